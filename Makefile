@@ -1,0 +1,56 @@
+# vibepeak_keys: the commands of the project. Each is one script in tools/.
+#
+# PG_CONFIG  which PostgreSQL to build for, and for install and installcheck
+#            which one to act on
+# PROFILE    release (default) or dev: how the library is built
+# DESTDIR    put before the destination of "make install"
+
+PG_CONFIG ?= pg_config
+PROFILE ?= release
+export PG_CONFIG PROFILE DESTDIR
+
+.DEFAULT_GOAL := build
+.PHONY: help setup build install installcheck demo demo-stop lint clean \
+        test test-unit test-regress test-isolation test-cluster
+
+help: ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "  make %-16s %s\n", $$1, $$2 }'
+
+setup: ## install what building and testing need, where it is missing
+	@tools/setup
+
+build: ## build the extension (the default)
+	@tools/build
+
+install: build ## install into the PostgreSQL of PG_CONFIG
+	@tools/install
+
+installcheck: ## run the SQL tests against the running server of PG_CONFIG
+	@tools/installcheck
+
+demo: ## start a private server and walk through a key's life
+	@tools/demo start
+
+demo-stop: ## stop the server of the demo and remove it
+	@tools/demo stop
+
+test: ## run every test
+	@tools/test unit regress isolation cluster
+
+test-unit: ## tests of the pure Rust modules
+	@tools/test unit
+
+test-regress: ## SQL tests (pg_regress) on a throwaway server
+	@tools/test regress
+
+test-isolation: ## tests of concurrent sessions on a throwaway server
+	@tools/test isolation
+
+test-cluster: ## tests in Rust that run servers of their own
+	@tools/test cluster
+
+lint: ## formatting, clippy with warnings as errors, rules of the source tree
+	@tools/lint
+
+clean: ## remove what was built, here and in the scratch folder
+	@tools/clean

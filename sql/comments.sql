@@ -1,0 +1,122 @@
+-- What \df+, \dt+ and \dv+ show.
+
+COMMENT ON SCHEMA vpk IS 'API keys: tables and views of extension vibepeak_keys';
+
+COMMENT ON TYPE @extschema@.vpk_status IS
+    'The answer to a presented API key, in order of precedence after VALID; see vpk.status_codes';
+
+COMMENT ON TABLE vpk.plans IS
+    'Plans of accounts: rows may be added, changed and removed, and count at the next verification';
+COMMENT ON COLUMN vpk.plans.plan IS 'Name of the plan, as error messages show it';
+COMMENT ON COLUMN vpk.plans.api_access IS 'Whether keys of accounts on this plan are accepted';
+COMMENT ON COLUMN vpk.plans.concurrent_tasks IS
+    'How many tasks of an account may run at once; null is no limit';
+COMMENT ON COLUMN vpk.plans.rank IS
+    'Order of the plans in messages, lowest first; a new plan comes last where none is given';
+COMMENT ON COLUMN vpk.plans.pristine IS
+    'Whether the row is as CREATE EXTENSION made it; kept by a trigger, for dumps';
+
+COMMENT ON TABLE vpk.accounts IS 'Accounts that own keys, and their plans; see vpk_set_plan';
+COMMENT ON COLUMN vpk.accounts.account IS 'Name of the account, as the application knows it';
+COMMENT ON COLUMN vpk.accounts.plan IS 'The plan that the account is on';
+COMMENT ON COLUMN vpk.accounts.created_at IS 'When the account was made';
+COMMENT ON COLUMN vpk.accounts.pristine IS
+    'Whether the row is as CREATE EXTENSION made it; kept by a trigger, for dumps';
+
+COMMENT ON TABLE vpk.keys IS
+    'Issued keys, by hash: the keys themselves are nowhere. Read vpk.key_list instead';
+COMMENT ON COLUMN vpk.keys.id IS 'Identifies the key everywhere but in a request; UUID version 7';
+COMMENT ON COLUMN vpk.keys.key_hash IS 'SHA-256 of the whole key';
+COMMENT ON COLUMN vpk.keys.account IS 'The account that owns the key';
+COMMENT ON COLUMN vpk.keys.environment IS 'live or test';
+COMMENT ON COLUMN vpk.keys.name IS 'What the key is called';
+COMMENT ON COLUMN vpk.keys.prefix IS 'First 8 characters of the key, the same for all of an environment';
+COMMENT ON COLUMN vpk.keys.hint IS 'First 13 characters of the key, to tell keys apart';
+COMMENT ON COLUMN vpk.keys.created_at IS 'When the key was issued';
+COMMENT ON COLUMN vpk.keys.expires_at IS 'From when on the key is refused; null is never';
+COMMENT ON COLUMN vpk.keys.disabled_at IS 'Since when the key is disabled; null is enabled';
+COMMENT ON COLUMN vpk.keys.revoked_at IS 'When the key was revoked, for good; null is not';
+COMMENT ON COLUMN vpk.keys.revoke_reason IS 'Why it was revoked';
+COMMENT ON COLUMN vpk.keys.rotated_from IS 'The key that this one succeeds';
+COMMENT ON COLUMN vpk.keys.rotated_at IS 'When a successor was issued';
+COMMENT ON COLUMN vpk.keys.scopes IS 'What the key may be used for';
+COMMENT ON COLUMN vpk.keys.allowed_ips IS 'Networks that the key may be used from; null is no limit';
+COMMENT ON COLUMN vpk.keys.metadata IS 'What the application keeps with the key';
+
+COMMENT ON TABLE vpk.key_usage IS 'When and how often keys were used';
+COMMENT ON COLUMN vpk.key_usage.key_id IS 'The key';
+COMMENT ON COLUMN vpk.key_usage.last_used_at IS 'Its last successful verification';
+COMMENT ON COLUMN vpk.key_usage.uses IS 'How many successful verifications there were';
+
+COMMENT ON TABLE vpk.task_leases IS 'Running tasks; a lease counts until it ends or is given back';
+COMMENT ON COLUMN vpk.task_leases.lease IS 'Identifies the lease; UUID version 4';
+COMMENT ON COLUMN vpk.task_leases.account IS 'The account whose plan it counts against';
+COMMENT ON COLUMN vpk.task_leases.key_id IS 'The key that started the task';
+COMMENT ON COLUMN vpk.task_leases.started_at IS 'When the task started';
+COMMENT ON COLUMN vpk.task_leases.expires_at IS 'When the lease ends on its own';
+
+COMMENT ON TABLE vpk.events IS 'Every change to a key or an account''s plan, in the order it was made';
+COMMENT ON COLUMN vpk.events.id IS 'Grows with every event';
+COMMENT ON COLUMN vpk.events.occurred_at IS 'When, by the clock';
+COMMENT ON COLUMN vpk.events.event IS
+    'key_created, key_updated, key_rotated, key_revoked, key_disabled, key_enabled, key_purged, key_deleted, plan_set or account_deleted';
+COMMENT ON COLUMN vpk.events.key_id IS 'The key, which may be gone';
+COMMENT ON COLUMN vpk.events.account IS 'The account; null once it is deleted';
+COMMENT ON COLUMN vpk.events.role IS 'The role that called (SET ROLE, else the session''s)';
+COMMENT ON COLUMN vpk.events.session_role IS 'The role that logged in';
+COMMENT ON COLUMN vpk.events.details IS 'What else is to be said; never a key or a hash';
+
+COMMENT ON TABLE vpk.removed_defaults IS
+    'Built-in rows that were removed, so that a restored database does without them too';
+
+COMMENT ON VIEW vpk.key_list IS 'Every key as a dashboard shows it; see vpk_list';
+COMMENT ON VIEW vpk.status_codes IS 'The error table: every status with its HTTP status and message';
+
+COMMENT ON FUNCTION @extschema@.vpk_create(text, text, text, timestamptz, text[], cidr[], jsonb) IS
+    'Issues a key. The token is shown here and never again';
+COMMENT ON FUNCTION @extschema@.vpk_verify(text) IS
+    'Judges a key as it was presented. Never raises, and writes nothing';
+COMMENT ON FUNCTION @extschema@.vpk_verify_hash(bytea, inet) IS
+    'Judges a key by its SHA-256, for callers that hash it themselves';
+COMMENT ON FUNCTION @extschema@.vpk_authenticate(text, text, inet, text, text) IS
+    'Judges the value of an Authorization header: the status, whose key it is, and the response to send';
+COMMENT ON FUNCTION @extschema@.vpk_error(@extschema@.vpk_status, text, text) IS
+    'The JSON body of a refusal; null for VALID';
+COMMENT ON FUNCTION @extschema@.vpk_revoke(uuid, text) IS
+    'Revokes a key for good; returns when it was first revoked';
+COMMENT ON FUNCTION @extschema@.vpk_revoke_token(text, text) IS
+    'Revokes the key that was found somewhere; returns its id, null where there is no such key';
+COMMENT ON FUNCTION @extschema@.vpk_revoke_account(text, text) IS
+    'Revokes every key of an account; returns how many it revoked';
+COMMENT ON FUNCTION @extschema@.vpk_rotate(uuid, interval, timestamptz) IS
+    'Issues a successor of a key; the old one ends after the grace, or at once';
+COMMENT ON FUNCTION @extschema@.vpk_update(uuid, text, timestamptz, text[], cidr[], jsonb) IS
+    'Changes a key; null leaves a field as it is, infinity takes an expiry and an empty list the limit to addresses away';
+COMMENT ON FUNCTION @extschema@.vpk_disable(uuid) IS
+    'Refuses a key until vpk_enable; returns since when';
+COMMENT ON FUNCTION @extschema@.vpk_enable(uuid) IS 'Accepts a disabled key again';
+COMMENT ON FUNCTION @extschema@.vpk_purge(timestamptz) IS
+    'Removes keys that were revoked or expired before an instant; returns how many';
+COMMENT ON FUNCTION @extschema@.vpk_delete_account(text) IS
+    'Removes an account with all its keys, leases and usage; returns how many keys';
+COMMENT ON FUNCTION @extschema@.vpk_list(text, uuid, uuid, integer) IS
+    'Keys as a dashboard shows them, newest first';
+COMMENT ON FUNCTION @extschema@.vpk_set_plan(text, text) IS
+    'Puts an account on a plan, and makes the account where it does not exist';
+COMMENT ON FUNCTION @extschema@.vpk_task_start(text, interval, inet, text) IS
+    'Verifies a key and takes one of the concurrent tasks that the account''s plan allows';
+COMMENT ON FUNCTION @extschema@.vpk_task_extend(uuid, interval) IS
+    'Keeps a running task''s lease for longer; returns its new end, null where it is gone';
+COMMENT ON FUNCTION @extschema@.vpk_task_finish(uuid) IS
+    'Gives a task''s lease back; returns whether it was still running';
+COMMENT ON FUNCTION @extschema@.vpk_grant_verifier(regrole) IS 'Lets a role verify keys, and no more';
+COMMENT ON FUNCTION @extschema@.vpk_grant_admin(regrole) IS 'Lets a role manage keys, accounts and plans';
+COMMENT ON FUNCTION vpk.status_rows() IS 'The rows of vpk.status_codes';
+
+-- One row each: the planner would reckon with 1000.
+ALTER FUNCTION @extschema@.vpk_create(text, text, text, timestamptz, text[], cidr[], jsonb) ROWS 1;
+ALTER FUNCTION @extschema@.vpk_authenticate(text, text, inet, text, text) ROWS 1;
+ALTER FUNCTION @extschema@.vpk_rotate(uuid, interval, timestamptz) ROWS 1;
+ALTER FUNCTION @extschema@.vpk_update(uuid, text, timestamptz, text[], cidr[], jsonb) ROWS 1;
+ALTER FUNCTION @extschema@.vpk_task_start(text, interval, inet, text) ROWS 1;
+ALTER FUNCTION vpk.status_rows() ROWS 12;

@@ -1,0 +1,125 @@
+-- The plans and the account of a fresh database, and how they travel through a dump.
+--
+-- CREATE EXTENSION makes these rows, also where pg_restore runs it. A row is pristine as long as
+-- nobody has changed it: only other rows are dumped, a restored row takes the place of a pristine
+-- one, and of a built-in row that was removed its name is kept, so that it is removed again.
+
+CREATE TABLE vpk.removed_defaults (
+    relation text COLLATE "C" NOT NULL CHECK (relation IN ('plans', 'accounts')),
+    name     text COLLATE "C" NOT NULL,
+    PRIMARY KEY (relation, name)
+);
+
+CREATE FUNCTION vpk.plans_before_write() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF NEW.rank IS NULL THEN
+        SELECT coalesce(max(p.rank), 0) + 1 INTO NEW.rank FROM vpk.plans AS p;
+    END IF;
+    IF TG_OP = 'UPDATE' THEN
+        NEW.pristine := OLD.pristine AND NEW IS NOT DISTINCT FROM OLD;
+        RETURN NEW;
+    END IF;
+    -- Only a restore, and the install script, name the column.
+    IF NOT NEW.pristine THEN
+        UPDATE vpk.plans AS p
+           SET api_access = NEW.api_access, concurrent_tasks = NEW.concurrent_tasks,
+               rank = NEW.rank, pristine = false
+         WHERE p.plan = NEW.plan AND p.pristine;
+        IF FOUND THEN
+            RETURN NULL;
+        END IF;
+    END IF;
+    NEW.pristine := coalesce(NEW.pristine, false);
+    RETURN NEW;
+END
+$$;
+
+CREATE FUNCTION vpk.accounts_before_write() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF TG_OP = 'UPDATE' THEN
+        NEW.pristine := OLD.pristine AND NEW IS NOT DISTINCT FROM OLD;
+        RETURN NEW;
+    END IF;
+    IF NOT NEW.pristine THEN
+        UPDATE vpk.accounts AS a
+           SET plan = NEW.plan, created_at = NEW.created_at, pristine = false
+         WHERE a.account = NEW.account AND a.pristine;
+        IF FOUND THEN
+            RETURN NULL;
+        END IF;
+    END IF;
+    NEW.pristine := coalesce(NEW.pristine, false);
+    RETURN NEW;
+END
+$$;
+
+CREATE FUNCTION vpk.plans_after_removal() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    INSERT INTO vpk.removed_defaults (relation, name) VALUES ('plans', OLD.plan)
+    ON CONFLICT DO NOTHING;
+    RETURN NULL;
+END
+$$;
+
+CREATE FUNCTION vpk.accounts_after_removal() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    INSERT INTO vpk.removed_defaults (relation, name) VALUES ('accounts', OLD.account)
+    ON CONFLICT DO NOTHING;
+    RETURN NULL;
+END
+$$;
+
+CREATE FUNCTION vpk.removed_defaults_after_insert() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF NEW.relation = 'plans' THEN
+        -- A pristine account on a removed plan was itself moved or removed.
+        DELETE FROM vpk.accounts AS a WHERE a.plan = NEW.name AND a.pristine;
+        DELETE FROM vpk.plans AS p WHERE p.plan = NEW.name AND p.pristine;
+    ELSE
+        DELETE FROM vpk.accounts AS a WHERE a.account = NEW.name AND a.pristine;
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER plans_before_write BEFORE INSERT OR UPDATE ON vpk.plans
+    FOR EACH ROW EXECUTE FUNCTION vpk.plans_before_write();
+CREATE TRIGGER accounts_before_write BEFORE INSERT OR UPDATE ON vpk.accounts
+    FOR EACH ROW EXECUTE FUNCTION vpk.accounts_before_write();
+
+INSERT INTO vpk.plans (plan, api_access, concurrent_tasks, rank, pristine) VALUES
+    ('Free',    false, 0, 10, true),
+    ('Starter', false, 0, 20, true),
+    ('Plus',    true,  1, 30, true),
+    ('Pro',     true,  3, 40, true);
+INSERT INTO vpk.accounts (account, plan, pristine) VALUES ('default', 'Pro', true);
+
+CREATE TRIGGER plans_after_delete AFTER DELETE ON vpk.plans
+    FOR EACH ROW EXECUTE FUNCTION vpk.plans_after_removal();
+CREATE TRIGGER plans_after_rename AFTER UPDATE OF plan ON vpk.plans
+    FOR EACH ROW WHEN (OLD.plan IS DISTINCT FROM NEW.plan)
+    EXECUTE FUNCTION vpk.plans_after_removal();
+CREATE TRIGGER accounts_after_delete AFTER DELETE ON vpk.accounts
+    FOR EACH ROW WHEN (OLD.account = 'default')
+    EXECUTE FUNCTION vpk.accounts_after_removal();
+CREATE TRIGGER removed_defaults_after_insert AFTER INSERT ON vpk.removed_defaults
+    FOR EACH ROW EXECUTE FUNCTION vpk.removed_defaults_after_insert();
+
+SELECT pg_catalog.pg_extension_config_dump('vpk.plans', 'WHERE NOT pristine');
+SELECT pg_catalog.pg_extension_config_dump('vpk.accounts', 'WHERE NOT pristine');
+SELECT pg_catalog.pg_extension_config_dump('vpk.removed_defaults', '');
+SELECT pg_catalog.pg_extension_config_dump('vpk.keys', '');
+SELECT pg_catalog.pg_extension_config_dump('vpk.key_usage', '');
+SELECT pg_catalog.pg_extension_config_dump('vpk.task_leases', '');
+SELECT pg_catalog.pg_extension_config_dump('vpk.events', '');
+SELECT pg_catalog.pg_extension_config_dump('vpk.events_id_seq', '');

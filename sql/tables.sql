@@ -1,0 +1,80 @@
+-- The tables. Nothing here is written by hand in normal operation but vpk.plans: accounts, keys,
+-- leases and events belong to the functions.
+
+CREATE SCHEMA vpk;
+
+CREATE TABLE vpk.plans (
+    plan             text COLLATE "C" PRIMARY KEY,
+    api_access       boolean NOT NULL DEFAULT false,
+    concurrent_tasks integer,
+    rank             integer NOT NULL,
+    pristine         boolean NOT NULL,
+    CONSTRAINT plans_plan_check
+        CHECK (pg_catalog.length(plan) BETWEEN 1 AND 255 AND plan !~ '[[:cntrl:]]'),
+    CONSTRAINT plans_concurrent_tasks_check CHECK (concurrent_tasks >= 0)
+);
+
+CREATE TABLE vpk.accounts (
+    account    text COLLATE "C" PRIMARY KEY,
+    plan       text COLLATE "C" NOT NULL REFERENCES vpk.plans ON UPDATE CASCADE,
+    created_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    pristine   boolean NOT NULL
+);
+CREATE INDEX accounts_plan_idx ON vpk.accounts (plan);
+
+-- Columns are only ever appended: the library reads rows of every released version.
+CREATE TABLE vpk.keys (
+    id            uuid PRIMARY KEY,
+    key_hash      bytea NOT NULL,
+    account       text COLLATE "C" NOT NULL REFERENCES vpk.accounts ON UPDATE CASCADE,
+    environment   text COLLATE "C" NOT NULL,
+    name          text NOT NULL,
+    prefix        text COLLATE "C",
+    hint          text COLLATE "C",
+    created_at    timestamptz NOT NULL,
+    expires_at    timestamptz,
+    disabled_at   timestamptz,
+    revoked_at    timestamptz,
+    revoke_reason text,
+    rotated_from  uuid,
+    rotated_at    timestamptz,
+    scopes        text[] NOT NULL DEFAULT '{}',
+    allowed_ips   cidr[],
+    metadata      jsonb NOT NULL DEFAULT '{}',
+    CONSTRAINT keys_key_hash_key UNIQUE (key_hash),
+    CONSTRAINT keys_key_hash_check CHECK (pg_catalog.octet_length(key_hash) = 32),
+    CONSTRAINT keys_environment_check CHECK (environment IN ('live', 'test'))
+);
+CREATE INDEX keys_account_idx ON vpk.keys (account, id);
+
+-- No foreign keys from here on: usage and leases are written while a key may be on its way out, and
+-- events outlive what they speak of.
+
+CREATE TABLE vpk.key_usage (
+    key_id       uuid PRIMARY KEY,
+    last_used_at timestamptz NOT NULL,
+    uses         bigint NOT NULL
+);
+
+CREATE TABLE vpk.task_leases (
+    lease      uuid PRIMARY KEY,
+    account    text COLLATE "C" NOT NULL,
+    key_id     uuid NOT NULL,
+    started_at timestamptz NOT NULL,
+    expires_at timestamptz NOT NULL
+);
+CREATE INDEX task_leases_account_idx ON vpk.task_leases (account, expires_at);
+CREATE INDEX task_leases_key_id_idx ON vpk.task_leases (key_id);
+
+CREATE TABLE vpk.events (
+    id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    occurred_at  timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    event        text COLLATE "C" NOT NULL,
+    key_id       uuid,
+    account      text COLLATE "C",
+    role         text NOT NULL,
+    session_role text NOT NULL,
+    details      jsonb NOT NULL DEFAULT '{}'
+);
+CREATE INDEX events_key_id_idx ON vpk.events (key_id);
+CREATE INDEX events_account_idx ON vpk.events (account);

@@ -1,0 +1,242 @@
+//! A key's life.
+
+use pgrx::prelude::*;
+
+use crate::lifecycle::create::{self, Wish};
+use crate::lifecycle::list::{self, Listed};
+use crate::lifecycle::update::{self, Change};
+use crate::lifecycle::{IssuedKey, accounts, retire, rotate};
+use crate::pg::call::Call;
+use crate::pg::report::OrRaise;
+use crate::pg::types::{CidrArray, Interval, Json, Text, TextArray, Timestamp, Uuid};
+
+/// The columns of a key that was just made.
+type IssuedRow = (Uuid, Text, Text, Text, Text, Text, Text, Timestamp, Option<Timestamp>);
+
+fn issued_row(key: IssuedKey) -> IssuedRow {
+    (
+        key.id,
+        key.token,
+        key.name,
+        key.account,
+        key.environment,
+        key.prefix,
+        key.hint,
+        key.created_at,
+        key.expires_at,
+    )
+}
+
+/// The columns of a key as it is listed.
+type ListedRow = (
+    Option<Uuid>,
+    Option<Text>,
+    Option<Text>,
+    Option<Text>,
+    Option<Text>,
+    Option<Text>,
+    Option<Timestamp>,
+    Option<Timestamp>,
+    Option<i64>,
+    Option<Timestamp>,
+    Option<Timestamp>,
+    Option<Text>,
+    Option<Uuid>,
+    Option<Text>,
+);
+
+fn listed_row(key: Listed) -> ListedRow {
+    (
+        key.id,
+        key.name,
+        key.account,
+        key.environment,
+        key.prefix,
+        key.hint,
+        key.created_at,
+        key.last_used_at,
+        key.uses,
+        key.expires_at,
+        key.revoked_at,
+        key.revoke_reason,
+        key.rotated_from,
+        key.state,
+    )
+}
+
+#[pg_extern(volatile, parallel_unsafe, security_definer)]
+#[search_path(pg_catalog, pg_temp)]
+#[allow(clippy::type_complexity, clippy::too_many_arguments)]
+fn vpk_create(
+    name: Option<Text>,
+    account: default!(Option<Text>, "'default'"),
+    environment: default!(Option<Text>, "'live'"),
+    expires_at: default!(Option<Timestamp>, "NULL"),
+    scopes: default!(Option<TextArray>, "'{}'"),
+    allowed_ips: default!(Option<CidrArray>, "NULL"),
+    metadata: default!(Option<Json>, "'{}'"),
+    call: Call,
+) -> TableIterator<
+    'static,
+    (
+        name!(id, Uuid),
+        name!(token, Text),
+        name!(name, Text),
+        name!(account, Text),
+        name!(environment, Text),
+        name!(prefix, Text),
+        name!(hint, Text),
+        name!(created_at, Timestamp),
+        name!(expires_at, Option<Timestamp>),
+    ),
+> {
+    let wish = Wish { name, account, environment, expires_at, scopes, allowed_ips, metadata };
+    TableIterator::once(issued_row(create::create(&call, &wish).or_raise()))
+}
+
+#[pg_extern(volatile, parallel_unsafe, security_definer)]
+#[search_path(pg_catalog, pg_temp)]
+#[allow(clippy::type_complexity)]
+fn vpk_rotate(
+    id: Option<Uuid>,
+    grace: default!(Option<Interval>, "'0'"),
+    expires_at: default!(Option<Timestamp>, "NULL"),
+    call: Call,
+) -> TableIterator<
+    'static,
+    (
+        name!(id, Uuid),
+        name!(token, Text),
+        name!(name, Text),
+        name!(account, Text),
+        name!(environment, Text),
+        name!(prefix, Text),
+        name!(hint, Text),
+        name!(created_at, Timestamp),
+        name!(expires_at, Option<Timestamp>),
+    ),
+> {
+    TableIterator::once(issued_row(rotate::rotate(&call, id, grace, expires_at).or_raise()))
+}
+
+#[pg_extern(volatile, parallel_unsafe, security_definer)]
+#[search_path(pg_catalog, pg_temp)]
+fn vpk_revoke(id: Option<Uuid>, reason: default!(Option<Text>, "NULL"), call: Call) -> Timestamp {
+    retire::revoke(&call, id, reason).or_raise()
+}
+
+#[pg_extern(volatile, parallel_unsafe, security_definer)]
+#[search_path(pg_catalog, pg_temp)]
+fn vpk_revoke_token(
+    token: Option<Text>,
+    reason: default!(Option<Text>, "NULL"),
+    call: Call,
+) -> Option<Uuid> {
+    retire::revoke_token(&call, token, reason)
+}
+
+#[pg_extern(volatile, parallel_unsafe, security_definer)]
+#[search_path(pg_catalog, pg_temp)]
+fn vpk_revoke_account(
+    account: Option<Text>,
+    reason: default!(Option<Text>, "NULL"),
+    call: Call,
+) -> i64 {
+    retire::revoke_account(&call, account, reason).or_raise()
+}
+
+#[pg_extern(volatile, parallel_unsafe, security_definer)]
+#[search_path(pg_catalog, pg_temp)]
+fn vpk_disable(id: Option<Uuid>, call: Call) -> Timestamp {
+    retire::disable(&call, id).or_raise()
+}
+
+#[pg_extern(volatile, parallel_unsafe, security_definer)]
+#[search_path(pg_catalog, pg_temp)]
+fn vpk_enable(id: Option<Uuid>, call: Call) {
+    retire::enable(&call, id).or_raise();
+}
+
+#[pg_extern(volatile, parallel_unsafe, security_definer)]
+#[search_path(pg_catalog, pg_temp)]
+fn vpk_purge(before: Option<Timestamp>, call: Call) -> i64 {
+    retire::purge(&call, before).or_raise()
+}
+
+#[pg_extern(volatile, parallel_unsafe, security_definer)]
+#[search_path(pg_catalog, pg_temp)]
+fn vpk_set_plan(account: Option<Text>, plan: Option<Text>, call: Call) {
+    accounts::set_plan(&call, account, plan).or_raise();
+}
+
+#[pg_extern(volatile, parallel_unsafe, security_definer)]
+#[search_path(pg_catalog, pg_temp)]
+fn vpk_delete_account(account: Option<Text>, call: Call) -> i64 {
+    accounts::delete_account(&call, account).or_raise()
+}
+
+#[pg_extern(volatile, parallel_unsafe, security_definer)]
+#[search_path(pg_catalog, pg_temp)]
+#[allow(clippy::type_complexity, clippy::too_many_arguments)]
+fn vpk_update(
+    id: Option<Uuid>,
+    name: default!(Option<Text>, "NULL"),
+    expires_at: default!(Option<Timestamp>, "NULL"),
+    scopes: default!(Option<TextArray>, "NULL"),
+    allowed_ips: default!(Option<CidrArray>, "NULL"),
+    metadata: default!(Option<Json>, "NULL"),
+    call: Call,
+) -> TableIterator<
+    'static,
+    (
+        name!(id, Option<Uuid>),
+        name!(name, Option<Text>),
+        name!(account, Option<Text>),
+        name!(environment, Option<Text>),
+        name!(prefix, Option<Text>),
+        name!(hint, Option<Text>),
+        name!(created_at, Option<Timestamp>),
+        name!(last_used_at, Option<Timestamp>),
+        name!(uses, Option<i64>),
+        name!(expires_at, Option<Timestamp>),
+        name!(revoked_at, Option<Timestamp>),
+        name!(revoke_reason, Option<Text>),
+        name!(rotated_from, Option<Uuid>),
+        name!(state, Option<Text>),
+    ),
+> {
+    let change = Change { name, expires_at, scopes, allowed_ips, metadata };
+    TableIterator::once(listed_row(update::update(&call, id, &change).or_raise()))
+}
+
+#[pg_extern(volatile, parallel_unsafe, security_definer)]
+#[search_path(pg_catalog, pg_temp)]
+#[allow(clippy::type_complexity)]
+fn vpk_list(
+    account: default!(Option<Text>, "NULL"),
+    id: default!(Option<Uuid>, "NULL"),
+    after: default!(Option<Uuid>, "NULL"),
+    max_rows: default!(Option<i32>, "NULL"),
+    call: Call,
+) -> TableIterator<
+    'static,
+    (
+        name!(id, Option<Uuid>),
+        name!(name, Option<Text>),
+        name!(account, Option<Text>),
+        name!(environment, Option<Text>),
+        name!(prefix, Option<Text>),
+        name!(hint, Option<Text>),
+        name!(created_at, Option<Timestamp>),
+        name!(last_used_at, Option<Timestamp>),
+        name!(uses, Option<i64>),
+        name!(expires_at, Option<Timestamp>),
+        name!(revoked_at, Option<Timestamp>),
+        name!(revoke_reason, Option<Text>),
+        name!(rotated_from, Option<Uuid>),
+        name!(state, Option<Text>),
+    ),
+> {
+    let keys = list::list(&call, account, id, after, max_rows).or_raise();
+    TableIterator::new(keys.into_iter().map(listed_row))
+}

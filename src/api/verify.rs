@@ -1,0 +1,117 @@
+//! Answers: `vpk_verify` and its kin.
+
+use pgrx::prelude::*;
+
+use crate::pg::call::Call;
+use crate::pg::labels::StatusLabel;
+use crate::pg::types::{Bytes, Inet, Json, Text, TextArray, Timestamp, Uuid};
+use crate::pure::decision::Request;
+use crate::pure::encoding::narrow;
+use crate::pure::response;
+use crate::pure::status::Status;
+use crate::verify::authenticate::{self, Asked};
+use crate::verify::{self, error};
+
+#[pg_extern(volatile, parallel_unsafe)]
+fn vpk_verify(token: Option<Text>, call: Call) -> StatusLabel {
+    let status = verify::token(&call, token, &verify::bare_request(), false).status;
+    StatusLabel::new(&call, status)
+}
+
+#[pg_extern(volatile, parallel_unsafe)]
+fn vpk_verify_hash(
+    key_hash: Option<Bytes>,
+    client_ip: default!(Option<Inet>, "NULL"),
+    call: Call,
+) -> StatusLabel {
+    let request = Request { client_ip: verify::client(client_ip), ..verify::bare_request() };
+    let status = verify::hash(&call, key_hash, &request).status;
+    StatusLabel::new(&call, status)
+}
+
+#[pg_extern(volatile, parallel_unsafe)]
+#[allow(clippy::type_complexity)]
+fn vpk_authenticate(
+    authorization: Option<Text>,
+    scope: default!(Option<Text>, "NULL"),
+    client_ip: default!(Option<Inet>, "NULL"),
+    request_id: default!(Option<Text>, "NULL"),
+    environment: default!(Option<Text>, "NULL"),
+    call: Call,
+) -> TableIterator<
+    'static,
+    (
+        name!(status, StatusLabel),
+        name!(http_status, i32),
+        name!(key_id, Option<Uuid>),
+        name!(key_name, Option<Text>),
+        name!(account, Option<Text>),
+        name!(plan, Option<Text>),
+        name!(environment, Option<Text>),
+        name!(scopes, Option<TextArray>),
+        name!(metadata, Option<Json>),
+        name!(expires_at, Option<Timestamp>),
+        name!(request_id, Text),
+        name!(headers, Json),
+        name!(error, Option<Json>),
+    ),
+> {
+    let asked = Asked { scope, client_ip, request_id, environment };
+    let answer = authenticate::authenticate(&call, authorization, &asked);
+    TableIterator::once((
+        StatusLabel::new(&call, answer.status),
+        answer.status.http_status(),
+        answer.key_id,
+        answer.key_name,
+        answer.account,
+        answer.plan,
+        answer.environment,
+        answer.scopes,
+        answer.metadata,
+        answer.expires_at,
+        answer.request_id,
+        answer.headers,
+        answer.error,
+    ))
+}
+
+#[pg_extern(volatile, parallel_unsafe)]
+fn vpk_error(
+    status: Option<StatusLabel>,
+    request_id: default!(Option<Text>, "NULL"),
+    account: default!(Option<Text>, "NULL"),
+    call: Call,
+) -> Option<Json> {
+    let status = status.and_then(StatusLabel::status)?;
+    let known = error::known(&call, status, account, None);
+    error::compose(&call, status, &known, request_id).1
+}
+
+/// The rows of the view `vpk.status_codes`.
+#[pg_extern(volatile, parallel_unsafe, schema = "vpk")]
+fn status_rows(
+    call: Call,
+) -> TableIterator<
+    'static,
+    (
+        name!(status, StatusLabel),
+        name!(http_status, i32),
+        name!(message, Text),
+        name!(description, Text),
+    ),
+> {
+    let known = error::known(&call, Status::PlanRequired, None, None);
+    let plans = error::plan_names(known.required_plans);
+    let rows: Vec<_> = Status::ALL
+        .iter()
+        .map(|&status| {
+            (
+                StatusLabel::new(&call, status),
+                status.http_status(),
+                Text::new(&call, &narrow(&response::message(status, &plans))),
+                Text::new(&call, status.description().as_bytes()),
+            )
+        })
+        .collect();
+    TableIterator::new(rows)
+}

@@ -1,0 +1,65 @@
+//! API keys as a primitive of PostgreSQL.
+//!
+//! Imports point one way: `api` calls `verify`, `lifecycle` and `tasks`, which call `store`, which
+//! calls `pg`; all of them may use `pure`, which uses none.
+
+pgrx::pg_module_magic!(name, version);
+
+mod api;
+mod lifecycle;
+mod pg;
+mod pure;
+mod store;
+mod tasks;
+mod verify;
+
+use pgrx::prelude::*;
+
+/// For pgrx, which asks for a declaration of every schema it is to place something in; the schema
+/// itself is made by sql/tables.sql.
+#[pg_schema]
+mod vpk {}
+
+extension_sql_file!("../sql/tables.sql", name = "tables", bootstrap);
+extension_sql_file!("../sql/defaults.sql", name = "defaults", requires = ["tables"]);
+extension_sql_file!(
+    "../sql/views.sql",
+    name = "views",
+    requires = ["tables", vibepeak_keys::api::verify::status_rows]
+);
+extension_sql_file!(
+    "../sql/comments.sql",
+    name = "comments",
+    requires = [
+        "defaults",
+        "views",
+        vibepeak_keys::api::grants::vpk_grant_admin,
+        vibepeak_keys::api::grants::vpk_grant_verifier,
+        vibepeak_keys::api::lifecycle::vpk_create,
+        vibepeak_keys::api::lifecycle::vpk_delete_account,
+        vibepeak_keys::api::lifecycle::vpk_disable,
+        vibepeak_keys::api::lifecycle::vpk_enable,
+        vibepeak_keys::api::lifecycle::vpk_list,
+        vibepeak_keys::api::lifecycle::vpk_purge,
+        vibepeak_keys::api::lifecycle::vpk_revoke,
+        vibepeak_keys::api::lifecycle::vpk_revoke_account,
+        vibepeak_keys::api::lifecycle::vpk_revoke_token,
+        vibepeak_keys::api::lifecycle::vpk_rotate,
+        vibepeak_keys::api::lifecycle::vpk_set_plan,
+        vibepeak_keys::api::lifecycle::vpk_update,
+        vibepeak_keys::api::tasks::vpk_task_extend,
+        vibepeak_keys::api::tasks::vpk_task_finish,
+        vibepeak_keys::api::tasks::vpk_task_start,
+        vibepeak_keys::api::verify::vpk_authenticate,
+        vibepeak_keys::api::verify::vpk_error,
+        vibepeak_keys::api::verify::vpk_verify,
+        vibepeak_keys::api::verify::vpk_verify_hash,
+    ]
+);
+extension_sql_file!("../sql/privileges.sql", name = "privileges", finalize);
+
+/// Called by the server when it loads the library.
+#[pg_guard]
+pub extern "C-unwind" fn _PG_init() {
+    pg::load();
+}

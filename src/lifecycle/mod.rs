@@ -1,0 +1,91 @@
+//! A key's life: made, changed, replaced, ended. Every function checks what it is given, runs one
+//! statement of the store, and tells what was wrong where it did nothing.
+
+pub mod accounts;
+pub mod create;
+pub mod grants;
+pub mod list;
+pub mod retire;
+pub mod rotate;
+pub mod update;
+
+use crate::pg::call::Call;
+use crate::pg::types::{CidrArray, Json, SqlValue, Text, TextArray, Timestamp, Uuid};
+use crate::pg::{clock, roles, text};
+use crate::pure::misuse::{Misuse, quoted};
+use crate::pure::{limits, mask};
+
+/// A key that was just made: the only place where its token is.
+pub struct IssuedKey {
+    pub id: Uuid,
+    pub token: Text,
+    pub name: Text,
+    pub account: Text,
+    pub environment: Text,
+    pub prefix: Text,
+    pub hint: Text,
+    pub created_at: Timestamp,
+    pub expires_at: Option<Timestamp>,
+}
+
+/// The value of an argument that must be there.
+fn required<T>(what: &str, value: Option<T>) -> Result<T, Misuse> {
+    value.ok_or_else(|| Misuse::invalid(format!("{what} must not be null")))
+}
+
+fn checked_name(call: &Call, name: Text) -> Result<Text, Misuse> {
+    limits::name(name.bytes(call), text::characters).map(|name| Text::new(call, name))
+}
+
+fn checked_account<'call>(call: &'call Call, account: Text) -> Result<&'call [u8], Misuse> {
+    let name = account.bytes(call);
+    limits::account(name, text::characters).map(|()| name)
+}
+
+fn checked_scopes(call: &Call, scopes: TextArray) -> Result<TextArray, Misuse> {
+    limits::scopes(scopes.elements(call)).map(|()| scopes)
+}
+
+/// The list, or None where it is empty, which is no limit.
+fn checked_networks(call: &Call, networks: CidrArray) -> Result<Option<CidrArray>, Misuse> {
+    let listed = networks.networks(call);
+    limits::networks(listed).map(|()| (!listed.is_empty()).then_some(networks))
+}
+
+fn checked_metadata(metadata: Json) -> Result<Json, Misuse> {
+    limits::metadata(&metadata.text()).map(|()| metadata)
+}
+
+/// An end that lies ahead; `infinity` is none.
+fn checked_expiry(expires_at: Timestamp) -> Result<Option<Timestamp>, Misuse> {
+    if expires_at.micros() <= clock::now().micros() {
+        return Err(Misuse::invalid("expires_at must be in the future").hint(
+            "Leave it out for a key that does not expire; use vpk_revoke to end a key now.",
+        ));
+    }
+    Ok((!expires_at.is_infinity()).then_some(expires_at))
+}
+
+/// A reason as it may be kept: without a key, should one have got into it.
+fn kept_reason(call: &Call, reason: Option<Text>) -> Option<Text> {
+    reason.map(|reason| {
+        let mut bytes = reason.bytes(call).to_vec();
+        mask::mask_keys(&mut bytes);
+        Text::new(call, &bytes)
+    })
+}
+
+/// The calling roles, as parameters of a statement that records an event.
+fn caller(call: &Call) -> [crate::pg::spi::Parameter; 2] {
+    [Some(roles::outer(call).datum()), Some(roles::session(call).datum())]
+}
+
+fn unknown_key() -> Misuse {
+    Misuse::invalid("there is no API key with this id")
+        .hint("vpk_list() shows the ids of all keys.")
+}
+
+fn unknown_account(name: &[u8]) -> Misuse {
+    Misuse::invalid(format!("account {} does not exist", quoted(name)))
+        .hint("Use vpk_set_plan(account, plan) to create an account.")
+}

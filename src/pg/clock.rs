@@ -1,0 +1,14 @@
+//! The clock.
+
+use pgrx::pg_sys;
+
+use super::types::Timestamp;
+
+/// Now, by the machine's clock: not the start of the transaction.
+pub fn now() -> Timestamp {
+    // SAFETY: reads the clock and cannot raise (src/backend/utils/adt/timestamp.c).
+    Timestamp::from_micros(unsafe { pg_sys::GetCurrentTimestamp() })
+}
+
+/// Microseconds from the Unix epoch (1970) to PostgreSQL's (2000).
+pub const UNIX_EPOCH_OFFSET: i64 = 946_684_800_000_000;

@@ -1,0 +1,56 @@
+//! Random values, or an error of the server where the operating system gives none.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use pgrx::PgSqlErrorCode;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::PgLogLevel;
+
+use super::call::Call;
+use super::clock::UNIX_EPOCH_OFFSET;
+use super::types::{Timestamp, Uuid};
+use crate::pure::token::{Environment, Token};
+use crate::pure::{entropy, response, uuid};
+
+/// A new key.
+pub fn token(environment: Environment) -> Token {
+    or_raise(Token::generate(environment, entropy::fill))
+}
+
+/// A new request id.
+pub fn request_id() -> String {
+    or_raise(response::new_request_id(entropy::fill))
+}
+
+/// An id that nobody can guess.
+pub fn uuid_v4(call: &Call) -> Uuid {
+    Uuid::new(call, uuid::v4(random()))
+}
+
+/// An id for something made at this instant: greater than every one made before by this backend.
+pub fn uuid_v7(call: &Call, now: Timestamp) -> Uuid {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    let micros = u64::try_from(now.micros() + UNIX_EPOCH_OFFSET).unwrap_or(0);
+    let micros = micros.max(LAST.load(Ordering::Relaxed) + 1);
+    LAST.store(micros, Ordering::Relaxed);
+    Uuid::new(call, uuid::v7(micros, random()))
+}
+
+fn random<const LENGTH: usize>() -> [u8; LENGTH] {
+    let mut bytes = [0; LENGTH];
+    or_raise(entropy::fill(&mut bytes));
+    bytes
+}
+
+fn or_raise<T>(result: Result<T, entropy::Unavailable>) -> T {
+    result.unwrap_or_else(|_| {
+        ErrorReport::new(
+            PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
+            "could not generate random values",
+            "vibepeak_keys",
+        )
+        .set_detail("The operating system's random generator did not answer.")
+        .report(PgLogLevel::ERROR);
+        unreachable!("an error does not return")
+    })
+}

@@ -1,0 +1,70 @@
+//! What differs between the supported majors of PostgreSQL (15 to 18), and nothing else.
+
+use core::ffi::c_int;
+
+use pgrx::pg_sys::{IndexScanDesc, Relation, Snapshot};
+
+#[cfg(not(feature = "pg18"))]
+mod beginscan {
+    use super::*;
+    unsafe extern "C-unwind" {
+        fn index_beginscan(
+            heap: Relation,
+            index: Relation,
+            snapshot: Snapshot,
+            nkeys: c_int,
+            norderbys: c_int,
+        ) -> IndexScanDesc;
+    }
+
+    pub unsafe fn begin(
+        heap: Relation,
+        index: Relation,
+        snapshot: Snapshot,
+        nkeys: c_int,
+    ) -> IndexScanDesc {
+        // SAFETY: the caller's.
+        unsafe { index_beginscan(heap, index, snapshot, nkeys, 0) }
+    }
+}
+
+/// PostgreSQL 18 counts the searches of an index for EXPLAIN; there is no EXPLAIN here.
+#[cfg(feature = "pg18")]
+mod beginscan {
+    use super::*;
+    unsafe extern "C-unwind" {
+        fn index_beginscan(
+            heap: Relation,
+            index: Relation,
+            snapshot: Snapshot,
+            instrument: *mut pgrx::pg_sys::IndexScanInstrumentation,
+            nkeys: c_int,
+            norderbys: c_int,
+        ) -> IndexScanDesc;
+    }
+
+    pub unsafe fn begin(
+        heap: Relation,
+        index: Relation,
+        snapshot: Snapshot,
+        nkeys: c_int,
+    ) -> IndexScanDesc {
+        // SAFETY: the caller's; a null instrument is allowed (src/backend/access/index/genam.c).
+        unsafe { index_beginscan(heap, index, snapshot, core::ptr::null_mut(), nkeys, 0) }
+    }
+}
+
+/// Starts an index scan (src/backend/access/index/indexam.c), unguarded.
+///
+/// # Safety
+/// Both relations are open and locked, and belong together; the snapshot outlives the scan; and
+/// the rule of [`super::unguarded`] holds.
+pub unsafe fn index_beginscan(
+    heap: Relation,
+    index: Relation,
+    snapshot: Snapshot,
+    nkeys: c_int,
+) -> IndexScanDesc {
+    // SAFETY: as above.
+    unsafe { beginscan::begin(heap, index, snapshot, nkeys) }
+}

@@ -1,0 +1,47 @@
+//! Errors of our own, raised with their SQLSTATE.
+
+use pgrx::PgSqlErrorCode;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::PgLogLevel;
+
+use crate::pure::misuse::Misuse;
+
+/// Takes the value out, or raises the misuse as an error of the server.
+pub trait OrRaise<T> {
+    /// As the trait says.
+    fn or_raise(self) -> T;
+}
+
+impl<T> OrRaise<T> for Result<T, Misuse> {
+    fn or_raise(self) -> T {
+        self.unwrap_or_else(|misuse| raise(misuse))
+    }
+}
+
+fn raise(misuse: Misuse) -> ! {
+    let mut report = ErrorReport::new(
+        PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+        misuse.message,
+        "vibepeak_keys",
+    );
+    if let Some(detail) = misuse.detail {
+        report = report.set_detail(detail);
+    }
+    if let Some(hint) = misuse.hint {
+        report = report.set_hint(hint);
+    }
+    report.report(PgLogLevel::ERROR);
+    unreachable!("an error does not return")
+}
+
+/// Raises that the database has no extension, or one that was taken apart.
+pub fn not_installed() -> ! {
+    ErrorReport::new(
+        PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
+        "the tables of extension \"vibepeak_keys\" are missing in this database",
+        "vibepeak_keys",
+    )
+    .set_hint("Create the extension anew, or restore it from a backup.")
+    .report(PgLogLevel::ERROR);
+    unreachable!("an error does not return")
+}

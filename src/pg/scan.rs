@@ -1,0 +1,120 @@
+//! Reading rows straight from a table through an index: no SPI, no executor, no transaction id.
+//!
+//! The scan runs under SnapshotAny, and each tuple is judged by the latest MVCC snapshot. A scan
+//! under the MVCC snapshot itself would take predicate locks in a SERIALIZABLE transaction, and could
+//! raise a serialization failure there (src/backend/storage/lmgr/predicate.c:
+//! SerializationNeededForRead passes over non-MVCC snapshots). SnapshotSelf and SnapshotDirty are no
+//! alternative: during a concurrent update they can see neither version of a row.
+//!
+//! Under SnapshotAny an index scan returns every member of a HOT chain in turn
+//! (src/backend/access/heap/heapam_handler.c: heapam_index_fetch_tuple), so that the one that is
+//! visible is among them.
+
+use core::mem::MaybeUninit;
+use core::ops::ControlFlow;
+use core::ptr;
+
+use pgrx::pg_sys::{self, AttrNumber, Datum, Oid};
+
+use super::types::SqlValue;
+use super::{majors, unguarded};
+
+/// A value to look for in an index's first column.
+#[derive(Clone, Copy)]
+pub struct Wanted {
+    value: Datum,
+    equality: Oid,
+    collation: Oid,
+}
+
+impl Wanted {
+    /// A `bytea`.
+    pub fn bytes(value: super::types::Bytes) -> Wanted {
+        Wanted {
+            value: value.datum(),
+            equality: pg_sys::Oid::from(pg_sys::F_BYTEAEQ),
+            collation: Oid::INVALID,
+        }
+    }
+
+    /// A `text` in a column of collation "C".
+    pub fn text(value: super::types::Text) -> Wanted {
+        Wanted {
+            value: value.datum(),
+            equality: pg_sys::Oid::from(pg_sys::F_TEXTEQ),
+            collation: pg_sys::C_COLLATION_OID,
+        }
+    }
+}
+
+/// A row that is visible. Its values are good until the scan moves on.
+pub struct Tuple(*mut pg_sys::TupleTableSlot);
+
+impl Tuple {
+    /// The value of a column (the first is 1), None where it is null. Unguarded: see
+    /// [`super::unguarded`].
+    pub fn get(&self, column: AttrNumber) -> Option<Datum> {
+        // SAFETY: the slot holds a tuple. A column beyond the row's last is filled as null
+        // (src/backend/executor/execTuples.c: slot_getsomeattrs_int), one beyond the table's last is
+        // an error there.
+        unsafe {
+            if (*self.0).tts_nvalid < column {
+                unguarded::slot_getsomeattrs_int(self.0, column.into());
+            }
+            let at = column as usize - 1;
+            (!*(*self.0).tts_isnull.add(at)).then(|| *(*self.0).tts_values.add(at))
+        }
+    }
+}
+
+/// Calls `visit` for every row of the table that is visible to the snapshot and has the wanted value
+/// (None: for every row) in the index's first column, in index order, until it breaks.
+///
+/// Unguarded: see [`super::unguarded`]. `visit` must not hold anything with a destructor either.
+pub fn each_visible(
+    table: Oid,
+    index: Oid,
+    wanted: Option<Wanted>,
+    snapshot: pg_sys::Snapshot,
+    mut visit: impl FnMut(&Tuple) -> ControlFlow<()>,
+) {
+    const LOCK: pg_sys::LOCKMODE = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+    // SAFETY: the calls follow the protocol of src/backend/access/index/genam.c
+    // (systable_beginscan and its end). Relations, scan, slot and the pin on its buffer are the
+    // resource owner's, which releases them where an error leaves this function.
+    unsafe {
+        let heap = unguarded::table_open(table, LOCK);
+        let index = unguarded::index_open(index, LOCK);
+        let slot = unguarded::table_slot_create(heap, ptr::null_mut());
+        let any = (&raw const pg_sys::SnapshotAnyData).cast_mut();
+        let mut key = MaybeUninit::<pg_sys::ScanKeyData>::uninit();
+        let nkeys = i32::from(wanted.is_some());
+        if let Some(wanted) = wanted {
+            unguarded::ScanKeyEntryInitialize(
+                key.as_mut_ptr(),
+                0,
+                1,
+                pg_sys::BTEqualStrategyNumber as pg_sys::StrategyNumber,
+                Oid::INVALID,
+                wanted.collation,
+                wanted.equality,
+                wanted.value,
+            );
+        }
+        let scan = majors::index_beginscan(heap, index, any, nkeys);
+        unguarded::index_rescan(scan, key.as_mut_ptr(), nkeys, ptr::null_mut(), 0);
+        let visible = (*(*heap).rd_tableam)
+            .tuple_satisfies_snapshot
+            .expect("every table access method has it (src/backend/access/table/tableamapi.c)");
+        while unguarded::index_getnext_slot(scan, pg_sys::ScanDirection::ForwardScanDirection, slot)
+        {
+            if visible(heap, slot, snapshot) && visit(&Tuple(slot)).is_break() {
+                break;
+            }
+        }
+        unguarded::index_endscan(scan);
+        unguarded::ExecDropSingleTupleTableSlot(slot);
+        unguarded::index_close(index, LOCK);
+        unguarded::table_close(heap, LOCK);
+    }
+}

@@ -1,0 +1,68 @@
+//! Settings.
+
+use core::ffi::{CStr, c_char, c_void};
+use core::sync::atomic::{AtomicU8, Ordering};
+use std::ffi::CString;
+
+use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
+use pgrx::pg_sys;
+
+use crate::pure::token::Environments;
+
+static ENVIRONMENTS_TEXT: GucSetting<Option<CString>> =
+    GucSetting::<Option<CString>>::new(Some(c"live,test"));
+/// The same, as bits: kept by the assign hook, read at every verification.
+static ENVIRONMENTS: AtomicU8 = AtomicU8::new(Environments::ALL.bits());
+
+/// The environments whose keys this database accepts (`vibepeak_keys.environments`).
+pub fn environments() -> Environments {
+    Environments::from_bits(ENVIRONMENTS.load(Ordering::Relaxed))
+}
+
+/// Makes the settings known to the server. Called once, at load.
+pub(super) fn define() {
+    // SAFETY: the hooks have the signatures of src/include/utils/guc.h, and cannot panic.
+    unsafe {
+        GucRegistry::define_string_guc_with_hooks(
+            c"vibepeak_keys.environments",
+            c"The environments whose API keys are accepted.",
+            c"A comma-separated list of live and test. Keys of other environments are INVALID_API_KEY.",
+            &ENVIRONMENTS_TEXT,
+            GucContext::Suset,
+            GucFlags::from_bits_retain(pg_sys::GUC_LIST_INPUT as i32),
+            Some(check_environments),
+            Some(assign_environments),
+            None,
+        );
+        pg_sys::MarkGUCPrefixReserved(c"vibepeak_keys".as_ptr());
+    }
+}
+
+unsafe fn parse(value: *const c_char) -> Option<Environments> {
+    // SAFETY: the value is a null-terminated string, or null.
+    let value = (!value.is_null()).then(|| unsafe { CStr::from_ptr(value) })?;
+    Environments::parse(value.to_bytes())
+}
+
+unsafe extern "C-unwind" fn check_environments(
+    value: *mut *mut c_char,
+    _: *mut *mut c_void,
+    _: pg_sys::GucSource::Type,
+) -> bool {
+    // SAFETY: a check hook is given the place of the new value (src/backend/utils/misc/guc.c), and
+    // may leave a detail, which is freed with the error's memory.
+    unsafe {
+        let known = parse(*value).is_some();
+        if !known {
+            pg_sys::GUC_check_errdetail_string =
+                pg_sys::pstrdup(c"The environments are \"live\" and \"test\".".as_ptr());
+        }
+        known
+    }
+}
+
+unsafe extern "C-unwind" fn assign_environments(value: *const c_char, _: *mut c_void) {
+    // SAFETY: an assign hook is given a value that passed the check.
+    let environments = unsafe { parse(value) }.unwrap_or(Environments::ALL);
+    ENVIRONMENTS.store(environments.bits(), Ordering::Relaxed);
+}

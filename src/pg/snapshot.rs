@@ -1,0 +1,30 @@
+//! The latest snapshot.
+
+use core::mem::MaybeUninit;
+
+use pgrx::pg_sys;
+
+use super::unguarded;
+
+/// Room for one snapshot, kept for the backend's life: GetSnapshotData allocates its arrays once and
+/// fills them again as long as anything has changed.
+struct Room(core::cell::UnsafeCell<pg_sys::SnapshotData>);
+
+// SAFETY: a backend has one thread (pgrx checks it at each guarded call).
+unsafe impl Sync for Room {}
+
+// SAFETY: all zeroes is a valid SnapshotData: SNAPSHOT_MVCC is 0, and null arrays are what
+// GetSnapshotData takes for a first call (src/backend/storage/ipc/procarray.c).
+static LATEST: Room =
+    Room(core::cell::UnsafeCell::new(unsafe { MaybeUninit::zeroed().assume_init() }));
+
+/// What is committed at this instant, and what the own transaction has done before the current
+/// command, whatever the isolation level.
+///
+/// GetLatestSnapshot would do the same but refuses in parallel mode. The snapshot is not registered:
+/// it is good until the next call of this function, inside a statement, whose own snapshot holds back
+/// the horizon behind which rows are removed. Unguarded: see [`super::unguarded`].
+pub fn latest() -> pg_sys::Snapshot {
+    // SAFETY: the room lives for ever, and nothing else holds a reference into it.
+    unsafe { unguarded::GetSnapshotData(LATEST.0.get()) }
+}

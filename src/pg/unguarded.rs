@@ -1,0 +1,85 @@
+//! Server functions as C declares them, without pgrx's guard around each.
+//!
+//! pgrx catches every error a server function raises, copies parts of it and raises a new one. On the
+//! way to an answer that must not happen: cancel, timeout, out of memory or a broken page pass
+//! through unchanged, with their context and position, and no `sigsetjmp` is paid for each call. An
+//! error leaves these functions by `siglongjmp` (src/backend/utils/error/elog.c: pg_re_throw), past
+//! the Rust frames between here and the server's own handler.
+//!
+//! The rule that makes it sound: **no frame above a call holds a value with a destructor**. All that
+//! the callers keep is plain data in memory of the server (RFC 2945 of Rust, "plain old frames").
+
+use core::ffi::{c_char, c_int, c_void};
+
+use pgrx::pg_sys::{
+    ArrayType, AttrNumber, Datum, IndexScanDesc, LOCKMODE, MemoryContext, Oid, RegProcedure,
+    Relation, ScanDirection, ScanKey, Size, Snapshot, StrategyNumber, TupleTableSlot, varlena,
+};
+
+unsafe extern "C-unwind" {
+    // src/backend/access/table/table.c, src/backend/access/index/indexam.c
+    pub fn table_open(relation: Oid, lock: LOCKMODE) -> Relation;
+    pub fn table_close(relation: Relation, lock: LOCKMODE);
+    pub fn index_open(index: Oid, lock: LOCKMODE) -> Relation;
+    pub fn index_close(index: Relation, lock: LOCKMODE);
+    pub fn index_rescan(
+        scan: IndexScanDesc,
+        keys: ScanKey,
+        nkeys: c_int,
+        orderbys: ScanKey,
+        norderbys: c_int,
+    );
+    pub fn index_getnext_slot(
+        scan: IndexScanDesc,
+        direction: ScanDirection::Type,
+        slot: *mut TupleTableSlot,
+    ) -> bool;
+    pub fn index_endscan(scan: IndexScanDesc);
+
+    // src/backend/access/common/scankey.c
+    pub fn ScanKeyEntryInitialize(
+        entry: ScanKey,
+        flags: c_int,
+        attribute: AttrNumber,
+        strategy: StrategyNumber,
+        subtype: Oid,
+        collation: Oid,
+        procedure: RegProcedure,
+        argument: Datum,
+    );
+
+    // src/backend/access/table/tableam.c, src/backend/executor/execTuples.c
+    pub fn table_slot_create(relation: Relation, register: *mut *mut c_void)
+    -> *mut TupleTableSlot;
+    pub fn ExecDropSingleTupleTableSlot(slot: *mut TupleTableSlot);
+    pub fn slot_getsomeattrs_int(slot: *mut TupleTableSlot, attribute: c_int);
+
+    // src/backend/storage/ipc/procarray.c
+    pub fn GetSnapshotData(snapshot: Snapshot) -> Snapshot;
+
+    // src/backend/access/common/detoast.c, src/backend/utils/fmgr/fmgr.c
+    pub fn toast_raw_datum_size(value: Datum) -> Size;
+    pub fn pg_detoast_datum(value: *mut varlena) -> *mut varlena;
+    pub fn pg_detoast_datum_copy(value: *mut varlena) -> *mut varlena;
+    pub fn pg_detoast_datum_packed(value: *mut varlena) -> *mut varlena;
+    pub fn pg_detoast_datum_slice(value: *mut varlena, first: i32, count: i32) -> *mut varlena;
+
+    // src/backend/utils/adt/arrayfuncs.c
+    pub fn deconstruct_array(
+        array: *mut ArrayType,
+        element: Oid,
+        length: c_int,
+        by_value: bool,
+        alignment: c_char,
+        elements: *mut *mut Datum,
+        nulls: *mut *mut bool,
+        count: *mut c_int,
+    );
+
+    // src/backend/utils/mmgr/mcxt.c
+    pub fn MemoryContextAlloc(context: MemoryContext, size: Size) -> *mut c_void;
+
+    // src/backend/catalog/namespace.c, src/backend/utils/cache/lsyscache.c
+    pub fn get_namespace_oid(name: *const c_char, missing_ok: bool) -> Oid;
+    pub fn get_relname_relid(name: *const c_char, namespace: Oid) -> Oid;
+}

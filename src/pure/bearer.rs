@@ -1,0 +1,73 @@
+//! The `Authorization` header's value (RFC 9110, section 11.6.2; RFC 6750, section 2.1).
+
+/// The longest value that is looked at. No server passes a longer header on, so that a longer value
+/// is never a key.
+pub const MAX_LENGTH: usize = 8192;
+
+/// Whether the text is empty or nothing but white space.
+pub fn is_blank(text: &[u8]) -> bool {
+    text.iter().all(|byte| byte.is_ascii_whitespace() || *byte == 0x0b)
+}
+
+/// The credential of a `Bearer` header, or None where the header carries none.
+///
+/// White space around the value is not part of it; the scheme is matched without regard to case and
+/// followed by one or more spaces.
+pub fn credential(header: &[u8]) -> Option<&[u8]> {
+    let (scheme, rest) = header.trim_ascii().split_at_checked(b"Bearer".len())?;
+    let spaces = rest.iter().take_while(|byte| **byte == b' ').count();
+    let carries = scheme.eq_ignore_ascii_case(b"Bearer") && spaces > 0;
+    carries.then_some(&rest[spaces..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn headers() {
+        for (header, expected) in [
+            ("Bearer abc", Some("abc")),
+            ("bearer abc", Some("abc")),
+            ("BEARER   abc", Some("abc")),
+            (" \tBearer abc\t ", Some("abc")),
+            ("Bearer abc def", Some("abc def")),
+            ("Bearer \tabc", Some("\tabc")),
+            ("Bearer\tabc", None),
+            ("Bearer", None),
+            ("Bearer ", None),
+            ("Bearer \t", None),
+            ("Bearerabc", None),
+            ("Basic abc", None),
+            ("abc", None),
+            ("", None),
+            ("   ", None),
+        ] {
+            assert_eq!(credential(header.as_bytes()), expected.map(str::as_bytes), "{header:?}");
+        }
+    }
+
+    #[test]
+    fn blank() {
+        assert!(is_blank(b""));
+        assert!(is_blank(b" \t\r\n\x0b\x0c"));
+        assert!(!is_blank(b" a "));
+        assert!(!is_blank(b"\0"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read(header in prop::collection::vec(any::<u8>(), 0..64)) {
+            if let Some(credential) = credential(&header) {
+                prop_assert!(!credential.is_empty());
+            }
+        }
+
+        #[test]
+        fn a_credential_comes_back_as_it_was(text in "[!-~]{1,60}", spaces in " {1,5}") {
+            let header = format!("Bearer{spaces}{text}");
+            prop_assert_eq!(credential(header.as_bytes()), Some(text.as_bytes()));
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! The server's text as Rust strings.
+//!
+//! A Rust string is UTF-8; the server's text is in the database's encoding, and in SQL_ASCII in
+//! none. To compose JSON around it without converting (which can fail), each byte travels as the
+//! character of the same number, and comes back as that byte. Every server encoding keeps ASCII as it
+//! is (PostgreSQL, src/include/mb/pg_wchar.h: PG_VALID_BE_ENCODING), so that what JSON escapes is the
+//! same in all of them.
+
+/// A string with one character per byte of the server's text.
+pub fn widen(text: &[u8]) -> String {
+    text.iter().map(|byte| char::from(*byte)).collect()
+}
+
+/// The bytes of a string that was composed of widened text and ASCII.
+pub fn narrow(text: &str) -> Vec<u8> {
+    text.chars().map(|character| u8::try_from(character).unwrap_or(b'?')).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_bytes_come_back(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+            prop_assert_eq!(narrow(&widen(&bytes)), bytes);
+        }
+
+        #[test]
+        fn also_through_json(bytes in prop::collection::vec(1..=u8::MAX, 0..64)) {
+            let json = serde_json::Value::from(widen(&bytes)).to_string();
+            let narrowed = widen(&narrow(&json));
+            let read: String = serde_json::from_str(&narrowed).expect("still JSON");
+            prop_assert_eq!(narrow(&read), bytes);
+        }
+    }
+}

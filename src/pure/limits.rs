@@ -1,0 +1,172 @@
+//! What may be stored with a key, and how a caller who tries more is told.
+
+use super::address::Network;
+use super::mask;
+use super::misuse::{Misuse, quoted};
+use super::response::is_scope;
+use super::token::Environment;
+
+/// The longest name of a key or an account, in characters.
+pub const MAX_NAME_CHARACTERS: usize = 255;
+/// The largest metadata, in bytes of its text.
+pub const MAX_METADATA_BYTES: usize = 16 * 1024;
+/// The most scopes of a key.
+pub const MAX_SCOPES: usize = 100;
+/// The longest scope, in bytes.
+pub const MAX_SCOPE_BYTES: usize = 255;
+/// The most networks a key may be limited to.
+pub const MAX_NETWORKS: usize = 256;
+
+/// A key's name: white space around it is not part of it. `characters` counts those of a text in the
+/// server's encoding.
+pub fn name(value: &[u8], characters: impl Fn(&[u8]) -> usize) -> Result<&[u8], Misuse> {
+    let name = value.trim_ascii();
+    text("name", name, characters)?;
+    Ok(name)
+}
+
+/// An account's name, taken as it is.
+pub fn account(value: &[u8], characters: impl Fn(&[u8]) -> usize) -> Result<(), Misuse> {
+    text("account", value, characters)
+}
+
+fn text(what: &str, value: &[u8], characters: impl Fn(&[u8]) -> usize) -> Result<(), Misuse> {
+    no_key(what, value)?;
+    if !matches!(characters(value), 1..=MAX_NAME_CHARACTERS) {
+        return Err(Misuse::invalid(format!("invalid {what}")).detail(format!(
+            "The {what} has {} characters; it must have 1 to {MAX_NAME_CHARACTERS}.",
+            characters(value)
+        )));
+    }
+    let control = match std::str::from_utf8(value) {
+        Ok(text) => text.contains(char::is_control),
+        Err(_) => value.iter().any(u8::is_ascii_control),
+    };
+    if control {
+        return Err(Misuse::invalid(format!("invalid {what}"))
+            .detail(format!("The {what} contains control characters."))
+            .hint("Remove line breaks, tabs and other control characters."));
+    }
+    Ok(())
+}
+
+/// An environment's name.
+pub fn environment(value: &[u8]) -> Result<Environment, Misuse> {
+    Environment::from_name(value).ok_or_else(|| {
+        Misuse::invalid(format!("invalid environment {}", quoted(value)))
+            .hint("The environments are \"live\" and \"test\".")
+    })
+}
+
+/// A key's scopes: each a scope-token of RFC 6749, so that it can stand in a header field.
+pub fn scopes(values: &[Option<&[u8]>]) -> Result<(), Misuse> {
+    if values.len() > MAX_SCOPES {
+        return Err(Misuse::invalid("too many scopes").detail(format!(
+            "The list has {} scopes; a key can have {MAX_SCOPES}.",
+            values.len()
+        )));
+    }
+    for value in values {
+        let value = value.ok_or_else(|| {
+            Misuse::invalid("invalid scope").detail("A scope in the list is null.")
+        })?;
+        no_key("scope", value)?;
+        if !is_scope(value) || value.len() > MAX_SCOPE_BYTES {
+            return Err(Misuse::invalid(format!("invalid scope {}", quoted(value))).hint(format!(
+                "A scope is 1 to {MAX_SCOPE_BYTES} printable ASCII characters without space, quote \
+                 and backslash, for example \"tasks:write\"."
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The networks a key is limited to.
+pub fn networks(values: &[Option<Network>]) -> Result<(), Misuse> {
+    if values.len() > MAX_NETWORKS {
+        return Err(Misuse::invalid("too many addresses").detail(format!(
+            "The list has {} networks; a key can be limited to {MAX_NETWORKS}.",
+            values.len()
+        )));
+    }
+    if values.contains(&None) {
+        return Err(Misuse::invalid("invalid address").detail("A network in the list is null."));
+    }
+    Ok(())
+}
+
+/// A key's metadata, as JSON text.
+pub fn metadata(json: &[u8]) -> Result<(), Misuse> {
+    no_key("metadata", json)?;
+    if json.first() != Some(&b'{') {
+        return Err(Misuse::invalid("metadata must be a JSON object")
+            .hint("Wrap the value, for example {\"value\": 1}."));
+    }
+    if json.len() > MAX_METADATA_BYTES {
+        return Err(Misuse::invalid("metadata is too large").detail(format!(
+            "Its text has {} bytes; it may have {MAX_METADATA_BYTES}.",
+            json.len()
+        )));
+    }
+    Ok(())
+}
+
+/// A key in a place that is stored in the clear would outlive its one showing.
+fn no_key(what: &str, value: &[u8]) -> Result<(), Misuse> {
+    if !mask::contains_key(value) {
+        return Ok(());
+    }
+    Err(Misuse::invalid(format!("the {what} contains what looks like an API key"))
+        .hint("Only a key's hash is ever stored. Use the key's id to refer to it."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn count(text: &[u8]) -> usize {
+        String::from_utf8_lossy(text).chars().count()
+    }
+
+    #[test]
+    fn names() {
+        assert_eq!(name(b"  Production \n", count), Ok(&b"Production"[..]));
+        assert_eq!(name("ü".repeat(255).as_bytes(), count).map(<[u8]>::len), Ok(510));
+        for refused in [&b""[..], b" \t ", &[b'a'; 256], b"a\nb", b"a\x7fb", "a\u{85}b".as_bytes()]
+        {
+            let misuse = name(refused, count).expect_err("refused");
+            assert!(misuse.detail.is_some() || misuse.hint.is_some());
+        }
+        assert!(name(b"vpk_live_12345678", count).is_err());
+        assert!(account(b"\xe4\xf6", |text| text.len()).is_ok());
+        assert!(account(b"\xe4\n", |text| text.len()).is_err());
+    }
+
+    #[test]
+    fn lists() {
+        assert!(scopes(&[Some(b"tasks:write"), Some(b"read")]).is_ok());
+        assert!(scopes(&[]).is_ok());
+        for refused in [None, Some(&b""[..]), Some(b"a b"), Some(b"a\"b"), Some(&[b'a'; 256])] {
+            assert!(scopes(&[refused]).is_err());
+        }
+        assert!(scopes(&[Some(&b"a"[..]); 101]).is_err());
+
+        let network = Some(Network::v4([192, 0, 2, 0], 24));
+        assert!(networks(&[network]).is_ok());
+        assert!(networks(&[]).is_ok());
+        assert!(networks(&[network, None]).is_err());
+        assert!(networks(&[network; 257]).is_err());
+    }
+
+    #[test]
+    fn objects() {
+        assert!(metadata(b"{}").is_ok());
+        assert!(metadata(b"[1]").is_err());
+        assert!(metadata(b"1").is_err());
+        let fits = format!("{{\"a\": \"{}\"}}", "x".repeat(MAX_METADATA_BYTES - 9));
+        assert_eq!(fits.len(), MAX_METADATA_BYTES);
+        assert!(metadata(fits.as_bytes()).is_ok());
+        assert!(metadata(fits.replace('x', "xx").as_bytes()).is_err());
+        assert!(metadata(b"{\"key\": \"vpk_test_aaaaaaaaaaaa\"}").is_err());
+    }
+}

@@ -1,0 +1,58 @@
+//! A call that cannot be served: what was wrong, and what to do.
+
+use super::mask;
+
+/// A refusal to carry out a call (SQLSTATE 22023), in the style of PostgreSQL's own messages: a primary message
+/// without a full stop, detail and hint in whole sentences.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Misuse {
+    /// What was wrong.
+    pub message: String,
+    /// The facts of the case.
+    pub detail: Option<String>,
+    /// What to do.
+    pub hint: Option<String>,
+}
+
+impl Misuse {
+    /// A bad argument or an unknown id.
+    pub fn invalid(message: impl Into<String>) -> Misuse {
+        Misuse { message: message.into(), detail: None, hint: None }
+    }
+
+    /// Adds the facts of the case.
+    pub fn detail(self, detail: impl Into<String>) -> Misuse {
+        Misuse { detail: Some(detail.into()), ..self }
+    }
+
+    /// Adds what to do.
+    pub fn hint(self, hint: impl Into<String>) -> Misuse {
+        Misuse { hint: Some(hint.into()), ..self }
+    }
+}
+
+/// A caller's value as it may appear in a message: quoted, without a key, and not too long.
+pub fn quoted(value: &[u8]) -> String {
+    let mut shown = value.to_vec();
+    mask::mask_keys(&mut shown);
+    // What is not UTF-8 is of another server encoding, in which a lone byte may be no character.
+    let text = String::from_utf8(shown).unwrap_or_else(|error| {
+        let bytes = error.into_bytes();
+        bytes.into_iter().map(|byte| if byte.is_ascii() { char::from(byte) } else { '?' }).collect()
+    });
+    let short: String = text.chars().take(64).collect();
+    let cut = if short.len() < text.len() { "..." } else { "" };
+    format!("\"{short}{cut}\"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_shown_without_a_key() {
+        assert_eq!(quoted(b"acme"), "\"acme\"");
+        assert_eq!(quoted(b"vpk_live_aaaaaaaaaaaa"), "\"vpk_live_aaaa********\"");
+        assert_eq!(quoted(&[b'a'; 70]), format!("\"{}...\"", "a".repeat(64)));
+    }
+}

@@ -1,0 +1,18 @@
+//! What the product knows without a database.
+//!
+//! Nothing in here knows of PostgreSQL: the key format, the codes and their HTTP shape, the decision
+//! itself, and the limits of what may be stored. Everything is a plain function of its arguments,
+//! tested by plain unit and property tests.
+
+pub mod address;
+pub mod bearer;
+pub mod decision;
+pub mod encoding;
+pub mod entropy;
+pub mod limits;
+pub mod mask;
+pub mod misuse;
+pub mod response;
+pub mod status;
+pub mod token;
+pub mod uuid;

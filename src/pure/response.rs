@@ -1,0 +1,199 @@
+//! What a service answers its own caller with: the JSON body and the header fields.
+
+use std::borrow::Cow;
+
+use serde_json::{Map, Value, json};
+
+use super::mask;
+use super::status::Status;
+use super::token::random_characters;
+
+/// What a body says beside code and message.
+#[derive(Clone, Debug, Default)]
+pub struct Context {
+    /// The plan of the account in question, where it is known.
+    pub current_plan: Option<String>,
+    /// The plans that include API access, in order of their rank.
+    pub required_plans: Vec<String>,
+    /// How many tasks the account's plan allows, and how many are running.
+    pub tasks: Option<(Option<i32>, i64)>,
+}
+
+/// The message of a status: for `PLAN_REQUIRED` it names the plans that would do.
+pub fn message(status: Status, required_plans: &[String]) -> Cow<'static, str> {
+    let (Status::PlanRequired, Some((last, others))) = (status, required_plans.split_last()) else {
+        return status.message().into();
+    };
+    let plans = match others {
+        [] => last.clone(),
+        _ => format!("{} or {last}", others.join(", ")),
+    };
+    let article =
+        if plans.starts_with(['A', 'E', 'I', 'O', 'a', 'e', 'i', 'o']) { "an" } else { "a" };
+    format!("API access requires {article} {plans} plan. Please upgrade your subscription.").into()
+}
+
+/// The body of a refusal; None for `VALID`.
+pub fn body(status: Status, request_id: &str, context: &Context) -> Option<Value> {
+    let mut error = Map::new();
+    error.insert("code".into(), status.label().into());
+    error.insert("message".into(), message(status, &context.required_plans).into());
+    error.insert("request_id".into(), request_id.into());
+    match (status, context.tasks) {
+        (Status::Valid, _) => return None,
+        (Status::PlanRequired, _) => {
+            let details = json!({
+                "current_plan": context.current_plan,
+                "required_plans": context.required_plans,
+            });
+            error.insert("details".into(), details);
+        }
+        (Status::ConcurrencyLimitExceeded, Some((allowed, running))) => {
+            error.insert("details".into(), json!({"allowed": allowed, "running": running}));
+        }
+        _ => {}
+    }
+    Some(json!({ "error": error }))
+}
+
+/// The header fields that go with a status: `WWW-Authenticate` with every 401 (RFC 9110, section
+/// 15.5.2), with the error code that RFC 6750, section 3.1, gives for a request that carried a
+/// credential, and for a missing scope.
+pub fn headers(status: Status, scope: Option<&str>) -> Value {
+    const CHALLENGE: &str = "Bearer realm=\"api\"";
+    let field = match status {
+        Status::MissingApiKey => CHALLENGE.to_owned(),
+        Status::InsufficientScope => {
+            let scope = scope.filter(|scope| is_scope(scope.as_bytes()));
+            let scope = scope.map(|scope| format!(", scope=\"{scope}\"")).unwrap_or_default();
+            format!("{CHALLENGE}, error=\"insufficient_scope\"{scope}")
+        }
+        _ if status.http_status() == 401 => {
+            let description = status.message();
+            format!("{CHALLENGE}, error=\"invalid_token\", error_description=\"{description}\"")
+        }
+        _ => return json!({}),
+    };
+    json!({ "WWW-Authenticate": field })
+}
+
+/// Whether the text is a scope-token (RFC 6749, section 3.3).
+pub fn is_scope(text: &[u8]) -> bool {
+    !text.is_empty() && text.iter().all(|byte| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e))
+}
+
+/// The caller's request id where it may be echoed: printable ASCII of at most 128 characters, and
+/// no key.
+pub fn echoed_request_id(id: &[u8]) -> Option<&str> {
+    let sane = matches!(id.len(), 1..=128)
+        && id.iter().all(|byte| matches!(byte, 0x20..=0x7e))
+        && !mask::contains_key(id);
+    sane.then(|| std::str::from_utf8(id).ok()).flatten()
+}
+
+/// A request id of our own: `req_` and 24 random characters.
+pub fn new_request_id<E>(mut draw: impl FnMut(&mut [u8]) -> Result<(), E>) -> Result<String, E> {
+    let mut characters = [0; 24];
+    random_characters(&mut characters, &mut draw)?;
+    Ok(format!("req_{}", characters.map(char::from).iter().collect::<String>()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pure::entropy;
+
+    fn plans(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn bodies_of_the_api_documentation() {
+        assert_eq!(
+            body(Status::InvalidApiKey, "req_abc123xyz", &Context::default()),
+            Some(json!({"error": {
+                "code": "INVALID_API_KEY",
+                "message": "The provided API key is invalid or has been revoked",
+                "request_id": "req_abc123xyz"}}))
+        );
+        let context = Context {
+            current_plan: Some("Free".into()),
+            required_plans: plans(&["Plus", "Pro"]),
+            ..Context::default()
+        };
+        assert_eq!(
+            body(Status::PlanRequired, "req_abc123xyz", &context),
+            Some(json!({"error": {
+                "code": "PLAN_REQUIRED",
+                "message": "API access requires a Plus or Pro plan. Please upgrade your subscription.",
+                "request_id": "req_abc123xyz",
+                "details": {"current_plan": "Free", "required_plans": ["Plus", "Pro"]}}}))
+        );
+        assert_eq!(body(Status::Valid, "req_abc123xyz", &context), None);
+    }
+
+    #[test]
+    fn the_message_follows_the_plans() {
+        for (names, expected) in [
+            (&[][..], "API access is not included in any plan."),
+            (&["Pro"], "API access requires a Pro plan. Please upgrade your subscription."),
+            (
+                &["Plus", "Pro", "Team"],
+                "API access requires a Plus, Pro or Team plan. Please upgrade your subscription.",
+            ),
+            (
+                &["Enterprise"],
+                "API access requires an Enterprise plan. Please upgrade your subscription.",
+            ),
+        ] {
+            assert_eq!(message(Status::PlanRequired, &plans(names)), expected);
+        }
+    }
+
+    #[test]
+    fn tasks_are_told() {
+        let context = Context { tasks: Some((Some(3), 3)), ..Context::default() };
+        let body = body(Status::ConcurrencyLimitExceeded, "r", &context).expect("a refusal");
+        assert_eq!(body["error"]["details"], json!({"allowed": 3, "running": 3}));
+    }
+
+    #[test]
+    fn challenges() {
+        assert_eq!(headers(Status::Valid, None), json!({}));
+        assert_eq!(headers(Status::PlanRequired, None), json!({}));
+        assert_eq!(
+            headers(Status::MissingApiKey, None),
+            json!({"WWW-Authenticate": "Bearer realm=\"api\""})
+        );
+        assert_eq!(
+            headers(Status::ApiKeyExpired, None),
+            json!({"WWW-Authenticate": "Bearer realm=\"api\", error=\"invalid_token\", \
+                                        error_description=\"The API key has expired\""})
+        );
+        assert_eq!(
+            headers(Status::InsufficientScope, Some("tasks:write")),
+            json!({"WWW-Authenticate":
+                "Bearer realm=\"api\", error=\"insufficient_scope\", scope=\"tasks:write\""})
+        );
+        assert_eq!(
+            headers(Status::InsufficientScope, Some("a\" , b")),
+            json!({"WWW-Authenticate": "Bearer realm=\"api\", error=\"insufficient_scope\""})
+        );
+        // Nothing in a description may end its quoted string (RFC 6750, section 3).
+        for status in Status::ALL {
+            assert!(!status.message().contains(['"', '\\']));
+        }
+    }
+
+    #[test]
+    fn request_ids() {
+        assert_eq!(echoed_request_id(b"req_abc123xyz"), Some("req_abc123xyz"));
+        assert_eq!(echoed_request_id(&[b'a'; 128]).map(str::len), Some(128));
+        for id in [&b""[..], &[b'a'; 129], b"a\nb", "ä".as_bytes(), b"vpk_live_123456789"] {
+            assert_eq!(echoed_request_id(id), None);
+        }
+        let made = new_request_id(entropy::fill).expect("entropy");
+        assert!(made.starts_with("req_") && made.len() == 28);
+        assert!(made[4..].bytes().all(|byte| byte.is_ascii_alphanumeric()));
+    }
+}

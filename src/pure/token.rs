@@ -1,0 +1,305 @@
+//! The format of a key: `vpk_`, the environment, `_`, 26 random characters, 6 of checksum.
+//!
+//! The checksum is the CRC-32 (IEEE 802.3) of all that stands before it, in base 62. It is no
+//! secret: it lets a typo, a truncated paste or a guess be refused without a look at a table, and
+//! keeps a secret scanner from false alarms.
+
+use sha2::{Digest, Sha256};
+
+/// Length of a key in bytes, the same for every environment.
+pub const LENGTH: usize = 41;
+/// Length of what the documentation promises as `prefix`.
+pub const PREFIX_LENGTH: usize = 8;
+/// Length of the hint that tells keys apart: the label and the first four random characters.
+pub const HINT_LENGTH: usize = 13;
+/// Length of the SHA-256 (FIPS 180-4) under which a key is stored.
+pub const HASH_LENGTH: usize = 32;
+
+const LABEL_LENGTH: usize = 9;
+const CHECKED_LENGTH: usize = 35;
+const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+/// Which of the account's worlds a key belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Environment {
+    /// Production.
+    Live = 1,
+    /// Development and tests.
+    Test = 2,
+}
+
+impl Environment {
+    /// Both, in the order in which they are named in messages.
+    pub const ALL: [Environment; 2] = [Environment::Live, Environment::Test];
+
+    /// Its name in SQL and inside a key.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Environment::Live => "live",
+            Environment::Test => "test",
+        }
+    }
+
+    /// The environment of a name, if it is one.
+    pub fn from_name(name: &[u8]) -> Option<Environment> {
+        Environment::ALL.into_iter().find(|e| e.name().as_bytes() == name)
+    }
+
+    const fn label(self) -> &'static [u8; LABEL_LENGTH] {
+        match self {
+            Environment::Live => b"vpk_live_",
+            Environment::Test => b"vpk_test_",
+        }
+    }
+}
+
+/// A set of environments: those whose keys a database accepts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Environments(u8);
+
+impl Environments {
+    /// Both environments.
+    pub const ALL: Environments = Environments(Environment::Live as u8 | Environment::Test as u8);
+
+    /// Reads a comma-separated list, as `vibepeak_keys.environments` holds it.
+    pub fn parse(list: &[u8]) -> Option<Environments> {
+        list.split(|b| *b == b',').try_fold(Environments::default(), |set, name| {
+            Some(Environments(set.0 | Environment::from_name(name.trim_ascii())? as u8))
+        })
+    }
+
+    /// Whether the environment is in the set.
+    pub fn contains(self, environment: Environment) -> bool {
+        self.0 & environment as u8 != 0
+    }
+
+    /// The set without any other environment than this one.
+    pub fn only(self, environment: Environment) -> Environments {
+        Environments(self.0 & environment as u8)
+    }
+
+    /// The set as bits, for a place that holds plain numbers.
+    pub const fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// The set of such bits; unknown ones are dropped.
+    pub const fn from_bits(bits: u8) -> Environments {
+        Environments(bits & Environments::ALL.0)
+    }
+}
+
+/// A well-formed key. The bytes are its canonical and only spelling.
+#[derive(Clone, Copy)]
+pub struct Token([u8; LENGTH]);
+
+impl Token {
+    /// Draws a new key. `draw` fills its argument with random bytes of cryptographic quality, and is
+    /// called again as long as too few of them were usable.
+    pub fn generate<E>(
+        environment: Environment,
+        mut draw: impl FnMut(&mut [u8]) -> Result<(), E>,
+    ) -> Result<Token, E> {
+        let mut token = [0; LENGTH];
+        token[..LABEL_LENGTH].copy_from_slice(environment.label());
+        random_characters(&mut token[LABEL_LENGTH..CHECKED_LENGTH], &mut draw)?;
+        let sum = checksum(&token);
+        token[CHECKED_LENGTH..].copy_from_slice(&sum);
+        Ok(Token(token))
+    }
+
+    /// The key that these bytes spell, if they are one.
+    pub fn parse(bytes: &[u8]) -> Option<Token> {
+        let token: &[u8; LENGTH] = bytes.try_into().ok()?;
+        let labelled = Environment::ALL.iter().any(|e| token.starts_with(e.label()));
+        // The alphabet needs no check of its own for the last six characters (the checksum is made
+        // of it), only for those that the checksum covers.
+        let well_formed = labelled
+            && token[LABEL_LENGTH..CHECKED_LENGTH].iter().all(u8::is_ascii_alphanumeric)
+            && token[CHECKED_LENGTH..] == checksum(token);
+        well_formed.then_some(Token(*token))
+    }
+
+    /// The key itself. Whoever has it can use it.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+
+    /// What is stored and looked up instead of the key.
+    pub fn hash(&self) -> [u8; HASH_LENGTH] {
+        Sha256::digest(self.0).into()
+    }
+
+    /// The promised prefix; the same for every key of an environment.
+    pub fn prefix(&self) -> &str {
+        &self.as_str()[..PREFIX_LENGTH]
+    }
+
+    /// What tells keys apart on a dashboard.
+    pub fn hint(&self) -> &str {
+        &self.as_str()[..HINT_LENGTH]
+    }
+}
+
+/// Fills `target` with characters of the alphabet, each equally likely: a byte below 4 x 62 stands
+/// for its remainder, any other is thrown away.
+pub fn random_characters<E>(
+    target: &mut [u8],
+    draw: &mut impl FnMut(&mut [u8]) -> Result<(), E>,
+) -> Result<(), E> {
+    const UNBIASED: u8 = (u8::MAX as usize / ALPHABET.len() * ALPHABET.len()) as u8;
+    let mut filled = 0;
+    while filled < target.len() {
+        let mut pool = [0; 32];
+        draw(&mut pool)?;
+        for byte in pool.into_iter().filter(|byte| *byte < UNBIASED) {
+            if filled == target.len() {
+                break;
+            }
+            target[filled] = ALPHABET[byte as usize % ALPHABET.len()];
+            filled += 1;
+        }
+    }
+    Ok(())
+}
+
+/// The checksum of a key's first 35 characters: CRC-32 in base 62, most significant digit first.
+fn checksum(token: &[u8; LENGTH]) -> [u8; LENGTH - CHECKED_LENGTH] {
+    let mut rest = crc32fast::hash(&token[..CHECKED_LENGTH]) as usize;
+    let mut digits = [0; LENGTH - CHECKED_LENGTH];
+    for digit in digits.iter_mut().rev() {
+        *digit = ALPHABET[rest % ALPHABET.len()];
+        rest /= ALPHABET.len();
+    }
+    digits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pure::entropy;
+    use proptest::prelude::*;
+
+    const SAMPLE: &[u8] = b"vpk_live_aBcDeFgHiJkLmNoPqRsTuVwXyZ4Vi3OY";
+
+    fn fresh() -> Token {
+        Token::generate(Environment::Live, entropy::fill).expect("the system's generator answers")
+    }
+
+    #[test]
+    fn the_test_vector_is_well_formed_and_the_documentation_sample_is_not() {
+        let token = Token::parse(SAMPLE).expect("the test vector");
+        assert_eq!(token.prefix(), "vpk_live");
+        assert_eq!(token.hint(), "vpk_live_aBcD");
+        assert!(Token::parse(b"vpk_live_aBcDeFgHiJkLmNoPqRsTuVwXyZ123456").is_none());
+    }
+
+    #[test]
+    fn hash_is_plain_sha256_of_the_whole_key() {
+        // printf %s vpk_live_aBcDeFgHiJkLmNoPqRsTuVwXyZ4Vi3OY | sha256sum
+        let expected = "f765530e05ac5b85efae5fc4ac6f944936318c4f7ca0e28b13ae71038531bb76";
+        let hex: String = Token::parse(SAMPLE)
+            .expect("the test vector")
+            .hash()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        assert_eq!(hex, expected);
+    }
+
+    #[test]
+    fn a_generated_key_is_well_formed_in_both_environments() {
+        for environment in Environment::ALL {
+            let token = Token::generate(environment, entropy::fill).expect("entropy");
+            assert!(Token::parse(token.as_str().as_bytes()).is_some());
+            assert_eq!(&token.as_str()[4..8], environment.name());
+        }
+    }
+
+    #[test]
+    fn characters_are_unbiased() {
+        // Every byte value once: 248 of them are used, each character exactly four times.
+        let mut next = 0u8;
+        let mut counts = [0usize; 256];
+        let mut target = [0; 248];
+        random_characters(&mut target, &mut |pool: &mut [u8]| {
+            pool.iter_mut().for_each(|byte| {
+                *byte = next;
+                next = next.wrapping_add(1);
+            });
+            Ok::<(), ()>(())
+        })
+        .expect("the counter answers");
+        target.iter().for_each(|byte| counts[*byte as usize] += 1);
+        assert!(ALPHABET.iter().all(|character| counts[*character as usize] == 4));
+    }
+
+    #[test]
+    fn every_single_character_change_is_refused() {
+        let token = fresh();
+        for position in 0..LENGTH {
+            for byte in 0..=u8::MAX {
+                let mut changed = token.0;
+                changed[position] = byte;
+                assert_eq!(Token::parse(&changed).is_some(), changed == token.0);
+            }
+        }
+    }
+
+    #[test]
+    fn nearly_every_swap_is_refused() {
+        let (mut swaps, mut accepted) = (0, 0);
+        for _ in 0..200 {
+            let token = fresh();
+            for left in 0..LENGTH {
+                for right in left + 1..LENGTH {
+                    let mut swapped = token.0;
+                    swapped.swap(left, right);
+                    if swapped != token.0 {
+                        swaps += 1;
+                        accepted += usize::from(Token::parse(&swapped).is_some());
+                    }
+                }
+            }
+        }
+        assert!(accepted * 10_000 < swaps, "{accepted} of {swaps} swaps were accepted");
+    }
+
+    #[test]
+    fn lists_of_environments() {
+        assert_eq!(Environments::parse(b"live,test"), Some(Environments::ALL));
+        assert_eq!(Environments::parse(b" live "), Some(Environments(1)));
+        assert_eq!(Environments::parse(b"staging"), None);
+        assert_eq!(Environments::parse(b""), None);
+        assert_eq!(Environments::parse(b"live,"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn bytes_are_the_canonical_form_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+            if let Some(token) = Token::parse(&bytes) {
+                prop_assert_eq!(token.as_str().as_bytes(), &bytes[..]);
+            }
+        }
+
+        #[test]
+        fn what_looks_like_a_key_is_accepted_only_with_its_checksum(
+            body in "[0-9A-Za-z]{26}", tail in "[0-9A-Za-z]{6}"
+        ) {
+            let text = format!("vpk_live_{body}{tail}");
+            let mut expected = [0; LENGTH];
+            expected.copy_from_slice(text.as_bytes());
+            prop_assert_eq!(Token::parse(text.as_bytes()).is_some(), tail.as_bytes() == checksum(&expected));
+        }
+
+        #[test]
+        fn a_longer_or_shorter_text_is_refused(extra in prop::collection::vec(any::<u8>(), 1..8), cut in 0..LENGTH) {
+            let token = fresh();
+            let mut longer = token.0.to_vec();
+            longer.extend(&extra);
+            prop_assert!(Token::parse(&longer).is_none());
+            prop_assert!(Token::parse(&token.0[..cut]).is_none());
+        }
+    }
+}

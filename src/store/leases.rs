@@ -1,0 +1,66 @@
+//! Statements on the leases of concurrent tasks.
+
+use pgrx::pg_sys::{INTERVALOID, TEXTOID, TIMESTAMPTZOID, UUIDOID};
+
+use crate::pg::call::Call;
+use crate::pg::isolation;
+use crate::pg::spi::Statement;
+use crate::pg::types::{SqlValue, Text};
+
+/// A time to live: its end from now, null where it is none, and whether it lies in the future.
+pub static END: Statement =
+    Statement::new(c"SELECT pg_catalog.clock_timestamp() + $1, $1 > interval '0'", &[INTERVALOID]);
+
+/// Account, to be run on the latest snapshot: the number of its tasks that are running, and what the
+/// plan allows, null for no limit.
+pub static RUNNING: Statement = Statement::new(
+    c"SELECT (SELECT pg_catalog.count(*) FROM vpk.task_leases AS l
+               WHERE l.account = a.account AND l.expires_at > pg_catalog.clock_timestamp()),
+             p.concurrent_tasks
+        FROM vpk.accounts AS a JOIN vpk.plans AS p ON p.plan = a.plan
+       WHERE a.account = $1",
+    &[TEXTOID],
+);
+
+/// Takes the account's leases that have ended away, as far as nobody else is at them. Only where a
+/// row that somebody has just deleted is no error: a stricter transaction leaves them to another.
+pub fn clear_ended(call: &Call, account: Text) {
+    if !isolation::uses_transaction_snapshot() {
+        CLEAR_ENDED.write(call, &[Some(account.datum())]);
+    }
+}
+
+/// Account. Leases that have ended go, as far as nobody else is at them.
+static CLEAR_ENDED: Statement = Statement::new(
+    c"DELETE FROM vpk.task_leases AS l
+       WHERE l.lease IN (SELECT e.lease FROM vpk.task_leases AS e
+                          WHERE e.account = $1 AND e.expires_at <= pg_catalog.clock_timestamp()
+                            FOR UPDATE SKIP LOCKED)",
+    &[TEXTOID],
+);
+
+/// Lease, account, key, started_at, expires_at.
+pub static START: Statement = Statement::new(
+    c"INSERT INTO vpk.task_leases (lease, account, key_id, started_at, expires_at)
+      VALUES ($1, $2, $3, $4, $5)",
+    &[UUIDOID, TEXTOID, UUIDOID, TIMESTAMPTZOID, TIMESTAMPTZOID],
+);
+
+/// Lease. Its account.
+pub static ACCOUNT_OF: Statement =
+    Statement::new(c"SELECT l.account FROM vpk.task_leases AS l WHERE l.lease = $1", &[UUIDOID]);
+
+/// Lease, time to live. Its new end, where it has not ended.
+pub static EXTEND: Statement = Statement::new(
+    c"UPDATE vpk.task_leases AS l SET expires_at = pg_catalog.clock_timestamp() + $2
+       WHERE l.lease = $1 AND l.expires_at > pg_catalog.clock_timestamp()
+      RETURNING l.expires_at",
+    &[UUIDOID, INTERVALOID],
+);
+
+/// Lease. It goes; whether it had not ended.
+pub static FINISH: Statement = Statement::new(
+    c"DELETE FROM vpk.task_leases AS l WHERE l.lease = $1
+      RETURNING l.expires_at > pg_catalog.clock_timestamp()",
+    &[UUIDOID],
+);

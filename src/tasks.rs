@@ -1,0 +1,137 @@
+//! Concurrent tasks: leases with an end, counted per account against its plan.
+//!
+//! Whoever counts first waits for the account's queue ([`crate::pg::lock`]), which lasts until the
+//! transaction ends, and then counts on the latest snapshot: what the lock waited for is seen, also
+//! by a caller whose own snapshot is older.
+
+use core::ffi::CStr;
+
+use crate::pg::call::Call;
+use crate::pg::types::{Inet, Interval, Json, SqlValue, Text, Timestamp, Uuid};
+use crate::pg::{clock, entropy, lock};
+use crate::pure::bearer::MAX_LENGTH;
+use crate::pure::decision::Request;
+use crate::pure::misuse::Misuse;
+use crate::pure::status::Status;
+use crate::store::leases;
+use crate::verify::error::Known;
+use crate::verify::{self, Answer, error};
+
+/// The answer to a task that wants to start.
+pub struct Started {
+    pub status: Status,
+    pub lease: Option<Uuid>,
+    /// How many tasks of the account are running, this one among them.
+    pub running: Option<i32>,
+    /// How many the plan allows; None is no limit.
+    pub allowed: Option<i32>,
+    pub expires_at: Option<Timestamp>,
+    pub error: Option<Json>,
+}
+
+/// Verifies the key and takes a lease, if the account's plan has one left.
+pub fn start(
+    call: &Call,
+    token: Option<Text>,
+    ttl: Option<Interval>,
+    client_ip: Option<Inet>,
+    scope: Option<Text>,
+) -> Result<Started, Misuse> {
+    const COMMAND: &CStr = c"vpk_task_start()";
+    let scope = scope.map(|scope| scope.presented(call, MAX_LENGTH).bytes);
+    let client_ip = verify::client(client_ip);
+    let judge = || {
+        let request = Request { client_ip, scope, ..verify::bare_request() };
+        verify::token(call, token, &request, scope.is_some())
+    };
+    let mut answer = judge();
+    if let (Status::Valid, Some(key)) = (answer.status, answer.key) {
+        lock::account(call, COMMAND, key.account);
+        // The wait may have been long.
+        answer = judge();
+    }
+    let (Status::Valid, Some(key)) = (answer.status, answer.key) else {
+        return Ok(denied(call, &answer));
+    };
+
+    let expires_at = end_of(call, ttl)?;
+    let account = Some(key.account.datum());
+    let counted = leases::RUNNING.read_latest(call, &[account]);
+    let (running, allowed) =
+        counted.first().map_or((0, Some(0)), |row| (row.bigint(0).unwrap_or(0), row.integer(1)));
+    if allowed.is_some_and(|allowed| running >= i64::from(allowed)) {
+        let status = Status::ConcurrencyLimitExceeded;
+        let known = Known { tasks: Some((allowed, running)), ..Known::default() };
+        let (_, error) = error::compose(call, status, &known, None);
+        let running = Some(saturated(running));
+        return Ok(Started { status, lease: None, running, allowed, expires_at: None, error });
+    }
+    leases::clear_ended(call, key.account);
+    let lease = entropy::uuid_v4(call);
+    leases::START.write(
+        call,
+        &[
+            Some(lease.datum()),
+            account,
+            Some(Uuid::new(call, key.id).datum()),
+            Some(clock::now().datum()),
+            Some(expires_at.datum()),
+        ],
+    );
+    Ok(Started {
+        status: Status::Valid,
+        lease: Some(lease),
+        running: Some(saturated(running + 1)),
+        allowed,
+        expires_at: Some(expires_at),
+        error: None,
+    })
+}
+
+/// Moves the end of a lease; None where it is gone.
+pub fn extend(
+    call: &Call,
+    lease: Option<Uuid>,
+    ttl: Option<Interval>,
+) -> Result<Option<Timestamp>, Misuse> {
+    const COMMAND: &CStr = c"vpk_task_extend()";
+    end_of(call, ttl)?;
+    let lease = lease.map(Uuid::datum);
+    let account = leases::ACCOUNT_OF.read_latest(call, &[lease]);
+    let Some(account) = account.first().and_then(|row| row.text(0)) else { return Ok(None) };
+    // Or a starter could count the lease as ended while its extension is not committed.
+    lock::account(call, COMMAND, account);
+    let extended = leases::EXTEND.write(call, &[lease, ttl.map(Interval::datum)]);
+    Ok(extended.first().and_then(|row| row.timestamp(0)))
+}
+
+/// Gives a lease back; whether it was still running.
+pub fn finish(call: &Call, lease: Option<Uuid>) -> bool {
+    leases::FINISH.write(call, &[lease.map(Uuid::datum)]).first().is_some_and(|row| row.is(0))
+}
+
+fn denied(call: &Call, answer: &Answer) -> Started {
+    let (_, error) = error::for_answer(call, answer, None);
+    Started {
+        status: answer.status,
+        lease: None,
+        running: None,
+        allowed: None,
+        expires_at: None,
+        error,
+    }
+}
+
+/// When a lease taken now ends.
+fn end_of(call: &Call, ttl: Option<Interval>) -> Result<Timestamp, Misuse> {
+    let ends = leases::END.read(call, &[ttl.map(Interval::datum)]);
+    ends.first().filter(|row| row.is(1)).and_then(|row| row.timestamp(0)).ok_or_else(|| {
+        Misuse::invalid("ttl must be greater than zero").hint(
+            "Name how long the task may run without a sign of life, for example interval '15 min'.",
+        )
+    })
+}
+
+fn saturated(count: i64) -> i32 {
+    i32::try_from(count).unwrap_or(i32::MAX)
+}

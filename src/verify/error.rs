@@ -1,0 +1,81 @@
+//! The JSON body of an answer, with what the tables know of it.
+
+use super::Answer;
+use crate::pg::call::Call;
+use crate::pg::entropy;
+use crate::pg::json::jsonb;
+use crate::pg::types::{Json, Text};
+use crate::pure::encoding::widen;
+use crate::pure::response::{self, Context};
+use crate::pure::status::Status;
+use crate::store::rows::{Instant, Plan};
+
+/// What the tables know of an answer: plain data, for the rule of [`crate::pg::unguarded`].
+#[derive(Clone, Copy, Default)]
+pub struct Known<'call> {
+    /// The name of the account's plan.
+    pub current_plan: Option<Text>,
+    /// The plans that include API access.
+    pub required_plans: &'call [Plan<'call>],
+    /// Tasks that the plan allows and that are running.
+    pub tasks: Option<(Option<i32>, i64)>,
+}
+
+/// Reads what a body of this status says of an account. The plan may be known already.
+pub fn known<'call>(
+    call: &'call Call,
+    status: Status,
+    account: Option<Text>,
+    plan: Option<Text>,
+) -> Known<'call> {
+    match status {
+        Status::PlanRequired => {
+            let instant = Instant::now(call);
+            let current_plan =
+                plan.or_else(|| account.and_then(|account| instant.plan_of(account)));
+            Known { current_plan, required_plans: instant.plans_with_access(), tasks: None }
+        }
+        Status::ConcurrencyLimitExceeded => {
+            let instant = Instant::now(call);
+            let tasks = account.and_then(|account| {
+                let plan = instant.plan(instant.plan_of(account)?)?;
+                Some((plan.concurrent_tasks, instant.running_tasks(account)))
+            });
+            Known { tasks, ..Known::default() }
+        }
+        _ => Known::default(),
+    }
+}
+
+/// The request id and the body of an answer. Reads first, composes after.
+pub fn for_answer(call: &Call, answer: &Answer, request_id: Option<Text>) -> (Text, Option<Json>) {
+    let account = answer.key.map(|key| key.account);
+    let known = known(call, answer.status, account, answer.plan);
+    compose(call, answer.status, &known, request_id)
+}
+
+/// The request id, echoed or made, and the body.
+pub fn compose(
+    call: &Call,
+    status: Status,
+    known: &Known,
+    request_id: Option<Text>,
+) -> (Text, Option<Json>) {
+    let echoed = request_id.map(|id| id.presented(call, 129).bytes);
+    let id = match echoed.and_then(response::echoed_request_id) {
+        Some(id) => id.to_owned(),
+        None => entropy::request_id(),
+    };
+    let context = Context {
+        current_plan: known.current_plan.map(|plan| widen(plan.bytes(call))),
+        required_plans: plan_names(known.required_plans),
+        tasks: known.tasks,
+    };
+    let body = response::body(status, &id, &context);
+    (Text::new(call, id.as_bytes()), body.as_ref().map(jsonb))
+}
+
+/// The names of plans, as widened text.
+pub fn plan_names(plans: &[Plan]) -> Vec<String> {
+    plans.iter().map(|plan| widen(plan.plan)).collect()
+}

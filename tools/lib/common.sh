@@ -1,0 +1,94 @@
+# shellcheck shell=bash
+# Sourced by every script of tools/: where things are, which PostgreSQL is
+# meant, and how messages look.
+
+set -euo pipefail
+umask 022
+
+# RUSTFLAGS would displace the linker arguments of cargo-pgrx; a backtrace
+# setting would be inherited by servers.
+unset CDPATH RUSTFLAGS CARGO_ENCODED_RUSTFLAGS RUST_BACKTRACE
+
+root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.." && pwd -P)
+# Read by the scripts that source this file.
+# shellcheck disable=SC2034
+extension=vibepeak_keys
+profile=${PROFILE:-release}
+
+cache=${VIBEPEAK_CACHE:-${XDG_CACHE_HOME:-${HOME:-/nonexistent}/.cache}/vibepeak_keys}
+target=${CARGO_TARGET_DIR:-target}
+case $target in /*) ;; *) target=$root/$target ;; esac
+export CARGO_TARGET_DIR=$target
+
+command -v cargo >/dev/null || PATH=$PATH:${CARGO_HOME:-${HOME:-/nonexistent}/.cargo}/bin
+
+say() { printf '%s\n' "$*" >&2; }
+die() {
+    say "error: $*"
+    exit 1
+}
+
+# --- PostgreSQL -----------------------------------------------------------
+
+# Whether a pg_config belongs to a server that can be built for and started.
+complete_pg() {
+    [ -x "$("$1" --bindir 2>/dev/null)/postgres" ] &&
+        [ -f "$("$1" --includedir-server)/postgres.h" ]
+}
+
+# The pg_config that PG_CONFIG names, as an absolute path. Where PG_CONFIG is
+# left at its default, Debian's own folders are looked at too.
+find_pg_config() {
+    local wanted=${PG_CONFIG:-pg_config} candidate
+    if candidate=$(command -v -- "$wanted") && complete_pg "$candidate"; then
+        # Debian's /usr/bin/pg_config is a wrapper: name what is behind it.
+        wanted=$("$candidate" --bindir)/pg_config
+        if [ -x "$wanted" ]; then candidate=$wanted; fi
+        printf '%s\n' "$candidate"
+        return
+    fi
+    [ "$wanted" = pg_config ] || return 1
+    for candidate in /usr/lib/postgresql/{15,16,17,18}/bin/pg_config; do
+        if [ -x "$candidate" ] && complete_pg "$candidate"; then
+            printf '%s\n' "$candidate"
+            return
+        fi
+    done
+    return 1
+}
+
+require_pg_config() {
+    find_pg_config || die "no PostgreSQL with server and headers at PG_CONFIG=${PG_CONFIG:-pg_config}; run 'make setup'"
+}
+
+# The Cargo feature for a pg_config: pg15 to pg18.
+pg_feature() {
+    local feature
+    feature=pg$("$1" --version | sed -E 's/^PostgreSQL ([0-9]+).*/\1/')
+    grep -q "^$feature = " "$root/Cargo.toml" ||
+        die "$("$1" --version) is not a supported version"
+    printf '%s\n' "$feature"
+}
+
+# --- Rust -----------------------------------------------------------------
+
+# Cargo.lock is where the version of pgrx, and so of cargo-pgrx, is read.
+pgrx_version() {
+    awk '/^name = "pgrx"$/ { getline; gsub(/.* = |"/, ""); print; exit }' "$root/Cargo.lock"
+}
+
+# The cargo-pgrx of that version: the one on PATH, or the one in the cache.
+find_cargo_pgrx() {
+    local version candidate
+    version=$(pgrx_version)
+    for candidate in "$(command -v cargo-pgrx || true)" "$cache/cargo-pgrx-$version/bin/cargo-pgrx"; do
+        if [ -x "$candidate" ] && [ "$("$candidate" pgrx --version)" = "cargo-pgrx $version" ]; then
+            printf '%s\n' "$candidate"
+            return
+        fi
+    done
+    return 1
+}
+
+# Where the built files are kept for one major version.
+package_dir() { printf '%s\n' "$target/package/$1-$profile"; }
