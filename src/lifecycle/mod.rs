@@ -37,7 +37,7 @@ fn checked_name(call: &Call, name: Text) -> Result<Text, Misuse> {
     limits::name(name.bytes(call), text::characters).map(|name| Text::new(call, name))
 }
 
-fn checked_account<'call>(call: &'call Call, account: Text) -> Result<&'call [u8], Misuse> {
+fn checked_account(call: &Call, account: Text) -> Result<&[u8], Misuse> {
     let name = account.bytes(call);
     limits::account(name, text::characters).map(|()| name)
 }

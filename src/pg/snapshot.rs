@@ -28,3 +28,12 @@ pub fn latest() -> pg_sys::Snapshot {
     // SAFETY: the room lives for ever, and nothing else holds a reference into it.
     unsafe { unguarded::GetSnapshotData(LATEST.0.get()) }
 }
+
+/// Makes the latest snapshot the active one, until it is popped.
+///
+/// # Safety
+/// The caller pops it, unless an error does.
+pub(super) unsafe fn push_latest() {
+    // SAFETY: as above; PushCopiedSnapshot keeps a copy (src/backend/utils/time/snapmgr.c).
+    unsafe { pg_sys::PushCopiedSnapshot(pg_sys::GetSnapshotData(LATEST.0.get())) }
+}

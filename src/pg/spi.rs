@@ -81,7 +81,7 @@ impl Statement {
             pg_sys::SPI_connect();
             let plan = self.plan();
             if mode == Mode::ReadLatest {
-                pg_sys::PushCopiedSnapshot(snapshot::latest());
+                snapshot::push_latest();
             }
             let code = pg_sys::SPI_execute_plan(
                 plan,

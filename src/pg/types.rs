@@ -108,23 +108,9 @@ pub struct Presented<'call> {
 }
 
 impl Text {
-    /// At most the first `limit` bytes. The length is judged before anything is detoasted.
-    /// Unguarded: see [`super::unguarded`].
+    /// At most the first `limit` bytes. Unguarded: see [`super::unguarded`].
     pub fn presented(self, _: &Call, limit: usize) -> Presented<'_> {
-        // SAFETY: the datum is a varlena. toast_raw_datum_size counts the four-byte header
-        // (src/backend/access/common/detoast.c). A slice is a fresh copy; a packed datum is the
-        // argument itself or a copy: both outlive the call.
-        unsafe {
-            let length = unguarded::toast_raw_datum_size(self.0) - pg_sys::VARHDRSZ;
-            let cut = length > limit;
-            let bytes = if cut {
-                let limit = i32::try_from(limit).unwrap_or(i32::MAX);
-                unguarded::pg_detoast_datum_slice(self.0.cast_mut_ptr(), 0, limit)
-            } else {
-                unguarded::pg_detoast_datum_packed(self.0.cast_mut_ptr())
-            };
-            Presented { bytes: contents(bytes), cut }
-        }
+        presented(self.0, limit)
     }
 
     /// The text's bytes.
@@ -149,9 +135,9 @@ impl Text {
 }
 
 impl Bytes {
-    /// The bytes. Unguarded: see [`super::unguarded`].
-    pub fn bytes_unguarded(self, _: &Call) -> &[u8] {
-        packed(self.0)
+    /// At most the first `limit` bytes. Unguarded: see [`super::unguarded`].
+    pub fn presented(self, _: &Call, limit: usize) -> Presented<'_> {
+        presented(self.0, limit)
     }
 
     /// A bytea of these bytes.
@@ -185,7 +171,7 @@ impl TextArray {
     /// Its elements, in order. Unguarded: see [`super::unguarded`].
     pub fn elements_unguarded(self, call: &Call) -> &[Option<&[u8]>] {
         let elements = array::elements(call, self.0, array::Element::TEXT);
-        call.keep(elements.iter().map(|element| element.map(|datum| packed(datum))))
+        call.keep(elements.iter().map(|element| element.map(packed)))
     }
 }
 
@@ -256,6 +242,25 @@ impl Timestamp {
     /// Whether it is `infinity`.
     pub fn is_infinity(self) -> bool {
         self.micros() == i64::MAX
+    }
+}
+
+/// The first bytes of a varlena, whose length is judged before anything is detoasted. Unguarded: see
+/// [`super::unguarded`].
+fn presented<'call>(datum: Datum, limit: usize) -> Presented<'call> {
+    // SAFETY: the datum is a varlena. toast_raw_datum_size counts the four-byte header
+    // (src/backend/access/common/detoast.c). A slice is a fresh copy; a packed datum is the argument
+    // itself or a copy: both outlive the call.
+    unsafe {
+        let length = unguarded::toast_raw_datum_size(datum) - pg_sys::VARHDRSZ;
+        let cut = length > limit;
+        let bytes = if cut {
+            let limit = i32::try_from(limit).unwrap_or(i32::MAX);
+            unguarded::pg_detoast_datum_slice(datum.cast_mut_ptr(), 0, limit)
+        } else {
+            unguarded::pg_detoast_datum_packed(datum.cast_mut_ptr())
+        };
+        Presented { bytes: contents(bytes), cut }
     }
 }
 

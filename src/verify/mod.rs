@@ -70,9 +70,11 @@ pub fn header<'call>(call: &'call Call, header: Option<Text>, request: &Request)
 
 /// Judges a key by its SHA-256.
 pub fn hash<'call>(call: &'call Call, hash: Option<Bytes>, request: &Request) -> Answer<'call> {
-    match hash.map(|hash| hash.bytes_unguarded(call)) {
-        None | Some([]) => Answer::without_key(Status::MissingApiKey),
-        Some(hash) if hash.len() == HASH_LENGTH => stored(call, hash, request, false),
+    match hash.map(|hash| hash.presented(call, HASH_LENGTH)) {
+        None | Some(Presented { bytes: [], .. }) => Answer::without_key(Status::MissingApiKey),
+        Some(Presented { bytes, cut: false }) if bytes.len() == HASH_LENGTH => {
+            stored(call, bytes, request, false)
+        }
         Some(_) => Answer::without_key(Status::InvalidApiKey),
     }
 }
