@@ -31,6 +31,7 @@ BEGIN
             RETURN NULL;
         END IF;
     END IF;
+    DELETE FROM vpk.removed_defaults AS r WHERE r.relation = 'plans' AND r.name = NEW.plan;
     NEW.pristine := coalesce(NEW.pristine, false);
     RETURN NEW;
 END
@@ -52,15 +53,25 @@ BEGIN
             RETURN NULL;
         END IF;
     END IF;
+    DELETE FROM vpk.removed_defaults AS r WHERE r.relation = 'accounts' AND r.name = NEW.account;
     NEW.pristine := coalesce(NEW.pristine, false);
     RETURN NEW;
 END
 $$;
 
+-- A plan that is in use stays; a new name of it goes to its accounts too.
 CREATE FUNCTION vpk.plans_after_removal() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+    IF TG_OP = 'UPDATE' THEN
+        UPDATE vpk.accounts AS a SET plan = NEW.plan WHERE a.plan = OLD.plan;
+    ELSIF EXISTS (SELECT FROM vpk.accounts AS a WHERE a.plan = OLD.plan) THEN
+        RAISE EXCEPTION 'plan "%" is in use', OLD.plan
+            USING ERRCODE = 'foreign_key_violation',
+                  DETAIL = 'There are accounts on this plan.',
+                  HINT = 'Move them to another plan with vpk_set_plan first.';
+    END IF;
     INSERT INTO vpk.removed_defaults (relation, name) VALUES ('plans', OLD.plan)
     ON CONFLICT DO NOTHING;
     RETURN NULL;
@@ -82,7 +93,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     IF NEW.relation = 'plans' THEN
-        -- A pristine account on a removed plan was itself moved or removed.
+        -- No account is on a plan that was removed: a pristine one was moved or removed as well.
         DELETE FROM vpk.accounts AS a WHERE a.plan = NEW.name AND a.pristine;
         DELETE FROM vpk.plans AS p WHERE p.plan = NEW.name AND p.pristine;
     ELSE

@@ -1,5 +1,10 @@
 -- The tables. Nothing here is written by hand in normal operation but vpk.plans: accounts, keys,
 -- leases and events belong to the functions.
+--
+-- There are no foreign keys. The tables of an extension have their constraints before their rows are
+-- restored, and a parallel pg_restore loads them in any order. The functions lock the row that they
+-- refer to (FOR KEY SHARE), triggers on vpk.plans keep the plans that are in use, and a key whose
+-- account or plan is missing all the same is refused.
 
 CREATE SCHEMA vpk;
 
@@ -16,7 +21,7 @@ CREATE TABLE vpk.plans (
 
 CREATE TABLE vpk.accounts (
     account    text COLLATE "C" PRIMARY KEY,
-    plan       text COLLATE "C" NOT NULL REFERENCES vpk.plans ON UPDATE CASCADE,
+    plan       text COLLATE "C" NOT NULL,
     created_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     pristine   boolean NOT NULL
 );
@@ -26,7 +31,7 @@ CREATE INDEX accounts_plan_idx ON vpk.accounts (plan);
 CREATE TABLE vpk.keys (
     id            uuid PRIMARY KEY,
     key_hash      bytea NOT NULL,
-    account       text COLLATE "C" NOT NULL REFERENCES vpk.accounts ON UPDATE CASCADE,
+    account       text COLLATE "C" NOT NULL,
     environment   text COLLATE "C" NOT NULL,
     name          text NOT NULL,
     prefix        text COLLATE "C",
@@ -46,9 +51,6 @@ CREATE TABLE vpk.keys (
     CONSTRAINT keys_environment_check CHECK (environment IN ('live', 'test'))
 );
 CREATE INDEX keys_account_idx ON vpk.keys (account, id);
-
--- No foreign keys from here on: usage and leases are written while a key may be on its way out, and
--- events outlive what they speak of.
 
 CREATE TABLE vpk.key_usage (
     key_id       uuid PRIMARY KEY,
