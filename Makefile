@@ -10,11 +10,14 @@ PROFILE ?= release
 export PG_CONFIG PROFILE DESTDIR
 
 .DEFAULT_GOAL := build
-.PHONY: help setup build install installcheck demo demo-stop lint clean \
+.PHONY: help setup developer-setup build install installcheck demo demo-stop lint clean \
         test test-unit test-regress test-isolation test-cluster
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "  make %-16s %s\n", $$1, $$2 }'
+
+developer-setup: ## make "cargo pgrx run" work for you
+	@tools/developer-setup
 
 setup: ## install what building and testing need, where it is missing
 	@tools/setup

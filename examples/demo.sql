@@ -45,7 +45,7 @@ SELECT 'HTTP ' || http_status, jsonb_pretty(error)
 \echo
 \echo '3. A revoked key'
 SELECT id AS leaked_id, token AS leaked FROM vpk_create('Leaked') \gset
-SELECT vpk_revoke(:'leaked_id', reason => 'found in a public repository') IS NOT NULL AS revoked \gset
+SELECT vpk_revoke(:'leaked_id', reason => 'found in a public repository') \gset
 SELECT 'HTTP ' || http_status, jsonb_pretty(error)
   FROM vpk_authenticate('Bearer ' || :'leaked');
 
@@ -78,7 +78,8 @@ SELECT name, account, hint, created_at::timestamptz(0), revoke_reason, state FRO
 \echo '--- Rotate: a new key, and the old one is refused --------------------'
 \echo
 SELECT id AS new_id, token AS new_token FROM vpk_rotate(:'id') \gset
-SELECT vpk_verify(:'token') AS old_key, vpk_verify(:'new_token') AS new_key;
+SELECT vpk_verify(:'token') AS old_key,
+       vpk_verify(:'new_token') AS new_key;
 
 \echo '--- Revoke: refused from the next request on -------------------------'
 \echo
@@ -88,4 +89,4 @@ SELECT status, http_status, error #>> '{error,message}' AS message
 
 \echo '--- Every change left an event ---------------------------------------'
 \echo
-SELECT occurred_at::timestamptz(0), event, account, role, details FROM vpk.events ORDER BY id;
+SELECT event, account, role, details FROM vpk.events ORDER BY id;

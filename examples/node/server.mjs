@@ -1,0 +1,31 @@
+// A minimal HTTP server that asks PostgreSQL who calls. Run:
+//   npm install && PGHOST=... PGDATABASE=... PGUSER=... node server.mjs
+import http from 'node:http';
+import pg from 'pg';
+
+const pool = new pg.Pool(); // PGHOST, PGDATABASE, PGUSER, ... say where
+pool.on('error', (error) => console.error('idle connection lost:', error.message));
+
+// The header is a bind parameter: it never becomes part of the SQL text.
+const authenticate = {
+  name: 'authenticate',
+  text: `SELECT status, http_status, key_id, account, headers, error
+           FROM vpk_authenticate($1)`,
+};
+
+function send(res, status, headers, body) {
+  res.writeHead(status, { 'Content-Type': 'application/json', ...headers });
+  res.end(JSON.stringify(body));
+}
+
+http.createServer(async (req, res) => {
+  try {
+    const { rows: [answer] } = await pool.query({ ...authenticate, values: [req.headers.authorization] });
+    console.log(answer.status, answer.key_id, answer.account);
+    if (answer.status !== 'VALID') return send(res, answer.http_status, answer.headers, answer.error);
+    send(res, 200, {}, { hello: answer.account });
+  } catch (error) {
+    console.error(error.message); // no database, no access
+    send(res, 503, {}, { error: { code: 'UNAVAILABLE' } });
+  }
+}).listen(Number(process.env.PORT ?? 8080), '127.0.0.1');

@@ -1,0 +1,40 @@
+"""A minimal HTTP server that asks PostgreSQL who calls. Run:
+pip install -r requirements.txt && PGHOST=... PGDATABASE=... PGUSER=... python server.py
+"""
+import json
+import os
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from psycopg import Error
+from psycopg_pool import ConnectionPool
+
+# The header is a bind parameter (%s): it never becomes part of the SQL text.
+AUTHENTICATE = """SELECT status, http_status, key_id, account, headers, error
+                    FROM vpk_authenticate(%s)"""
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        try:
+            with pool.connection() as connection:
+                row = connection.execute(AUTHENTICATE, [self.headers["Authorization"]]).fetchone()
+        except Error as failure:  # no database, no access
+            self.log_error("%s", failure)
+            return self.send(503, {}, {"error": {"code": "UNAVAILABLE"}})
+        status, http_status, key_id, account, headers, error = row
+        self.log_message("%s %s %s", status, key_id, account)
+        if status != "VALID":
+            return self.send(http_status, headers, error)
+        self.send(200, {}, {"hello": account})
+
+    def send(self, status, headers, body):
+        self.send_response(status)
+        for name, value in {"Content-Type": "application/json", **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(json.dumps(body).encode())
+
+
+if __name__ == "__main__":  # PGHOST, PGDATABASE, PGUSER, ... say where
+    pool = ConnectionPool(kwargs={"autocommit": True}, open=True, timeout=5)
+    ThreadingHTTPServer(("127.0.0.1", int(os.environ.get("PORT", 8080))), Handler).serve_forever()
