@@ -52,7 +52,9 @@ fn grant(
     let relations = Some(TextArray::new(relations.iter().copied()).datum());
     let of_relations = grants::OF_RELATIONS.read(call, &[role, relations]);
     if of_relations.is_empty() {
-        return Err(Misuse::invalid("role does not exist"));
+        return Err(
+            Misuse::invalid("role does not exist").hint("Use CREATE ROLE to create it first.")
+        );
     }
     let statements: Vec<_> = of_functions
         .iter()

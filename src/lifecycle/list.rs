@@ -54,7 +54,9 @@ pub fn list(
     max_rows: Option<i32>,
 ) -> Result<Vec<Listed>, Misuse> {
     if max_rows.is_some_and(|rows| rows < 0) {
-        return Err(Misuse::invalid("max_rows must not be negative"));
+        return Err(
+            Misuse::invalid("max_rows must not be negative").hint("Leave it out to list all keys.")
+        );
     }
     let parameters = [
         account.map(Text::datum),

@@ -12,8 +12,8 @@ pub mod update;
 use crate::pg::call::Call;
 use crate::pg::types::{CidrArray, Json, SqlValue, Text, TextArray, Timestamp, Uuid};
 use crate::pg::{clock, roles, text};
+use crate::pure::limits;
 use crate::pure::misuse::{Misuse, quoted};
-use crate::pure::{limits, mask};
 
 /// A key that was just made: the only place where its token is.
 pub struct IssuedKey {
@@ -30,7 +30,11 @@ pub struct IssuedKey {
 
 /// The value of an argument that must be there.
 fn required<T>(what: &str, value: Option<T>) -> Result<T, Misuse> {
-    value.ok_or_else(|| Misuse::invalid(format!("{what} must not be null")))
+    value.ok_or_else(|| {
+        Misuse::invalid(format!("{what} must not be null")).hint(format!(
+            "Pass a value for {what}, or leave the argument out if it has a default."
+        ))
+    })
 }
 
 fn checked_name(call: &Call, name: Text) -> Result<Text, Misuse> {
@@ -66,13 +70,10 @@ fn checked_expiry(expires_at: Timestamp) -> Result<Option<Timestamp>, Misuse> {
     Ok((!expires_at.is_infinity()).then_some(expires_at))
 }
 
-/// A reason as it may be kept: without a key, should one have got into it.
+/// A reason as it may be kept.
 fn kept_reason(call: &Call, reason: Option<Text>) -> Option<Text> {
-    reason.map(|reason| {
-        let mut bytes = reason.bytes(call).to_vec();
-        mask::mask_keys(&mut bytes);
-        Text::new(call, &bytes)
-    })
+    limits::reason(reason?.bytes(call), text::bytes_of_characters)
+        .map(|reason| Text::new(call, &reason))
 }
 
 /// The calling roles, as parameters of a statement that records an event.

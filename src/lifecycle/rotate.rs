@@ -23,7 +23,8 @@ pub fn rotate(
     let old = old.first().ok_or_else(super::unknown_key)?;
     let [revoked, expired, rotated, negative_grace] = [0, 1, 2, 3].map(|column| old.is(column));
     let refusal = if negative_grace {
-        Some(Misuse::invalid("grace must not be negative"))
+        let hint = "Name for how long the old key stays valid, for example interval '1 day'.";
+        Some(Misuse::invalid("grace must not be negative").hint(hint))
     } else if rotated {
         let hint = "Rotate its successor: the key whose rotated_from is this id.";
         Some(Misuse::invalid("the API key has already been rotated").hint(hint))

@@ -8,6 +8,8 @@ use super::token::Environment;
 
 /// The longest name of a key or an account, in characters.
 pub const MAX_NAME_CHARACTERS: usize = 255;
+/// How much of the reason of a revocation is kept, in characters.
+pub const MAX_REASON_CHARACTERS: usize = 1000;
 /// The largest metadata, in bytes of its text.
 pub const MAX_METADATA_BYTES: usize = 16 * 1024;
 /// The most scopes of a key.
@@ -20,14 +22,33 @@ pub const MAX_NETWORKS: usize = 256;
 /// A key's name: white space around it is not part of it. `characters` counts those of a text in the
 /// server's encoding.
 pub fn name(value: &[u8], characters: impl Fn(&[u8]) -> usize) -> Result<&[u8], Misuse> {
-    let name = value.trim_ascii();
+    let name = trimmed(value);
     text("name", name, characters)?;
     Ok(name)
 }
 
-/// An account's name, taken as it is.
+/// An account's name: the application's own, so that white space around it is a mistake.
 pub fn account(value: &[u8], characters: impl Fn(&[u8]) -> usize) -> Result<(), Misuse> {
+    if trimmed(value).len() < value.len() {
+        return Err(Misuse::invalid("invalid account")
+            .detail("The account begins or ends with white space.")
+            .hint("Remove the white space around the name."));
+    }
     text("account", value, characters)
+}
+
+/// Why a key was revoked, as it is kept: None where nothing was said, cut to a thousand characters,
+/// and without a key, should one have got into it. It is never refused: a revocation is urgent.
+pub fn reason(value: &[u8], characters: impl Fn(&[u8], usize) -> usize) -> Option<Vec<u8>> {
+    let value = trimmed(value);
+    let mut kept = value[..characters(value, MAX_REASON_CHARACTERS)].to_vec();
+    mask::mask_keys(&mut kept);
+    (!kept.is_empty()).then_some(kept)
+}
+
+/// Without the white space around it: that of Unicode where the text is UTF-8, else that of ASCII.
+fn trimmed(value: &[u8]) -> &[u8] {
+    std::str::from_utf8(value).map_or(value.trim_ascii(), |text| text.trim().as_bytes())
 }
 
 fn text(what: &str, value: &[u8], characters: impl Fn(&[u8]) -> usize) -> Result<(), Misuse> {
@@ -138,8 +159,19 @@ mod tests {
             assert!(misuse.detail.is_some() || misuse.hint.is_some());
         }
         assert!(name(b"vpk_live_12345678", count).is_err());
+        assert_eq!(name("\u{a0}a\u{2003}".as_bytes(), count), Ok(&b"a"[..]));
+        assert!(account(b" acme", count).is_err());
         assert!(account(b"\xe4\xf6", |text| text.len()).is_ok());
         assert!(account(b"\xe4\n", |text| text.len()).is_err());
+    }
+
+    #[test]
+    fn reasons() {
+        let first = |text: &[u8], limit: usize| text.len().min(limit);
+        assert_eq!(reason(b" leaked ", first), Some(b"leaked".to_vec()));
+        assert_eq!(reason(b"  ", first), None);
+        assert_eq!(reason(&[b'a'; 2000], first).map(|kept| kept.len()), Some(1000));
+        assert_eq!(reason(b"vpk_live_123456789", first), Some(b"vpk_live_1234*****".to_vec()));
     }
 
     #[test]
