@@ -125,8 +125,8 @@ fn denied(call: &Call, answer: &Answer) -> Started {
 /// When a lease taken now ends.
 fn end_of(call: &Call, ttl: Option<Interval>) -> Result<Timestamp, Misuse> {
     let ends = leases::END.read(call, &[ttl.map(Interval::datum)]);
-    ends.first().filter(|row| row.is(1)).and_then(|row| row.timestamp(0)).ok_or_else(|| {
-        Misuse::invalid("ttl must be greater than zero").hint(
+    ends.first().and_then(|row| row.timestamp(0)).ok_or_else(|| {
+        Misuse::invalid("ttl must be greater than 0 and at most 100 years").hint(
             "Name how long the task may run without a sign of life, for example interval '15 min'.",
         )
     })

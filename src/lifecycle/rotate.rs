@@ -19,12 +19,14 @@ pub fn rotate(
     let grace = required("grace", grace)?;
     let given_expiry = expires_at.map(super::checked_expiry).transpose()?;
 
+    // The account first, as its deletion does.
+    keys::LOCK_ACCOUNT.write(call, &[Some(id.datum())]).first().ok_or_else(super::unknown_key)?;
     let old = keys::LOCK_FOR_ROTATION.write(call, &[Some(id.datum()), Some(grace.datum())]);
     let old = old.first().ok_or_else(super::unknown_key)?;
-    let [revoked, expired, rotated, negative_grace] = [0, 1, 2, 3].map(|column| old.is(column));
-    let refusal = if negative_grace {
+    let [revoked, expired, rotated, bad_grace] = [0, 1, 2, 3].map(|column| old.is(column));
+    let refusal = if bad_grace {
         let hint = "Name for how long the old key stays valid, for example interval '1 day'.";
-        Some(Misuse::invalid("grace must not be negative").hint(hint))
+        Some(Misuse::invalid("grace must be between 0 and 100 years").hint(hint))
     } else if rotated {
         let hint = "Rotate its successor: the key whose rotated_from is this id.";
         Some(Misuse::invalid("the API key has already been rotated").hint(hint))

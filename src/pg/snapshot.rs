@@ -29,11 +29,8 @@ pub fn latest() -> pg_sys::Snapshot {
     unsafe { unguarded::GetSnapshotData(LATEST.0.get()) }
 }
 
-/// Makes the latest snapshot the active one, until it is popped.
-///
-/// # Safety
-/// The caller pops it, unless an error does.
-pub(super) unsafe fn push_latest() {
-    // SAFETY: as above; PushCopiedSnapshot keeps a copy (src/backend/utils/time/snapmgr.c).
-    unsafe { pg_sys::PushCopiedSnapshot(pg_sys::GetSnapshotData(LATEST.0.get())) }
+/// The same, for callers that hold values with destructors.
+pub(super) fn latest_guarded() -> pg_sys::Snapshot {
+    // SAFETY: as above.
+    unsafe { pg_sys::GetSnapshotData(LATEST.0.get()) }
 }

@@ -19,15 +19,15 @@ pub struct Statement {
     plan: AtomicPtr<pg_sys::_SPI_plan>,
 }
 
-/// Which snapshot a statement runs under.
+/// What a statement sees, and whether it may write.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Mode {
-    /// A new one, as any statement that writes.
+    /// What is committed at this instant and what the own transaction did; it may write.
     Write,
-    /// That of the calling query.
-    Read,
-    /// The latest, also where the transaction's is older.
+    /// The same, without writing.
     ReadLatest,
+    /// What the calling query sees, without writing.
+    Read,
 }
 
 /// A value for a parameter: None is null.
@@ -52,6 +52,10 @@ impl Statement {
     }
 
     /// Runs it as a statement that may write.
+    ///
+    /// It sees what is committed at this instant, also in a transaction whose snapshot is older: a key
+    /// that was issued since is revoked, and a row that a lock was waited for is read as it is now.
+    /// Foreign keys are enforced in the same way (src/backend/utils/adt/ri_triggers.c).
     pub fn write<'call>(&self, call: &'call Call, parameters: &[Parameter]) -> Rows<'call> {
         self.run(call, Mode::Write, parameters)
     }
@@ -75,26 +79,27 @@ impl Statement {
             .map(|value| if value.is_none() { b'n' } else { b' ' } as c_char)
             .collect();
         // SAFETY: SPI's protocol (src/backend/executor/spi.c). Every call is guarded by pgrx, so that
-        // an error unwinds the vectors; the connection and the pushed snapshot are then cleaned up
-        // by the (sub)transaction's abort. A statement that is run has as many parameters as types.
+        // an error unwinds the vectors; the connection is then cleaned up by the (sub)transaction's
+        // abort. A statement that is run has as many parameters as types. SPI copies the snapshot.
         unsafe {
             pg_sys::SPI_connect();
             let plan = self.plan();
-            if mode == Mode::ReadLatest {
-                snapshot::push_latest();
-            }
-            let code = pg_sys::SPI_execute_plan(
+            let snapshot = match mode {
+                Mode::Write | Mode::ReadLatest => snapshot::latest_guarded(),
+                Mode::Read => pg_sys::GetActiveSnapshot(),
+            };
+            let code = pg_sys::SPI_execute_snapshot(
                 plan,
                 values.as_mut_ptr(),
                 nulls.as_ptr(),
+                snapshot,
+                ptr::null_mut(),
                 mode != Mode::Write,
+                true,
                 0,
             );
-            if mode == Mode::ReadLatest {
-                pg_sys::PopActiveSnapshot();
-            }
             if code < 0 {
-                pgrx::error!("SPI_execute_plan failed with code {code}");
+                pgrx::error!("SPI_execute_snapshot failed with code {code}");
             }
             let rows = collect(call);
             pg_sys::SPI_finish();

@@ -40,9 +40,10 @@ pub fn account(value: &[u8], characters: impl Fn(&[u8]) -> usize) -> Result<(), 
 /// Why a key was revoked, as it is kept: None where nothing was said, cut to a thousand characters,
 /// and without a key, should one have got into it. It is never refused: a revocation is urgent.
 pub fn reason(value: &[u8], characters: impl Fn(&[u8], usize) -> usize) -> Option<Vec<u8>> {
-    let value = trimmed(value);
-    let mut kept = value[..characters(value, MAX_REASON_CHARACTERS)].to_vec();
+    let mut kept = trimmed(value).to_vec();
+    // Before the cut: what is left of a key in two halves may not look like one.
     mask::mask_keys(&mut kept);
+    kept.truncate(characters(&kept, MAX_REASON_CHARACTERS));
     (!kept.is_empty()).then_some(kept)
 }
 
@@ -172,6 +173,8 @@ mod tests {
         assert_eq!(reason(b"  ", first), None);
         assert_eq!(reason(&[b'a'; 2000], first).map(|kept| kept.len()), Some(1000));
         assert_eq!(reason(b"vpk_live_123456789", first), Some(b"vpk_live_1234*****".to_vec()));
+        let at_the_cut = [&[b'x'; 985][..], b"vpk_live_123456789"].concat();
+        assert!(reason(&at_the_cut, first).is_some_and(|kept| kept.ends_with(b"vpk_live_1234**")));
     }
 
     #[test]

@@ -86,13 +86,21 @@ pub static REVOKED_AT: Statement =
 pub static ID_OF_HASH: Statement =
     Statement::new(c"SELECT k.id FROM vpk.keys AS k WHERE k.key_hash = $1", &[BYTEAOID]);
 
+/// Id. A row where there is such a key; nobody can delete its account until the transaction ends.
+pub static LOCK_ACCOUNT: Statement = Statement::new(
+    c"SELECT a.account FROM vpk.keys AS k JOIN vpk.accounts AS a ON a.account = k.account
+       WHERE k.id = $1 FOR KEY SHARE OF a",
+    &[UUIDOID],
+);
+
 /// Id, grace. What decides whether the key can be rotated, and what its successor has in common with
-/// it: revoked, expired, rotated, grace is negative, environment, name, account, expires_at.
+/// it: revoked, expired, rotated, whether the grace is out of range, environment, name, account,
+/// expires_at.
 pub static LOCK_FOR_ROTATION: Statement = Statement::new(
     c"SELECT k.revoked_at IS NOT NULL,
              coalesce(k.expires_at <= pg_catalog.clock_timestamp(), false),
              k.rotated_at IS NOT NULL,
-             $2 < interval '0',
+             $2 NOT BETWEEN interval '0' AND interval '100 years',
              k.environment, k.name, k.account, k.expires_at
         FROM vpk.keys AS k WHERE k.id = $1 FOR NO KEY UPDATE",
     &[UUIDOID, INTERVALOID],

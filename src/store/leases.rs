@@ -7,9 +7,12 @@ use crate::pg::isolation;
 use crate::pg::spi::Statement;
 use crate::pg::types::{SqlValue, Text};
 
-/// A time to live: its end from now, null where it is none, and whether it lies in the future.
-pub static END: Statement =
-    Statement::new(c"SELECT pg_catalog.clock_timestamp() + $1, $1 > interval '0'", &[INTERVALOID]);
+/// A time to live. Its end from now, null where it is out of range.
+pub static END: Statement = Statement::new(
+    c"SELECT CASE WHEN $1 > interval '0' AND $1 <= interval '100 years'
+                  THEN pg_catalog.clock_timestamp() + $1 END",
+    &[INTERVALOID],
+);
 
 /// Account, to be run on the latest snapshot: the number of its tasks that are running, and what the
 /// plan allows, null for no limit.
