@@ -1,0 +1,71 @@
+-- vpk_create: what a caller gets, what is stored, and that the token is in no table.
+
+-- The first call on a fresh database: the account "default" exists, on plan Pro.
+SELECT id, token, prefix, hint FROM vpk_create('Production') \gset
+SELECT :'token' ~ '^vpk_live_[0-9A-Za-z]{32}$' AS form,
+       :'prefix' = left(:'token', 8) AS prefix, :'hint' = left(:'token', 13) AS hint,
+       length(:'token') AS length, :'prefix' AS prefix_is;
+SELECT vpk_verify(:'token');
+
+-- Every column, but those that differ each time.
+SELECT name, account, environment, prefix, created_at <= clock_timestamp() AS created,
+       created_at > clock_timestamp() - interval '1 minute' AS just_now, expires_at
+  FROM vpk_create('Full', account => 'default', environment => 'test', expires_at => '2999-01-01 00:00+00',
+                  scopes => '{tasks:read,tasks:write}', allowed_ips => '{192.0.2.0/24,2001:db8::/32}',
+                  metadata => '{"team": "data"}') \gx
+SELECT name, account, environment, prefix, hint LIKE 'vpk\_test\_____' AS hint, expires_at, disabled_at, revoked_at,
+       revoke_reason, rotated_from, rotated_at, scopes, allowed_ips, metadata
+  FROM vpk.keys WHERE name = 'Full' \gx
+
+-- The id is a UUID of version 7 (RFC 9562), in the order of issue.
+SELECT substr(:'id', 15, 1) AS version, substr(:'id', 20, 1) IN ('8', '9', 'a', 'b') AS variant;
+SELECT abs(extract(epoch FROM clock_timestamp()) * 1000
+           - ('x' || lpad(left(replace(:'id', '-', ''), 12), 16, '0'))::bit(64)::bigint) < 60000 AS carries_the_time;
+CREATE TEMPORARY TABLE made AS
+    SELECT n, k.id, k.token FROM generate_series(1, 500) AS n, LATERAL vpk_create('Series ' || n) AS k;
+SELECT count(*) AS out_of_order FROM (SELECT id, lag(id) OVER (ORDER BY n) AS before FROM made) AS o WHERE before >= id;
+SELECT count(DISTINCT token) AS tokens, count(*) FILTER (WHERE vpk_verify(token) = 'VALID') AS valid FROM made;
+
+-- Stored is the SHA-256 of the whole key, and the key is in no column of any table.
+SELECT k.key_hash = sha256(convert_to(:'token', 'UTF8')) AS hash FROM vpk.keys AS k WHERE k.id = :'id';
+SELECT count(*) AS with_token
+  FROM made AS m, (SELECT k::text AS row FROM vpk.keys AS k
+                   UNION ALL SELECT e::text FROM vpk.events AS e
+                   UNION ALL SELECT a::text FROM vpk.accounts AS a) AS t
+ WHERE position(substr(m.token, 14) IN t.row) > 0;
+
+-- "infinity" is no expiry.
+SELECT expires_at IS NULL AS never FROM vpk_create('Forever', expires_at => 'infinity');
+
+-- Names need not be unique.
+SELECT count(DISTINCT k.id) AS ids FROM generate_series(1, 2) AS n, LATERAL vpk_create('Twin', expires_at => clock_timestamp() + n * interval '1 hour') AS k;
+
+-- The other environment, and an account of one's own.
+SELECT vpk_set_plan('acme', 'Plus');
+SELECT token FROM vpk_create('Test key', 'acme', 'test') \gset
+SELECT :'token' ~ '^vpk_test_[0-9A-Za-z]{32}$' AS form, vpk_verify(:'token');
+
+-- A function in FROM is called once.
+SELECT count(*) AS before FROM vpk.keys \gset
+SELECT (k).name, (k).account FROM vpk_create('Once') AS k;
+SELECT count(*) - :before AS made FROM vpk.keys;
+
+-- An unknown account, by name and by what to do.
+SELECT vpk_create('Key', account => 'nobody');
+\echo :SQLSTATE
+SELECT vpk_create('Key', environment => 'staging');
+\echo :SQLSTATE
+SELECT vpk_create('Key', expires_at => clock_timestamp() - interval '1 second');
+\echo :SQLSTATE
+SELECT vpk_create('Key', expires_at => '-infinity');
+\echo :SQLSTATE
+
+-- The hash of a key is there once.
+\set VERBOSITY sqlstate
+INSERT INTO vpk.keys (id, key_hash, account, environment, name, created_at)
+SELECT gen_random_uuid(), k.key_hash, k.account, k.environment, k.name, now() FROM vpk.keys AS k WHERE k.id = :'id';
+\set VERBOSITY default
+
+-- Clean up.
+SELECT vpk_delete_account('acme');
+DELETE FROM vpk.keys;

@@ -1,0 +1,34 @@
+-- Argument names are part of the interface: every function, by names alone, in another order.
+
+SELECT vpk_set_plan(plan => 'Pro', account => 'acme');
+SELECT id, token FROM vpk_create(metadata => '{"a": 1}', allowed_ips => NULL, scopes => '{run}', expires_at => '2999-01-01 00:00+00',
+                                 environment => 'test', account => 'acme', name => 'Key') \gset
+SELECT vpk_verify(token => :'token');
+SELECT vpk_verify_hash(client_ip => '192.0.2.1', key_hash => sha256(:'token'::bytea));
+SELECT status, request_id FROM vpk_authenticate(environment => 'test', request_id => 'r', client_ip => '192.0.2.1', scope => 'run',
+                                                "authorization" => 'Bearer ' || :'token');
+SELECT vpk_error(account => 'acme', request_id => 'r', status => 'PLAN_REQUIRED') #>> '{error,details,current_plan}' AS plan;
+SELECT name, expires_at FROM vpk_update(metadata => '{}', allowed_ips => '{}', scopes => '{run,walk}', expires_at => 'infinity',
+                                        name => 'Renamed', id => :'id');
+SELECT name FROM vpk_list(max_rows => 1, after => NULL, id => :'id', account => 'acme');
+SELECT vpk_disable(id => :'id') IS NOT NULL AS disabled;
+SELECT vpk_enable(id => :'id');
+SELECT status, lease FROM vpk_task_start(scope => 'run', client_ip => '192.0.2.1', ttl => '1 min', token => :'token') \gset
+SELECT vpk_task_extend(ttl => '2 min', lease => :'lease') IS NOT NULL AS extended;
+SELECT vpk_task_finish(lease => :'lease');
+SELECT id AS new_id, token AS new_token, expires_at FROM vpk_rotate(expires_at => '2999-01-01 00:00+00', grace => '1 hour', id => :'id') \gset
+SELECT vpk_revoke(reason => 'r', id => :'id') IS NOT NULL AS revoked;
+SELECT vpk_revoke_token(reason => 'r', token => :'new_token') = :'new_id' AS revoked;
+SELECT vpk_revoke_account(reason => 'r', account => 'acme');
+SELECT vpk_purge(before => '2001-01-01 00:00+00');
+CREATE ROLE regress_vpk_somebody;
+SELECT vpk_grant_verifier(role => 'regress_vpk_somebody');
+SELECT vpk_grant_admin(role => 'regress_vpk_somebody');
+SELECT vpk_delete_account(account => 'acme');
+
+-- "One row" is a row of a function in FROM, whose columns can be taken by name.
+SELECT count(*) AS without_from FROM (SELECT (vpk_authenticate(NULL)).status) AS a;
+
+-- Clean up.
+DROP OWNED BY regress_vpk_somebody;
+DROP ROLE regress_vpk_somebody;

@@ -1,0 +1,249 @@
+//! A PostgreSQL of a test's own: one socket in a short folder, gone when the test ends.
+//!
+//! A guard, a shell that waits for the end of its input, stops the server and removes the folder. Its
+//! input ends when the cluster is dropped, and also when the test's process is killed.
+
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use postgres::{Client, Config, NoTls};
+
+/// How a server is stopped.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    Fast,
+    Immediate,
+}
+
+/// A running server.
+pub struct Cluster {
+    bin: PathBuf,
+    library_path: String,
+    /// Who runs it, as user and group; None is oneself.
+    user: Option<(String, String)>,
+    directory: PathBuf,
+    guard: Child,
+}
+
+impl Cluster {
+    /// A server with the library preloaded, and the extension in the database `postgres`.
+    pub fn start(settings: &[(&str, &str)]) -> Cluster {
+        Cluster::initialised(settings, &[])
+    }
+
+    /// The same, with checksums on its pages.
+    pub fn with_checksums(settings: &[(&str, &str)]) -> Cluster {
+        Cluster::initialised(settings, &["--data-checksums"])
+    }
+
+    fn initialised(settings: &[(&str, &str)], options: &[&str]) -> Cluster {
+        let cluster = Cluster::folder();
+        let data = cluster.data();
+        let data = data.to_str().expect("a plain path");
+        let initdb = ["-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale"];
+        cluster.run("initdb", &[&initdb[..], &["--no-sync"], options].concat());
+        cluster.set(&[
+            ("listen_addresses", ""),
+            ("unix_socket_directories", &cluster.socket()),
+            ("shared_preload_libraries", "vibepeak_keys"),
+            ("fsync", "off"),
+            ("max_connections", "50"),
+        ]);
+        cluster.set(settings);
+        cluster.up();
+        cluster.client().batch_execute("CREATE EXTENSION vibepeak_keys").expect("the extension");
+        cluster
+    }
+
+    /// A hot standby of this server.
+    pub fn standby(&self) -> Cluster {
+        let standby = Cluster::folder();
+        let (data, socket) = (standby.data(), self.socket());
+        let data = data.to_str().expect("a plain path");
+        let from = ["-h", &socket, "-U", "postgres", "-D", data, "-R"];
+        standby.run("pg_basebackup", &[&from[..], &["-X", "stream", "-c", "fast"]].concat());
+        standby.set(&[("unix_socket_directories", &standby.socket())]);
+        standby.up();
+        standby
+    }
+
+    /// A folder for a server, with its guard.
+    fn folder() -> Cluster {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let pg_config = std::env::var("VIBEPEAK_PG_CONFIG")
+            .expect("these tests need an installed extension: run 'make test-cluster'");
+        let asked = |option| {
+            let output = Command::new(&pg_config).arg(option).output().expect("pg_config runs");
+            String::from_utf8_lossy(&output.stdout).trim().to_owned()
+        };
+        let user = std::env::var("VIBEPEAK_SERVER_USER").ok().filter(|user| !user.is_empty());
+        let user = user.map(|user| {
+            let output = Command::new("id").args(["-g", &user]).output().expect("id runs");
+            let group = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+            (user, group)
+        });
+
+        // The name of a socket may have 107 characters.
+        let temporary = std::env::temp_dir();
+        let short = temporary.as_os_str().len() <= 40;
+        let temporary = if short { temporary } else { PathBuf::from("/tmp") };
+        let directory = loop {
+            let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+            let name = format!("vibepeak_keys_test-{}-{number}", std::process::id());
+            match DirBuilder::new().mode(0o700).create(temporary.join(&name)) {
+                Ok(()) => break temporary.join(name),
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(error) => panic!("{}: {error}", temporary.display()),
+            }
+        };
+        let bin = PathBuf::from(asked("--bindir"));
+        let library_path = asked("--libdir");
+        if let Some((user, group)) = &user {
+            let owner = format!("{user}:{group}");
+            let done = Command::new("chown").arg(owner).arg(&directory).status();
+            assert!(done.expect("chown runs").success());
+        }
+        let guard = Self::guard(&bin, &library_path, &user, &directory);
+        Cluster { bin, library_path, user, directory, guard }
+    }
+
+    fn guard(
+        bin: &Path,
+        library_path: &str,
+        user: &Option<(String, String)>,
+        directory: &Path,
+    ) -> Child {
+        const SCRIPT: &str = "trap '' INT TERM HUP
+            cat >/dev/null
+            directory=$1
+            shift
+            cd \"$directory\"
+            if [ -f data/postmaster.pid ]; then \"$@\"; fi
+            cd /
+            rm -rf -- \"$directory\"";
+        let stop = as_user(user, &bin.join("pg_ctl"));
+        let mut guard = Command::new("sh");
+        guard.args(["-c", SCRIPT, "guard"]).arg(directory).args(stop);
+        guard.args(["stop", "-s", "-m", "immediate", "-D", "data"]);
+        guard.env("LD_LIBRARY_PATH", library_path).stdin(Stdio::piped());
+        guard.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("sh runs")
+    }
+
+    /// Runs one of the server's programs, which has to succeed.
+    fn run(&self, program: &str, arguments: &[&str]) {
+        let command = as_user(&self.user, &self.bin.join(program));
+        let output = Command::new(&command[0])
+            .args(&command[1..])
+            .args(arguments)
+            .current_dir(&self.directory)
+            .env_clear()
+            .envs([("PATH", "/usr/bin:/bin"), ("LC_ALL", "C"), ("TZ", "UTC")])
+            .env("LD_LIBRARY_PATH", &self.library_path)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap_or_else(|error| panic!("{program}: {error}"));
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{program}: {said}{}", self.log());
+    }
+
+    /// Adds settings, in force from the next start on.
+    pub fn set(&self, settings: &[(&str, &str)]) {
+        let path = self.data().join("postgresql.conf");
+        let mut text = fs::read_to_string(&path).expect("postgresql.conf");
+        for (name, value) in settings {
+            text.push_str(&format!("{name} = '{value}'\n"));
+        }
+        fs::write(path, text).expect("postgresql.conf");
+    }
+
+    /// Starts the server, which does not run.
+    pub fn up(&self) {
+        self.run("pg_ctl", &["start", "-w", "-s", "-D", "data", "-l", "log"]);
+    }
+
+    /// Stops the server.
+    pub fn down(&self, mode: Mode) {
+        let mode = if mode == Mode::Fast { "fast" } else { "immediate" };
+        self.run("pg_ctl", &["stop", "-w", "-s", "-D", "data", "-m", mode]);
+    }
+
+    /// Makes a standby a primary.
+    pub fn promote(&self) {
+        self.run("pg_ctl", &["promote", "-w", "-s", "-D", "data"]);
+    }
+
+    /// What the server has logged.
+    pub fn log(&self) -> String {
+        fs::read(self.directory.join("log"))
+            .map(|log| String::from_utf8_lossy(&log).into_owned())
+            .unwrap_or_default()
+    }
+
+    /// The server's data.
+    pub fn data(&self) -> PathBuf {
+        self.directory.join("data")
+    }
+
+    /// The folder of the socket.
+    pub fn socket(&self) -> String {
+        self.directory.to_str().expect("a plain path").to_owned()
+    }
+
+    /// One of the programs of this PostgreSQL, or else of the system, with what it needs to find its
+    /// libraries and nothing else of the environment.
+    pub fn program(&self, name: &str) -> Command {
+        let own = self.bin.join(name);
+        let mut command = Command::new(if own.exists() { own } else { PathBuf::from(name) });
+        command.env_clear().env("LD_LIBRARY_PATH", &self.library_path);
+        command.envs([("PATH", "/usr/bin:/bin"), ("LC_ALL", "C.UTF-8"), ("TZ", "UTC")]);
+        command
+    }
+
+    /// A database of an encoding, with the extension.
+    pub fn database(&self, name: &str, encoding: &str) {
+        let sql =
+            format!("CREATE DATABASE {name} TEMPLATE template0 ENCODING '{encoding}' LOCALE 'C'");
+        self.client().batch_execute(&sql).expect("a database");
+        let mut client = self.connect(name, "postgres");
+        client.batch_execute("CREATE EXTENSION vibepeak_keys").expect("the extension");
+    }
+
+    /// A connection of the superuser to the database `postgres`.
+    pub fn client(&self) -> Client {
+        self.connect("postgres", "postgres")
+    }
+
+    /// A connection.
+    pub fn connect(&self, database: &str, user: &str) -> Client {
+        Config::new()
+            .host_path(&self.directory)
+            .dbname(database)
+            .user(user)
+            .connect(NoTls)
+            .unwrap_or_else(|error| panic!("{database}: {error}\n{}", self.log()))
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // The end of its input; then the guard does all the rest.
+        drop(self.guard.stdin.take());
+        let _ = self.guard.wait();
+    }
+}
+
+/// A program and, for root, what runs it as the server's user.
+fn as_user(user: &Option<(String, String)>, program: &Path) -> Vec<String> {
+    let program = program.to_str().expect("a plain path");
+    match user {
+        None => vec![program.to_owned()],
+        Some((user, group)) => {
+            ["setpriv", "--reuid", user, "--regid", group, "--clear-groups", "--", program]
+                .map(str::to_owned)
+                .to_vec()
+        }
+    }
+}

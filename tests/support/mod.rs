@@ -1,0 +1,86 @@
+//! What the tests share: servers of their own, and a client's short ways to ask them.
+#![allow(dead_code, unused_imports, reason = "each test file uses a part")]
+
+pub mod cluster;
+pub mod keys;
+pub mod random;
+pub mod transcript;
+
+use std::time::{Duration, Instant};
+
+pub use cluster::{Cluster, Mode};
+pub use postgres::{Client, GenericClient};
+
+/// Asks again until it is so. The limit is for a test that hangs, not a measure of speed.
+pub fn wait_until(what: &str, mut so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !so() {
+        assert!(start.elapsed() < Duration::from_secs(60), "still waiting until {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// The first value of a query's only row, as its text.
+pub fn value(
+    client: &mut impl GenericClient,
+    sql: &str,
+    parameters: &[&(dyn postgres::types::ToSql + Sync)],
+) -> String {
+    match client.query_one(sql, parameters) {
+        Ok(row) => row.get::<_, Option<String>>(0).unwrap_or_default(),
+        Err(error) => panic!("{sql}: {}", report(&error)),
+    }
+}
+
+/// What the server said, in one line: SQLSTATE, message, and the rest where there is any.
+pub fn report(error: &postgres::Error) -> String {
+    let Some(error) = error.as_db_error() else { return error.to_string() };
+    let rest = [error.detail(), error.hint(), error.where_()];
+    let rest: Vec<&str> = rest.into_iter().flatten().collect();
+    format!("{} {} {}", error.code().code(), error.message(), rest.join(" / "))
+}
+
+/// The SQLSTATE of a statement that has to fail.
+pub fn sqlstate<T>(what: &str, result: Result<T, postgres::Error>) -> String {
+    match result {
+        Ok(_) => panic!("{what}: no error"),
+        Err(error) => match error.code() {
+            Some(code) => code.code().to_owned(),
+            None => panic!("{what}: {error}"),
+        },
+    }
+}
+
+/// The number of this connection's server process.
+pub fn pid(client: &mut impl GenericClient) -> i32 {
+    client.query_one("SELECT pg_backend_pid()", &[]).expect("its own number").get(0)
+}
+
+/// Waits until a server process waits for a lock that another holds.
+pub fn wait_for_lock(observer: &mut impl GenericClient, pid: i32) {
+    wait_until("the other session waits for a lock", || {
+        let sql = "SELECT EXISTS (SELECT FROM pg_locks WHERE pid = $1 AND NOT granted)";
+        observer.query_one(sql, &[&pid]).expect("the locks").get(0)
+    });
+}
+
+/// The top of a statement's plan, after it has run, with the buffers it touched.
+pub fn explain(client: &mut Client, sql: &str) -> serde_json::Value {
+    let sql = format!("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql}");
+    let messages = client.simple_query(&sql).unwrap_or_else(|error| panic!("{}", report(&error)));
+    let plan = messages.iter().find_map(|message| match message {
+        postgres::SimpleQueryMessage::Row(row) => row.get(0),
+        _ => None,
+    });
+    let plan: serde_json::Value = serde_json::from_str(plan.expect("a plan")).expect("JSON");
+    plan[0]["Plan"].clone()
+}
+
+/// How many buffers a statement touches.
+pub fn buffers(client: &mut Client, sql: &str) -> u64 {
+    let plan = explain(client, sql);
+    ["Shared Hit Blocks", "Shared Read Blocks", "Local Hit Blocks", "Local Read Blocks"]
+        .iter()
+        .map(|name| plan[name].as_u64().expect("a number"))
+        .sum()
+}

@@ -1,0 +1,222 @@
+//! Concurrent tasks: starters that race never exceed the plan's limit.
+
+mod support;
+
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::thread;
+
+use support::keys::{create_for, set_plan};
+use support::random::Random;
+use support::{Client, Cluster, buffers, pid, value, wait_for_lock, wait_until};
+
+const CLIENTS: usize = 16;
+const LIMIT: i32 = 3;
+
+struct Started {
+    status: String,
+    lease: Option<String>,
+    running: Option<i32>,
+    allowed: Option<i32>,
+}
+
+fn start(client: &mut Client, token: &str, ttl: &str) -> Started {
+    let sql = "SELECT status::text, lease::text, running, allowed
+                 FROM vpk_task_start($1, $2::text::interval)";
+    let row = client.query_one(sql, &[&token, &ttl]).expect("an answer");
+    Started { status: row.get(0), lease: row.get(1), running: row.get(2), allowed: row.get(3) }
+}
+
+fn finish(client: &mut Client, lease: &str) -> bool {
+    value(client, "SELECT vpk_task_finish($1::text::uuid)::text", &[&lease]) == "true"
+}
+
+/// An account on a plan, and the token of a key of it.
+fn account(cluster: &Cluster, plan: &str) -> String {
+    let mut client = cluster.client();
+    set_plan(&mut client, "acme", plan);
+    create_for(&mut client, "tasks", "acme").token
+}
+
+/// Of sixteen that start at once exactly as many as the plan allows get a lease; the others are told
+/// how many are running.
+#[test]
+fn of_many_starters_the_limit_gets_through() {
+    const ROUNDS: usize = 60;
+    let cluster = Cluster::start(&[("synchronous_commit", "off")]);
+    let token = account(&cluster, "Pro");
+    let gate = Barrier::new(CLIENTS);
+    // Nothing is judged before all are through: who fails at a gate leaves the others waiting.
+    let starter = |mut client: Client| -> Vec<Started> {
+        let mut round = || {
+            gate.wait();
+            let task = start(&mut client, &token, "1 hour");
+            gate.wait();
+            if let Some(lease) = &task.lease {
+                finish(&mut client, lease);
+            }
+            task
+        };
+        (0..ROUNDS).map(|_| round()).collect()
+    };
+    let rounds: Vec<Vec<Started>> = thread::scope(|scope| {
+        let clients: Vec<Client> = (0..CLIENTS).map(|_| cluster.client()).collect();
+        let starters: Vec<_> =
+            clients.into_iter().map(|client| scope.spawn(|| starter(client))).collect();
+        starters.into_iter().map(|starter| starter.join().expect("answers")).collect()
+    });
+    for round in 0..ROUNDS {
+        let tasks = || rounds.iter().map(|tasks| &tasks[round]);
+        assert_eq!(
+            tasks().filter(|task| task.lease.is_some()).count(),
+            LIMIT as usize,
+            "round {round}"
+        );
+        for task in tasks() {
+            assert_eq!(task.allowed, Some(LIMIT));
+            match task.lease {
+                Some(_) => assert_eq!(task.status, "VALID"),
+                None => {
+                    assert_eq!(task.status, "CONCURRENCY_LIMIT_EXCEEDED");
+                    assert_eq!(task.running, Some(LIMIT), "round {round}");
+                }
+            }
+        }
+    }
+}
+
+/// The same while leases are extended and given back all the time, and some of them end by
+/// themselves.
+#[test]
+fn starts_extensions_and_ends_race() {
+    let cluster = Cluster::start(&[("synchronous_commit", "off")]);
+    let token = account(&cluster, "Pro");
+    let held = AtomicI32::new(0);
+    thread::scope(|scope| {
+        for _ in 0..CLIENTS {
+            let mut client = cluster.client();
+            let (token, held) = (&token, &held);
+            scope.spawn(move || {
+                let mut random = Random::new();
+                for _ in 0..150 {
+                    let abandoned = random.below(20) == 0;
+                    let ttl = if abandoned { "1 ms" } else { "1 hour" };
+                    let Some(lease) = start(&mut client, token, ttl).lease else { continue };
+                    if abandoned {
+                        continue;
+                    }
+                    let number = held.fetch_add(1, Ordering::SeqCst) + 1;
+                    assert!(number <= LIMIT, "{number} are running");
+                    for _ in 0..random.below(3) {
+                        let sql = "SELECT vpk_task_extend($1::text::uuid, '1 hour')::text";
+                        assert_ne!(value(&mut client, sql, &[&lease]), "", "it was running");
+                    }
+                    held.fetch_sub(1, Ordering::SeqCst);
+                    assert!(finish(&mut client, &lease), "it was running");
+                }
+            });
+        }
+    });
+}
+
+/// Whoever starts while another's start is not committed waits, and then counts it: also with a
+/// snapshot that is older, where counting under it would count the past.
+#[test]
+fn a_starter_counts_what_it_waited_for() {
+    let cluster = Cluster::start(&[]);
+    let token = account(&cluster, "Plus");
+    for level in ["READ COMMITTED", "REPEATABLE READ"] {
+        for (end, expected) in [("ROLLBACK", "VALID"), ("COMMIT", "CONCURRENCY_LIMIT_EXCEEDED")] {
+            let (mut first, mut second) = (cluster.client(), cluster.client());
+            let mut observer = cluster.client();
+            let waiting = pid(&mut second);
+            second.batch_execute(&format!("BEGIN ISOLATION LEVEL {level}")).expect("a transaction");
+            second.batch_execute("SELECT count(*) FROM vpk.task_leases").expect("its snapshot");
+            first.batch_execute("BEGIN").expect("a transaction");
+            assert_eq!(start(&mut first, &token, "1 hour").status, "VALID");
+            let status = thread::scope(|scope| {
+                let second = scope.spawn(|| start(&mut second, &token, "1 hour").status);
+                wait_for_lock(&mut observer, waiting);
+                first.batch_execute(end).expect("its end");
+                second.join().expect("an answer")
+            });
+            assert_eq!(status, expected, "{level} after {end}");
+            drop(second);
+            observer.batch_execute("DELETE FROM vpk.task_leases").expect("all leases end");
+        }
+    }
+}
+
+/// A lease whose extension is not committed is not counted as ended.
+#[test]
+fn a_starter_waits_for_an_extension() {
+    let cluster = Cluster::start(&[]);
+    let token = account(&cluster, "Plus");
+    let (mut first, mut second) = (cluster.client(), cluster.client());
+    let mut observer = cluster.client();
+    let lease = start(&mut first, &token, "1 s").lease.expect("a lease");
+    first.batch_execute("BEGIN").expect("a transaction");
+    let extend = "SELECT vpk_task_extend($1::text::uuid, '1 hour')::text";
+    assert_ne!(value(&mut first, extend, &[&lease]), "", "it was running");
+    let ended = "SELECT (expires_at <= clock_timestamp())::text FROM vpk.task_leases";
+    wait_until("its first end has come", || value(&mut observer, ended, &[]) == "true");
+    let waiting = pid(&mut second);
+    let task = thread::scope(|scope| {
+        let second = scope.spawn(|| start(&mut second, &token, "1 hour"));
+        wait_for_lock(&mut observer, waiting);
+        first.batch_execute("COMMIT").expect("its end");
+        second.join().expect("an answer")
+    });
+    assert_eq!((task.status.as_str(), task.running), ("CONCURRENCY_LIMIT_EXCEEDED", Some(1)));
+}
+
+/// The slot of a client that is gone comes back when its lease ends, and not before.
+#[test]
+fn a_crashed_client_s_slot_comes_back() {
+    let cluster = Cluster::start(&[]);
+    let token = account(&cluster, "Plus");
+    let (mut crashed, mut client) = (cluster.client(), cluster.client());
+    let lease = start(&mut crashed, &token, "500 ms").lease.expect("a lease");
+    let end = "SELECT expires_at::text FROM vpk.task_leases WHERE lease = $1::text::uuid";
+    let end = value(&mut client, end, &[&lease]);
+    drop(crashed);
+    wait_until("the slot is back", || start(&mut client, &token, "1 hour").lease.is_some());
+    let over = "SELECT (clock_timestamp() >= $1::text::timestamptz)::text";
+    assert_eq!(value(&mut client, over, &[&end]), "true", "not before its end");
+    assert!(!finish(&mut client, &lease), "it was no longer running");
+    let extend = "SELECT coalesce(vpk_task_extend($1::text::uuid, '1 hour')::text, 'gone')";
+    assert_eq!(value(&mut client, extend, &[&lease]), "gone");
+}
+
+/// Starting costs a few look-ups however many leases there were: those of 20,000 tasks that were
+/// given back, and of 20,000 whose clients crashed, none of them cleared away by a vacuum.
+#[test]
+fn earlier_leases_cost_nothing() {
+    const ROUNDS: &str = "DO $$
+        DECLARE given uuid;
+        BEGIN
+            FOR round IN 1..20000 LOOP
+                SELECT lease INTO STRICT given FROM vpk_task_start('TOKEN', 'TTL');
+                PERFORM vpk_task_finish(given) WHERE 'TTL' = '1 hour';
+                COMMIT;
+            END LOOP;
+        END $$";
+    let settings = [("autovacuum", "off"), ("synchronous_commit", "off")];
+    let cluster = Cluster::start(&settings);
+    let token = account(&cluster, "Pro");
+    let mut client = cluster.client();
+    client.batch_execute("UPDATE vpk.plans SET concurrent_tasks = NULL").expect("no limit");
+    let call = format!("SELECT * FROM vpk_task_start('{token}')");
+    let fresh = |call: &str| buffers(&mut cluster.client(), call);
+    let first = fresh(&call);
+    let warm = buffers(&mut client, &call).min(buffers(&mut client, &call));
+    for ttl in ["1 hour", "1 microsecond"] {
+        client
+            .batch_execute(&ROUNDS.replace("TOKEN", &token).replace("TTL", ttl))
+            .expect("20,000 tasks");
+        let (first_now, warm_now) = (fresh(&call), buffers(&mut client, &call));
+        assert!(first_now <= first + 100, "a new session: {first} before, {first_now} after {ttl}");
+        assert!(warm_now <= warm + 60, "the same session: {warm} before, {warm_now} after {ttl}");
+        println!("{ttl}: {first} -> {first_now}, {warm} -> {warm_now}");
+    }
+}
