@@ -111,6 +111,7 @@ COMMENT ON FUNCTION @extschema@.vpk_task_finish(uuid) IS
     'Gives a task''s lease back; returns whether it was still running';
 COMMENT ON FUNCTION @extschema@.vpk_grant_verifier(regrole) IS 'Lets a role verify keys, and no more';
 COMMENT ON FUNCTION @extschema@.vpk_grant_admin(regrole) IS 'Lets a role manage keys, accounts and plans';
+COMMENT ON FUNCTION vpk.plan_in_use(text) IS 'Whether an account is on a plan; for the triggers on vpk.plans';
 COMMENT ON FUNCTION vpk.status_rows() IS 'The rows of vpk.status_codes';
 
 -- One row each: the planner would reckon with 1000.

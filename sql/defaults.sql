@@ -15,7 +15,8 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     IF NEW.rank IS NULL THEN
-        SELECT coalesce(max(p.rank), 0) + 1 INTO NEW.rank FROM vpk.plans AS p;
+        SELECT least(coalesce(max(p.rank), 0)::bigint + 1, 2147483647) INTO NEW.rank
+          FROM vpk.plans AS p;
     END IF;
     IF TG_OP = 'UPDATE' THEN
         NEW.pristine := OLD.pristine AND NEW IS NOT DISTINCT FROM OLD;
@@ -66,11 +67,15 @@ AS $$
 BEGIN
     IF TG_OP = 'UPDATE' THEN
         UPDATE vpk.accounts AS a SET plan = NEW.plan WHERE a.plan = OLD.plan;
-    ELSIF EXISTS (SELECT FROM vpk.accounts AS a WHERE a.plan = OLD.plan) THEN
+    END IF;
+    -- Sees accounts that this transaction's snapshot may not show.
+    IF vpk.plan_in_use(OLD.plan) THEN
         RAISE EXCEPTION 'plan "%" is in use', OLD.plan
-            USING ERRCODE = 'foreign_key_violation',
+            USING ERRCODE = CASE TG_OP WHEN 'UPDATE' THEN 'serialization_failure'
+                                       ELSE 'foreign_key_violation' END,
                   DETAIL = 'There are accounts on this plan.',
-                  HINT = 'Move them to another plan with vpk_set_plan first.';
+                  HINT = CASE TG_OP WHEN 'UPDATE' THEN 'Try the transaction again.'
+                         ELSE 'Move them to another plan with vpk_set_plan first.' END;
     END IF;
     INSERT INTO vpk.removed_defaults (relation, name) VALUES ('plans', OLD.plan)
     ON CONFLICT DO NOTHING;

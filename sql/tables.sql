@@ -15,7 +15,7 @@ CREATE TABLE vpk.plans (
     rank             integer NOT NULL,
     pristine         boolean NOT NULL,
     CONSTRAINT plans_plan_check
-        CHECK (pg_catalog.length(plan) BETWEEN 1 AND 255 AND plan !~ '[[:cntrl:]]'),
+        CHECK (pg_catalog.length(plan) BETWEEN 1 AND 255 AND plan !~ '[\u0001-\u001f\u007f]'),
     CONSTRAINT plans_concurrent_tasks_check CHECK (concurrent_tasks >= 0)
 );
 

@@ -35,6 +35,7 @@ extension_sql_file!(
         "views",
         vibepeak_keys::api::grants::vpk_grant_admin,
         vibepeak_keys::api::grants::vpk_grant_verifier,
+        vibepeak_keys::api::lifecycle::plan_in_use,
         vibepeak_keys::api::lifecycle::vpk_create,
         vibepeak_keys::api::lifecycle::vpk_delete_account,
         vibepeak_keys::api::lifecycle::vpk_disable,

@@ -97,8 +97,7 @@ pub fn extend(
     const COMMAND: &CStr = c"vpk_task_extend()";
     end_of(call, ttl)?;
     let lease = lease.map(Uuid::datum);
-    let account = leases::ACCOUNT_OF.read_latest(call, &[lease]);
-    let Some(account) = account.first().and_then(|row| row.text(0)) else { return Ok(None) };
+    let Some(account) = leases::account_of(call, lease) else { return Ok(None) };
     // Or a starter could count the lease as ended while its extension is not committed.
     lock::account(call, COMMAND, account);
     let extended = leases::EXTEND.write(call, &[lease, ttl.map(Interval::datum)]);

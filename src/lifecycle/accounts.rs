@@ -45,3 +45,8 @@ pub fn delete_account(call: &Call, account: Option<Text>) -> Result<i64, Misuse>
     accounts::DELETE.write(call, &[name]);
     Ok(deleted)
 }
+
+/// Whether an account is on a plan, whatever the snapshot of the transaction.
+pub fn plan_in_use(call: &Call, plan: Option<Text>) -> bool {
+    accounts::ON_PLAN.read_latest(call, &[plan.map(Text::datum)]).processed() > 0
+}

@@ -10,8 +10,9 @@ pub mod rotate;
 pub mod update;
 
 use crate::pg::call::Call;
+use crate::pg::text::ServerEncoding;
 use crate::pg::types::{CidrArray, Json, SqlValue, Text, TextArray, Timestamp, Uuid};
-use crate::pg::{clock, roles, text};
+use crate::pg::{clock, roles};
 use crate::pure::limits;
 use crate::pure::misuse::{Misuse, quoted};
 
@@ -38,12 +39,12 @@ fn required<T>(what: &str, value: Option<T>) -> Result<T, Misuse> {
 }
 
 fn checked_name(call: &Call, name: Text) -> Result<Text, Misuse> {
-    limits::name(name.bytes(call), text::characters).map(|name| Text::new(call, name))
+    limits::name(name.bytes(call), &ServerEncoding).map(|name| Text::new(call, name))
 }
 
 fn checked_account(call: &Call, account: Text) -> Result<&[u8], Misuse> {
     let name = account.bytes(call);
-    limits::account(name, text::characters).map(|()| name)
+    limits::account(name, &ServerEncoding).map(|()| name)
 }
 
 fn checked_scopes(call: &Call, scopes: TextArray) -> Result<TextArray, Misuse> {
@@ -72,8 +73,7 @@ fn checked_expiry(expires_at: Timestamp) -> Result<Option<Timestamp>, Misuse> {
 
 /// A reason as it may be kept.
 fn kept_reason(call: &Call, reason: Option<Text>) -> Option<Text> {
-    limits::reason(reason?.bytes(call), text::bytes_of_characters)
-        .map(|reason| Text::new(call, &reason))
+    limits::reason(reason?.bytes(call), &ServerEncoding).map(|reason| Text::new(call, &reason))
 }
 
 /// The calling roles, as parameters of a statement that records an event.

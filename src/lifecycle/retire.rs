@@ -43,15 +43,14 @@ pub fn revoke_account(
     reason: Option<Text>,
 ) -> Result<i64, Misuse> {
     let account = required("account", account)?;
-    let [role, session_role] = caller(call);
-    let reason = kept_reason(call, reason).map(Text::datum);
-    let revoked =
-        keys::REVOKE_ACCOUNT.write(call, &[Some(account.datum()), reason, role, session_role]);
-    if revoked.processed() == 0 && accounts::EXISTS.write(call, &[Some(account.datum())]).is_empty()
-    {
+    let name = Some(account.datum());
+    // A key that is just being issued is waited for, and revoked too.
+    if accounts::LOCK.write(call, &[name]).is_empty() {
         return Err(super::unknown_account(account.bytes(call)));
     }
-    Ok(revoked.processed())
+    let [role, session_role] = caller(call);
+    let reason = kept_reason(call, reason).map(Text::datum);
+    Ok(keys::REVOKE_ACCOUNT.write(call, &[name, reason, role, session_role]).processed())
 }
 
 /// Disables a key; since when it is.

@@ -12,7 +12,7 @@ use pgrx::pg_sys::{self, Datum, Oid};
 use super::unguarded;
 
 /// A table with the index through which it is read.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Indexed {
     /// The table.
     pub table: Oid,
@@ -72,6 +72,12 @@ pub fn relations() -> Option<Relations> {
         *KNOWN.0.get() = Some(found);
         Some(found)
     }
+}
+
+/// Looks the names up again at the next call of [`relations`].
+pub(super) fn look_again() {
+    // SAFETY: as in `relations`.
+    unsafe { *KNOWN.0.get() = None }
 }
 
 /// Asks the relation cache to say when one of the relations changes. Called once, at load.

@@ -16,8 +16,9 @@ use core::ptr;
 
 use pgrx::pg_sys::{self, AttrNumber, Datum, Oid};
 
+use super::catalog::{self, Indexed, Relations};
 use super::types::SqlValue;
-use super::{majors, unguarded};
+use super::{majors, report, unguarded};
 
 /// A value to look for in an index's first column.
 #[derive(Clone, Copy)]
@@ -67,54 +68,94 @@ impl Tuple {
     }
 }
 
-/// Calls `visit` for every row of the table that is visible to the snapshot and has the wanted value
-/// (None: for every row) in the index's first column, in index order, until it breaks.
-///
-/// Unguarded: see [`super::unguarded`]. `visit` must not hold anything with a destructor either.
-pub fn each_visible(
-    table: Oid,
-    index: Oid,
-    wanted: Option<Wanted>,
-    snapshot: pg_sys::Snapshot,
-    mut visit: impl FnMut(&Tuple) -> ControlFlow<()>,
-) {
-    const LOCK: pg_sys::LOCKMODE = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
-    // SAFETY: the calls follow the protocol of src/backend/access/index/genam.c
-    // (systable_beginscan and its end). Relations, scan, slot and the pin on its buffer are the
-    // resource owner's, which releases them where an error leaves this function.
-    unsafe {
-        let heap = unguarded::table_open(table, LOCK);
-        let index = unguarded::index_open(index, LOCK);
-        let slot = unguarded::table_slot_create(heap, ptr::null_mut());
-        let any = (&raw const pg_sys::SnapshotAnyData).cast_mut();
-        let mut key = MaybeUninit::<pg_sys::ScanKeyData>::uninit();
-        let nkeys = i32::from(wanted.is_some());
-        if let Some(wanted) = wanted {
-            unguarded::ScanKeyEntryInitialize(
-                key.as_mut_ptr(),
-                0,
-                1,
-                pg_sys::BTEqualStrategyNumber as pg_sys::StrategyNumber,
-                Oid::INVALID,
-                wanted.collation,
-                wanted.equality,
-                wanted.value,
-            );
-        }
-        let scan = majors::index_beginscan(heap, index, any, nkeys);
-        unguarded::index_rescan(scan, key.as_mut_ptr(), nkeys, ptr::null_mut(), 0);
-        let visible = (*(*heap).rd_tableam)
-            .tuple_satisfies_snapshot
-            .expect("every table access method has it (src/backend/access/table/tableamapi.c)");
-        while unguarded::index_getnext_slot(scan, pg_sys::ScanDirection::ForwardScanDirection, slot)
-        {
-            if visible(heap, slot, snapshot) && visit(&Tuple(slot)).is_break() {
-                break;
+/// A table and its index, open and locked as for a read.
+#[derive(Clone, Copy)]
+pub struct Opened {
+    heap: pg_sys::Relation,
+    index: pg_sys::Relation,
+}
+
+const LOCK: pg_sys::LOCKMODE = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+
+impl Opened {
+    /// Opens a table of the extension. A snapshot by which it is read is taken after this: a rewrite of
+    /// the table that the lock waited for is invisible to an older one.
+    ///
+    /// Unguarded: see [`super::unguarded`].
+    pub fn open(which: impl Fn(&Relations) -> Indexed) -> Opened {
+        loop {
+            let Some(relations) = catalog::relations() else { report::not_installed() };
+            let wanted = which(&relations);
+            // SAFETY: opening by OID, which may be out of date by now: then there is no such table, or
+            // the lock has brought the news, and the names are looked up again. With the table locked,
+            // its index stays (src/backend/commands/indexcmds.c: ReindexRelationConcurrently waits for
+            // every lock on the table before it drops the index it replaced).
+            unsafe {
+                let heap = unguarded::try_table_open(wanted.table, LOCK);
+                if heap.is_null() {
+                    catalog::look_again();
+                    continue;
+                }
+                if catalog::relations().is_some_and(|now| which(&now) == wanted) {
+                    return Opened { heap, index: unguarded::index_open(wanted.index, LOCK) };
+                }
+                unguarded::table_close(heap, LOCK);
             }
         }
-        unguarded::index_endscan(scan);
-        unguarded::ExecDropSingleTupleTableSlot(slot);
-        unguarded::index_close(index, LOCK);
-        unguarded::table_close(heap, LOCK);
+    }
+
+    /// Closes both, and gives the locks back. Unguarded: see [`super::unguarded`].
+    pub fn close(self) {
+        // SAFETY: both are open, and nothing of theirs is in use any more.
+        unsafe {
+            unguarded::index_close(self.index, LOCK);
+            unguarded::table_close(self.heap, LOCK);
+        }
+    }
+
+    /// Calls `visit` for every row that is visible to the snapshot and has the wanted value (None: for
+    /// every row) in the index's first column, in index order, until it breaks.
+    ///
+    /// Unguarded: see [`super::unguarded`]. `visit` must not hold anything with a destructor either.
+    pub fn each_visible(
+        self,
+        wanted: Option<Wanted>,
+        snapshot: pg_sys::Snapshot,
+        mut visit: impl FnMut(&Tuple) -> ControlFlow<()>,
+    ) {
+        // SAFETY: the calls follow the protocol of src/backend/access/index/genam.c
+        // (systable_beginscan and its end). Scan, slot and the pin on its buffer are the resource
+        // owner's, as the relations are, which releases them where an error leaves this function.
+        unsafe {
+            let slot = unguarded::table_slot_create(self.heap, ptr::null_mut());
+            let any = (&raw const pg_sys::SnapshotAnyData).cast_mut();
+            let mut key = MaybeUninit::<pg_sys::ScanKeyData>::uninit();
+            let nkeys = i32::from(wanted.is_some());
+            if let Some(wanted) = wanted {
+                unguarded::ScanKeyEntryInitialize(
+                    key.as_mut_ptr(),
+                    0,
+                    1,
+                    pg_sys::BTEqualStrategyNumber as pg_sys::StrategyNumber,
+                    Oid::INVALID,
+                    wanted.collation,
+                    wanted.equality,
+                    wanted.value,
+                );
+            }
+            let scan = majors::index_beginscan(self.heap, self.index, any, nkeys);
+            unguarded::index_rescan(scan, key.as_mut_ptr(), nkeys, ptr::null_mut(), 0);
+            let visible = (*(*self.heap).rd_tableam)
+                .tuple_satisfies_snapshot
+                .expect("every table access method has it (src/backend/access/table/tableamapi.c)");
+            let forward = pg_sys::ScanDirection::ForwardScanDirection;
+            while unguarded::index_getnext_slot(scan, forward, slot) {
+                if visible(self.heap, slot, snapshot) && visit(&Tuple(slot)).is_break() {
+                    break;
+                }
+            }
+            unguarded::index_endscan(scan);
+            unguarded::ExecDropSingleTupleTableSlot(slot);
+        }
     }
 }

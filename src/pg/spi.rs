@@ -9,8 +9,8 @@ use core::{marker::PhantomData, ptr};
 use pgrx::pg_sys::{self, Datum, Oid};
 
 use super::call::Call;
-use super::snapshot;
 use super::types::{SqlValue, Text, Timestamp, Uuid};
+use super::{isolation, snapshot};
 
 /// A statement with the types of its parameters.
 pub struct Statement {
@@ -53,9 +53,10 @@ impl Statement {
 
     /// Runs it as a statement that may write.
     ///
-    /// It sees what is committed at this instant, also in a transaction whose snapshot is older: a key
-    /// that was issued since is revoked, and a row that a lock was waited for is read as it is now.
-    /// Foreign keys are enforced in the same way (src/backend/utils/adt/ri_triggers.c).
+    /// It sees what is committed at this instant, as foreign keys do
+    /// (src/backend/utils/adt/ri_triggers.c: ri_PerformCheck). A transaction that keeps an older
+    /// snapshot may not change a row that this one does not show: that is a serialization failure
+    /// (40001), and never a row that was overlooked.
     pub fn write<'call>(&self, call: &'call Call, parameters: &[Parameter]) -> Rows<'call> {
         self.run(call, Mode::Write, parameters)
     }
@@ -88,12 +89,18 @@ impl Statement {
                 Mode::Write | Mode::ReadLatest => snapshot::latest_guarded(),
                 Mode::Read => pg_sys::GetActiveSnapshot(),
             };
+            let crosscheck = match mode {
+                Mode::Write if isolation::uses_transaction_snapshot() => {
+                    pg_sys::GetTransactionSnapshot()
+                }
+                _ => ptr::null_mut(),
+            };
             let code = pg_sys::SPI_execute_snapshot(
                 plan,
                 values.as_mut_ptr(),
                 nulls.as_ptr(),
                 snapshot,
-                ptr::null_mut(),
+                crosscheck,
                 mode != Mode::Write,
                 true,
                 0,

@@ -2,20 +2,29 @@
 
 use pgrx::pg_sys;
 
-/// How many characters the text has.
-pub fn characters(text: &[u8]) -> usize {
-    // SAFETY: pg_mbstrlen_with_len reads at most the given bytes of valid text
-    // (src/backend/utils/mb/mbutils.c).
-    let characters =
-        unsafe { pg_sys::pg_mbstrlen_with_len(text.as_ptr().cast(), text.len() as i32) };
-    usize::try_from(characters).unwrap_or(0)
-}
+use crate::pure::encoding::Encoding;
 
-/// How many bytes the first `limit` characters of the text have.
-pub fn bytes_of_characters(text: &[u8], limit: usize) -> usize {
-    let limit = i32::try_from(limit).unwrap_or(i32::MAX);
-    // SAFETY: pg_mbcharcliplen reads at most the given bytes of valid text
-    // (src/backend/utils/mb/mbutils.c).
-    let bytes = unsafe { pg_sys::pg_mbcharcliplen(text.as_ptr().cast(), text.len() as i32, limit) };
-    usize::try_from(bytes).unwrap_or(0)
+/// The encoding of this database (src/backend/utils/mb/mbutils.c).
+pub struct ServerEncoding;
+
+impl Encoding for ServerEncoding {
+    fn is_utf8(&self) -> bool {
+        // SAFETY: reads a variable.
+        unsafe { pg_sys::GetDatabaseEncoding() == pg_sys::pg_enc::PG_UTF8 as i32 }
+    }
+
+    fn characters(&self, text: &[u8]) -> usize {
+        // SAFETY: pg_mbstrlen_with_len reads at most the given bytes of valid text.
+        let characters =
+            unsafe { pg_sys::pg_mbstrlen_with_len(text.as_ptr().cast(), text.len() as i32) };
+        usize::try_from(characters).unwrap_or(0)
+    }
+
+    fn bytes_of_characters(&self, text: &[u8], limit: usize) -> usize {
+        let limit = i32::try_from(limit).unwrap_or(i32::MAX);
+        // SAFETY: pg_mbcharcliplen reads at most the given bytes of valid text.
+        let bytes =
+            unsafe { pg_sys::pg_mbcharcliplen(text.as_ptr().cast(), text.len() as i32, limit) };
+        usize::try_from(bytes).unwrap_or(0)
+    }
 }

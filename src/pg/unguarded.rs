@@ -18,7 +18,7 @@ use pgrx::pg_sys::{
 
 unsafe extern "C-unwind" {
     // src/backend/access/table/table.c, src/backend/access/index/indexam.c
-    pub fn table_open(relation: Oid, lock: LOCKMODE) -> Relation;
+    pub fn try_table_open(relation: Oid, lock: LOCKMODE) -> Relation;
     pub fn table_close(relation: Relation, lock: LOCKMODE);
     pub fn index_open(index: Oid, lock: LOCKMODE) -> Relation;
     pub fn index_close(index: Relation, lock: LOCKMODE);

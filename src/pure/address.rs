@@ -2,31 +2,46 @@
 
 /// An address with the length of its network prefix: a host is one with the full length.
 ///
-/// IPv4 addresses are held in their IPv4-mapped form (RFC 4291, section 2.5.5.2), so that a client
-/// that a dual-stack listener calls `::ffff:192.0.2.1` is the same as `192.0.2.1`.
+/// An IPv4-mapped IPv6 address (RFC 4291, section 2.5.5.2) is the IPv4 address that it stands for, so
+/// that a client that a dual-stack listener calls `::ffff:192.0.2.1` is `192.0.2.1`. Apart from that
+/// the families are strangers: `::/0` contains no IPv4 address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network {
-    address: [u8; 16],
-    prefix: u8,
+pub enum Network {
+    /// IPv4.
+    V4([u8; 4], u8),
+    /// IPv6.
+    V6([u8; 16], u8),
 }
 
 impl Network {
     /// An IPv4 network.
     pub fn v4(address: [u8; 4], prefix: u8) -> Network {
-        let mut mapped = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0];
-        mapped[12..].copy_from_slice(&address);
-        Network { address: mapped, prefix: 96 + prefix.min(32) }
+        Network::V4(address, prefix.min(32))
     }
 
-    /// An IPv6 network.
+    /// An IPv6 network, or the IPv4 network that it stands for.
     pub fn v6(address: [u8; 16], prefix: u8) -> Network {
-        Network { address, prefix: prefix.min(128) }
+        match address {
+            [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d] if prefix >= 96 => {
+                Network::v4([a, b, c, d], prefix - 96)
+            }
+            _ => Network::V6(address, prefix.min(128)),
+        }
     }
 
     /// Whether every address of `other` is one of this network's.
     pub fn contains(self, other: Network) -> bool {
-        let differing = u128::from_be_bytes(self.address) ^ u128::from_be_bytes(other.address);
-        self.prefix <= other.prefix && differing.leading_zeros() >= u32::from(self.prefix)
+        match (self, other) {
+            (Network::V4(own, prefix), Network::V4(others, others_prefix)) => {
+                let differing = u32::from_be_bytes(own) ^ u32::from_be_bytes(others);
+                prefix <= others_prefix && differing.leading_zeros() >= u32::from(prefix)
+            }
+            (Network::V6(own, prefix), Network::V6(others, others_prefix)) => {
+                let differing = u128::from_be_bytes(own) ^ u128::from_be_bytes(others);
+                prefix <= others_prefix && differing.leading_zeros() >= u32::from(prefix)
+            }
+            _ => false,
+        }
     }
 }
 
@@ -59,6 +74,8 @@ mod tests {
             ("0.0.0.0/0", "255.1.2.3", true),
             ("0.0.0.0/0", "2001:db8::1", false),
             ("::/0", "2001:db8::1", true),
+            ("::/0", "192.0.2.1", false),
+            ("::/0", "::ffff:192.0.2.1", false),
             ("2001:db8::/32", "2001:db8:1::1", true),
             ("2001:db8::/32", "2001:db9::1", false),
             ("192.0.2.0/24", "::ffff:192.0.2.7", true),

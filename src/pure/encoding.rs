@@ -6,6 +6,16 @@
 //! is (PostgreSQL, src/include/mb/pg_wchar.h: PG_VALID_BE_ENCODING), so that what JSON escapes is the
 //! same in all of them.
 
+/// What must be known of the encoding of the server's text.
+pub trait Encoding {
+    /// Whether it is UTF-8.
+    fn is_utf8(&self) -> bool;
+    /// How many characters the text has.
+    fn characters(&self, text: &[u8]) -> usize;
+    /// How many bytes the first `limit` characters of the text have.
+    fn bytes_of_characters(&self, text: &[u8], limit: usize) -> usize;
+}
+
 /// A string with one character per byte of the server's text.
 pub fn widen(text: &[u8]) -> String {
     text.iter().map(|byte| char::from(*byte)).collect()

@@ -1,6 +1,7 @@
 //! What may be stored with a key, and how a caller who tries more is told.
 
 use super::address::Network;
+use super::encoding::Encoding;
 use super::mask;
 use super::misuse::{Misuse, quoted};
 use super::response::is_scope;
@@ -19,51 +20,54 @@ pub const MAX_SCOPE_BYTES: usize = 255;
 /// The most networks a key may be limited to.
 pub const MAX_NETWORKS: usize = 256;
 
-/// A key's name: white space around it is not part of it. `characters` counts those of a text in the
-/// server's encoding.
-pub fn name(value: &[u8], characters: impl Fn(&[u8]) -> usize) -> Result<&[u8], Misuse> {
-    let name = trimmed(value);
-    text("name", name, characters)?;
+/// A key's name: white space around it is not part of it.
+pub fn name<'name>(value: &'name [u8], encoding: &impl Encoding) -> Result<&'name [u8], Misuse> {
+    let name = trimmed(value, encoding);
+    text("name", name, encoding)?;
     Ok(name)
 }
 
 /// An account's name: the application's own, so that white space around it is a mistake.
-pub fn account(value: &[u8], characters: impl Fn(&[u8]) -> usize) -> Result<(), Misuse> {
-    if trimmed(value).len() < value.len() {
+pub fn account(value: &[u8], encoding: &impl Encoding) -> Result<(), Misuse> {
+    if trimmed(value, encoding).len() < value.len() {
         return Err(Misuse::invalid("invalid account")
             .detail("The account begins or ends with white space.")
             .hint("Remove the white space around the name."));
     }
-    text("account", value, characters)
+    text("account", value, encoding)
 }
 
 /// Why a key was revoked, as it is kept: None where nothing was said, cut to a thousand characters,
 /// and without a key, should one have got into it. It is never refused: a revocation is urgent.
-pub fn reason(value: &[u8], characters: impl Fn(&[u8], usize) -> usize) -> Option<Vec<u8>> {
-    let mut kept = trimmed(value).to_vec();
+pub fn reason(value: &[u8], encoding: &impl Encoding) -> Option<Vec<u8>> {
+    let mut kept = trimmed(value, encoding).to_vec();
     // Before the cut: what is left of a key in two halves may not look like one.
     mask::mask_keys(&mut kept);
-    kept.truncate(characters(&kept, MAX_REASON_CHARACTERS));
+    kept.truncate(encoding.bytes_of_characters(&kept, MAX_REASON_CHARACTERS));
     (!kept.is_empty()).then_some(kept)
 }
 
 /// Without the white space around it: that of Unicode where the text is UTF-8, else that of ASCII.
-fn trimmed(value: &[u8]) -> &[u8] {
-    std::str::from_utf8(value).map_or(value.trim_ascii(), |text| text.trim().as_bytes())
+fn trimmed<'text>(value: &'text [u8], encoding: &impl Encoding) -> &'text [u8] {
+    utf8(value, encoding).map_or(value.trim_ascii(), |text| text.trim().as_bytes())
 }
 
-fn text(what: &str, value: &[u8], characters: impl Fn(&[u8]) -> usize) -> Result<(), Misuse> {
+fn utf8<'text>(value: &'text [u8], encoding: &impl Encoding) -> Option<&'text str> {
+    encoding.is_utf8().then(|| std::str::from_utf8(value).ok()).flatten()
+}
+
+fn text(what: &str, value: &[u8], encoding: &impl Encoding) -> Result<(), Misuse> {
     no_key(what, value)?;
-    if !matches!(characters(value), 1..=MAX_NAME_CHARACTERS) {
+    let characters = encoding.characters(value);
+    if !matches!(characters, 1..=MAX_NAME_CHARACTERS) {
         return Err(Misuse::invalid(format!("invalid {what}")).detail(format!(
-            "The {what} has {} characters; it must have 1 to {MAX_NAME_CHARACTERS}.",
-            characters(value)
+            "The {what} has {characters} characters; it must have 1 to {MAX_NAME_CHARACTERS}."
         )));
     }
-    let control = match std::str::from_utf8(value) {
-        Ok(text) => text.contains(char::is_control),
-        Err(_) => value.iter().any(u8::is_ascii_control),
-    };
+    let control = utf8(value, encoding).map_or_else(
+        || value.iter().any(u8::is_ascii_control),
+        |text| text.contains(char::is_control),
+    );
     if control {
         return Err(Misuse::invalid(format!("invalid {what}"))
             .detail(format!("The {what} contains control characters."))
@@ -146,35 +150,65 @@ fn no_key(what: &str, value: &[u8]) -> Result<(), Misuse> {
 mod tests {
     use super::*;
 
-    fn count(text: &[u8]) -> usize {
-        String::from_utf8_lossy(text).chars().count()
+    struct Utf8;
+
+    impl Encoding for Utf8 {
+        fn is_utf8(&self) -> bool {
+            true
+        }
+
+        fn characters(&self, text: &[u8]) -> usize {
+            String::from_utf8_lossy(text).chars().count()
+        }
+
+        fn bytes_of_characters(&self, text: &[u8], limit: usize) -> usize {
+            String::from_utf8_lossy(text).chars().take(limit).map(char::len_utf8).sum()
+        }
+    }
+
+    struct Latin1;
+
+    impl Encoding for Latin1 {
+        fn is_utf8(&self) -> bool {
+            false
+        }
+
+        fn characters(&self, text: &[u8]) -> usize {
+            text.len()
+        }
+
+        fn bytes_of_characters(&self, text: &[u8], limit: usize) -> usize {
+            text.len().min(limit)
+        }
     }
 
     #[test]
     fn names() {
-        assert_eq!(name(b"  Production \n", count), Ok(&b"Production"[..]));
-        assert_eq!(name("ü".repeat(255).as_bytes(), count).map(<[u8]>::len), Ok(510));
+        assert_eq!(name(b"  Production \n", &Utf8), Ok(&b"Production"[..]));
+        assert_eq!(name("ü".repeat(255).as_bytes(), &Utf8).map(<[u8]>::len), Ok(510));
+        assert_eq!(name("\u{a0}a\u{2003}".as_bytes(), &Utf8), Ok(&b"a"[..]));
+        // Two letters and a space of LATIN1, which are one no-break space in UTF-8.
+        assert_eq!(name(b"Foo\xc2\xa0", &Latin1), Ok(&b"Foo\xc2\xa0"[..]));
         for refused in [&b""[..], b" \t ", &[b'a'; 256], b"a\nb", b"a\x7fb", "a\u{85}b".as_bytes()]
         {
-            let misuse = name(refused, count).expect_err("refused");
+            let misuse = name(refused, &Utf8).expect_err("refused");
             assert!(misuse.detail.is_some() || misuse.hint.is_some());
         }
-        assert!(name(b"vpk_live_12345678", count).is_err());
-        assert_eq!(name("\u{a0}a\u{2003}".as_bytes(), count), Ok(&b"a"[..]));
-        assert!(account(b" acme", count).is_err());
-        assert!(account(b"\xe4\xf6", |text| text.len()).is_ok());
-        assert!(account(b"\xe4\n", |text| text.len()).is_err());
+        assert!(name(b"vpk_live_12345678", &Utf8).is_err());
+        assert!(account(b" acme", &Utf8).is_err());
+        assert!(account(b"\xe4\xf6", &Latin1).is_ok());
+        assert!(account(b"\xe4\n", &Latin1).is_err());
     }
 
     #[test]
     fn reasons() {
-        let first = |text: &[u8], limit: usize| text.len().min(limit);
-        assert_eq!(reason(b" leaked ", first), Some(b"leaked".to_vec()));
-        assert_eq!(reason(b"  ", first), None);
-        assert_eq!(reason(&[b'a'; 2000], first).map(|kept| kept.len()), Some(1000));
-        assert_eq!(reason(b"vpk_live_123456789", first), Some(b"vpk_live_1234*****".to_vec()));
+        assert_eq!(reason(b" leaked ", &Utf8), Some(b"leaked".to_vec()));
+        assert_eq!(reason(b"  ", &Utf8), None);
+        assert_eq!(reason("ü".repeat(2000).as_bytes(), &Utf8).map(|kept| kept.len()), Some(2000));
+        let masked = b"vpk_live_1234*****".to_vec();
+        assert_eq!(reason(b"vpk_live_123456789", &Latin1), Some(masked));
         let at_the_cut = [&[b'x'; 985][..], b"vpk_live_123456789"].concat();
-        assert!(reason(&at_the_cut, first).is_some_and(|kept| kept.ends_with(b"vpk_live_1234**")));
+        assert!(reason(&at_the_cut, &Utf8).is_some_and(|kept| kept.ends_with(b"vpk_live_1234**")));
     }
 
     #[test]

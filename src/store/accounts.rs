@@ -4,10 +4,6 @@ use pgrx::pg_sys::{TEXTOID, TIMESTAMPTZOID};
 
 use crate::pg::spi::Statement;
 
-/// Account. A row where it exists.
-pub static EXISTS: Statement =
-    Statement::new(c"SELECT a.account FROM vpk.accounts AS a WHERE a.account = $1", &[TEXTOID]);
-
 /// All plans, in order of rank.
 pub static PLANS: Statement =
     Statement::new(c"SELECT p.plan FROM vpk.plans AS p ORDER BY p.rank, p.plan", &[]);
@@ -58,3 +54,7 @@ pub static EMPTY: Statement = Statement::new(
 /// Account. Its row goes.
 pub static DELETE: Statement =
     Statement::new(c"DELETE FROM vpk.accounts AS a WHERE a.account = $1", &[TEXTOID]);
+
+/// Plan. A row where an account is on it.
+pub static ON_PLAN: Statement =
+    Statement::new(c"SELECT FROM vpk.accounts AS a WHERE a.plan = $1 LIMIT 1", &[TEXTOID]);

@@ -6,11 +6,10 @@ use core::ops::ControlFlow;
 use pgrx::pg_sys::AttrNumber;
 
 use crate::pg::call::Call;
-use crate::pg::catalog::{self, Relations};
-use crate::pg::scan::{self, Tuple, Wanted};
+use crate::pg::clock;
+use crate::pg::scan::{Opened, Tuple, Wanted};
 use crate::pg::snapshot;
 use crate::pg::types::{Bytes, CidrArray, Json, SqlValue, Text, TextArray, Timestamp, Uuid};
-use crate::pg::{clock, report};
 use crate::pure::address::Network;
 use crate::pure::token::Environment;
 
@@ -88,23 +87,44 @@ pub struct Plan<'call> {
 /// Everything here is unguarded: see [`crate::pg::unguarded`].
 pub struct Instant<'call> {
     call: &'call Call,
-    relations: Relations,
+    keys: Opened,
+    accounts: Opened,
+    plans: Opened,
     snapshot: pgrx::pg_sys::Snapshot,
 }
 
-impl<'call> Instant<'call> {
-    /// This instant. It is good until the next one is taken.
-    pub fn now(call: &'call Call) -> Instant<'call> {
-        let Some(relations) = catalog::relations() else { report::not_installed() };
-        Instant { call, relations, snapshot: snapshot::latest() }
-    }
+/// Reads the tables as they are now. What is read is plain data, copied into the call's memory.
+pub fn now<'call, R: Copy>(call: &'call Call, read: impl FnOnce(&Instant<'call>) -> R) -> R {
+    let keys = Opened::open(|relations| relations.keys);
+    let accounts = Opened::open(|relations| relations.accounts);
+    let plans = Opened::open(|relations| relations.plans);
+    let result = read(&Instant { call, keys, accounts, plans, snapshot: snapshot::latest() });
+    plans.close();
+    accounts.close();
+    keys.close();
+    result
+}
 
+/// How many leases of an account have not ended.
+pub fn running_tasks(account: Text) -> i64 {
+    let leases = Opened::open(|relations| relations.task_leases);
+    let now = clock::now().micros();
+    let mut running = 0;
+    leases.each_visible(Some(Wanted::text(account)), snapshot::latest(), |tuple| {
+        let end = tuple.get(column::task_leases::EXPIRES_AT);
+        running += i64::from(end.is_some_and(|end| Timestamp::from_raw(end).micros() > now));
+        ControlFlow::Continue(())
+    });
+    leases.close();
+    running
+}
+
+impl<'call> Instant<'call> {
     /// The key of a hash.
     pub fn key(&self, hash: &[u8], with_details: bool) -> Option<StoredKey<'call>> {
         let mut found = None;
         let wanted = Wanted::bytes(Bytes::new_unguarded(self.call, hash));
-        let keys = self.relations.keys;
-        scan::each_visible(keys.table, keys.index, Some(wanted), self.snapshot, |tuple| {
+        self.keys.each_visible(Some(wanted), self.snapshot, |tuple| {
             found = self.read_key(tuple, with_details);
             ControlFlow::Break(())
         });
@@ -151,9 +171,7 @@ impl<'call> Instant<'call> {
     /// The name of an account's plan.
     pub fn plan_of(&self, account: Text) -> Option<Text> {
         let mut plan = None;
-        let accounts = self.relations.accounts;
-        let wanted = Wanted::text(account);
-        scan::each_visible(accounts.table, accounts.index, Some(wanted), self.snapshot, |tuple| {
+        self.accounts.each_visible(Some(Wanted::text(account)), self.snapshot, |tuple| {
             plan = tuple
                 .get(column::accounts::PLAN)
                 .map(|datum| Text::from_raw(datum).kept(self.call));
@@ -188,39 +206,18 @@ impl<'call> Instant<'call> {
 
     fn each_plan(&self, name: Option<Text>, mut visit: impl FnMut(Plan<'call>)) {
         use column::plans::*;
-        let plans = self.relations.plans;
-        scan::each_visible(
-            plans.table,
-            plans.index,
-            name.map(Wanted::text),
-            self.snapshot,
-            |tuple| {
-                let is = |column| tuple.get(column).is_some_and(|datum| datum.value() as u8 != 0);
-                let integer = |column| tuple.get(column).map(|datum| datum.value() as i32);
-                if let Some(plan) = tuple.get(PLAN) {
-                    visit(Plan {
-                        plan: Text::from_raw(plan).kept(self.call).bytes_unguarded(self.call),
-                        api_access: is(API_ACCESS),
-                        concurrent_tasks: integer(CONCURRENT_TASKS),
-                        rank: integer(RANK).unwrap_or(i32::MAX),
-                    });
-                }
-                ControlFlow::Continue(())
-            },
-        );
-    }
-
-    /// How many leases of an account have not ended.
-    pub fn running_tasks(&self, account: Text) -> i64 {
-        let now = clock::now().micros();
-        let mut running = 0;
-        let leases = self.relations.task_leases;
-        let wanted = Wanted::text(account);
-        scan::each_visible(leases.table, leases.index, Some(wanted), self.snapshot, |tuple| {
-            let end = tuple.get(column::task_leases::EXPIRES_AT);
-            running += i64::from(end.is_some_and(|end| Timestamp::from_raw(end).micros() > now));
+        self.plans.each_visible(name.map(Wanted::text), self.snapshot, |tuple| {
+            let is = |column| tuple.get(column).is_some_and(|datum| datum.value() as u8 != 0);
+            let integer = |column| tuple.get(column).map(|datum| datum.value() as i32);
+            if let Some(plan) = tuple.get(PLAN) {
+                visit(Plan {
+                    plan: Text::from_raw(plan).kept(self.call).bytes_unguarded(self.call),
+                    api_access: is(API_ACCESS),
+                    concurrent_tasks: integer(CONCURRENT_TASKS),
+                    rank: integer(RANK).unwrap_or(i32::MAX),
+                });
+            }
             ControlFlow::Continue(())
         });
-        running
     }
 }

@@ -8,7 +8,7 @@ use crate::pg::types::{Json, Text};
 use crate::pure::encoding::widen;
 use crate::pure::response::{self, Context};
 use crate::pure::status::Status;
-use crate::store::rows::{Instant, Plan};
+use crate::store::rows::{self, Plan};
 
 /// What the tables know of an answer: plain data, for the rule of [`crate::pg::unguarded`].
 #[derive(Clone, Copy, Default)]
@@ -29,19 +29,17 @@ pub fn known<'call>(
     plan: Option<Text>,
 ) -> Known<'call> {
     match status {
-        Status::PlanRequired => {
-            let instant = Instant::now(call);
-            let current_plan =
-                plan.or_else(|| account.and_then(|account| instant.plan_of(account)));
-            Known { current_plan, required_plans: instant.plans_with_access(), tasks: None }
-        }
+        Status::PlanRequired => rows::now(call, |instant| Known {
+            current_plan: plan.or_else(|| account.and_then(|account| instant.plan_of(account))),
+            required_plans: instant.plans_with_access(),
+            tasks: None,
+        }),
         Status::ConcurrencyLimitExceeded => {
-            let instant = Instant::now(call);
-            let tasks = account.and_then(|account| {
-                let plan = instant.plan(instant.plan_of(account)?)?;
-                Some((plan.concurrent_tasks, instant.running_tasks(account)))
+            let allowed = rows::now(call, |instant| {
+                instant.plan(instant.plan_of(account?)?).map(|plan| plan.concurrent_tasks)
             });
-            Known { tasks, ..Known::default() }
+            let running = account.map(rows::running_tasks);
+            Known { tasks: allowed.zip(running), ..Known::default() }
         }
         _ => Known::default(),
     }

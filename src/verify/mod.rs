@@ -13,7 +13,7 @@ use crate::pure::bearer;
 use crate::pure::decision::{self, Key, Request};
 use crate::pure::status::Status;
 use crate::pure::token::{HASH_LENGTH, Token};
-use crate::store::rows::{Instant, StoredKey};
+use crate::store::rows::{self, StoredKey};
 
 /// The answer to a presented key, with the key it belongs to where that is known.
 #[derive(Clone, Copy)]
@@ -27,7 +27,7 @@ pub struct Answer<'call> {
 }
 
 impl Answer<'_> {
-    fn without_key(status: Status) -> Answer<'static> {
+    const fn without_key(status: Status) -> Answer<'static> {
         Answer { status, key: None, plan: None }
     }
 }
@@ -106,23 +106,25 @@ fn stored<'call>(
     request: &Request,
     with_details: bool,
 ) -> Answer<'call> {
-    let instant = Instant::now(call);
-    let Some(key) = instant.key(hash, with_details) else {
-        return Answer::without_key(Status::InvalidApiKey);
-    };
-    let plan = instant.plan_of(key.account);
-    let api_access = plan.and_then(|plan| instant.plan(plan)).is_some_and(|plan| plan.api_access);
-    let status = key.environment.map_or(Status::InvalidApiKey, |environment| {
-        let key = Key {
-            environment,
-            revoked: key.revoked,
-            expires_at: key.expires_at,
-            disabled: key.disabled,
-            allowed_ips: key.allowed_ips,
-            scopes: key.details.map_or(&[], |details| details.scopes),
-            api_access,
+    rows::now(call, |instant| {
+        let Some(key) = instant.key(hash, with_details) else {
+            return Answer::without_key(Status::InvalidApiKey);
         };
-        decision::decide(&key, request)
-    });
-    Answer { status, key: Some(key), plan }
+        let plan = instant.plan_of(key.account);
+        let api_access =
+            plan.and_then(|plan| instant.plan(plan)).is_some_and(|plan| plan.api_access);
+        let status = key.environment.map_or(Status::InvalidApiKey, |environment| {
+            let key = Key {
+                environment,
+                revoked: key.revoked,
+                expires_at: key.expires_at,
+                disabled: key.disabled,
+                allowed_ips: key.allowed_ips,
+                scopes: key.details.map_or(&[], |details| details.scopes),
+                api_access,
+            };
+            decision::decide(&key, request)
+        });
+        Answer { status, key: Some(key), plan }
+    })
 }
