@@ -1,11 +1,9 @@
 //! G2: verification answers, whatever it is given.
 
-mod support;
-
+use crate::support::keys::{Key, checksum, create, verify, well_formed};
+use crate::support::random::Random;
+use crate::support::{Client, Cluster, report, value};
 use postgres::IsolationLevel;
-use support::keys::{Key, checksum, create, verify, well_formed};
-use support::random::Random;
-use support::{Client, Cluster, report, value};
 
 const STRINGS: usize = 340_000;
 const BATCH: usize = 10_000;

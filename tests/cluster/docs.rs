@@ -5,16 +5,14 @@
 //! what differs from run to run is left out of the comparison (see support/transcript.rs). A block
 //! under `<!-- not run: reason -->` is not run.
 
-mod support;
-
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::thread;
 
-use support::Cluster;
-use support::transcript::{difference, normalised};
+use crate::support::Cluster;
+use crate::support::transcript::{difference, normalised};
 
 /// A block of SQL, and what a page says it prints.
 struct Example {

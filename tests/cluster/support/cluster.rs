@@ -11,13 +11,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use postgres::{Client, Config, NoTls};
 
-/// How a server is stopped.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    Fast,
-    Immediate,
-}
-
 /// A running server.
 pub struct Cluster {
     bin: PathBuf,
@@ -165,9 +158,8 @@ impl Cluster {
     }
 
     /// Stops the server.
-    pub fn down(&self, mode: Mode) {
-        let mode = if mode == Mode::Fast { "fast" } else { "immediate" };
-        self.run("pg_ctl", &["stop", "-w", "-s", "-D", "data", "-m", mode]);
+    pub fn down(&self) {
+        self.run("pg_ctl", &["stop", "-w", "-s", "-D", "data", "-m", "fast"]);
     }
 
     /// Makes a standby a primary.

@@ -1,5 +1,4 @@
 //! What the tests share: servers of their own, and a client's short ways to ask them.
-#![allow(dead_code, unused_imports, reason = "each test file uses a part")]
 
 pub mod cluster;
 pub mod keys;
@@ -8,7 +7,7 @@ pub mod transcript;
 
 use std::time::{Duration, Instant};
 
-pub use cluster::{Cluster, Mode};
+pub use cluster::Cluster;
 pub use postgres::{Client, GenericClient};
 
 /// Asks again until it is so. The limit is for a test that hangs, not a measure of speed.

@@ -1,9 +1,7 @@
 //! G9 and G3: verification on hot standbys and in read-only transactions.
 
-mod support;
-
-use support::keys::{Key, authenticate, create, create_for, revoke, set_plan, verify};
-use support::{Client, Cluster, sqlstate, value, wait_until};
+use crate::support::keys::{Key, authenticate, create, create_for, revoke, set_plan, verify};
+use crate::support::{Client, Cluster, sqlstate, value, wait_until};
 
 /// Everything that writes. The key's id is $1, its token $2, a lease of it $3.
 const WRITES: &[&str] = &[

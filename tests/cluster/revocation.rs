@@ -1,11 +1,9 @@
 //! G1: revocation is effective at commit, for every verification that starts after it.
 
-mod support;
-
 use std::thread;
 
-use support::keys::{authenticate, create, create_for, revoke, set_plan, verify};
-use support::{Client, Cluster, pid, value, wait_for_lock};
+use crate::support::keys::{authenticate, create, create_for, revoke, set_plan, verify};
+use crate::support::{Client, Cluster, pid, value, wait_for_lock};
 
 const LEVELS: [&str; 3] = ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"];
 

@@ -1,9 +1,7 @@
 //! G3: verification writes nothing.
 
-mod support;
-
-use support::keys::{checksum, create, create_for, revoke, set_plan};
-use support::{Client, Cluster, buffers, value};
+use crate::support::keys::{checksum, create, create_for, revoke, set_plan};
+use crate::support::{Client, Cluster, buffers, value};
 
 /// Fills a table with what 10,000 requests present: every answer is among them.
 fn fill(client: &mut Client) {

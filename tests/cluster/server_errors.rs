@@ -1,15 +1,13 @@
 //! G2: the server's own errors pass through a verification unchanged: never caught, never turned into
 //! a status. Each is compared with what a plain query gets in the same place.
 
-mod support;
-
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 use std::thread;
 
+use crate::support::keys::{Key, create, verify};
+use crate::support::{Client, Cluster, pid, value, wait_for_lock};
 use postgres::error::DbError;
-use support::keys::{Key, create, verify};
-use support::{Client, Cluster, Mode, pid, value, wait_for_lock};
 
 /// What is compared: everything a client gets to see that does not depend on who asks.
 fn told(error: &DbError) -> Vec<String> {
@@ -112,7 +110,7 @@ fn broken_pages() {
     ] {
         let sql = format!("SELECT pg_relation_filepath('{relation}')");
         let path = cluster.data().join(value(&mut cluster.client(), &sql, &[]));
-        cluster.down(Mode::Fast);
+        cluster.down();
         let file = OpenOptions::new().read(true).write(true).open(path).expect("the table's file");
         let mut whole = vec![0; file.metadata().expect("its length").len() as usize];
         file.read_exact_at(&mut whole, 0).expect("its pages");
@@ -123,7 +121,7 @@ fn broken_pages() {
         cluster.up();
         all_fail_alike(&mut cluster.client(), &key, code);
 
-        cluster.down(Mode::Fast);
+        cluster.down();
         file.write_all_at(&whole, 0).expect("its pages");
         cluster.up();
         assert_eq!(verify(&mut cluster.client(), &key.token), "VALID");

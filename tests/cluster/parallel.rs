@@ -1,12 +1,10 @@
 //! G1 and G2 in parallel plans: a wrapper that its author labelled PARALLEL SAFE, which it is not, is
 //! run by worker processes, and the answers are right all the same.
 
-mod support;
-
 use std::collections::BTreeMap;
 
-use support::keys::{create, revoke};
-use support::{Client, Cluster, explain, pid};
+use crate::support::keys::{create, revoke};
+use crate::support::{Client, Cluster, explain, pid};
 
 const ROWS: i64 = 4000;
 

@@ -1,8 +1,6 @@
 //! G2: names that are not ASCII, in databases of several encodings.
 
-mod support;
-
-use support::{Cluster, value};
+use crate::support::{Cluster, value};
 
 /// G2: names and bodies in the encodings of other databases: the bytes of a plan's name come back in
 /// the body of a refusal as they were, and what ASCII asks for is not taken for something else.

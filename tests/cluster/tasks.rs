@@ -1,14 +1,12 @@
 //! Concurrent tasks: starters that race never exceed the plan's limit.
 
-mod support;
-
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::thread;
 
-use support::keys::{create_for, set_plan};
-use support::random::Random;
-use support::{Client, Cluster, buffers, pid, value, wait_for_lock, wait_until};
+use crate::support::keys::{create_for, set_plan};
+use crate::support::random::Random;
+use crate::support::{Client, Cluster, buffers, pid, value, wait_for_lock, wait_until};
 
 const CLIENTS: usize = 16;
 const LIMIT: i32 = 3;

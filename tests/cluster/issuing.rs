@@ -1,12 +1,10 @@
 //! DESIGN section 3: many backends issue keys at once, and no two are alike.
 
-mod support;
-
 use std::collections::HashSet;
 use std::thread;
 
-use support::keys::{create, revoke, verify, well_formed};
-use support::{Cluster, value};
+use crate::support::keys::{create, revoke, verify, well_formed};
+use crate::support::{Cluster, value};
 
 const BACKENDS: usize = 8;
 const KEYS: usize = 100_000;

@@ -1,0 +1,14 @@
+//! Tests with a real client on servers of their own; `make test-cluster` runs them.
+
+mod docs;
+mod encodings;
+mod issuing;
+mod never_raises;
+mod parallel;
+mod released;
+mod replicas;
+mod revocation;
+mod server_errors;
+mod support;
+mod tasks;
+mod writes_nothing;
