@@ -3,7 +3,6 @@
 use super::{IssuedKey, caller, required};
 use crate::pg::call::Call;
 use crate::pg::types::{Bytes, CidrArray, Json, SqlValue, Text, TextArray, Timestamp};
-use crate::pg::{clock, entropy};
 use crate::pure::limits;
 use crate::pure::misuse::Misuse;
 use crate::store::keys;
@@ -32,19 +31,7 @@ pub fn create(call: &Call, wish: &Wish) -> Result<IssuedKey, Misuse> {
         wish.allowed_ips.map(|list| super::checked_networks(call, list)).transpose()?.flatten();
     let metadata = super::checked_metadata(required("metadata", wish.metadata)?)?;
 
-    let token = entropy::token(environment);
-    let created_at = clock::now();
-    let issued = IssuedKey {
-        id: entropy::uuid_v7(call, created_at),
-        token: Text::new(call, token.as_str().as_bytes()),
-        name,
-        account,
-        environment: Text::new(call, environment.name().as_bytes()),
-        prefix: Text::new(call, token.prefix().as_bytes()),
-        hint: Text::new(call, token.hint().as_bytes()),
-        created_at,
-        expires_at,
-    };
+    let (issued, token) = IssuedKey::draw(call, environment, name, account, expires_at);
     let [role, session_role] = caller(call);
     let created = keys::CREATE.write(
         call,

@@ -12,9 +12,10 @@ pub mod update;
 use crate::pg::call::Call;
 use crate::pg::text::ServerEncoding;
 use crate::pg::types::{CidrArray, Json, SqlValue, Text, TextArray, Timestamp, Uuid};
-use crate::pg::{clock, roles};
+use crate::pg::{clock, entropy, roles};
 use crate::pure::limits;
 use crate::pure::misuse::{Misuse, quoted};
+use crate::pure::token::{Environment, Token};
 
 /// A key that was just made: the only place where its token is.
 pub struct IssuedKey {
@@ -27,6 +28,32 @@ pub struct IssuedKey {
     pub hint: Text,
     pub created_at: Timestamp,
     pub expires_at: Option<Timestamp>,
+}
+
+impl IssuedKey {
+    /// Draws a key of this name; it is not stored yet. The token itself comes beside it, to be hashed.
+    fn draw(
+        call: &Call,
+        environment: Environment,
+        name: Text,
+        account: Text,
+        expires_at: Option<Timestamp>,
+    ) -> (IssuedKey, Token) {
+        let token = entropy::token(environment);
+        let created_at = clock::now();
+        let issued = IssuedKey {
+            id: entropy::uuid_v7(call, created_at),
+            token: Text::new(call, token.as_str().as_bytes()),
+            name,
+            account,
+            environment: Text::new(call, environment.name().as_bytes()),
+            prefix: Text::new(call, token.prefix().as_bytes()),
+            hint: Text::new(call, token.hint().as_bytes()),
+            created_at,
+            expires_at,
+        };
+        (issued, token)
+    }
 }
 
 /// The value of an argument that must be there.

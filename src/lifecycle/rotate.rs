@@ -2,8 +2,7 @@
 
 use super::{IssuedKey, caller, required};
 use crate::pg::call::Call;
-use crate::pg::types::{Bytes, Interval, SqlValue, Text, Timestamp, Uuid};
-use crate::pg::{clock, entropy};
+use crate::pg::types::{Bytes, Interval, SqlValue, Timestamp, Uuid};
 use crate::pure::limits;
 use crate::pure::misuse::Misuse;
 use crate::store::keys;
@@ -47,19 +46,9 @@ pub fn rotate(
         return Err(super::unknown_key());
     };
 
-    let token = entropy::token(limits::environment(environment.bytes(call))?);
-    let created_at = clock::now();
-    let issued = IssuedKey {
-        id: entropy::uuid_v7(call, created_at),
-        token: Text::new(call, token.as_str().as_bytes()),
-        name,
-        account,
-        environment,
-        prefix: Text::new(call, token.prefix().as_bytes()),
-        hint: Text::new(call, token.hint().as_bytes()),
-        created_at,
-        expires_at: given_expiry.unwrap_or(old.timestamp(7)),
-    };
+    let environment = limits::environment(environment.bytes(call))?;
+    let expires_at = given_expiry.unwrap_or(old.timestamp(7));
+    let (issued, token) = IssuedKey::draw(call, environment, name, account, expires_at);
     let [role, session_role] = caller(call);
     keys::ROTATE.write(
         call,
