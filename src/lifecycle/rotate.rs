@@ -23,23 +23,18 @@ pub fn rotate(
     let old = keys::LOCK_FOR_ROTATION.write(call, &[Some(id.datum()), Some(grace.datum())]);
     let old = old.first().ok_or_else(super::unknown_key)?;
     let [revoked, expired, rotated, bad_grace] = [0, 1, 2, 3].map(|column| old.is(column));
-    let refusal = if bad_grace {
-        let hint = "Name for how long the old key stays valid, for example interval '1 day'.";
-        Some(Misuse::invalid("grace must be between 0 and 100 years").hint(hint))
-    } else if rotated {
-        let hint = "Rotate its successor: the key whose rotated_from is this id.";
-        Some(Misuse::invalid("the API key has already been rotated").hint(hint))
-    } else if revoked {
-        let hint = "Use vpk_create to issue a new key.";
-        Some(Misuse::invalid("the API key has been revoked").hint(hint))
-    } else if expired {
-        let hint = "Use vpk_create to issue a new key.";
-        Some(Misuse::invalid("the API key has expired").hint(hint))
-    } else {
-        None
-    };
-    if let Some(misuse) = refusal {
-        return Err(misuse);
+    if bad_grace {
+        return Err(Misuse::invalid("grace must be between 0 and 100 years")
+            .hint("Name for how long the old key stays valid, for example interval '1 day'."));
+    }
+    if rotated {
+        return Err(Misuse::invalid("the API key has already been rotated")
+            .hint("Rotate its successor: the key whose rotated_from is this id."));
+    }
+    if revoked || expired {
+        let end = if revoked { "been revoked" } else { "expired" };
+        return Err(Misuse::invalid(format!("the API key has {end}"))
+            .hint("Use vpk_create to issue a new key."));
     }
     let (Some(environment), Some(name), Some(account)) = (old.text(4), old.text(5), old.text(6))
     else {
