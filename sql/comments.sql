@@ -70,6 +70,8 @@ COMMENT ON TABLE vpk.removed_defaults IS
     'Built-in rows that were removed, so that a restored database does without them too';
 
 COMMENT ON VIEW vpk.key_list IS 'Every key as a dashboard shows it; see vpk_list';
+COMMENT ON VIEW vpk.stats IS
+    'What was counted for this database since the server started to: answers by status, and uses of keys on their way to vpk.key_usage; null where the library is not preloaded';
 COMMENT ON VIEW vpk.status_codes IS 'The error table: every status with its HTTP status and message';
 
 COMMENT ON FUNCTION @extschema@.vpk_create(text, text, text, timestamptz, text[], cidr[], jsonb) IS
@@ -112,6 +114,7 @@ COMMENT ON FUNCTION @extschema@.vpk_task_finish(uuid) IS
 COMMENT ON FUNCTION @extschema@.vpk_grant_verifier(regrole) IS 'Lets a role verify keys, and no more';
 COMMENT ON FUNCTION @extschema@.vpk_grant_admin(regrole) IS 'Lets a role manage keys, accounts and plans';
 COMMENT ON FUNCTION vpk.plan_in_use(text) IS 'Whether an account is on a plan; for the triggers on vpk.plans';
+COMMENT ON FUNCTION vpk.stats_row() IS 'The row of vpk.stats';
 COMMENT ON FUNCTION vpk.status_rows() IS 'The rows of vpk.status_codes';
 
 -- One row each: the planner would reckon with 1000.
@@ -120,4 +123,5 @@ ALTER FUNCTION @extschema@.vpk_authenticate(text, text, inet, text, text) ROWS 1
 ALTER FUNCTION @extschema@.vpk_rotate(uuid, interval, timestamptz) ROWS 1;
 ALTER FUNCTION @extschema@.vpk_update(uuid, text, timestamptz, text[], cidr[], jsonb) ROWS 1;
 ALTER FUNCTION @extschema@.vpk_task_start(text, interval, inet, text) ROWS 1;
+ALTER FUNCTION vpk.stats_row() ROWS 1;
 ALTER FUNCTION vpk.status_rows() ROWS 12;

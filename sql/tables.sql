@@ -1,5 +1,5 @@
 -- The tables. Nothing here is written by hand in normal operation but vpk.plans: accounts, keys,
--- leases and events belong to the functions.
+-- leases and events belong to the functions, vpk.key_usage to the background worker.
 --
 -- There are no foreign keys. The tables of an extension have their constraints before their rows are
 -- restored, and a parallel pg_restore loads them in any order. The functions lock the row that they
@@ -52,11 +52,12 @@ CREATE TABLE vpk.keys (
 );
 CREATE INDEX keys_account_idx ON vpk.keys (account, id);
 
+-- Updated every few seconds for the keys in use: room on each page keeps the new rows off the index.
 CREATE TABLE vpk.key_usage (
     key_id       uuid PRIMARY KEY,
     last_used_at timestamptz NOT NULL,
     uses         bigint NOT NULL
-);
+) WITH (fillfactor = 70);
 
 CREATE TABLE vpk.task_leases (
     lease      uuid PRIMARY KEY,

@@ -1,7 +1,7 @@
 //! API keys as a primitive of PostgreSQL.
 //!
-//! Imports point one way: `api` calls `verify`, `lifecycle` and `tasks`, which call `store`, which
-//! calls `pg`; all of them may use `pure`, which uses none.
+//! Imports point one way: `api` calls `verify`, `lifecycle` and `tasks`, which call `usage` and `store`,
+//! which call `pg`; all of them may use `pure`, which uses none.
 
 pgrx::pg_module_magic!(name, version);
 
@@ -11,6 +11,7 @@ mod pg;
 mod pure;
 mod store;
 mod tasks;
+mod usage;
 mod verify;
 
 use pgrx::prelude::*;
@@ -25,7 +26,8 @@ extension_sql_file!("../sql/defaults.sql", name = "defaults", requires = ["table
 extension_sql_file!(
     "../sql/views.sql",
     name = "views",
-    requires = ["tables", vibepeak_keys::api::verify::status_rows]
+    requires =
+        ["tables", vibepeak_keys::api::usage::stats_row, vibepeak_keys::api::verify::status_rows]
 );
 extension_sql_file!(
     "../sql/comments.sql",
@@ -62,5 +64,5 @@ extension_sql_file!("../sql/privileges.sql", name = "privileges", finalize);
 /// Called by the server when it loads the library.
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
-    pg::load();
+    pg::load(usage::PROGRAMS);
 }

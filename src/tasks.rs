@@ -14,6 +14,7 @@ use crate::pure::decision::Request;
 use crate::pure::misuse::Misuse;
 use crate::pure::status::Status;
 use crate::store::leases;
+use crate::usage;
 use crate::verify::error::Known;
 use crate::verify::{self, Answer, error};
 
@@ -42,7 +43,7 @@ pub fn start(
     let client_ip = verify::client(client_ip);
     let judge = || {
         let request = Request { client_ip, scope, ..verify::bare_request() };
-        verify::token(call, token, &request, scope.is_some())
+        verify::judge(call, token, &request, scope.is_some())
     };
     let mut answer = judge();
     if let (Status::Valid, Some(key)) = (answer.status, answer.key) {
@@ -51,6 +52,7 @@ pub fn start(
         answer = judge();
     }
     let (Status::Valid, Some(key)) = (answer.status, answer.key) else {
+        note(answer.status, None);
         return Ok(denied(call, &answer));
     };
 
@@ -61,6 +63,7 @@ pub fn start(
         counted.first().map_or((0, Some(0)), |row| (row.bigint(0).unwrap_or(0), row.integer(1)));
     if allowed.is_some_and(|allowed| running >= i64::from(allowed)) {
         let status = Status::ConcurrencyLimitExceeded;
+        note(status, None);
         let known = Known { tasks: Some((allowed, running)), ..Known::default() };
         let (_, error) = error::compose(call, status, &known, None);
         let running = Some(saturated(running));
@@ -78,6 +81,7 @@ pub fn start(
             Some(expires_at.datum()),
         ],
     );
+    note(Status::Valid, Some(&key.id));
     Ok(Started {
         status: Status::Valid,
         lease: Some(lease),
@@ -107,6 +111,10 @@ pub fn extend(
 /// Gives a lease back; whether it was still running.
 pub fn finish(call: &Call, lease: Option<Uuid>) -> bool {
     leases::FINISH.write(call, &[lease.map(Uuid::datum)]).first().is_some_and(|row| row.is(0))
+}
+
+fn note(status: Status, key: Option<&[u8; 16]>) {
+    usage::note(status, key, clock::now().micros());
 }
 
 fn denied(call: &Call, answer: &Answer) -> Started {

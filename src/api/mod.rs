@@ -7,4 +7,5 @@
 mod grants;
 mod lifecycle;
 mod tasks;
+mod usage;
 mod verify;

@@ -14,7 +14,7 @@ use crate::verify::{self, error};
 
 #[pg_extern(volatile, parallel_unsafe)]
 fn vpk_verify(token: Option<Text>, call: Call) -> StatusLabel {
-    let status = verify::token(&call, token, &verify::bare_request(), false).status;
+    let status = verify::token(&call, token, &verify::bare_request()).status;
     StatusLabel::new(&call, status)
 }
 

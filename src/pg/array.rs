@@ -1,11 +1,13 @@
-//! Arrays, taken apart.
+//! Arrays, taken apart and put together.
 
 use core::ffi::{c_char, c_int};
 use core::ptr;
 
+use pgrx::datum::IntoDatum;
 use pgrx::pg_sys::{self, Datum, Oid};
 
 use super::call::Call;
+use super::types::Timestamp;
 use super::unguarded;
 
 /// How the server stores an element (src/include/catalog/pg_type.dat).
@@ -45,4 +47,19 @@ pub(super) fn elements(call: &Call, array: Datum, element: Element) -> &[Option<
         let count = usize::try_from(count).unwrap_or(0);
         call.keep((0..count).map(|at| (!*nulls.add(at)).then(|| *values.add(at))))
     }
+}
+
+/// A `uuid[]`.
+pub fn of_uuids(values: impl Iterator<Item = [u8; 16]>) -> Option<Datum> {
+    values.map(pgrx::Uuid::from_bytes).collect::<Vec<_>>().into_datum()
+}
+
+/// A `bigint[]`.
+pub fn of_bigints(values: impl Iterator<Item = i64>) -> Option<Datum> {
+    values.collect::<Vec<_>>().into_datum()
+}
+
+/// A `timestamptz[]` of instants in microseconds since 2000.
+pub fn of_timestamps(values: impl Iterator<Item = i64>) -> Option<Datum> {
+    values.map(Timestamp::from_micros).collect::<Vec<_>>().into_datum()
 }

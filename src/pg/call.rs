@@ -16,6 +16,12 @@ pub struct Call {
 }
 
 impl Call {
+    /// Stands for a worker's transaction, where no function is called: for what needs memory only.
+    pub(super) fn of_worker() -> Call {
+        // SAFETY: CurrentMemoryContext is always set (src/backend/utils/mmgr/mcxt.c).
+        Call { info: core::ptr::null_mut(), memory: unsafe { pg_sys::CurrentMemoryContext } }
+    }
+
     pub(super) fn info(&self) -> pg_sys::FunctionCallInfo {
         self.info
     }

@@ -68,3 +68,17 @@ pub unsafe fn index_beginscan(
     // SAFETY: as above.
     unsafe { beginscan::begin(heap, index, snapshot, nkeys) }
 }
+
+/// The handler of a signal in this process.
+///
+/// # Safety
+/// The handler does what a signal handler may.
+pub unsafe fn set_signal_handler(signal: c_int, handler: unsafe extern "C-unwind" fn(c_int)) {
+    // SAFETY: the caller's. PostgreSQL 18 tells the function of the server from the one of clients.
+    unsafe {
+        #[cfg(not(feature = "pg18"))]
+        pgrx::pg_sys::pqsignal(signal, Some(handler));
+        #[cfg(feature = "pg18")]
+        pgrx::pg_sys::pqsignal_be(signal, Some(handler));
+    }
+}

@@ -8,6 +8,7 @@ pub mod array;
 pub mod call;
 pub mod catalog;
 pub mod clock;
+pub mod database;
 pub mod entropy;
 pub mod isolation;
 pub mod json;
@@ -18,15 +19,23 @@ pub mod report;
 pub mod roles;
 pub mod scan;
 pub mod settings;
+pub mod shmem;
 pub mod snapshot;
 pub mod spi;
 pub mod text;
 pub mod types;
 pub mod unguarded;
+pub mod worker;
 
 /// What the library does when a process loads it: the postmaster, or a backend at its first call.
-pub fn load() {
-    settings::define();
+pub fn load(programs: worker::Programs) {
+    // SAFETY: reads a variable of src/backend/utils/init/miscinit.c.
+    let preloading = unsafe { pgrx::pg_sys::process_shared_preload_libraries_in_progress };
+    settings::define(preloading);
     catalog::watch();
     labels::watch();
+    if preloading {
+        shmem::request();
+        worker::register(programs);
+    }
 }

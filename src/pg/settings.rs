@@ -3,6 +3,7 @@
 use core::ffi::{CStr, c_char, c_void};
 use core::sync::atomic::{AtomicU8, Ordering};
 use std::ffi::CString;
+use std::time::Duration;
 
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
 use pgrx::pg_sys;
@@ -19,8 +20,44 @@ pub fn environments() -> Environments {
     Environments::from_bits(ENVIRONMENTS.load(Ordering::Relaxed))
 }
 
+static USAGE_SLOTS: GucSetting<i32> = GucSetting::<i32>::new(65_536);
+static USAGE_FLUSH_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(5_000);
+
+/// How many different keys can be in use between two flushes (`vibepeak_keys.usage_slots`).
+pub fn usage_slots() -> usize {
+    usize::try_from(USAGE_SLOTS.get()).unwrap_or(0)
+}
+
+/// How often uses are brought to their table (`vibepeak_keys.usage_flush_interval`).
+pub fn usage_flush_interval() -> Duration {
+    Duration::from_millis(USAGE_FLUSH_INTERVAL.get().try_into().unwrap_or(0))
+}
+
 /// Makes the settings known to the server. Called once, at load.
-pub(super) fn define() {
+pub(super) fn define(preloading: bool) {
+    // What is fixed at start can only be defined then. Elsewhere it means nothing, but a line for it in
+    // the configuration must not bring a warning to every session.
+    let at_start = if preloading { GucContext::Postmaster } else { GucContext::Sighup };
+    GucRegistry::define_int_guc(
+        c"vibepeak_keys.usage_slots",
+        c"How many different keys can be in use between two flushes.",
+        c"Each takes 64 bytes of shared memory. When half of them are taken, a flush begins early.",
+        &USAGE_SLOTS,
+        64,
+        16_777_216,
+        at_start,
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"vibepeak_keys.usage_flush_interval",
+        c"How often uses of keys are brought to vpk.key_usage.",
+        c"A crash of the server loses what was noted since the last time.",
+        &USAGE_FLUSH_INTERVAL,
+        100,
+        3_600_000,
+        GucContext::Sighup,
+        GucFlags::UNIT_MS,
+    );
     // SAFETY: the hooks have the signatures of src/include/utils/guc.h, and cannot panic.
     unsafe {
         GucRegistry::define_string_guc_with_hooks(

@@ -82,4 +82,14 @@ unsafe extern "C-unwind" {
     // src/backend/catalog/namespace.c, src/backend/utils/cache/lsyscache.c
     pub fn get_namespace_oid(name: *const c_char, missing_ok: bool) -> Oid;
     pub fn get_relname_relid(name: *const c_char, namespace: Oid) -> Oid;
+
+    // src/backend/tcop/postgres.c: a signal handler
+    pub fn die(signal: c_int);
+
+    // src/backend/utils/misc/timeout.c
+    pub fn enable_timeout_after(timeout: c_int, milliseconds: c_int);
+    pub fn disable_timeout(timeout: c_int, keep_indicator: bool);
 }
+
+/// A member of the enum TimeoutId (src/include/utils/timeout.h), the same in 15 to 18.
+pub const STATEMENT_TIMEOUT: c_int = 3;

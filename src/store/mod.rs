@@ -5,3 +5,4 @@ pub mod grants;
 pub mod keys;
 pub mod leases;
 pub mod rows;
+pub mod usage;

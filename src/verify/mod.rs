@@ -14,6 +14,7 @@ use crate::pure::decision::{self, Key, Request};
 use crate::pure::status::Status;
 use crate::pure::token::{HASH_LENGTH, Token};
 use crate::store::rows::{self, StoredKey};
+use crate::usage;
 
 /// The answer to a presented key, with the key it belongs to where that is known.
 #[derive(Clone, Copy)]
@@ -42,8 +43,13 @@ pub fn bare_request() -> Request<'static> {
     }
 }
 
+/// Judges a token as it was presented, and notes the answer.
+pub fn token<'call>(call: &'call Call, token: Option<Text>, request: &Request) -> Answer<'call> {
+    noted(judge(call, token, request, false), request)
+}
+
 /// Judges a token as it was presented.
-pub fn token<'call>(
+pub fn judge<'call>(
     call: &'call Call,
     token: Option<Text>,
     request: &Request,
@@ -56,8 +62,16 @@ pub fn token<'call>(
     }
 }
 
-/// Judges the value of an `Authorization` header.
+/// Judges the value of an `Authorization` header, and notes the answer.
 pub fn header<'call>(call: &'call Call, header: Option<Text>, request: &Request) -> Answer<'call> {
+    noted(judge_header(call, header, request), request)
+}
+
+fn judge_header<'call>(
+    call: &'call Call,
+    header: Option<Text>,
+    request: &Request,
+) -> Answer<'call> {
     let Some(header) = header.map(|header| header.presented(call, bearer::MAX_LENGTH)) else {
         return Answer::without_key(Status::MissingApiKey);
     };
@@ -68,8 +82,12 @@ pub fn header<'call>(call: &'call Call, header: Option<Text>, request: &Request)
     }
 }
 
-/// Judges a key by its SHA-256.
+/// Judges a key by its SHA-256, and notes the answer.
 pub fn hash<'call>(call: &'call Call, hash: Option<Bytes>, request: &Request) -> Answer<'call> {
+    noted(judge_hash(call, hash, request), request)
+}
+
+fn judge_hash<'call>(call: &'call Call, hash: Option<Bytes>, request: &Request) -> Answer<'call> {
     match hash.map(|hash| hash.presented(call, HASH_LENGTH)) {
         None | Some(Presented { bytes: [], .. }) => Answer::without_key(Status::MissingApiKey),
         Some(Presented { bytes, cut: false }) if bytes.len() == HASH_LENGTH => {
@@ -77,6 +95,12 @@ pub fn hash<'call>(call: &'call Call, hash: Option<Bytes>, request: &Request) ->
         }
         Some(_) => Answer::without_key(Status::InvalidApiKey),
     }
+}
+
+/// Notes an answer: see [`crate::usage`].
+fn noted<'call>(answer: Answer<'call>, request: &Request) -> Answer<'call> {
+    usage::note(answer.status, answer.key.as_ref().map(|key| &key.id), request.now);
+    answer
 }
 
 /// The client's address as the decision wants it.

@@ -1,0 +1,54 @@
+//! Databases of the cluster.
+
+use pgrx::bgworkers::BackgroundWorker;
+use pgrx::pg_sys;
+
+/// The OID of the database that this process is connected to.
+pub fn own() -> u32 {
+    // SAFETY: reads a variable of src/backend/utils/init/globals.c.
+    unsafe { pg_sys::MyDatabaseId.to_u32() }
+}
+
+/// A database of the cluster.
+pub struct Database {
+    pub oid: u32,
+    /// Whether it may be connected to.
+    pub open: bool,
+    /// Whether its removal was cut off, so that nothing but another removal is possible.
+    pub invalid: bool,
+}
+
+/// All databases. For the launcher, which has none of its own.
+pub fn all() -> Vec<Database> {
+    BackgroundWorker::transaction(|| {
+        let mut found = Vec::new();
+        // SAFETY: reads pg_database as src/backend/postmaster/autovacuum.c does (get_database_list):
+        // a process without a database can scan a shared catalogue, but not by an index.
+        unsafe {
+            let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+            let catalogue = pg_sys::table_open(pg_sys::DatabaseRelationId, lock);
+            let scan = pg_sys::table_beginscan_catalog(catalogue, 0, core::ptr::null_mut());
+            loop {
+                let tuple = pg_sys::heap_getnext(scan, pg_sys::ScanDirection::ForwardScanDirection);
+                if tuple.is_null() {
+                    break;
+                }
+                let form: pg_sys::Form_pg_database = pg_sys::GETSTRUCT(tuple).cast();
+                found.push(Database {
+                    oid: (*form).oid.to_u32(),
+                    open: (*form).datallowconn,
+                    invalid: (*form).datconnlimit == DATCONNLIMIT_INVALID_DB,
+                });
+            }
+            // What ends a scan is a method of its table (src/include/access/tableam.h: table_endscan).
+            if let Some(end) = (*(*catalogue).rd_tableam).scan_end {
+                end(scan);
+            }
+            pg_sys::table_close(catalogue, lock);
+        }
+        found
+    })
+}
+
+/// src/include/catalog/pg_database.h
+const DATCONNLIMIT_INVALID_DB: i32 = -2;

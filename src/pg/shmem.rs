@@ -1,0 +1,148 @@
+//! The memory that all processes of the server share: a ledger of uses (see [`crate::pure::ledger`]).
+//!
+//! It exists only where the library is in `shared_preload_libraries`. There are no locks of the server
+//! in here: everything in it is an atomic number, and the words that guard some of them are held for a
+//! few instructions that cannot fail. A process that dies there all the same (SIGKILL) makes the
+//! postmaster start over with fresh memory (src/backend/postmaster/postmaster.c: HandleChildCrash).
+//!
+//! What is pending when the postmaster ends goes to a file, as in contrib/pg_stat_statements, and is
+//! read, and the file removed, at the next start.
+
+use core::ffi::c_int;
+use core::ptr;
+use core::sync::atomic::AtomicPtr;
+use core::sync::atomic::Ordering::Relaxed;
+use std::fs;
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+
+use pgrx::pg_sys::{self, Datum};
+
+use super::settings;
+use crate::pure::ledger::{Header, Ledger};
+use crate::pure::slots::{Slot, Slots};
+use crate::pure::usage_file;
+
+/// In the data folder, beside the statistics that the server itself keeps over a restart.
+const FILE: &str = "pg_stat/vibepeak_keys.usage";
+const FILE_BEING_WRITTEN: &str = "pg_stat/vibepeak_keys.usage.tmp";
+
+/// Where the memory is; null where the library was not preloaded. Set in the postmaster, whose children
+/// have the same memory at the same place.
+static HEADER: AtomicPtr<Header> = AtomicPtr::new(ptr::null_mut());
+
+static mut NEXT_REQUEST: pg_sys::shmem_request_hook_type = None;
+static mut NEXT_STARTUP: pg_sys::shmem_startup_hook_type = None;
+
+/// The ledger, where the library was preloaded.
+pub fn ledger() -> Option<Ledger<'static>> {
+    let header = HEADER.load(Relaxed);
+    // SAFETY: the memory was made by `startup`, with room for as many slots as the setting says, which
+    // cannot change while the server runs. It stays for the life of the process.
+    unsafe {
+        let header = header.as_ref()?;
+        let slots = ptr::from_ref(header).byte_add(slots_offset()).cast::<Slot>();
+        let slots = core::slice::from_raw_parts(slots, settings::usage_slots());
+        Some(Ledger { header, slots: Slots(slots) })
+    }
+}
+
+const fn slots_offset() -> usize {
+    size_of::<Header>().next_multiple_of(align_of::<Slot>())
+}
+
+fn size() -> usize {
+    slots_offset() + settings::usage_slots() * size_of::<Slot>()
+}
+
+/// Asks the postmaster for the memory. Called while it loads the library.
+pub(super) fn request() {
+    // SAFETY: hooks are set while libraries are preloaded, and call the one that was there before
+    // (src/backend/utils/init/miscinit.c: process_shmem_requests).
+    unsafe {
+        NEXT_REQUEST = pg_sys::shmem_request_hook;
+        pg_sys::shmem_request_hook = Some(on_request);
+        NEXT_STARTUP = pg_sys::shmem_startup_hook;
+        pg_sys::shmem_startup_hook = Some(on_startup);
+    }
+}
+
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn on_request() {
+    // SAFETY: as in `request`.
+    unsafe {
+        if let Some(next) = NEXT_REQUEST {
+            next();
+        }
+        pg_sys::RequestAddinShmemSpace(size());
+    }
+}
+
+/// Runs in the postmaster, at its start and again after a crash of one of its children.
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn on_startup() {
+    // SAFETY: as in `request`. The postmaster is alone here: children that run this, which would need
+    // AddinShmemInitLock, exist on Windows only. ShmemInitStruct returns memory of that size, aligned
+    // to a cache line (src/backend/storage/ipc/shmem.c), and all zeroes are a ledger without entries.
+    // Callbacks are forgotten when they have run, and children forget the postmaster's
+    // (src/backend/storage/ipc/ipc.c: shmem_exit, on_exit_reset).
+    unsafe {
+        if let Some(next) = NEXT_STARTUP {
+            next();
+        }
+        const { assert!(align_of::<Slot>() <= 64 && align_of::<Header>() <= 64) };
+        let mut found = false;
+        let memory = pg_sys::ShmemInitStruct(c"vibepeak_keys".as_ptr(), size(), &mut found);
+        if !found {
+            memory.cast::<u8>().write_bytes(0, size());
+        }
+        HEADER.store(memory.cast(), Relaxed);
+        pg_sys::on_shmem_exit(Some(on_postmaster_exit), Datum::null());
+    }
+    restore();
+}
+
+/// Goes on from the file, if there is one.
+fn restore() {
+    let Some(ledger) = ledger() else { return };
+    let kept = match fs::read(FILE) {
+        Ok(file) => usage_file::decode(&file),
+        Err(error) if error.kind() == ErrorKind::NotFound => return,
+        Err(error) => {
+            pgrx::log!("vibepeak_keys: could not read file \"{FILE}\": {error}");
+            return;
+        }
+    };
+    match kept {
+        Ok(kept) => ledger.import(&kept),
+        Err(reason) => pgrx::log!("vibepeak_keys: file \"{FILE}\" is ignored: {reason}"),
+    }
+    // What is in memory now must not count again after a crash.
+    if let Err(error) = fs::remove_file(FILE) {
+        pgrx::log!("vibepeak_keys: could not remove file \"{FILE}\": {error}");
+    }
+}
+
+/// The last thing that the postmaster does, when no other process is left.
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn on_postmaster_exit(code: c_int, _nothing: Datum) {
+    let Some(ledger) = ledger() else { return };
+    // After a crash the memory is not to be trusted; and a flush that was cut off by an immediate
+    // shutdown may have committed what the memory still has.
+    if code != 0 || ledger.header.flusher.load(Relaxed) != 0 {
+        return;
+    }
+    if let Err(error) = keep(&usage_file::encode(&ledger.export())) {
+        pgrx::log!("vibepeak_keys: could not write file \"{FILE}\": {error}");
+    }
+}
+
+fn keep(contents: &[u8]) -> io::Result<()> {
+    let mut options = fs::OpenOptions::new();
+    let mut file =
+        options.write(true).create(true).truncate(true).mode(0o600).open(FILE_BEING_WRITTEN)?;
+    file.write_all(contents)?;
+    file.sync_all()?;
+    fs::rename(FILE_BEING_WRITTEN, FILE)?;
+    fs::File::open("pg_stat")?.sync_all()
+}

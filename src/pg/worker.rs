@@ -1,0 +1,272 @@
+//! Background workers: one that has no database and starts others, and those others, which connect to
+//! one database, do what is to be done there and are gone.
+//!
+//! A process that is connected to a database blocks its removal, its renaming and its use as a
+//! template. So the first is connected to none, and the second stays for about a second at most.
+
+use core::ffi::{CStr, c_int};
+use core::sync::atomic::AtomicI32;
+use core::sync::atomic::Ordering::Relaxed;
+use std::ffi::CString;
+use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use pgrx::PgTryBuilder;
+use pgrx::bgworkers::{
+    BackgroundWorker, BackgroundWorkerBuilder, BgWorkerStartTime, SignalWakeFlags,
+};
+use pgrx::pg_sys::panic::CaughtError;
+use pgrx::pg_sys::{self, Datum, Oid};
+
+use super::call::Call;
+use super::{majors, unguarded};
+
+/// What the two kinds of workers do; the second is given its database.
+#[derive(Clone, Copy)]
+pub struct Programs {
+    pub launcher: fn(),
+    pub flusher: fn(u32),
+}
+
+static PROGRAMS: OnceLock<Programs> = OnceLock::new();
+
+/// How long to wait for a lock on a table before giving way, in milliseconds, as text.
+const LOCK_TIMEOUT: &CStr = c"500";
+/// How long a transaction in a database may take, in milliseconds.
+const TRANSACTION_TIMEOUT: c_int = 1_500;
+
+/// Asks the postmaster to keep the launcher running, from the end of recovery on. Called while the
+/// postmaster loads the library.
+pub(super) fn register(programs: Programs) {
+    // SAFETY: reads a variable.
+    let upgrading = unsafe { pg_sys::IsBinaryUpgrade };
+    if !upgrading && PROGRAMS.set(programs).is_ok() {
+        BackgroundWorkerBuilder::new("vibepeak_keys launcher")
+            .set_type("vibepeak_keys launcher")
+            .set_library("vibepeak_keys")
+            .set_function("vibepeak_keys_launcher")
+            .enable_spi_access()
+            .set_start_time(BgWorkerStartTime::RecoveryFinished)
+            .set_restart_time(Some(Duration::from_secs(1)))
+            .load();
+    }
+}
+
+/// The entry point of the launcher.
+#[pgrx::pg_guard]
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn vibepeak_keys_launcher(_nothing: Datum) {
+    BackgroundWorker::attach_signal_handlers(SignalWakeFlags::SIGHUP | SignalWakeFlags::SIGTERM);
+    BackgroundWorker::connect_worker_to_spi_by_oid(None, None);
+    if let Some(programs) = PROGRAMS.get() {
+        (programs.launcher)();
+    }
+    // The postmaster forgets a worker that ends with 0 (src/backend/postmaster/bgworker.c).
+    // SAFETY: ends the process.
+    unsafe { pg_sys::proc_exit(1) };
+}
+
+/// The entry point of a worker in a database, which it is given by OID.
+#[pgrx::pg_guard]
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn vibepeak_keys_flusher(database: Datum) {
+    let database = Oid::from(database.value() as u32);
+    // SAFETY: the protocol of a background worker (src/backend/postmaster/bgworker.c). The handler for
+    // SIGTERM is the one of sessions, which waits for a place where interrupting is safe. What is set
+    // here overrides what the database or the cluster has set.
+    unsafe {
+        majors::set_signal_handler(pg_sys::SIGTERM as c_int, unguarded::die);
+        pg_sys::BackgroundWorkerUnblockSignals();
+        pg_sys::BackgroundWorkerInitializeConnectionByOid(database, Oid::INVALID, 0);
+        for (name, value) in [
+            (c"search_path", c"pg_catalog, pg_temp"),
+            (c"lock_timeout", LOCK_TIMEOUT),
+            (c"default_transaction_read_only", c"off"),
+            (c"default_transaction_isolation", c"read committed"),
+            (c"default_transaction_deferrable", c"off"),
+            // No standby is waited for, but the disk is: what is committed here leaves the memory.
+            (c"synchronous_commit", c"local"),
+            (c"session_replication_role", c"origin"),
+            (c"row_security", c"on"),
+            (c"jit", c"off"),
+        ] {
+            pg_sys::SetConfigOption(
+                name.as_ptr(),
+                value.as_ptr(),
+                pg_sys::GucContext::PGC_SUSET,
+                pg_sys::GucSource::PGC_S_OVERRIDE,
+            );
+        }
+    }
+    if let Some(programs) = PROGRAMS.get() {
+        (programs.flusher)(database.to_u32());
+    }
+}
+
+/// Waits until the time is over or somebody wakes this process; false when it is to end. Reloads the
+/// configuration when asked to.
+pub fn wait(time: Duration) -> bool {
+    // SAFETY: the loop of src/backend/replication/logical/launcher.c: the flag is read before the wait
+    // and the latch reset after it, so that no wake-up is lost. Flags are set by signal handlers.
+    unsafe {
+        if (&raw const pg_sys::ShutdownRequestPending).read_volatile() != 0 {
+            return false;
+        }
+        let events = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
+        let milliseconds = time.as_millis().min(i32::MAX as u128) as _;
+        pg_sys::WaitLatch(
+            pg_sys::MyLatch,
+            events as c_int,
+            milliseconds,
+            pg_sys::PG_WAIT_EXTENSION,
+        );
+        pg_sys::ResetLatch(pg_sys::MyLatch);
+        pg_sys::check_for_interrupts!();
+        if (&raw const pg_sys::ConfigReloadPending).read_volatile() != 0 {
+            (&raw mut pg_sys::ConfigReloadPending).write_volatile(0);
+            pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP);
+        }
+        (&raw const pg_sys::ShutdownRequestPending).read_volatile() == 0
+    }
+}
+
+/// Wakes a process that waits, if it is still there.
+pub fn wake(process: i32) {
+    // SAFETY: the entry of a process stays where it is, also when another process takes it over, which
+    // is then woken for nothing (src/backend/storage/ipc/procarray.c: BackendPidGetProc).
+    unsafe {
+        let found = pg_sys::BackendPidGetProc(process);
+        if !found.is_null() {
+            pg_sys::SetLatch(&raw mut (*found).procLatch);
+        }
+    }
+}
+
+/// Writes this process's number where there is none, until it ends. False where there is one.
+pub fn sign_in(place: &'static AtomicI32) -> bool {
+    // SAFETY: the place is in shared memory, which outlives the process; a callback of before_shmem_exit
+    // runs however the process ends, unless it is killed, after which all memory is made anew.
+    unsafe {
+        let free = place.compare_exchange(0, pg_sys::MyProcPid, Relaxed, Relaxed).is_ok();
+        if free {
+            pg_sys::before_shmem_exit(Some(sign_out), Datum::from(ptr_of(place)));
+        }
+        free
+    }
+}
+
+fn ptr_of(place: &'static AtomicI32) -> *mut AtomicI32 {
+    core::ptr::from_ref(place).cast_mut()
+}
+
+unsafe extern "C-unwind" fn sign_out(_: c_int, place: Datum) {
+    // SAFETY: `sign_in` passed it.
+    unsafe { (*place.cast_mut_ptr::<AtomicI32>()).store(0, Relaxed) };
+}
+
+/// Starts a worker in a database and waits until it is gone. False where there is no room for one
+/// (`max_worker_processes`).
+pub fn run_in(database: u32) -> bool {
+    // SAFETY: reads a variable.
+    let own = unsafe { pg_sys::MyProcPid };
+    let started = BackgroundWorkerBuilder::new("vibepeak_keys flusher")
+        .set_type("vibepeak_keys flusher")
+        .set_library("vibepeak_keys")
+        .set_function("vibepeak_keys_flusher")
+        .enable_spi_access()
+        .set_start_time(BgWorkerStartTime::RecoveryFinished)
+        .set_restart_time(None)
+        .set_argument(Some(Datum::from(database)))
+        .set_notify_pid(own)
+        .load_dynamic();
+    started.map(|worker| worker.wait_for_shutdown().is_ok()).unwrap_or(false)
+}
+
+/// A table of the extension, and who owns it.
+#[derive(Clone, Copy)]
+pub struct OwnTable {
+    owner: Oid,
+}
+
+impl OwnTable {
+    /// Finds a table of the extension in the schema vpk and keeps it as it is until the transaction
+    /// ends. None where there is no extension, or something else has the name.
+    pub fn find(name: &str) -> Option<OwnTable> {
+        let name = CString::new(name).ok()?;
+        // SAFETY: catalogue look-ups. The lock comes first, so that what is found out afterwards stays
+        // (src/backend/utils/cache/lsyscache.c, src/backend/catalog/pg_depend.c).
+        unsafe {
+            let schema = pg_sys::get_namespace_oid(c"vpk".as_ptr(), true);
+            let table = pg_sys::get_relname_relid(name.as_ptr(), schema);
+            let extension = pg_sys::get_extension_oid(c"vibepeak_keys".as_ptr(), true);
+            if table == Oid::INVALID || extension == Oid::INVALID {
+                return None;
+            }
+            pg_sys::LockRelationOid(table, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE);
+            if pg_sys::getExtensionOfObject(pg_sys::RelationRelationId, table) != extension {
+                return None;
+            }
+            let tuple = pg_sys::SearchSysCache1(
+                pg_sys::SysCacheIdentifier::RELOID as i32,
+                Datum::from(table),
+            );
+            if tuple.is_null() {
+                return None;
+            }
+            let form: pg_sys::Form_pg_class = pg_sys::GETSTRUCT(tuple).cast();
+            let owner =
+                ((*form).relkind as u8 == pg_sys::RELKIND_RELATION).then(|| (*form).relowner);
+            pg_sys::ReleaseSysCache(tuple);
+            owner.map(|owner| OwnTable { owner })
+        }
+    }
+
+    /// Acts as the table's owner and not as the superuser that a worker is, and can do nothing that
+    /// would outlast the call: a trigger that the owner has put there has the owner's rights.
+    pub fn as_owner<R>(self, act: impl FnOnce() -> R) -> R {
+        let (mut role, mut context) = (Oid::INVALID, 0);
+        // SAFETY: as src/backend/commands/vacuum.c does. An error ends the process.
+        unsafe {
+            pg_sys::GetUserIdAndSecContext(&mut role, &mut context);
+            let restricted =
+                pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION;
+            pg_sys::SetUserIdAndSecContext(self.owner, context | restricted as c_int);
+            let result = act();
+            pg_sys::SetUserIdAndSecContext(role, context);
+            result
+        }
+    }
+}
+
+/// Runs a transaction, in which statements find their memory through the call.
+pub fn transaction<R>(run: impl FnOnce(&Call) -> R) -> R {
+    // SAFETY: the process is connected to its database. An error ends it, and the transaction.
+    unsafe {
+        pg_sys::SetCurrentStatementStartTimestamp();
+        unguarded::enable_timeout_after(unguarded::STATEMENT_TIMEOUT, TRANSACTION_TIMEOUT);
+        pg_sys::StartTransactionCommand();
+        pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
+        let result = run(&Call::of_worker());
+        pg_sys::PopActiveSnapshot();
+        pg_sys::CommitTransactionCommand();
+        unguarded::disable_timeout(unguarded::STATEMENT_TIMEOUT, false);
+        result
+    }
+}
+
+/// Runs it, and tells of the error that ends it before that goes on.
+pub fn telling<R>(
+    run: impl FnOnce() -> R + UnwindSafe,
+    tell: impl Fn(&str) + UnwindSafe + RefUnwindSafe,
+) -> R {
+    PgTryBuilder::new(run)
+        .catch_others(|error| {
+            let (CaughtError::PostgresError(report)
+            | CaughtError::ErrorReport(report)
+            | CaughtError::RustPanic { ereport: report, .. }) = &error;
+            tell(report.message());
+            error.rethrow()
+        })
+        .execute()
+}

@@ -1,0 +1,364 @@
+//! Uses of keys on their way to the table: an array of slots in memory that processes share.
+//!
+//! Each slot holds the uses of one key of one database, and is empty while their number is 0. Whoever
+//! touches a slot holds its one-word lock, taken by compare-and-swap and given back a few instructions
+//! later; nothing in between can fail. A verifier never waits for it: it looks at up to [`PROBES`]
+//! slots from the key's home on, passes over those that are held or another key's, and takes the
+//! first that is this key's or empty. So one key may be in several slots; whoever collects adds them
+//! up. Uses stay in their slot until the transaction that brought them to the table has committed,
+//! and are subtracted then: only one process at a time does that, which is the caller's to see to. It
+//! may wait for a slot, since no holder ever waits.
+
+use core::hint::spin_loop;
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::{AtomicI64, AtomicU32, AtomicU64};
+
+/// How many slots a verifier looks at before it gives up.
+const PROBES: usize = 64;
+/// How often it looks again where slots were only held by others.
+const ATTEMPTS: usize = 8;
+
+/// The uses of one key: a cache line of its own. All zeroes is an empty slot.
+#[repr(C, align(64))]
+#[derive(Default)]
+pub struct Slot {
+    held: Word,
+    database: AtomicU32,
+    key: [AtomicU64; 2],
+    last_used_at: AtomicI64,
+    uses: AtomicU64,
+}
+
+/// A lock of one word, for a few instructions that cannot fail. All zeroes is free.
+#[derive(Default)]
+pub struct Word(AtomicU32);
+
+impl Word {
+    /// Runs it while holding the word, or not at all where another process holds it.
+    pub fn try_with<R>(&self, run: impl FnOnce() -> R) -> Option<R> {
+        self.0.compare_exchange(0, 1, Acquire, Relaxed).ok()?;
+        let result = run();
+        self.0.store(0, Release);
+        Some(result)
+    }
+
+    /// Runs it while holding the word, for which it waits.
+    pub fn with<R>(&self, run: impl FnOnce() -> R) -> R {
+        while self.0.compare_exchange_weak(0, 1, Acquire, Relaxed).is_err() {
+            // The holder may have lost its processor.
+            std::thread::yield_now();
+        }
+        let result = run();
+        self.0.store(0, Release);
+        result
+    }
+}
+
+/// Uses of a key that were found in a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pending {
+    /// The slot.
+    pub slot: usize,
+    /// The database, by OID.
+    pub database: u32,
+    /// The key's id.
+    pub key: [u8; 16],
+    /// The latest use, in microseconds since 2000.
+    pub last_used_at: i64,
+    /// How many.
+    pub uses: u64,
+}
+
+/// What became of a use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Noted {
+    /// It was added to others of the key.
+    Added,
+    /// It took an empty slot.
+    Claimed,
+    /// There was no slot for it.
+    Full,
+}
+
+/// The slots.
+#[derive(Clone, Copy)]
+pub struct Slots<'memory>(pub &'memory [Slot]);
+
+impl<'memory> Slots<'memory> {
+    /// Notes uses of a key, the last at an instant.
+    pub fn note(self, database: u32, key: &[u8; 16], at: i64, uses: u64) -> Noted {
+        let halves = halves(key);
+        for _ in 0..ATTEMPTS {
+            let mut held = false;
+            for slot in self.probed(database, halves) {
+                // A look without the lock; who is mistaken goes on to the next slot.
+                if !slot.is_for(database, halves) {
+                    continue;
+                }
+                match slot.held.try_with(|| slot.add(database, halves, at, uses)) {
+                    Some(Some(noted)) => return noted,
+                    Some(None) => {}
+                    None => held = true,
+                }
+            }
+            if !held {
+                break;
+            }
+            spin_loop();
+        }
+        Noted::Full
+    }
+
+    /// The slots that may hold a key, in the order in which they are tried.
+    fn probed(self, database: u32, key: [u64; 2]) -> impl Iterator<Item = &'memory Slot> {
+        let home = home(database, key, self.0.len());
+        self.0[home..].iter().chain(&self.0[..home]).take(PROBES)
+    }
+
+    /// Up to `limit` of the uses of a database, from slot `from` on; and where to go on, if there are
+    /// slots left.
+    pub fn collect(
+        self,
+        database: u32,
+        from: usize,
+        limit: usize,
+    ) -> (Vec<Pending>, Option<usize>) {
+        let mut found = Vec::new();
+        for (at, slot) in self.0.iter().enumerate().skip(from) {
+            if found.len() == limit {
+                return (found, Some(at));
+            }
+            if slot.uses.load(Relaxed) > 0 && slot.database.load(Relaxed) == database {
+                found.extend(
+                    slot.held.with(|| slot.read(at)).filter(|read| read.database == database),
+                );
+            }
+        }
+        (found, None)
+    }
+
+    /// Takes uses that were collected away: they are in the table now. How many slots are empty since.
+    pub fn settle<'a>(self, collected: impl Iterator<Item = &'a Pending>) -> usize {
+        let mut emptied = 0;
+        for pending in collected {
+            let Some(slot) = self.0.get(pending.slot) else { continue };
+            slot.held.with(|| {
+                let left = slot.uses.load(Relaxed).saturating_sub(pending.uses);
+                slot.uses.store(left, Relaxed);
+                emptied += usize::from(left == 0);
+            });
+        }
+        emptied
+    }
+
+    /// Everything that is pending. Exact where nobody writes at the same time.
+    pub fn all(self) -> impl Iterator<Item = Pending> {
+        self.0.iter().enumerate().filter_map(|(at, slot)| {
+            let used = slot.uses.load(Relaxed) > 0;
+            used.then(|| slot.held.with(|| slot.read(at))).flatten()
+        })
+    }
+
+    /// How many uses of a database are pending.
+    pub fn pending(self, database: u32) -> u64 {
+        self.0
+            .iter()
+            .filter(|slot| slot.database.load(Relaxed) == database)
+            .map(|slot| slot.uses.load(Relaxed))
+            .sum()
+    }
+
+    /// The databases of which uses are pending, in order.
+    pub fn databases(self) -> Vec<u32> {
+        let mut found: Vec<u32> = Vec::new();
+        for slot in self.0.iter().filter(|slot| slot.uses.load(Relaxed) > 0) {
+            let database = slot.database.load(Relaxed);
+            if let Err(at) = found.binary_search(&database) {
+                found.insert(at, database);
+            }
+        }
+        found
+    }
+}
+
+impl Slot {
+    fn is_for(&self, database: u32, key: [u64; 2]) -> bool {
+        self.uses.load(Relaxed) == 0
+            || (self.key[1].load(Relaxed) == key[1]
+                && self.key[0].load(Relaxed) == key[0]
+                && self.database.load(Relaxed) == database)
+    }
+
+    /// Adds uses, where the slot is this key's or empty. Its lock is held.
+    fn add(&self, database: u32, key: [u64; 2], at: i64, uses: u64) -> Option<Noted> {
+        if !self.is_for(database, key) {
+            return None;
+        }
+        let before = self.uses.load(Relaxed);
+        if before > 0 {
+            self.last_used_at.store(self.last_used_at.load(Relaxed).max(at), Relaxed);
+            self.uses.store(before.saturating_add(uses), Relaxed);
+            return Some(Noted::Added);
+        }
+        self.database.store(database, Relaxed);
+        self.key[0].store(key[0], Relaxed);
+        self.key[1].store(key[1], Relaxed);
+        self.last_used_at.store(at, Relaxed);
+        self.uses.store(uses, Relaxed);
+        Some(Noted::Claimed)
+    }
+
+    /// What it holds. Its lock is held.
+    fn read(&self, slot: usize) -> Option<Pending> {
+        let uses = self.uses.load(Relaxed);
+        let mut key = [0; 16];
+        key[..8].copy_from_slice(&self.key[0].load(Relaxed).to_ne_bytes());
+        key[8..].copy_from_slice(&self.key[1].load(Relaxed).to_ne_bytes());
+        (uses > 0).then(|| Pending {
+            slot,
+            database: self.database.load(Relaxed),
+            key,
+            last_used_at: self.last_used_at.load(Relaxed),
+            uses,
+        })
+    }
+}
+
+fn halves(key: &[u8; 16]) -> [u64; 2] {
+    let (first, last) = key.split_at(8);
+    [first, last].map(|half| half.try_into().map_or(0, u64::from_ne_bytes))
+}
+
+/// Where a key's slots begin. A key's id is a version 7 UUID (RFC 9562): its last 62 bits are random.
+fn home(database: u32, key: [u64; 2], slots: usize) -> usize {
+    let mixed = (key[1] ^ u64::from(database).rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    // The high half of a product maps evenly onto 0..slots.
+    ((u128::from(mixed) * slots as u128) >> 64) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::thread;
+
+    use super::*;
+
+    fn slots(number: usize) -> Vec<Slot> {
+        (0..number).map(|_| Slot::default()).collect()
+    }
+
+    fn key(number: u64) -> [u8; 16] {
+        let mut key = [7; 16];
+        key[8..].copy_from_slice(&number.wrapping_mul(0x2545_f491_4f6c_dd1d).to_ne_bytes());
+        key
+    }
+
+    fn totals(slots: Slots) -> HashMap<(u32, [u8; 16]), (i64, u64)> {
+        let mut totals = HashMap::new();
+        for found in slots.all() {
+            let total = totals.entry((found.database, found.key)).or_insert((i64::MIN, 0));
+            *total = (total.0.max(found.last_used_at), total.1 + found.uses);
+        }
+        totals
+    }
+
+    #[test]
+    fn uses_add_up_and_the_latest_instant_stays() {
+        let memory = slots(16);
+        let slots = Slots(&memory);
+        assert_eq!(slots.note(1, &key(1), 20, 1), Noted::Claimed);
+        assert_eq!(slots.note(1, &key(1), 10, 1), Noted::Added);
+        assert_eq!(slots.note(2, &key(1), 5, 3), Noted::Claimed);
+        let totals = totals(slots);
+        assert_eq!(totals[&(1, key(1))], (20, 2));
+        assert_eq!(totals[&(2, key(1))], (5, 3));
+        assert_eq!(slots.databases(), [1, 2]);
+        assert_eq!((slots.pending(1), slots.pending(2), slots.pending(3)), (2, 3, 0));
+    }
+
+    #[test]
+    fn what_was_noted_while_a_batch_was_under_way_stays() {
+        let memory = slots(16);
+        let slots = Slots(&memory);
+        slots.note(1, &key(1), 10, 2);
+        slots.note(1, &key(2), 10, 1);
+        slots.note(2, &key(3), 10, 1);
+        let (batch, rest) = slots.collect(1, 0, 100);
+        assert_eq!((batch.len(), rest), (2, None));
+        slots.note(1, &key(1), 11, 5);
+        assert_eq!(slots.settle(batch.iter()), 1);
+        assert_eq!(totals(slots), [((1, key(1)), (11, 5)), ((2, key(3)), (10, 1))].into());
+    }
+
+    #[test]
+    fn batches_are_bounded_and_cover_everything() {
+        let memory = slots(256);
+        let slots = Slots(&memory);
+        (0..100).for_each(|number| assert_eq!(slots.note(1, &key(number), 1, 1), Noted::Claimed));
+        let mut from = Some(0);
+        let mut seen = Vec::new();
+        while let Some(at) = from {
+            let (batch, next) = slots.collect(1, at, 7);
+            assert!(batch.len() <= 7);
+            seen.extend(batch.iter().map(|pending| pending.key));
+            slots.settle(batch.iter());
+            from = next;
+        }
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!((seen.len(), slots.pending(1)), (100, 0));
+    }
+
+    #[test]
+    fn a_full_array_says_so_and_loses_nothing() {
+        let memory = slots(8);
+        let slots = Slots(&memory);
+        let noted: Vec<_> = (0..20).map(|number| slots.note(1, &key(number), 1, 1)).collect();
+        assert_eq!(noted.iter().filter(|noted| **noted == Noted::Claimed).count(), 8);
+        assert_eq!(noted.iter().filter(|noted| **noted == Noted::Full).count(), 12);
+        assert_eq!(slots.pending(1), 8);
+    }
+
+    #[test]
+    fn a_slot_that_is_held_is_passed_over() {
+        let memory = slots(8);
+        let slots = Slots(&memory);
+        slots.note(1, &key(1), 1, 1);
+        let own = slots.all().next().expect("the use").slot;
+        memory[own].held.with(|| assert_eq!(slots.note(1, &key(1), 2, 1), Noted::Claimed));
+        assert_eq!(totals(slots)[&(1, key(1))], (2, 2));
+    }
+
+    /// Eight threads note while one collects and settles: not one use more or less.
+    #[test]
+    fn nothing_is_lost_or_counted_twice_beside_a_collector() {
+        const EACH: u64 = 20_000;
+        let memory = slots(64);
+        let slots = Slots(&memory);
+        let mut brought: HashMap<[u8; 16], u64> = HashMap::new();
+        let full = thread::scope(|scope| {
+            let writers: Vec<_> = (0..8)
+                .map(|_| {
+                    scope.spawn(move || {
+                        let notes = (0..EACH).map(|n| slots.note(1, &key(n % 5), n as i64, 1));
+                        notes.filter(|noted| *noted == Noted::Full).count() as u64
+                    })
+                })
+                .collect();
+            let mut bring = || {
+                let (batch, _) = slots.collect(1, 0, 1000);
+                batch.iter().for_each(|b| *brought.entry(b.key).or_default() += b.uses);
+                slots.settle(batch.iter());
+            };
+            while writers.iter().any(|writer| !writer.is_finished()) {
+                bring();
+            }
+            bring();
+            writers.into_iter().map(|writer| writer.join().expect("a writer")).sum::<u64>()
+        });
+        assert_eq!(full, 0);
+        assert_eq!(slots.pending(1), 0);
+        assert_eq!(brought.len(), 5);
+        assert!(brought.values().all(|uses| *uses == 8 * EACH / 5), "{brought:?}");
+    }
+}

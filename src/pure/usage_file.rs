@@ -1,0 +1,175 @@
+//! What is pending when the server stops, as bytes of a file: a head with version, length and
+//! checksum, then the counters of each database, then the uses. Numbers are little-endian.
+
+use super::slots::Pending;
+use super::status::Status;
+
+const MAGIC: &[u8; 8] = b"VPKUSAGE";
+/// Goes up with every change of what follows it.
+const VERSION: u32 = 1;
+const HEAD: usize = 8 + 4 + 4 + 8;
+
+/// The counters of a database.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    pub database: u32,
+    pub since: i64,
+    pub answers: [u64; Status::ALL.len()],
+    pub flushed: u64,
+    pub dropped: u64,
+    pub flushed_at: i64,
+    pub flush_micros: i64,
+}
+
+/// Everything that outlives a restart.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    pub counters: Vec<Counters>,
+    /// The slot numbers mean nothing here.
+    pub uses: Vec<Pending>,
+}
+
+/// As a file has it.
+pub fn encode(kept: &Kept) -> Vec<u8> {
+    let mut body = Vec::new();
+    body.extend((kept.counters.len() as u32).to_le_bytes());
+    for counters in &kept.counters {
+        body.extend(counters.database.to_le_bytes());
+        body.extend(counters.since.to_le_bytes());
+        counters.answers.iter().for_each(|answers| body.extend(answers.to_le_bytes()));
+        body.extend(counters.flushed.to_le_bytes());
+        body.extend(counters.dropped.to_le_bytes());
+        body.extend(counters.flushed_at.to_le_bytes());
+        body.extend(counters.flush_micros.to_le_bytes());
+    }
+    body.extend((kept.uses.len() as u32).to_le_bytes());
+    for pending in &kept.uses {
+        body.extend(pending.database.to_le_bytes());
+        body.extend(pending.key);
+        body.extend(pending.last_used_at.to_le_bytes());
+        body.extend(pending.uses.to_le_bytes());
+    }
+    let mut file = Vec::with_capacity(HEAD + body.len());
+    file.extend(MAGIC);
+    file.extend(VERSION.to_le_bytes());
+    file.extend(crc32fast::hash(&body).to_le_bytes());
+    file.extend((body.len() as u64).to_le_bytes());
+    file.extend(body);
+    file
+}
+
+/// What a file has, or what is wrong with it.
+pub fn decode(file: &[u8]) -> Result<Kept, &'static str> {
+    let mut head = Reader(file);
+    if head.bytes::<8>() != Some(*MAGIC) {
+        return Err("it is no such file");
+    }
+    if head.bytes().map(u32::from_le_bytes) != Some(VERSION) {
+        return Err("it is of another version");
+    }
+    let checksum = head.bytes().map(u32::from_le_bytes);
+    let length = head.bytes().map(u64::from_le_bytes);
+    if length != Some(head.0.len() as u64) {
+        return Err("its length is wrong");
+    }
+    if checksum != Some(crc32fast::hash(head.0)) {
+        return Err("its checksum is wrong");
+    }
+    body(Reader(head.0)).ok_or("it ends too early")
+}
+
+fn body(mut reader: Reader) -> Option<Kept> {
+    let mut kept = Kept::default();
+    for _ in 0..reader.u32()? {
+        let mut counters =
+            Counters { database: reader.u32()?, since: reader.i64()?, ..Counters::default() };
+        for answers in &mut counters.answers {
+            *answers = reader.u64()?;
+        }
+        counters.flushed = reader.u64()?;
+        counters.dropped = reader.u64()?;
+        counters.flushed_at = reader.i64()?;
+        counters.flush_micros = reader.i64()?;
+        kept.counters.push(counters);
+    }
+    for _ in 0..reader.u32()? {
+        kept.uses.push(Pending {
+            slot: 0,
+            database: reader.u32()?,
+            key: reader.bytes()?,
+            last_used_at: reader.i64()?,
+            uses: reader.u64()?,
+        });
+    }
+    Some(kept)
+}
+
+struct Reader<'file>(&'file [u8]);
+
+impl Reader<'_> {
+    fn bytes<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (first, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(*first)
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        self.bytes().map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.bytes().map(u64::from_le_bytes)
+    }
+
+    fn i64(&mut self) -> Option<i64> {
+        self.bytes().map(i64::from_le_bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Kept {
+        let pending = |database, key, uses| Pending {
+            slot: 0,
+            database,
+            key: [key; 16],
+            last_used_at: i64::from(database) * 1_000_000,
+            uses,
+        };
+        let counters = |database| Counters {
+            database,
+            since: 3,
+            answers: core::array::from_fn(|at| at as u64),
+            flushed: 4,
+            dropped: 5,
+            flushed_at: 6,
+            flush_micros: 7,
+        };
+        Kept {
+            counters: vec![counters(5), counters(9)],
+            uses: vec![pending(5, 1, 10), pending(9, 2, u64::MAX)],
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        assert_eq!(decode(&encode(&sample())), Ok(sample()));
+        assert_eq!(decode(&encode(&Kept::default())), Ok(Kept::default()));
+    }
+
+    /// Every byte counts: a file that was cut or changed anywhere is refused.
+    #[test]
+    fn damage_is_seen() {
+        let file = encode(&sample());
+        for length in 0..file.len() {
+            assert!(decode(&file[..length]).is_err(), "cut at {length}");
+        }
+        for at in 0..file.len() {
+            let mut changed = file.clone();
+            changed[at] ^= 0x10;
+            assert!(decode(&changed).is_err(), "changed at {at}");
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! The statement that brings uses to their table.
+
+use pgrx::pg_sys::{INT8ARRAYOID, TIMESTAMPTZARRAYOID, UUIDARRAYOID};
+
+use crate::pg::array;
+use crate::pg::call::Call;
+use crate::pg::spi::Statement;
+use crate::pg::worker::OwnTable;
+use crate::pure::slots::Pending;
+
+/// A key whose uses did not come to the table.
+pub struct Left {
+    pub key: [u8; 16],
+    /// Whether there is such a key, so that trying again makes sense.
+    pub exists: bool,
+}
+
+/// Adds uses to what the table has, and tells what was left. None in a database without the extension.
+pub fn bring(call: &Call, batch: &[Pending]) -> Option<Vec<Left>> {
+    OwnTable::find("keys")?;
+    let table = OwnTable::find("key_usage")?;
+    Some(table.as_owner(|| {
+        let rows = BRING.write(
+            call,
+            &[
+                array::of_uuids(batch.iter().map(|pending| pending.key)),
+                array::of_timestamps(batch.iter().map(|pending| pending.last_used_at)),
+                array::of_bigints(
+                    batch.iter().map(|pending| pending.uses.try_into().unwrap_or(i64::MAX)),
+                ),
+            ],
+        );
+        rows.iter()
+            .filter_map(|row| Some(Left { key: row.uuid(0)?.to_bytes(), exists: row.is(1) }))
+            .collect()
+    }))
+}
+
+/// Keys, last instants, numbers of uses. The keys that were left out, and whether they exist.
+///
+/// It waits for no row and so takes part in no deadlock: a row of the table that somebody else is
+/// changing or removing is left for the next time, and so is a key that is just being removed. Only a
+/// key's first use locks its row, so that a removal that has not seen the new row waits and then does.
+static BRING: Statement = Statement::new(
+    c"WITH noted AS MATERIALIZED (
+        SELECT n.key_id, pg_catalog.max(n.last_used_at) AS last_used_at,
+               pg_catalog.sum(n.uses)::pg_catalog.int8 AS uses
+          FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3))
+               AS n (key_id, last_used_at, uses)
+         GROUP BY n.key_id
+    ), free AS MATERIALIZED (
+        SELECT u.key_id
+          FROM vpk.key_usage AS u JOIN noted AS n ON n.key_id = u.key_id
+           FOR NO KEY UPDATE OF u SKIP LOCKED
+    ), updated AS (
+        UPDATE vpk.key_usage AS u
+           SET last_used_at = greatest(u.last_used_at, n.last_used_at), uses = u.uses + n.uses
+          FROM free AS f JOIN noted AS n ON n.key_id = f.key_id
+         WHERE u.key_id = f.key_id
+        RETURNING u.key_id
+    ), unused AS MATERIALIZED (
+        SELECT k.id
+          FROM vpk.keys AS k JOIN noted AS n ON n.key_id = k.id
+         WHERE NOT EXISTS (SELECT FROM vpk.key_usage AS u WHERE u.key_id = k.id)
+           FOR KEY SHARE OF k SKIP LOCKED
+    ), added AS (
+        INSERT INTO vpk.key_usage AS u (key_id, last_used_at, uses)
+        SELECT n.key_id, n.last_used_at, n.uses
+          FROM unused AS k JOIN noted AS n ON n.key_id = k.id
+        ON CONFLICT (key_id) DO NOTHING
+        RETURNING u.key_id
+    )
+    SELECT n.key_id, EXISTS (SELECT FROM vpk.keys AS k WHERE k.id = n.key_id)
+      FROM noted AS n
+     WHERE NOT EXISTS (SELECT FROM updated AS u WHERE u.key_id = n.key_id)
+       AND NOT EXISTS (SELECT FROM added AS a WHERE a.key_id = n.key_id)",
+    &[UUIDARRAYOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID],
+);

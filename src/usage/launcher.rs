@@ -1,0 +1,68 @@
+//! The worker that looks for pending uses and has them flushed, one database after the other.
+
+use core::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use crate::pg::{clock, database, settings, shmem, worker};
+use crate::pure::ledger::Ledger;
+
+/// At least this long after a round the next one begins, also where it is asked for. Who wants to
+/// remove a database looks every 0.1 s whether it is free (src/backend/storage/ipc/procarray.c:
+/// CountOtherDBBackends).
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// Runs until the server ends.
+pub fn run() {
+    let Some(ledger) = shmem::ledger() else { return };
+    let header = ledger.header;
+    if !worker::sign_in(&header.launcher) {
+        return;
+    }
+    loop {
+        header.wanted.store(false, Relaxed);
+        round(ledger);
+        header.looked_at.store(clock::now().micros(), Relaxed);
+        let ended = Instant::now();
+        loop {
+            let due = if header.wanted.load(Relaxed) {
+                PAUSE
+            } else {
+                settings::usage_flush_interval().max(PAUSE)
+            };
+            let left = due.saturating_sub(ended.elapsed());
+            if left.is_zero() {
+                break;
+            }
+            if !worker::wait(left) {
+                return;
+            }
+        }
+    }
+}
+
+/// Flushes what is pending, and forgets what belongs to databases that are gone.
+fn round(ledger: Ledger) {
+    let pending = ledger.slots.databases();
+    if pending.is_empty() {
+        return;
+    }
+    let databases = database::all();
+    let find = |oid: u32| databases.iter().find(|database| database.oid == oid);
+    let gone = |oid: &u32| find(*oid).is_none_or(|database| database.invalid);
+
+    let tallies = ledger.tallies().map(|tally| tally.database.load(Relaxed));
+    tallies.filter(gone).collect::<Vec<_>>().into_iter().for_each(|oid| ledger.close(oid));
+    for oid in pending {
+        if gone(&oid) {
+            let (uses, _) = ledger.slots.collect(oid, 0, usize::MAX);
+            ledger.settle(uses.iter());
+        } else if find(oid).is_some_and(|database| database.open) && !worker::run_in(oid) {
+            let now = clock::now().micros();
+            if let Some(tally) = ledger.tally(oid, now) {
+                tally
+                    .failure
+                    .record(now, b"no background worker is free; see max_worker_processes");
+            }
+        }
+    }
+}

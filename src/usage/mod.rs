@@ -1,0 +1,47 @@
+//! Noting that keys were used, and counting answers, without a write.
+//!
+//! A verification adds to memory that all processes share ([`crate::pg::shmem`]); the launcher starts
+//! a worker in each database of which uses are pending, which brings them to `vpk.key_usage`. Where
+//! the library was not preloaded there is no such memory, and nothing is noted.
+
+mod flusher;
+mod launcher;
+pub mod stats;
+
+use core::sync::atomic::AtomicUsize;
+use core::sync::atomic::Ordering::Relaxed;
+
+use crate::pg::worker::{self, Programs};
+use crate::pg::{database, shmem};
+use crate::pure::ledger::{Ledger, Tally};
+use crate::pure::status::Status;
+
+/// What the background workers do.
+pub const PROGRAMS: Programs = Programs { launcher: launcher::run, flusher: flusher::run };
+
+/// Counts an answer that was given at an instant, and notes the use of a key where it is `VALID`.
+pub fn note(status: Status, key: Option<&[u8; 16]>, now: i64) {
+    let Some(ledger) = shmem::ledger() else { return };
+    let tally = own_tally(ledger, now);
+    if let Some(tally) = tally {
+        tally.answers[status as usize].fetch_add(1, Relaxed);
+    }
+    if let (Status::Valid, Some(key)) = (status, key)
+        && ledger.note(database::own(), key, now, tally)
+    {
+        worker::wake(ledger.header.launcher.load(Relaxed));
+    }
+}
+
+/// The tally of this process's database, whose number is found out once.
+fn own_tally(ledger: Ledger<'static>, now: i64) -> Option<&'static Tally> {
+    const UNKNOWN: usize = usize::MAX;
+    const NONE: usize = usize::MAX - 1;
+    static NUMBER: AtomicUsize = AtomicUsize::new(UNKNOWN);
+    let mut number = NUMBER.load(Relaxed);
+    if number == UNKNOWN {
+        number = ledger.tally_number(database::own(), now).unwrap_or(NONE);
+        NUMBER.store(number, Relaxed);
+    }
+    ledger.tally_at(number)
+}
