@@ -15,6 +15,7 @@ pub mod json;
 pub mod labels;
 pub mod lock;
 pub mod majors;
+pub mod redaction;
 pub mod report;
 pub mod roles;
 pub mod scan;
@@ -37,5 +38,7 @@ pub fn load(programs: worker::Programs) {
     if preloading {
         shmem::request();
         worker::register(programs);
+    } else {
+        redaction::install(false);
     }
 }

@@ -20,8 +20,14 @@ pub fn environments() -> Environments {
     Environments::from_bits(ENVIRONMENTS.load(Ordering::Relaxed))
 }
 
+static REDACT_LOGS: GucSetting<bool> = GucSetting::<bool>::new(true);
 static USAGE_SLOTS: GucSetting<i32> = GucSetting::<i32>::new(65_536);
 static USAGE_FLUSH_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(5_000);
+
+/// Whether keys are masked in the log and wherever statements are shown (`vibepeak_keys.redact_logs`).
+pub fn redact_logs() -> bool {
+    REDACT_LOGS.get()
+}
 
 /// How many different keys can be in use between two flushes (`vibepeak_keys.usage_slots`).
 pub fn usage_slots() -> usize {
@@ -38,6 +44,14 @@ pub(super) fn define(preloading: bool) {
     // What is fixed at start can only be defined then. Elsewhere it means nothing, but a line for it in
     // the configuration must not bring a warning to every session.
     let at_start = if preloading { GucContext::Postmaster } else { GucContext::Sighup };
+    GucRegistry::define_bool_guc(
+        c"vibepeak_keys.redact_logs",
+        c"Mask API keys in the log and wherever statements are shown.",
+        c"Keys in statements, parameters and messages are shown as vpk_live_aBcD****.",
+        &REDACT_LOGS,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
     GucRegistry::define_int_guc(
         c"vibepeak_keys.usage_slots",
         c"How many different keys can be in use between two flushes.",

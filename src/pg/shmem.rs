@@ -18,7 +18,7 @@ use std::os::unix::fs::OpenOptionsExt;
 
 use pgrx::pg_sys::{self, Datum};
 
-use super::settings;
+use super::{redaction, settings};
 use crate::pure::ledger::{Header, Ledger};
 use crate::pure::slots::{Slot, Slots};
 use crate::pure::usage_file;
@@ -99,6 +99,7 @@ unsafe extern "C-unwind" fn on_startup() {
         HEADER.store(memory.cast(), Relaxed);
         pg_sys::on_shmem_exit(Some(on_postmaster_exit), Datum::null());
     }
+    redaction::install(true);
     restore();
 }
 

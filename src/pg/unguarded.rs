@@ -6,14 +6,18 @@
 //! error leaves these functions by `siglongjmp` (src/backend/utils/error/elog.c: pg_re_throw), past
 //! the Rust frames between here and the server's own handler.
 //!
+//! Hooks that run at each statement call on in the same way.
+//!
 //! The rule that makes it sound: **no frame above a call holds a value with a destructor**. All that
 //! the callers keep is plain data in memory of the server (RFC 2945 of Rust, "plain old frames").
 
 use core::ffi::{c_char, c_int, c_void};
 
 use pgrx::pg_sys::{
-    ArrayType, AttrNumber, Datum, IndexScanDesc, LOCKMODE, MemoryContext, Oid, RegProcedure,
-    Relation, ScanDirection, ScanKey, Size, Snapshot, StrategyNumber, TupleTableSlot, varlena,
+    ArrayType, AttrNumber, Datum, DestReceiver, IndexScanDesc, LOCKMODE, MemoryContext, Oid,
+    ParamListInfo, PlannedStmt, ProcessUtilityContext, Query, QueryCompletion, QueryDesc,
+    QueryEnvironment, RegProcedure, Relation, ScanDirection, ScanKey, Size, Snapshot,
+    StrategyNumber, TupleTableSlot, varlena,
 };
 
 unsafe extern "C-unwind" {
@@ -82,6 +86,28 @@ unsafe extern "C-unwind" {
     // src/backend/catalog/namespace.c, src/backend/utils/cache/lsyscache.c
     pub fn get_namespace_oid(name: *const c_char, missing_ok: bool) -> Oid;
     pub fn get_relname_relid(name: *const c_char, namespace: Oid) -> Oid;
+
+    // src/backend/utils/mmgr/mcxt.c
+    pub fn palloc(size: Size) -> *mut c_void;
+
+    // src/backend/optimizer/plan/planner.c, src/backend/executor/execMain.c, src/backend/tcop/utility.c
+    pub fn standard_planner(
+        query: *mut Query,
+        text: *const c_char,
+        options: c_int,
+        parameters: ParamListInfo,
+    ) -> *mut PlannedStmt;
+    pub fn standard_ExecutorStart(description: *mut QueryDesc, flags: c_int);
+    pub fn standard_ProcessUtility(
+        statement: *mut PlannedStmt,
+        text: *const c_char,
+        read_only: bool,
+        context: ProcessUtilityContext::Type,
+        parameters: ParamListInfo,
+        environment: *mut QueryEnvironment,
+        receiver: *mut DestReceiver,
+        completion: *mut QueryCompletion,
+    );
 
     // src/backend/tcop/postgres.c: a signal handler
     pub fn die(signal: c_int);

@@ -1,0 +1,285 @@
+//! Keys out of the log and out of sight.
+//!
+//! Every line of the log passes [`on_log`], which masks what is about to be written. The text of a
+//! statement is masked as soon as the server has parsed it, for those who show it or keep it:
+//! pg_stat_activity, the log's STATEMENT, pg_stat_statements.
+//!
+//! Text is changed in place only where `debug_query_string` points: there it is what the client has
+//! sent, or what a prepared statement keeps of it, and nothing reads it for its meaning once it was
+//! parsed (src/backend/tcop/postgres.c; src/backend/utils/cache/plancache.c: RevalidateCachedQuery
+//! starts from the raw parse tree). Text of nested statements is somebody's own, who may parse it
+//! again: PL/pgSQL does after an error, and PL/Python lends the buffer of a string that cannot change.
+//! Of it, the others are given a masked copy.
+//!
+//! These hooks run at each statement, and so without pgrx's guard: they hold nothing with a
+//! destructor, cannot panic, and raise nothing but the out of memory of a copy. They are installed
+//! when all libraries are loaded, and so are asked first, whatever the order of loading.
+
+use core::ffi::{CStr, c_char, c_int, c_void};
+use core::sync::atomic::AtomicU8;
+use core::sync::atomic::Ordering::{Relaxed, Release};
+use core::{ptr, slice};
+
+use pgrx::PgLogLevel;
+use pgrx::pg_sys::{
+    self, DestReceiver, ErrorData, JumbleState, ParamListInfo, ParseState, PlannedStmt,
+    ProcessUtilityContext, Query, QueryCompletion, QueryDesc, QueryEnvironment, XactEvent,
+};
+
+use super::{settings, unguarded};
+use crate::pure::mask;
+
+/// Whose lines are masked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Redaction {
+    /// Every process's.
+    Server,
+    /// This session's.
+    Session,
+    /// Nobody's.
+    Off,
+}
+
+const SERVER: u8 = 1;
+const SESSION: u8 = 2;
+static INSTALLED: AtomicU8 = AtomicU8::new(0);
+
+/// Whose lines are masked now.
+pub fn scope() -> Redaction {
+    match INSTALLED.load(Relaxed) {
+        SERVER if settings::redact_logs() => Redaction::Server,
+        SESSION if settings::redact_logs() => Redaction::Session,
+        _ => Redaction::Off,
+    }
+}
+
+static mut NEXT_LOG: pg_sys::emit_log_hook_type = None;
+static mut NEXT_ANALYZE: pg_sys::post_parse_analyze_hook_type = None;
+static mut NEXT_PLANNER: pg_sys::planner_hook_type = None;
+static mut NEXT_START: pg_sys::ExecutorStart_hook_type = None;
+static mut NEXT_UTILITY: pg_sys::ProcessUtility_hook_type = None;
+
+/// Takes the hooks over, once in the life of a process: the postmaster calls it again when it starts
+/// over after a crash.
+pub(super) fn install(whole_server: bool) {
+    let scope = if whole_server { SERVER } else { SESSION };
+    if INSTALLED.swap(scope, Relaxed) != 0 {
+        return;
+    }
+    // SAFETY: a process has one thread; whoever had a hook before is called by ours.
+    unsafe {
+        NEXT_LOG = pg_sys::emit_log_hook;
+        pg_sys::emit_log_hook = Some(on_log);
+        NEXT_ANALYZE = pg_sys::post_parse_analyze_hook;
+        pg_sys::post_parse_analyze_hook = Some(on_analyze);
+        NEXT_PLANNER = pg_sys::planner_hook;
+        pg_sys::planner_hook = Some(on_plan);
+        NEXT_START = pg_sys::ExecutorStart_hook;
+        pg_sys::ExecutorStart_hook = Some(on_start);
+        NEXT_UTILITY = pg_sys::ProcessUtility_hook;
+        pg_sys::ProcessUtility_hook = Some(on_utility);
+        pg_sys::RegisterXactCallback(Some(on_transaction_end), ptr::null_mut());
+    }
+}
+
+/// Before a line is written (src/backend/utils/error/elog.c: EmitErrorReport). The client is sent the
+/// same texts afterwards.
+unsafe extern "C-unwind" fn on_log(report: *mut ErrorData) {
+    // SAFETY: the texts are null, or null-terminated strings that errmsg and its kin have allocated for
+    // this report. No constant among them has a key to be masked.
+    unsafe {
+        if settings::redact_logs() {
+            let report = &mut *report;
+            for text in [
+                report.message,
+                report.detail,
+                report.detail_log,
+                report.hint,
+                report.context,
+                report.backtrace,
+                report.internalquery,
+                report.schema_name,
+                report.table_name,
+                report.column_name,
+                report.datatype_name,
+                report.constraint_name,
+            ] {
+                mask_string(text);
+            }
+            mask_statement(report);
+        }
+        if let Some(next) = NEXT_LOG {
+            next(report);
+        }
+    }
+}
+
+/// The text of the statement goes with the line.
+///
+/// With an error the statement is over. With anything less, the text may be still to be parsed, when
+/// messages of level DEBUG are logged: then it must not change, and is left out of the line.
+unsafe fn mask_statement(report: &mut ErrorData) {
+    // SAFETY: the text is the one that is written with the line.
+    unsafe {
+        let statement = pg_sys::debug_query_string;
+        if report.elevel >= PgLogLevel::ERROR as c_int {
+            if mask_string(statement.cast_mut()) {
+                mask_activity();
+            }
+        } else if !statement.is_null() && mask::shows_key(CStr::from_ptr(statement).to_bytes()) {
+            report.hide_stmt = true;
+        }
+    }
+}
+
+/// Masks a string in place; whether there was a key.
+///
+/// # Safety
+/// It is null, or a null-terminated string that may be changed if there is a key in it.
+unsafe fn mask_string(text: *mut c_char) -> bool {
+    if text.is_null() {
+        return false;
+    }
+    // SAFETY: the caller's. Masking changes no length.
+    unsafe {
+        let length = CStr::from_ptr(text).count_bytes();
+        mask::mask_keys(slice::from_raw_parts_mut(text.cast(), length))
+    }
+}
+
+/// Masks what pg_stat_activity shows of this process.
+///
+/// Reporting the text anew would reset the query's id. The protocol is that of
+/// src/include/utils/backend_status.h (PGSTAT_BEGIN_WRITE_ACTIVITY): readers look again when the
+/// counter was odd or has changed. Its critical section is for writers that may raise.
+fn mask_activity() {
+    // SAFETY: the entry is this process's own, and it alone writes there; the text has room for
+    // pgstat_track_activity_query_size bytes and ends with a null.
+    unsafe {
+        let entry = pg_sys::MyBEEntry;
+        if entry.is_null() || (*entry).st_activity_raw.is_null() {
+            return;
+        }
+        let room = usize::try_from(pg_sys::pgstat_track_activity_query_size).unwrap_or(0);
+        let text: &mut [u8] = slice::from_raw_parts_mut((*entry).st_activity_raw.cast(), room);
+        let length = memchr::memchr(0, text).unwrap_or(room);
+        let text = &mut text[..length];
+        if !mask::shows_key(text) {
+            return;
+        }
+        let count = &raw mut (*entry).st_changecount;
+        count.write_volatile(count.read_volatile().wrapping_add(1));
+        core::sync::atomic::fence(Release);
+        mask::mask_keys(text);
+        core::sync::atomic::fence(Release);
+        count.write_volatile(count.read_volatile().wrapping_add(1));
+    }
+}
+
+/// The text of a statement as others may have it: itself where there is no key in it.
+///
+/// # Safety
+/// It is null or a null-terminated string, and was parsed.
+unsafe fn redacted(text: *const c_char) -> *const c_char {
+    if text.is_null() || !settings::redact_logs() {
+        return text;
+    }
+    // SAFETY: the caller's. What debug_query_string points to is the server's own memory (see above),
+    // and a copy lives as long as what is being worked on, whose memory is the current.
+    unsafe {
+        let bytes = CStr::from_ptr(text).to_bytes_with_nul();
+        if !mask::shows_key(bytes) {
+            return text;
+        }
+        let own = ptr::eq(text, pg_sys::debug_query_string);
+        let target: *mut u8 = if own {
+            text.cast_mut().cast()
+        } else {
+            let copy: *mut u8 = unguarded::palloc(bytes.len()).cast();
+            copy.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
+            copy
+        };
+        let length = bytes.len() - 1;
+        mask::mask_source(slice::from_raw_parts_mut(target, length));
+        if own {
+            mask_activity();
+        }
+        target.cast()
+    }
+}
+
+/// After a statement was analysed (src/backend/parser/analyze.c), utility statements too.
+unsafe extern "C-unwind" fn on_analyze(
+    state: *mut ParseState,
+    query: *mut Query,
+    jumble: *mut JumbleState,
+) {
+    // SAFETY: the state is being used by the caller, for the positions of errors only from here on.
+    unsafe {
+        (*state).p_sourcetext = redacted((*state).p_sourcetext);
+        if let Some(next) = NEXT_ANALYZE {
+            next(state, query, jumble);
+        }
+    }
+}
+
+/// What a prepared statement keeps is a copy that was made before it was analysed; here it is seen
+/// for the first time (src/backend/utils/cache/plancache.c: CreateCachedPlan, BuildCachedPlan).
+unsafe extern "C-unwind" fn on_plan(
+    query: *mut Query,
+    text: *const c_char,
+    options: c_int,
+    parameters: ParamListInfo,
+) -> *mut PlannedStmt {
+    // SAFETY: the arguments are passed on.
+    unsafe {
+        let text = redacted(text);
+        match NEXT_PLANNER {
+            Some(next) => next(query, text, options, parameters),
+            None => unguarded::standard_planner(query, text, options, parameters),
+        }
+    }
+}
+
+/// Nested statements, whose text is kept by pg_stat_statements and shown as the activity of parallel
+/// workers. The outermost was masked when it was analysed or planned.
+unsafe extern "C-unwind" fn on_start(description: *mut QueryDesc, flags: c_int) {
+    // SAFETY: the text is the description's own to point to, and is read by nobody for its meaning.
+    unsafe {
+        if !ptr::eq((*description).sourceText, pg_sys::debug_query_string) {
+            (*description).sourceText = redacted((*description).sourceText);
+        }
+        match NEXT_START {
+            Some(next) => next(description, flags),
+            None => unguarded::standard_ExecutorStart(description, flags),
+        }
+    }
+}
+
+/// Utility statements, prepared and nested ones too.
+unsafe extern "C-unwind" fn on_utility(
+    statement: *mut PlannedStmt,
+    text: *const c_char,
+    read_only: bool,
+    context: ProcessUtilityContext::Type,
+    parameters: ParamListInfo,
+    environment: *mut QueryEnvironment,
+    receiver: *mut DestReceiver,
+    completion: *mut QueryCompletion,
+) {
+    // SAFETY: the arguments are passed on; the text is for messages only (src/backend/tcop/utility.c).
+    unsafe {
+        let text = redacted(text);
+        let next = NEXT_UTILITY.unwrap_or(unguarded::standard_ProcessUtility);
+        next(statement, text, read_only, context, parameters, environment, receiver, completion);
+    }
+}
+
+/// What was never parsed stays in pg_stat_activity until the next statement: after a syntax error that
+/// is not logged, for example.
+unsafe extern "C-unwind" fn on_transaction_end(event: XactEvent::Type, _: *mut c_void) {
+    let ended = matches!(event, XactEvent::XACT_EVENT_ABORT | XactEvent::XACT_EVENT_COMMIT);
+    if ended && settings::redact_logs() {
+        mask_activity();
+    }
+}
