@@ -113,15 +113,18 @@ COMMENT ON FUNCTION @extschema@.vpk_task_finish(uuid) IS
     'Gives a task''s lease back; returns whether it was still running';
 COMMENT ON FUNCTION @extschema@.vpk_grant_verifier(regrole) IS 'Lets a role verify keys, and no more';
 COMMENT ON FUNCTION @extschema@.vpk_grant_admin(regrole) IS 'Lets a role manage keys, accounts and plans';
+COMMENT ON FUNCTION @extschema@.vpk_doctor() IS
+    'Looks at the installation: what is well, what is not, and what to do about it';
 COMMENT ON FUNCTION vpk.plan_in_use(text) IS 'Whether an account is on a plan; for the triggers on vpk.plans';
 COMMENT ON FUNCTION vpk.stats_row() IS 'The row of vpk.stats';
 COMMENT ON FUNCTION vpk.status_rows() IS 'The rows of vpk.status_codes';
 
--- One row each: the planner would reckon with 1000.
+-- How many rows there are: the planner would reckon with 1000.
 ALTER FUNCTION @extschema@.vpk_create(text, text, text, timestamptz, text[], cidr[], jsonb) ROWS 1;
 ALTER FUNCTION @extschema@.vpk_authenticate(text, text, inet, text, text) ROWS 1;
 ALTER FUNCTION @extschema@.vpk_rotate(uuid, interval, timestamptz) ROWS 1;
 ALTER FUNCTION @extschema@.vpk_update(uuid, text, timestamptz, text[], cidr[], jsonb) ROWS 1;
 ALTER FUNCTION @extschema@.vpk_task_start(text, interval, inet, text) ROWS 1;
+ALTER FUNCTION @extschema@.vpk_doctor() ROWS 11;
 ALTER FUNCTION vpk.stats_row() ROWS 1;
 ALTER FUNCTION vpk.status_rows() ROWS 12;

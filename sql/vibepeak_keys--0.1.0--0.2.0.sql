@@ -46,6 +46,21 @@ COMMENT ON VIEW vpk.stats IS
     'What was counted for this database since the server started to: answers by status, and uses of keys on their way to vpk.key_usage; null where the library is not preloaded';
 COMMENT ON FUNCTION vpk.stats_row() IS 'The row of vpk.stats';
 
+CREATE FUNCTION @extschema@.vpk_doctor()
+RETURNS TABLE (
+    item text,
+    ok boolean,
+    detail text,
+    advice text
+)
+STRICT VOLATILE SECURITY DEFINER PARALLEL UNSAFE ROWS 11
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'vpk_doctor_wrapper';
+
+COMMENT ON FUNCTION @extschema@.vpk_doctor() IS
+    'Looks at the installation: what is well, what is not, and what to do about it';
+
 -- As in a fresh installation: nobody but the owner, whatever default privileges there are.
 DO $$
 DECLARE
@@ -57,7 +72,8 @@ BEGIN
             SELECT 'FUNCTION' AS kind, p.oid::pg_catalog.regprocedure::text AS object, p.proowner AS owner,
                    coalesce(p.proacl, pg_catalog.acldefault('f', p.proowner)) AS acl
               FROM pg_catalog.pg_proc AS p
-             WHERE p.oid = 'vpk.stats_row()'::pg_catalog.regprocedure
+             WHERE p.oid IN ('vpk.stats_row()'::pg_catalog.regprocedure::pg_catalog.oid,
+                             '@extschema@.vpk_doctor()'::pg_catalog.regprocedure::pg_catalog.oid)
             UNION ALL
             SELECT 'TABLE', c.oid::pg_catalog.regclass::text, c.relowner,
                    coalesce(c.relacl, pg_catalog.acldefault('r', c.relowner))

@@ -1,11 +1,12 @@
 //! API keys as a primitive of PostgreSQL.
 //!
-//! Imports point one way: `api` calls `verify`, `lifecycle` and `tasks`, which call `usage` and `store`,
-//! which call `pg`; all of them may use `pure`, which uses none.
+//! Imports point one way: `api` calls `verify`, `lifecycle`, `tasks` and `doctor`, which call
+//! `usage` and `store`, which call `pg`; all of them may use `pure`, which uses none.
 
 pgrx::pg_module_magic!(name, version);
 
 mod api;
+mod doctor;
 mod lifecycle;
 mod pg;
 mod pure;
@@ -35,6 +36,7 @@ extension_sql_file!(
     requires = [
         "defaults",
         "views",
+        vibepeak_keys::api::doctor::vpk_doctor,
         vibepeak_keys::api::grants::vpk_grant_admin,
         vibepeak_keys::api::grants::vpk_grant_verifier,
         vibepeak_keys::api::lifecycle::plan_in_use,

@@ -4,6 +4,7 @@
 //! SECURITY DEFINER nor has it a SET clause (both cost a microsecond); what runs SQL is and has both,
 //! so that a caller's search_path bends nothing.
 
+mod doctor;
 mod grants;
 mod lifecycle;
 mod tasks;

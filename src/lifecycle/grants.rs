@@ -5,27 +5,10 @@ use crate::pg::call::Call;
 use crate::pg::spi;
 use crate::pg::types::{Role, SqlValue, TextArray};
 use crate::pure::misuse::Misuse;
+use crate::pure::rights::{
+    ADMIN_RELATIONS, NOT_FOR_ADMINS, VERIFIER_FUNCTIONS, VERIFIER_RELATIONS,
+};
 use crate::store::grants;
-
-/// What a service that verifies keys calls.
-const VERIFIER_FUNCTIONS: [&str; 7] = [
-    "vpk_verify",
-    "vpk_authenticate",
-    "vpk_error",
-    "vpk_task_start",
-    "vpk_task_extend",
-    "vpk_task_finish",
-    "status_rows",
-];
-const VERIFIER_RELATIONS: [&str; 1] = ["SELECT ON vpk.status_codes"];
-/// What an admin cannot call: making more admins is the owner's, and the triggers call for themselves.
-const NOT_FOR_ADMINS: [&str; 2] = ["vpk_grant_admin", "plan_in_use"];
-const ADMIN_RELATIONS: [&str; 4] = [
-    "SELECT ON vpk.status_codes, vpk.key_list, vpk.stats, vpk.accounts, vpk.plans, vpk.events",
-    "INSERT (plan, api_access, concurrent_tasks, rank) ON vpk.plans",
-    "UPDATE (plan, api_access, concurrent_tasks, rank) ON vpk.plans",
-    "DELETE ON vpk.plans",
-];
 
 /// Lets a role verify keys, and no more.
 pub fn grant_verifier(call: &Call, role: Option<Role>) -> Result<(), Misuse> {

@@ -9,6 +9,12 @@ pub fn own() -> u32 {
     unsafe { pg_sys::MyDatabaseId.to_u32() }
 }
 
+/// Whether the server is a standby, or still starting.
+pub fn in_recovery() -> bool {
+    // SAFETY: reads shared memory (src/backend/access/transam/xlog.c).
+    unsafe { pg_sys::RecoveryInProgress() }
+}
+
 /// A database of the cluster.
 pub struct Database {
     pub oid: u32,

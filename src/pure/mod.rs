@@ -14,6 +14,7 @@ pub mod limits;
 pub mod mask;
 pub mod misuse;
 pub mod response;
+pub mod rights;
 pub mod slots;
 pub mod status;
 pub mod token;

@@ -1,6 +1,7 @@
 //! The tables: the only place that knows them and speaks SQL.
 
 pub mod accounts;
+pub mod doctor;
 pub mod grants;
 pub mod keys;
 pub mod leases;

@@ -1,0 +1,261 @@
+//! Whether a key can get into the server log.
+
+use super::{Finding, enumerated};
+use crate::pg::call::Call;
+use crate::pg::redaction::Redaction;
+use crate::pg::types::{SqlValue, TextArray};
+use crate::pure::encoding::widen;
+use crate::store::doctor::{self, Listing};
+
+/// A setting as it is for somebody.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    name: String,
+    value: String,
+    /// None is the running session.
+    whose: Option<String>,
+}
+
+/// What a setting has the server write.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Writes {
+    /// Statements, or the parameters of those that fail.
+    Text,
+    /// Parameters of statements that are written anyway.
+    Parameters,
+    /// Trees in which a constant is a list of bytes.
+    Bytes,
+}
+
+/// A name, what it has written, and with which values.
+type Known = (&'static str, Writes, fn(&str) -> bool);
+
+/// The settings that matter.
+const SETTINGS: [Known; 13] = [
+    ("auto_explain.log_min_duration", Writes::Text, is_limit),
+    ("debug_print_parse", Writes::Bytes, is_on),
+    ("debug_print_plan", Writes::Bytes, is_on),
+    ("debug_print_raw_parse", Writes::Bytes, is_on),
+    ("debug_print_rewritten", Writes::Bytes, is_on),
+    ("log_min_duration_sample", Writes::Text, is_limit),
+    ("log_min_duration_statement", Writes::Text, is_limit),
+    // Below it, statements in which a session ended, or waited too long for a lock, are still written.
+    ("log_min_error_statement", Writes::Text, |value| value != "panic"),
+    ("log_parameter_max_length", Writes::Parameters, is_not_zero),
+    ("log_parameter_max_length_on_error", Writes::Text, is_not_zero),
+    ("log_statement", Writes::Text, |value| value != "none"),
+    ("log_transaction_sample_rate", Writes::Text, is_not_zero),
+    ("pgaudit.log", Writes::Text, |value| value != "none"),
+];
+/// Of the statements that log_min_duration_sample is for, how many are written.
+const SAMPLE_RATE: &str = "log_statement_sample_rate";
+
+fn is_limit(value: &str) -> bool {
+    !value.starts_with('-')
+}
+
+fn is_on(value: &str) -> bool {
+    !["off", "false", "no", "0", "f", "n"].contains(&value)
+}
+
+/// A length can have a unit.
+fn is_not_zero(value: &str) -> bool {
+    let number = value.trim_end_matches(|character: char| character.is_ascii_alphabetic());
+    number.trim_end().parse() != Ok(0.0)
+}
+
+/// The settings as they are, for the running session, and for roles and databases of their own.
+pub fn settings(call: &Call) -> Vec<Setting> {
+    let names = SETTINGS.iter().map(|(name, ..)| *name).chain([SAMPLE_RATE]);
+    let rows = doctor::SETTINGS.read(call, &[Some(TextArray::new(names).datum())]);
+    let text = |text: crate::pg::types::Text| widen(text.bytes(call));
+    rows.iter()
+        .filter_map(|row| {
+            Some(Setting {
+                name: text(row.text(0)?),
+                value: text(row.text(1)?).to_ascii_lowercase(),
+                whose: row.text(2).map(text),
+            })
+        })
+        .collect()
+}
+
+/// What of the settings has something written, as it is shown.
+fn written(settings: &[Setting], writes: Writes) -> Vec<String> {
+    let none_is_sampled = settings.iter().any(|setting| {
+        setting.name == SAMPLE_RATE && setting.whose.is_none() && !is_not_zero(&setting.value)
+    });
+    let counts = |setting: &&Setting| {
+        let known = SETTINGS.iter().find(|(name, ..)| *name == setting.name);
+        let is_on = known.is_some_and(|(_, what, is_on)| *what == writes && is_on(&setting.value));
+        is_on && !(none_is_sampled && setting.name == "log_min_duration_sample")
+    };
+    let shown = |setting: &Setting| match setting.whose.as_deref() {
+        None => format!("{} = {}", setting.name, setting.value),
+        Some("") => format!("{} = {} (all roles)", setting.name, setting.value),
+        Some(whose) => format!("{} = {} ({whose})", setting.name, setting.value),
+    };
+    settings.iter().filter(counts).map(shown).collect()
+}
+
+fn enumerate(mut lines: Vec<String>) -> String {
+    let total = lines.len() as i64;
+    lines.truncate(10);
+    enumerated(&Listing { lines, total })
+}
+
+/// Whether keys are masked in what the server logs; and if not, what has it log them.
+pub fn redaction(redaction: Redaction, settings: &[Setting]) -> Finding {
+    const ITEM: &str = "log_redaction";
+    const BYTES: &str = "written as bytes, which cannot be masked, because of";
+    let bytes = written(settings, Writes::Bytes);
+    let unmasked = match redaction {
+        Redaction::Server if bytes.is_empty() => {
+            return Finding::good(
+                ITEM,
+                "keys are masked in the server log; out of reach are a key that is encoded or split, \
+                 application_name, and the text of a statement in pg_stat_activity until it is parsed",
+            );
+        }
+        Redaction::Server => {
+            return Finding::bad(
+                ITEM,
+                format!("keys are masked in the server log, but also {BYTES} {}", enumerate(bytes)),
+                "Turn these settings off.",
+            );
+        }
+        Redaction::Session => {
+            "keys are masked in the server log only by sessions that have called the extension"
+        }
+        Redaction::Off => "keys are not masked in the server log",
+    };
+    let mut lines = written(settings, Writes::Text);
+    // An error message can quote a key, but no statement brings its parameters along.
+    let statements = lines.iter().any(|line| !line.starts_with("log_parameter_max_length"));
+    if statements {
+        lines.extend(written(settings, Writes::Parameters));
+    }
+    lines.extend(bytes);
+    lines.sort();
+    let detail = match lines.is_empty() {
+        true => format!(
+            "{unmasked}; no statement is written to it, but an error message can quote a key"
+        ),
+        false => format!(
+            "{unmasked}; written to it are statements or parameters because of {}",
+            enumerate(lines)
+        ),
+    };
+    Finding::bad(
+        ITEM,
+        detail,
+        "Preload the library for keys to be masked. Without that, pass keys as bind parameters only, and \
+         keep statements and their parameters out of the log.",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(state: Redaction, settings: &[(&str, &str, Option<&str>)]) -> (Option<bool>, String) {
+        let settings: Vec<Setting> = settings
+            .iter()
+            .map(|(name, value, whose)| Setting {
+                name: (*name).to_owned(),
+                value: (*value).to_owned(),
+                whose: whose.map(str::to_owned),
+            })
+            .collect();
+        let finding = redaction(state, &settings);
+        assert_eq!(finding.item, "log_redaction");
+        assert_eq!(finding.advice.is_none(), finding.ok == Some(true));
+        (finding.ok, finding.detail)
+    }
+
+    /// Whether the setting is named where nothing is masked.
+    fn named(name: &str, value: &str) -> bool {
+        let (ok, detail) = found(Redaction::Off, &[(name, value, None)]);
+        assert_eq!(ok, Some(false));
+        detail.contains(&format!("{name} = {value}"))
+    }
+
+    #[test]
+    fn what_writes_statements_is_named() {
+        for (name, on, off) in [
+            ("auto_explain.log_min_duration", &["0", "250ms"][..], &["-1"][..]),
+            ("debug_print_parse", &["on", "true"], &["off", "false"]),
+            ("debug_print_plan", &["on"], &["off"]),
+            ("debug_print_raw_parse", &["on"], &["off"]),
+            ("debug_print_rewritten", &["on"], &["off"]),
+            ("log_min_duration_sample", &["0", "1s"], &["-1"]),
+            ("log_min_duration_statement", &["0", "250"], &["-1"]),
+            ("log_min_error_statement", &["debug5", "error", "fatal"], &["panic"]),
+            ("log_parameter_max_length_on_error", &["-1", "8", "1kB"], &["0", "0B"]),
+            ("log_statement", &["ddl", "mod", "all"], &["none"]),
+            ("log_transaction_sample_rate", &["1", "0.01"], &["0", "0.0"]),
+            ("pgaudit.log", &["all", "write, ddl"], &["none"]),
+            ("log_duration", &[], &["on"]),
+        ] {
+            on.iter().for_each(|value| assert!(named(name, value), "{name} = {value}"));
+            off.iter().for_each(|value| assert!(!named(name, value), "{name} = {value}"));
+        }
+    }
+
+    #[test]
+    fn parameters_count_where_statements_are_written() {
+        let length = ("log_parameter_max_length", "-1", None);
+        let says = |settings: &[_]| {
+            found(Redaction::Off, settings).1.contains("log_parameter_max_length = -1")
+        };
+        assert!(!says(&[length]));
+        assert!(!says(&[length, ("log_parameter_max_length_on_error", "8", None)]));
+        assert!(says(&[length, ("log_statement", "all", None)]));
+        assert!(!says(&[("log_parameter_max_length", "0", None), ("log_statement", "all", None)]));
+    }
+
+    #[test]
+    fn a_sample_of_none_is_none() {
+        let limit = ("log_min_duration_sample", "0", None);
+        let says =
+            |settings: &[_]| found(Redaction::Off, settings).1.contains("log_min_duration_sample");
+        assert!(!says(&[limit, (SAMPLE_RATE, "0", None)]));
+        assert!(says(&[limit, (SAMPLE_RATE, "0.5", None)]));
+    }
+
+    #[test]
+    fn settings_of_roles_and_databases_are_told_apart() {
+        let settings = [
+            ("log_statement", "none", None),
+            ("log_statement", "all", Some("role service")),
+            ("log_statement", "mod", Some("")),
+        ];
+        let (_, detail) = found(Redaction::Off, &settings);
+        let expected =
+            "because of log_statement = all (role service); log_statement = mod (all roles)";
+        assert!(detail.ends_with(expected), "{detail}");
+    }
+
+    #[test]
+    fn what_is_masked_in_every_session_is_well() {
+        let (ok, detail) = found(Redaction::Server, &[("log_statement", "all", None)]);
+        assert_eq!(ok, Some(true));
+        for gap in ["encoded or split", "application_name", "pg_stat_activity"] {
+            assert!(detail.contains(gap), "{gap}");
+        }
+        let settings = [("debug_print_plan", "on", None), ("log_statement", "all", None)];
+        let (ok, detail) = found(Redaction::Server, &settings);
+        assert_eq!(ok, Some(false));
+        assert!(detail.ends_with("because of debug_print_plan = on"), "{detail}");
+    }
+
+    #[test]
+    fn what_only_some_sessions_mask_is_not_well() {
+        let (ok, detail) = found(Redaction::Session, &[("log_statement", "all", None)]);
+        assert_eq!(ok, Some(false));
+        assert!(detail.contains("only by sessions") && detail.contains("log_statement = all"));
+        let (ok, detail) = found(Redaction::Off, &[("log_statement", "none", None)]);
+        assert_eq!(ok, Some(false));
+        assert!(detail.contains("an error message can quote a key"), "{detail}");
+    }
+}
