@@ -11,7 +11,7 @@ export PG_CONFIG PROFILE DESTDIR
 
 .DEFAULT_GOAL := build
 .PHONY: help setup developer-setup build install installcheck demo demo-stop lint clean \
-        test test-unit test-regress test-isolation test-cluster
+        test test-unit test-regress test-isolation test-cluster bench-preload
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -51,6 +51,9 @@ test-isolation: ## tests of concurrent sessions on a throwaway server
 
 test-cluster: ## tests in Rust that run servers of their own
 	@tools/test cluster
+
+bench-preload: ## measure what it costs to have the library preloaded
+	@bench/preload
 
 lint: ## formatting, clippy with warnings as errors, rules of the source tree
 	@tools/lint
