@@ -3,12 +3,28 @@
 use serde_json::Value;
 
 use super::keys::Key;
-use super::{Client, GenericClient, value, wait_until};
+use super::{Client, Cluster, GenericClient, value, wait_until};
 
 /// Settings under which uses come to their table soon.
 pub const SOON: &[(&str, &str)] = &[("vibepeak_keys.usage_flush_interval", "200ms")];
-/// Settings under which they stay pending.
+/// Settings under which they stay pending, once the server has started.
 pub const LATE: &[(&str, &str)] = &[("vibepeak_keys.usage_flush_interval", "1h")];
+
+/// A server where uses stay pending. The launcher has looked for some at the start.
+pub fn start_late(settings: &[(&str, &str)]) -> Cluster {
+    let cluster = Cluster::start(&[LATE, settings].concat());
+    wait_for_rest(&mut cluster.client());
+    cluster
+}
+
+/// Waits until the launcher waits for the next time.
+pub fn wait_for_rest(client: &mut Client) {
+    wait_until("the launcher rests", || {
+        let sql = "SELECT count(*)::text FROM pg_stat_activity
+                    WHERE backend_type = 'vibepeak_keys launcher' AND wait_event_type = 'Extension'";
+        value(client, sql, &[]) == "1"
+    });
+}
 
 /// Changes how often uses are flushed, from now on.
 pub fn flush_every(client: &mut Client, interval: &str) {
