@@ -1,11 +1,13 @@
 //! G4 and G6: flushes into tables that others hold, change, remove, or have put something into.
 
+use std::thread;
+
 use crate::support::keys::{Key, create, create_for, revoke, set_plan, verify};
 use crate::support::usage::{
     SOON, counter, flush_every, start_late, stats, use_key, uses, wait_for_flushes, wait_for_uses,
     wait_until_flushed,
 };
-use crate::support::{Client, Cluster, value, wait_until};
+use crate::support::{Client, Cluster, pid, value, wait_for_lock, wait_until};
 
 const ORPHANS: &str = "SELECT count(*)::text FROM vpk.key_usage AS u
                         WHERE NOT EXISTS (SELECT FROM vpk.keys AS k WHERE k.id = u.key_id)";
@@ -307,4 +309,50 @@ fn tables_that_are_not_the_extensions() {
         assert_eq!(value(client, sql, &[]), "0");
     }
     assert_eq!(counter(&mut beside, "uses_flushed"), 0);
+}
+
+/// G4: a removal that begins while a key's first use is being brought waits for it, and takes it along,
+/// at every isolation level.
+#[test]
+fn a_removal_beside_a_first_use() {
+    let cluster = start_late(&[]);
+    let (mut client, mut worker, mut remover) =
+        (cluster.client(), cluster.client(), cluster.client());
+    let remover_pid = pid(&mut remover);
+    for level in ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"] {
+        for (removal, name) in [
+            ("SELECT vpk_delete_account('acme')", "deleted"),
+            ("SELECT vpk_purge(clock_timestamp())", "purged"),
+        ] {
+            set_plan(&mut client, "acme", "Pro");
+            let key = create_for(&mut client, name, "acme");
+            revoke(&mut client, &key);
+            let sql = format!(
+                "BEGIN;
+                 SELECT FROM vpk.keys WHERE id = '{0}' FOR KEY SHARE;
+                 INSERT INTO vpk.key_usage VALUES ('{0}', now(), 1)",
+                key.id
+            );
+            worker.batch_execute(&sql).expect("what the worker does");
+            thread::scope(|scope| {
+                let sql = format!("BEGIN ISOLATION LEVEL {level}; {removal}; COMMIT");
+                let remover = &mut remover;
+                let removal = scope.spawn(move || {
+                    remover.batch_execute(&sql).or_else(|error| {
+                        // The row is newer than the transaction.
+                        let code = error.code().map(|code| code.code().to_owned());
+                        assert_eq!(code.as_deref(), Some("40001"), "{sql}: {error}");
+                        assert!(!sql.contains("READ COMMITTED"), "{error}");
+                        remover.batch_execute("ROLLBACK").and_then(|()| remover.batch_execute(&sql))
+                    })
+                });
+                wait_for_lock(&mut client, remover_pid);
+                worker.batch_execute("COMMIT").expect("its end");
+                removal.join().expect("the remover").expect("a removal");
+            });
+            let sql = "SELECT count(*)::text FROM vpk.keys";
+            assert_eq!(value(&mut client, sql, &[]), "0", "{level}: {name}");
+            assert_eq!(value(&mut client, ORPHANS, &[]), "0", "{level}: {name}");
+        }
+    }
 }
