@@ -41,7 +41,7 @@ pub fn delete_account(call: &Call, account: Option<Text>) -> Result<i64, Misuse>
     let [role, session_role] = caller(call);
     let now = Some(clock::now().datum());
     let deleted = accounts::EMPTY.write(call, &[name, role, session_role, now]);
-    let deleted = deleted.first().and_then(|row| row.bigint(0)).unwrap_or(0);
+    let deleted = super::forget_uses(call, &deleted);
     accounts::DELETE.write(call, &[name]);
     Ok(deleted)
 }

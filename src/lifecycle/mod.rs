@@ -10,12 +10,14 @@ pub mod rotate;
 pub mod update;
 
 use crate::pg::call::Call;
+use crate::pg::spi::Rows;
 use crate::pg::text::ServerEncoding;
 use crate::pg::types::{CidrArray, Json, SqlValue, Text, TextArray, Timestamp, Uuid};
 use crate::pg::{clock, entropy, roles};
 use crate::pure::limits;
 use crate::pure::misuse::{Misuse, quoted};
 use crate::pure::token::{Environment, Token};
+use crate::store::usage;
 
 /// A key that was just made: the only place where its token is.
 pub struct IssuedKey {
@@ -54,6 +56,16 @@ impl IssuedKey {
         };
         (issued, token)
     }
+}
+
+/// The number of keys that a statement has removed, the first column of its row; their ids are the
+/// second. What is known of their uses goes too.
+fn forget_uses(call: &Call, removed: &Rows) -> i64 {
+    let Some(row) = removed.first() else { return 0 };
+    if let Some(ids) = row.parameter(1) {
+        usage::FORGET.write(call, &[Some(ids)]);
+    }
+    row.bigint(0).unwrap_or(0)
 }
 
 /// The value of an argument that must be there.

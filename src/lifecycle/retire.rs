@@ -87,7 +87,7 @@ pub fn purge(call: &Call, before: Option<Timestamp>) -> Result<i64, Misuse> {
     }
     let [role, session_role] = caller(call);
     let purged = keys::PURGE.write(call, &[Some(before.datum()), role, session_role]);
-    Ok(purged.first().and_then(|row| row.bigint(0)).unwrap_or(0))
+    Ok(super::forget_uses(call, &purged))
 }
 
 /// The first column of the row that a statement returns: None for no row, Some(None) for null.

@@ -250,6 +250,11 @@ impl Row<'_> {
         self.0[column].map(|datum| datum.value() as i32)
     }
 
+    /// A column of any type, as a parameter for another statement.
+    pub fn parameter(self, column: usize) -> Parameter {
+        self.0[column]
+    }
+
     /// A column of type `boolean`, null as false.
     pub fn is(self, column: usize) -> bool {
         self.0[column].is_some_and(|datum| datum.value() as u8 != 0)

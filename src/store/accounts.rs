@@ -31,12 +31,10 @@ pub static LOCK: Statement = Statement::new(
 );
 
 /// Account, role, session role, and an instant for the events. All that belongs to the account goes
-/// but its row; the number of its keys. Events keep their ids, and lose what names the account.
+/// but its row and what [`super::usage::FORGET`] takes; the number of its keys, and their ids. Events keep their ids, and lose what names the account.
 pub static EMPTY: Statement = Statement::new(
     c"WITH deleted AS (
         DELETE FROM vpk.keys AS k WHERE k.account = $1 RETURNING k.id
-    ), usage AS (
-        DELETE FROM vpk.key_usage AS u USING deleted AS d WHERE u.key_id = d.id
     ), leases AS (
         DELETE FROM vpk.task_leases AS l WHERE l.account = $1
     ), forgotten AS (
@@ -47,7 +45,7 @@ pub static EMPTY: Statement = Statement::new(
         UNION ALL
         SELECT $4, 'account_deleted', NULL, $2, $3
     )
-    SELECT pg_catalog.count(*) FROM deleted",
+    SELECT pg_catalog.count(*), pg_catalog.array_agg(d.id) FROM deleted AS d",
     &[TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID],
 );
 

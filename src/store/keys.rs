@@ -207,21 +207,19 @@ pub static DISABLED_AT: Statement =
     Statement::new(c"SELECT k.disabled_at FROM vpk.keys AS k WHERE k.id = $1", &[UUIDOID]);
 
 /// An instant, role, session role. The number of keys that were revoked or expired before it, and
-/// are gone now.
+/// are gone now, and their ids, for [`super::usage::FORGET`].
 pub static PURGE: Statement = Statement::new(
     c"WITH purged AS (
         DELETE FROM vpk.keys AS k
          WHERE k.revoked_at < $1 OR k.expires_at < $1
         RETURNING k.id, k.account
-    ), usage AS (
-        DELETE FROM vpk.key_usage AS u USING purged AS p WHERE u.key_id = p.id
     ), leases AS (
         DELETE FROM vpk.task_leases AS l USING purged AS p WHERE l.key_id = p.id
     ), recorded AS (
         INSERT INTO vpk.events (event, key_id, account, role, session_role)
         SELECT 'key_purged', p.id, p.account, $2, $3 FROM purged AS p
     )
-    SELECT pg_catalog.count(*) FROM purged",
+    SELECT pg_catalog.count(*), pg_catalog.array_agg(p.id) FROM purged AS p",
     &[TIMESTAMPTZOID, TEXTOID, TEXTOID],
 );
 

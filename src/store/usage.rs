@@ -40,7 +40,7 @@ pub fn bring(call: &Call, batch: &[Pending]) -> Option<Vec<Left>> {
 ///
 /// It waits for no row and so takes part in no deadlock: a row of the table that somebody else is
 /// changing or removing is left for the next time, and so is a key that is just being removed. Only a
-/// key's first use locks its row, so that a removal that has not seen the new row waits and then does.
+/// key's first use locks its row, so that a removal waits for the new row, which [`FORGET`] then sees.
 static BRING: Statement = Statement::new(
     c"WITH noted AS MATERIALIZED (
         SELECT n.key_id, pg_catalog.max(n.last_used_at) AS last_used_at,
@@ -76,3 +76,10 @@ static BRING: Statement = Statement::new(
        AND NOT EXISTS (SELECT FROM added AS a WHERE a.key_id = n.key_id)",
     &[UUIDARRAYOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID],
 );
+
+/// Keys that the transaction has removed. Their usage goes too.
+///
+/// It is a statement of its own, with a snapshot of its own: the removal of a key waits for a worker
+/// that is bringing its first use, and a snapshot from before that does not show the row.
+pub static FORGET: Statement =
+    Statement::new(c"DELETE FROM vpk.key_usage AS u WHERE u.key_id = ANY ($1)", &[UUIDARRAYOID]);

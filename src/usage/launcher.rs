@@ -46,12 +46,13 @@ fn round(ledger: Ledger) {
     if pending.is_empty() {
         return;
     }
+    // Before the databases are looked at: one that is made meanwhile is not gone.
+    let counted: Vec<u32> = ledger.tallies().map(|tally| tally.database.load(Relaxed)).collect();
     let databases = database::all();
     let find = |oid: u32| databases.iter().find(|database| database.oid == oid);
     let gone = |oid: &u32| find(*oid).is_none_or(|database| database.invalid);
 
-    let tallies = ledger.tallies().map(|tally| tally.database.load(Relaxed));
-    tallies.filter(gone).collect::<Vec<_>>().into_iter().for_each(|oid| ledger.close(oid));
+    counted.into_iter().filter(gone).for_each(|oid| ledger.close(oid));
     for oid in pending {
         if gone(&oid) {
             let (uses, _) = ledger.slots.collect(oid, 0, usize::MAX);

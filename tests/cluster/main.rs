@@ -12,4 +12,8 @@ mod revocation;
 mod server_errors;
 mod support;
 mod tasks;
+mod usage;
+mod usage_databases;
+mod usage_restarts;
+mod usage_tables;
 mod writes_nothing;

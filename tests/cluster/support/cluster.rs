@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use postgres::{Client, Config, NoTls};
 
+use super::wait_until;
+
 /// A running server.
 pub struct Cluster {
     bin: PathBuf,
@@ -210,12 +212,23 @@ impl Cluster {
 
     /// A connection.
     pub fn connect(&self, database: &str, user: &str) -> Client {
-        Config::new()
-            .host_path(&self.directory)
-            .dbname(database)
-            .user(user)
-            .connect(NoTls)
+        self.try_connect(database, user)
             .unwrap_or_else(|error| panic!("{database}: {error}\n{}", self.log()))
+    }
+
+    fn try_connect(&self, database: &str, user: &str) -> Result<Client, postgres::Error> {
+        Config::new().host_path(&self.directory).dbname(database).user(user).connect(NoTls)
+    }
+
+    /// Kills one of the server's processes, and waits until the server has started over.
+    pub fn crash(&self, pid: i32) {
+        let restarts =
+            || self.log().matches("all server processes terminated; reinitializing").count();
+        let before = restarts();
+        let kill = Command::new("kill").args(["-KILL", &pid.to_string()]).status();
+        assert!(kill.expect("kill runs").success());
+        wait_until("the server has noticed", || restarts() > before);
+        wait_until("it takes connections", || self.try_connect("postgres", "postgres").is_ok());
     }
 }
 

@@ -4,6 +4,7 @@ pub mod cluster;
 pub mod keys;
 pub mod random;
 pub mod transcript;
+pub mod usage;
 
 use std::time::{Duration, Instant};
 

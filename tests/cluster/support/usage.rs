@@ -1,0 +1,96 @@
+//! What is known of the uses of keys, and how to wait for it.
+
+use serde_json::Value;
+
+use super::keys::Key;
+use super::{Client, Cluster, GenericClient, value, wait_until};
+
+/// Settings under which uses come to their table soon.
+pub const SOON: &[(&str, &str)] = &[("vibepeak_keys.usage_flush_interval", "200ms")];
+/// Settings under which they stay pending, once the server has started.
+pub const LATE: &[(&str, &str)] = &[("vibepeak_keys.usage_flush_interval", "1h")];
+
+/// A server where uses stay pending. The launcher has looked for some at the start.
+pub fn start_late(settings: &[(&str, &str)]) -> Cluster {
+    let cluster = Cluster::start(&[LATE, settings].concat());
+    wait_for_rest(&mut cluster.client());
+    cluster
+}
+
+/// Waits until the launcher waits for the next time.
+pub fn wait_for_rest(client: &mut Client) {
+    wait_until("the launcher rests", || {
+        let sql = "SELECT count(*)::text FROM pg_stat_activity
+                    WHERE backend_type = 'vibepeak_keys launcher' AND wait_event_type = 'Extension'";
+        value(client, sql, &[]) == "1"
+    });
+}
+
+/// Changes how often uses are flushed, from now on.
+pub fn flush_every(client: &mut Client, interval: &str) {
+    let sql = format!("ALTER SYSTEM SET vibepeak_keys.usage_flush_interval = '{interval}'");
+    client.batch_execute(&sql).expect("the setting");
+    client.batch_execute("SELECT pg_reload_conf()").expect("a reload");
+}
+
+/// The row of `vpk.stats`.
+pub fn stats(client: &mut impl GenericClient) -> Value {
+    let row = value(client, "SELECT to_jsonb(s)::text FROM vpk.stats AS s", &[]);
+    serde_json::from_str(&row).expect("JSON")
+}
+
+/// A counter of `vpk.stats`.
+pub fn counter(client: &mut impl GenericClient, name: &str) -> i64 {
+    let stats = stats(client);
+    stats[name].as_i64().unwrap_or_else(|| panic!("no number {name} in {stats}"))
+}
+
+/// How often a key was used, as its table says.
+pub fn uses(client: &mut impl GenericClient, key: &Key) -> i64 {
+    let sql = "SELECT coalesce((SELECT uses FROM vpk.key_usage WHERE key_id = $1::text::uuid), 0)";
+    client.query_one(sql, &[&key.id]).expect("its uses").get(0)
+}
+
+/// Waits until the table says that a key was used so often.
+pub fn wait_for_uses(client: &mut impl GenericClient, key: &Key, number: i64) {
+    let mut found = -1;
+    wait_until(&format!("there are {number} uses of a key"), || {
+        let before = std::mem::replace(&mut found, uses(client, key));
+        assert!(found <= number && before <= found, "{before}, then {found}, and not {number}");
+        found == number
+    });
+}
+
+/// Waits until nothing of this database is pending, and all that was is counted as flushed.
+pub fn wait_until_flushed(client: &mut impl GenericClient) {
+    wait_until("nothing is pending", || {
+        let stats = stats(client);
+        let of = |name: &str| stats[name].as_i64().expect("a number");
+        of("uses_pending") == 0 && of("valid") == of("uses_flushed") + of("uses_dropped")
+    });
+}
+
+/// Waits until the uses of this database were looked at so many times more.
+pub fn wait_for_flushes(client: &mut impl GenericClient, number: usize) {
+    let mut last = stats(client)["last_flush_at"].clone();
+    for _ in 0..number {
+        wait_until("there was another flush", || {
+            let now = stats(client)["last_flush_at"].clone();
+            now != std::mem::replace(&mut last, now.clone())
+        });
+    }
+}
+
+/// The launcher's process, if there is one.
+pub fn launcher(client: &mut impl GenericClient) -> Option<i32> {
+    let sql = "SELECT max(pid) FROM pg_stat_activity WHERE backend_type = 'vibepeak_keys launcher'";
+    client.query_one(sql, &[]).expect("the processes").get(0)
+}
+
+/// Verifies a key so many times, in one statement.
+pub fn use_key(client: &mut impl GenericClient, key: &Key, times: i32) {
+    let sql = "SELECT count(*) FILTER (WHERE s = 'VALID')
+                 FROM (SELECT vpk_verify($1) FROM generate_series(1, $2)) AS v (s)";
+    let valid: i64 = client.query_one(sql, &[&key.token, &times]).expect("the answers").get(0);
+    assert_eq!(valid, i64::from(times));
+}
