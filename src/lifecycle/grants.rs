@@ -20,8 +20,13 @@ const VERIFIER_FUNCTIONS: [&str; 7] = [
 const VERIFIER_RELATIONS: [&str; 1] = ["SELECT ON vpk.status_codes"];
 /// What an admin cannot call: making more admins is the owner's, and the triggers call for themselves.
 const NOT_FOR_ADMINS: [&str; 2] = ["vpk_grant_admin", "plan_in_use"];
-const ADMIN_RELATIONS: [&str; 4] = [
-    "SELECT ON vpk.status_codes, vpk.key_list, vpk.stats, vpk.accounts, vpk.plans, vpk.events",
+const ADMIN_RELATIONS: [&str; 9] = [
+    "SELECT ON vpk.status_codes",
+    "SELECT ON vpk.key_list",
+    "SELECT ON vpk.stats",
+    "SELECT ON vpk.accounts",
+    "SELECT ON vpk.plans",
+    "SELECT ON vpk.events",
     "INSERT (plan, api_access, concurrent_tasks, rank) ON vpk.plans",
     "UPDATE (plan, api_access, concurrent_tasks, rank) ON vpk.plans",
     "DELETE ON vpk.plans",
