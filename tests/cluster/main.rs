@@ -12,4 +12,5 @@ mod revocation;
 mod server_errors;
 mod support;
 mod tasks;
+mod upgrades;
 mod writes_nothing;
