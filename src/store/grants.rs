@@ -41,10 +41,12 @@ pub static OF_FUNCTIONS: Statement = Statement::new(
     &[REGROLEOID, TEXTARRAYOID, TEXTARRAYOID],
 );
 
-/// Role, what to grant on relations of the schema vpk, as in GRANT. The statements.
+/// Role, what to grant on relations of the schema vpk, as in GRANT, one relation each. The statements; none
+/// for a relation that the installed SQL, which may be older than the library, does not have.
 pub static OF_RELATIONS: Statement = Statement::new(
     c"SELECT pg_catalog.format('GRANT %s TO %I', w.what, r.rolname)
         FROM pg_catalog.pg_roles AS r, pg_catalog.unnest($2) AS w (what)
-       WHERE r.oid = $1",
+       WHERE r.oid = $1
+         AND pg_catalog.to_regclass(pg_catalog.split_part(w.what, ' ON ', 2)) IS NOT NULL",
     &[REGROLEOID, TEXTARRAYOID],
 );

@@ -12,6 +12,7 @@ mod revocation;
 mod server_errors;
 mod support;
 mod tasks;
+mod upgrades;
 mod usage;
 mod usage_databases;
 mod usage_restarts;

@@ -65,6 +65,13 @@ SELECT c.conrelid::regclass AS "table", c.conname AS "constraint", pg_get_constr
  WHERE c.connamespace = 'vpk'::regnamespace AND c.contype <> 'n'
  ORDER BY c.conrelid::regclass::text COLLATE "C", c.conname COLLATE "C";
 
+-- The settings. What is fixed at start is defined also where the library is not preloaded.
+SELECT vpk_verify(NULL) AS loaded;
+SELECT name, vartype AS type, unit, boot_val AS "default", min_val AS least, max_val AS most
+  FROM pg_settings
+ WHERE name LIKE 'vibepeak\_keys.%'
+ ORDER BY name COLLATE "C";
+
 -- Every public object has a comment.
 SELECT pg_describe_object(d.classid, d.objid, 0) AS without_comment
   FROM pg_depend AS d
