@@ -20,7 +20,7 @@ developer-setup: ## make "cargo pgrx run" work for you
 	@tools/developer-setup
 
 setup: ## install what building and testing need, where it is missing
-	@tools/setup
+	@tools/setup test
 
 build: ## build the extension (the default)
 	@tools/build

@@ -6,6 +6,7 @@ mod encodings;
 mod issuing;
 mod never_raises;
 mod parallel;
+mod redaction;
 mod released;
 mod replicas;
 mod revocation;

@@ -3,6 +3,7 @@
 pub mod cluster;
 pub mod keys;
 pub mod random;
+pub mod redaction;
 pub mod transcript;
 pub mod usage;
 
