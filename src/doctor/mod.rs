@@ -96,9 +96,9 @@ pub fn examine(call: &Call) -> Vec<Finding> {
             call,
             "publications",
             &doctor::PUBLICATIONS,
-            "no publication replicates vpk.keys",
-            |_| "publications that replicate vpk.keys, hashes included".to_owned(),
-            "Leave vpk.keys out, unless every subscriber is to have the hashes.",
+            "no publication replicates the hashes in vpk.keys",
+            |_| "publications that replicate the hashes in vpk.keys".to_owned(),
+            "Leave vpk.keys out, or its column key_hash, unless every subscriber is to have the hashes.",
         ),
         version::version(doctor::version(call).as_deref(), env!("CARGO_PKG_VERSION")),
     ]

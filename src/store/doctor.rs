@@ -52,7 +52,8 @@ macro_rules! listing {
 
 /// Functions of verifiers, functions that no admin calls, what verifiers and what admins use of
 /// relations. Who was granted anything else on what the extension made. A verifier is who was granted
-/// vpk_verify, an admin who was granted vpk_grant_verifier.
+/// vpk_verify, an admin who was granted vpk_grant_verifier. What is shown is quoted as the caller's
+/// settings have it, and so is not what is compared.
 pub static STRAY_GRANTS: Statement = listing!(
     "",
     "WITH members AS (
@@ -62,10 +63,11 @@ pub static STRAY_GRANTS: Statement = listing!(
          WHERE d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass
            AND d.deptype = 'e' AND e.extname = 'vibepeak_keys'
     ), relations AS (
-        SELECT c.oid, c.relkind, c.relowner, c.relacl
+        SELECT c.oid, c.relkind, c.relowner, c.relacl, n.nspname || '.' || c.relname AS name
           FROM members AS m
           JOIN pg_catalog.pg_class AS c
             ON m.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND c.oid = m.objid
+          JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
          WHERE c.relkind IN ('r', 'v', 'S')
     ), objects AS (
         SELECT CASE p.prorettype WHEN 'pg_catalog.trigger'::pg_catalog.regtype THEN 'trigger'
@@ -77,12 +79,12 @@ pub static STRAY_GRANTS: Statement = listing!(
           JOIN pg_catalog.pg_proc AS p
             ON m.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND p.oid = m.objid
         UNION ALL
-        SELECT 'relation', NULL,
+        SELECT 'relation', r.name,
                CASE r.relkind WHEN 'S' THEN 'sequence ' ELSE '' END || r.oid::pg_catalog.regclass::text,
                NULL, r.relowner, r.relacl
           FROM relations AS r
         UNION ALL
-        SELECT 'relation', NULL, r.oid::pg_catalog.regclass::text, a.attname, r.relowner, a.attacl
+        SELECT 'relation', r.name, r.oid::pg_catalog.regclass::text, a.attname, r.relowner, a.attacl
           FROM relations AS r JOIN pg_catalog.pg_attribute AS a ON a.attrelid = r.oid
          WHERE NOT a.attisdropped
         UNION ALL
@@ -99,6 +101,7 @@ pub static STRAY_GRANTS: Statement = listing!(
             ON m.classid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND n.oid = m.objid
     ), rights AS (
         SELECT o.kind, o.name, a.grantee, a.is_grantable,
+               pg_catalog.concat(a.privilege_type, ' (' || o.part || ')', ' ON ', o.name) AS plain,
                pg_catalog.concat(a.privilege_type, ' (' || pg_catalog.quote_ident(o.part) || ')',
                                  ' ON ', o.object) AS granted
           FROM objects AS o, LATERAL pg_catalog.aclexplode(o.acl) AS a
@@ -118,8 +121,8 @@ pub static STRAY_GRANTS: Statement = listing!(
         OR (CASE r.kind
                 WHEN 'function' THEN (k.verifier AND r.name = ANY ($1))
                                   OR (k.admin AND r.name <> ALL ($2))
-                WHEN 'relation' THEN (k.verifier AND r.granted = ANY ($3))
-                                  OR (k.admin AND r.granted = ANY ($4))
+                WHEN 'relation' THEN (k.verifier AND r.plain = ANY ($3))
+                                  OR (k.admin AND r.plain = ANY ($4))
                 WHEN 'name' THEN r.granted LIKE 'USAGE ON %' AND (k.verifier OR k.admin)
             END) IS NOT TRUE",
     &[TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID]
@@ -200,12 +203,12 @@ pub static ACCOUNTS_WITHOUT_ACCESS: Statement = listing!(
     &[]
 );
 
-/// Publications that the table of keys is part of.
+/// Publications that the hashes are part of: a list of columns can leave them out.
 pub static PUBLICATIONS: Statement = listing!(
     "",
     "SELECT DISTINCT pg_catalog.quote_ident(p.pubname) AS line
        FROM pg_catalog.pg_publication_tables AS p
-      WHERE p.schemaname = 'vpk' AND p.tablename = 'keys'",
+      WHERE p.schemaname = 'vpk' AND p.tablename = 'keys' AND 'key_hash' = ANY (p.attnames)",
     &[]
 );
 
