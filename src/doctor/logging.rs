@@ -125,7 +125,7 @@ pub fn redaction(redaction: Redaction, settings: &[Setting]) -> Finding {
             );
         }
         Redaction::Session => {
-            "keys are masked in the server log only by sessions that have called the extension"
+            "keys are masked in the server log only by sessions that have loaded the library"
         }
         Redaction::Off => "keys are not masked in the server log",
     };

@@ -110,7 +110,7 @@ fn preloaded(preloaded: bool) -> Finding {
         true => Finding::good(ITEM, "the server loaded the library when it started"),
         false => Finding::bad(
             ITEM,
-            "each session loads the library at its first call: the server was started without it",
+            "the server was started without the library: each session loads it for itself",
             "Add vibepeak_keys to shared_preload_libraries, and restart the server.",
         ),
     }

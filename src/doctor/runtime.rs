@@ -22,6 +22,7 @@ pub struct Usage {
     pub round_at: Option<i64>,
     pub flush_interval_ms: i64,
     pub pending: i64,
+    /// Since the server started.
     pub dropped: i64,
     pub last_error: Option<String>,
     pub last_error_at: Option<i64>,
@@ -37,7 +38,7 @@ pub fn runtime() -> Runtime {
         round_at: launcher.looked_at,
         flush_interval_ms: settings::usage_flush_interval().as_millis().try_into().unwrap_or(0),
         pending: stats.pending,
-        dropped: stats.dropped,
+        dropped: stats.dropped_lately,
         last_error: stats.failure.as_ref().map(|(_, message)| widen(message)),
         last_error_at: stats.failure.map(|(at, _)| at),
         last_flush_at: stats.last_flush.map(|flush| flush.ended_at),

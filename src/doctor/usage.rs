@@ -63,10 +63,15 @@ pub fn dropped(usage: Option<&Usage>) -> Finding {
     const ITEM: &str = "usage_dropped";
     match usage {
         None => not_noted(ITEM),
-        Some(Usage { dropped: 0, .. }) => Finding::good(ITEM, "no use was dropped"),
+        Some(Usage { dropped: 0, .. }) => {
+            Finding::good(ITEM, "no use was dropped since the server started")
+        }
         Some(usage) => Finding::bad(
             ITEM,
-            format!("{} dropped, for want of room", counted(usage.dropped, "use was", "uses were")),
+            format!(
+                "{} dropped since the server started, for want of room",
+                counted(usage.dropped, "use was", "uses were")
+            ),
             "Raise vibepeak_keys.usage_slots, which takes a restart of the server.",
         ),
     }
@@ -163,10 +168,11 @@ mod tests {
 
     #[test]
     fn uses_that_were_dropped() {
-        assert_eq!(dropped(Some(&alive())), Finding::good("usage_dropped", "no use was dropped"));
+        let none = "no use was dropped since the server started";
+        assert_eq!(dropped(Some(&alive())), Finding::good("usage_dropped", none));
         let finding = dropped(Some(&Usage { dropped: 1, ..alive() }));
         assert_eq!(finding.ok, Some(false));
-        assert_eq!(finding.detail, "1 use was dropped, for want of room");
+        assert_eq!(finding.detail, "1 use was dropped since the server started, for want of room");
         assert!(finding.advice.is_some());
         assert_eq!(dropped(None).ok, None);
     }

@@ -57,6 +57,8 @@ pub struct Tally {
     pub flushed: AtomicU64,
     /// Uses for which there was no slot.
     pub dropped: AtomicU64,
+    /// How many of them were so before the server started.
+    pub dropped_before: AtomicU64,
     /// When the last flush ended, and how many microseconds it took: the flushing process's to write.
     pub flushed_at: AtomicI64,
     pub flush_micros: AtomicI64,
@@ -211,6 +213,7 @@ impl<'memory> Ledger<'memory> {
                 .for_each(|(to, from)| to.store(from, Relaxed));
             tally.flushed.store(counters.flushed, Relaxed);
             tally.dropped.store(counters.dropped, Relaxed);
+            tally.dropped_before.store(counters.dropped, Relaxed);
             tally.flushed_at.store(counters.flushed_at, Relaxed);
             tally.flush_micros.store(counters.flush_micros, Relaxed);
         }
@@ -233,7 +236,8 @@ impl<'memory> Ledger<'memory> {
 
 impl Tally {
     fn clear(&self) {
-        for counter in self.answers.iter().chain([&self.flushed, &self.dropped]) {
+        let others = [&self.flushed, &self.dropped, &self.dropped_before];
+        for counter in self.answers.iter().chain(others) {
             counter.store(0, Relaxed);
         }
         self.flushed_at.store(0, Relaxed);
@@ -306,5 +310,14 @@ mod tests {
         let counters = [&tally.answers[0], &tally.dropped].map(|counter| counter.load(Relaxed));
         assert_eq!((tally.since.load(Relaxed), counters), (9, [4, 2]));
         assert_eq!((ledger.slots.pending(1), next.occupied.load(Relaxed)), (2, 2));
+        // Those there was no room for just now are not from before; at the next start they are.
+        assert_eq!(tally.dropped_before.load(Relaxed), 0);
+        let (again, kept) = (Header::default(), ledger.export());
+        let ledger = Ledger { header: &again, slots: Slots(&slots) };
+        ledger.import(&kept);
+        let tally = ledger.tally(1, 10).expect("the same");
+        assert_eq!(tally.dropped_before.load(Relaxed), 2);
+        tally.clear();
+        assert_eq!(tally.dropped_before.load(Relaxed), 0);
     }
 }

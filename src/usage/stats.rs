@@ -16,6 +16,8 @@ pub struct Stats {
     pub flushed: i64,
     /// Uses for which there was no room.
     pub dropped: i64,
+    /// The same, since the server started.
+    pub dropped_lately: i64,
     pub last_flush: Option<Flush>,
     /// The last flush that failed: when, and the server's message.
     pub failure: Option<(i64, Vec<u8>)>,
@@ -42,12 +44,14 @@ pub fn own() -> Option<Stats> {
     let tally = super::own_tally(ledger, clock::now().micros())?;
     let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     let ended_at = instant(tally.flushed_at.load(Relaxed));
+    let dropped = tally.dropped.load(Relaxed);
     Some(Stats {
         since: tally.since.load(Relaxed),
         answers: tally.answers.iter().map(|answers| number(answers.load(Relaxed))).collect(),
         pending: number(ledger.slots.pending(database::own())),
         flushed: number(tally.flushed.load(Relaxed)),
-        dropped: number(tally.dropped.load(Relaxed)),
+        dropped: number(dropped),
+        dropped_lately: number(dropped.saturating_sub(tally.dropped_before.load(Relaxed))),
         last_flush: ended_at
             .map(|ended_at| Flush { ended_at, micros: tally.flush_micros.load(Relaxed) }),
         failure: tally.failure.read(),

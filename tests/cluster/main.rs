@@ -1,6 +1,7 @@
 //! Tests with a real client on servers of their own; `make test-cluster` runs them.
 
 mod docs;
+mod doctor;
 mod dumps;
 mod encodings;
 mod issuing;

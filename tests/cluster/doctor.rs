@@ -1,0 +1,293 @@
+//! What `vpk_doctor` says of servers: preloaded or not, standbys, and a worker that cannot work.
+
+use crate::support::keys::{create, verify};
+use crate::support::{Client, Cluster, value, wait_until};
+
+/// What is found of an item: whether it is well, the detail, and the advice.
+#[derive(Debug)]
+struct Finding {
+    ok: Option<bool>,
+    detail: String,
+    advice: Option<String>,
+}
+
+fn finding(client: &mut Client, item: &str) -> Finding {
+    let sql = "SELECT ok, detail, advice FROM vpk_doctor() WHERE item = $1";
+    let row = client.query_one(sql, &[&item]).expect("a finding");
+    let finding = Finding { ok: row.get(0), detail: row.get(1), advice: row.get(2) };
+    assert_eq!(finding.advice.is_none(), finding.ok == Some(true), "{finding:?}");
+    finding
+}
+
+/// An item that is well or not, and what its detail has to begin with.
+fn found(client: &mut Client, item: &str, ok: Option<bool>, begins: &str) -> Finding {
+    let finding = finding(client, item);
+    assert_eq!(finding.ok, ok, "{item}: {finding:?}");
+    assert!(finding.detail.starts_with(begins), "{item}: {finding:?}");
+    finding
+}
+
+/// The items that are not well, or not known.
+fn not_well(client: &mut Client) -> String {
+    let sql = "SELECT string_agg(item, ' ') FROM vpk_doctor() WHERE ok IS NOT TRUE";
+    value(client, sql, &[])
+}
+
+/// Waits until a server that has just started has nothing to complain of.
+fn all_well(client: &mut Client) {
+    wait_until("all is well", || not_well(client).is_empty());
+}
+
+/// What writes nothing takes no transaction id, and is allowed where nothing can be written.
+fn writes_nothing(client: &mut Client, standby: bool) {
+    for mode in ["READ ONLY", "ISOLATION LEVEL REPEATABLE READ, READ ONLY", "READ WRITE"] {
+        if standby && mode == "READ WRITE" {
+            continue;
+        }
+        client.batch_execute(&format!("BEGIN {mode}")).expect("a transaction");
+        assert_eq!(value(client, "SELECT count(*)::text FROM vpk_doctor()", &[]), "11", "{mode}");
+        if !standby {
+            let sql = "SELECT pg_current_xact_id_if_assigned()::text";
+            assert_eq!(value(client, sql, &[]), "", "{mode}");
+        }
+        client.batch_execute("COMMIT").expect("its end");
+    }
+}
+
+/// On a primary all is well from the start; on its standby too, where uses wait for a promotion.
+#[test]
+fn a_primary_and_its_standby() {
+    let primary = Cluster::start(&[("vibepeak_keys.usage_flush_interval", "100ms")]);
+    let mut client = primary.client();
+    all_well(&mut client);
+    found(&mut client, "preloaded", Some(true), "the server loaded the library");
+    found(&mut client, "usage_worker", Some(true), "the worker is alive and comes round; ");
+    writes_nothing(&mut client, false);
+    let key = create(&mut client, "used on a standby");
+
+    let standby = primary.standby();
+    let mut reader = standby.client();
+    let sql = "SELECT EXISTS (SELECT FROM vpk.keys WHERE id = $1::text::uuid)::text";
+    wait_until("the key is on the standby", || value(&mut reader, sql, &[&key.id]) == "true");
+    writes_nothing(&mut reader, true);
+    assert_eq!(verify(&mut reader, &key.token), "VALID");
+    let kept = "a standby: uses are kept until it is promoted; 1 use is pending";
+    assert_eq!(found(&mut reader, "usage_worker", Some(true), kept).detail, kept);
+    assert_eq!(not_well(&mut reader), "");
+
+    standby.promote();
+    let alive = "the worker is alive and comes round; 0 uses are pending";
+    wait_until("the worker has brought the use", || {
+        finding(&mut reader, "usage_worker").detail == alive
+    });
+    assert_eq!(not_well(&mut reader), "");
+}
+
+/// Where the library is not preloaded: what is not known, and what the server logs.
+#[test]
+fn without_the_library_preloaded() {
+    let cluster = Cluster::start(&[
+        ("shared_preload_libraries", ""),
+        ("log_statement", "all"),
+        ("log_parameter_max_length", "64"),
+        ("log_parameter_max_length_on_error", "-1"),
+        ("log_min_duration_statement", "-1"),
+        ("log_min_error_statement", "panic"),
+    ]);
+    let mut client = cluster.client();
+    let advice = found(&mut client, "preloaded", Some(false), "the server was started without")
+        .advice
+        .expect("advice");
+    assert!(advice.contains("shared_preload_libraries"), "{advice}");
+    for item in ["usage_worker", "usage_dropped"] {
+        found(&mut client, item, None, "the use of keys is not noted");
+    }
+    found(&mut client, "unused_keys", None, "where the library is not preloaded");
+    assert_eq!(
+        not_well(&mut client),
+        "preloaded usage_worker usage_dropped log_redaction unused_keys"
+    );
+    writes_nothing(&mut client, false);
+
+    let only_these = "keys are masked in the server log only by sessions that have loaded the \
+                      library; written to it are statements or parameters because of ";
+    let named = "log_parameter_max_length = 64; log_parameter_max_length_on_error = -1; \
+                 log_statement = all";
+    let detail = found(&mut client, "log_redaction", Some(false), only_these).detail;
+    assert_eq!(detail.strip_prefix(only_these), Some(named));
+
+    client.batch_execute("CREATE DATABASE elsewhere").expect("a database");
+    // What others have set for themselves, here or everywhere, but not in other databases.
+    client
+        .batch_execute(
+            "CREATE ROLE \"a service\";
+             ALTER ROLE \"a service\" SET log_statement = 'mod';
+             ALTER ROLE \"a service\" IN DATABASE postgres SET debug_print_plan = 'on';
+             ALTER ROLE \"a service\" IN DATABASE elsewhere SET debug_print_parse = 'on';
+             ALTER DATABASE elsewhere SET debug_print_rewritten = 'on';
+             ALTER DATABASE postgres SET log_min_duration_statement = '250ms';
+             ALTER ROLE ALL SET log_transaction_sample_rate = '0.5'",
+        )
+        .expect("settings");
+    let detail = finding(&mut client, "log_redaction").detail;
+    for shown in [
+        "; log_statement = mod (role \"a service\")",
+        "debug_print_plan = on (role \"a service\" in database postgres)",
+        "log_min_duration_statement = 250ms (database postgres)",
+        "log_transaction_sample_rate = 0.5 (all roles)",
+    ] {
+        assert!(detail.contains(shown), "{shown}: {detail}");
+    }
+    assert!(!detail.contains("elsewhere") && !detail.contains("rewritten"), "{detail}");
+    client
+        .batch_execute(
+            "ALTER ROLE \"a service\" RESET ALL;
+             ALTER ROLE \"a service\" IN DATABASE postgres RESET ALL;
+             ALTER DATABASE postgres RESET ALL;
+             ALTER ROLE ALL RESET ALL",
+        )
+        .expect("no settings");
+
+    // What is off is not named any more.
+    client
+        .batch_execute("SET log_statement = 'none'; SET log_parameter_max_length_on_error = 0")
+        .expect("settings");
+    let detail = finding(&mut client, "log_redaction").detail;
+    assert!(
+        detail.ends_with("no statement is written to it, but an error message can quote a key")
+    );
+
+    // Loaded by each session when it starts, it is still not the server's.
+    cluster.down();
+    cluster.set(&[("session_preload_libraries", "vibepeak_keys")]);
+    cluster.up();
+    let mut client = cluster.client();
+    found(&mut client, "preloaded", Some(false), "the server was started without the library");
+    let detail = found(&mut client, "log_redaction", Some(false), only_these).detail;
+    assert_eq!(detail.strip_prefix(only_these), Some(named));
+    found(&mut client, "usage_worker", None, "the use of keys is not noted");
+}
+
+/// Where the library is preloaded keys are masked, unless that is switched off, or beyond it.
+#[test]
+fn the_log_of_a_preloaded_server() {
+    const ITEM: &str = "log_redaction";
+    let cluster = Cluster::start(&[("log_statement", "all")]);
+    let mut client = cluster.client();
+    let masked = "keys are masked in the server log; out of reach are";
+    found(&mut client, ITEM, Some(true), masked);
+    client.batch_execute("SET vibepeak_keys.redact_logs = off").expect("a setting");
+    let detail = found(&mut client, ITEM, Some(false), "keys are not masked").detail;
+    assert!(detail.contains("log_statement = all"), "{detail}");
+    client.batch_execute("RESET vibepeak_keys.redact_logs").expect("a setting");
+    found(&mut client, ITEM, Some(true), masked);
+    client.batch_execute("SET debug_print_plan = on").expect("a setting");
+    let bytes = "keys are masked in the server log, but also written as bytes, which cannot be \
+                 masked, because of debug_print_plan = on";
+    assert_eq!(found(&mut client, ITEM, Some(false), bytes).detail, bytes);
+    client.batch_execute("RESET debug_print_plan").expect("a setting");
+    found(&mut client, ITEM, Some(true), masked);
+}
+
+/// Keys that nobody uses, the longest unused first; and how one gets off the list.
+#[test]
+fn unused_keys() {
+    const ITEM: &str = "unused_keys";
+    let cluster = Cluster::start(&[("vibepeak_keys.usage_flush_interval", "100ms")]);
+    let mut client = cluster.client();
+    let [never, long_ago, lately, young, disabled] =
+        ["never", "long ago", "lately", "young", "disabled"].map(|name| create(&mut client, name));
+    let well = "every active key was issued or used within 90 days";
+    assert_eq!(found(&mut client, ITEM, Some(true), well).detail, well);
+    for (key, days) in [(&never, 91), (&long_ago, 300), (&lately, 300), (&young, 89)] {
+        let sql = "UPDATE vpk.keys SET created_at = created_at - $2 * interval '1 day'
+                    WHERE id = $1::text::uuid";
+        client.execute(sql, &[&key.id, &f64::from(days)]).expect("a key of old");
+    }
+    for (key, days) in [(&long_ago, 100), (&lately, 1)] {
+        let sql = "INSERT INTO vpk.key_usage (key_id, last_used_at, uses)
+                   VALUES ($1::text::uuid, now() - $2 * interval '1 day', 1)";
+        client.execute(sql, &[&key.id, &f64::from(days)]).expect("a use of old");
+    }
+    let sql = "UPDATE vpk.keys SET created_at = '2020-01-01 00:00+00', disabled_at = now()
+                WHERE id = $1::text::uuid";
+    client.execute(sql, &[&disabled.id]).expect("a disabled key");
+
+    let listed =
+        |key: &crate::support::keys::Key, name| format!("\"{name}\" ({})", &key.token[..13]);
+    let [never_listed, long_ago_listed] = [listed(&never, "never"), listed(&long_ago, "long ago")];
+    let detail = found(&mut client, ITEM, Some(false), "").detail;
+    let both =
+        format!("2 active keys were not used for 90 days: {long_ago_listed}; {never_listed}");
+    assert_eq!(detail, both);
+    assert_eq!(verify(&mut client, &long_ago.token), "VALID");
+    let one = format!("1 active key was not used for 90 days: {never_listed}");
+    wait_until("the use has come to its table", || finding(&mut client, ITEM).detail == one);
+    let sql = "SELECT vpk_revoke($1::text::uuid)::text";
+    value(&mut client, sql, &[&never.id]);
+    assert_eq!(found(&mut client, ITEM, Some(true), well).detail, well);
+}
+
+/// Uses for which there was no room are told until the server is started anew, though they are counted on.
+#[test]
+fn dropped_uses() {
+    const ITEM: &str = "usage_dropped";
+    let cluster = Cluster::start(&[
+        ("vibepeak_keys.usage_slots", "64"),
+        ("vibepeak_keys.usage_flush_interval", "1h"),
+    ]);
+    let mut client = cluster.client();
+    found(&mut client, ITEM, Some(true), "no use was dropped");
+    let sql = "CREATE TABLE presented AS
+               SELECT k.token FROM generate_series(1, 2000) AS n, vpk_create('Key ' || n) AS k";
+    client.batch_execute(sql).expect("keys");
+    let sql = "SELECT string_agg(DISTINCT vpk_verify(token)::text, ' ') FROM presented";
+    assert_eq!(value(&mut client, sql, &[]), "VALID");
+    let dropped = value(&mut client, "SELECT uses_dropped::text FROM vpk.stats", &[]);
+    assert_ne!(dropped, "0");
+    let detail = format!("{dropped} uses were dropped since the server started, for want of room");
+    let advice = found(&mut client, ITEM, Some(false), &detail).advice.expect("advice");
+    assert!(advice.contains("vibepeak_keys.usage_slots"), "{advice}");
+
+    cluster.down();
+    cluster.up();
+    let mut client = cluster.client();
+    found(&mut client, ITEM, Some(true), "no use was dropped since the server started");
+    let counted = value(&mut client, "SELECT uses_dropped::text FROM vpk.stats", &[]);
+    assert_eq!(counted, dropped);
+}
+
+/// A flush that fails is told until one succeeds.
+#[test]
+fn a_flush_that_fails() {
+    const ITEM: &str = "usage_worker";
+    let cluster = Cluster::start(&[("vibepeak_keys.usage_flush_interval", "100ms")]);
+    let mut client = cluster.client();
+    all_well(&mut client);
+    let key = create(&mut client, "used");
+    let mut other = cluster.client();
+    let mut locked = other.transaction().expect("a transaction");
+    locked.batch_execute("LOCK TABLE vpk.key_usage IN EXCLUSIVE MODE").expect("a lock");
+    assert_eq!(verify(&mut client, &key.token), "VALID");
+    let sql = "SELECT last_error FROM vpk.stats";
+    wait_until("a flush has failed", || !value(&mut client, sql, &[]).is_empty());
+    let error = value(&mut client, sql, &[]);
+    let detail = format!("the last flush failed: {error}; 1 use is pending");
+    assert_eq!(found(&mut client, ITEM, Some(false), &detail).detail, detail);
+    locked.commit().expect("its end");
+    wait_until("a flush has succeeded", || finding(&mut client, ITEM).ok == Some(true));
+    let sql = "SELECT (last_flush_at > last_error_at)::text FROM vpk.stats";
+    assert_eq!(value(&mut client, sql, &[]), "true");
+}
+
+/// Without room for its worker the server keeps uses, and it is told.
+#[test]
+fn no_room_for_the_worker() {
+    let cluster = Cluster::start(&[("max_worker_processes", "0")]);
+    let mut client = cluster.client();
+    let key = create(&mut client, "used");
+    assert_eq!(verify(&mut client, &key.token), "VALID");
+    let begins = "the worker is not running; 1 use is pending";
+    let finding = found(&mut client, "usage_worker", Some(false), begins);
+    assert!(finding.advice.is_some_and(|advice| advice.contains("max_worker_processes")));
+}
