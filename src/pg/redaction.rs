@@ -4,12 +4,12 @@
 //! statement is masked as soon as the server has parsed it, for those who show it or keep it:
 //! pg_stat_activity, the log's STATEMENT, pg_stat_statements.
 //!
-//! Text is changed in place only where `debug_query_string` points: there it is what the client has
-//! sent, or what a prepared statement keeps of it, and nothing reads it for its meaning once it was
-//! parsed (src/backend/tcop/postgres.c; src/backend/utils/cache/plancache.c: RevalidateCachedQuery
-//! starts from the raw parse tree). Text of nested statements is somebody's own, who may parse it
-//! again: PL/pgSQL does after an error, and PL/Python lends the buffer of a string that cannot change.
-//! Of it, the others are given a masked copy.
+//! Text is changed in place only where `debug_query_string` or the active portal points: there it is
+//! what the client has sent, or what a prepared statement or a portal keeps of it, and nothing reads it
+//! for its meaning once it was parsed (src/backend/tcop/postgres.c;
+//! src/backend/utils/cache/plancache.c: RevalidateCachedQuery starts from the raw parse tree). Text of
+//! nested statements is somebody's own, who may parse it again: PL/pgSQL does after an error, and
+//! PL/Python lends the buffer of a string that cannot change. Of it, the others are given a masked copy.
 //!
 //! These hooks run at each statement, and so without pgrx's guard: they hold nothing with a
 //! destructor, cannot panic, and raise nothing but the out of memory of a copy. They are installed
@@ -184,14 +184,16 @@ unsafe fn redacted(text: *const c_char) -> *const c_char {
     if text.is_null() || !settings::redact_logs() {
         return text;
     }
-    // SAFETY: the caller's. What debug_query_string points to is the server's own memory (see above),
-    // and a copy lives as long as what is being worked on, whose memory is the current.
+    // SAFETY: the caller's. What is masked in place is the server's own memory (see above), and a copy
+    // lives as long as what is being worked on, whose memory is the current.
     unsafe {
         let bytes = CStr::from_ptr(text).to_bytes_with_nul();
         if !mask::shows_key(bytes) {
             return text;
         }
-        let own = ptr::eq(text, pg_sys::debug_query_string);
+        let portal = pg_sys::ActivePortal;
+        let own = ptr::eq(text, pg_sys::debug_query_string)
+            || (!portal.is_null() && ptr::eq(text, (*portal).sourceText));
         let target: *mut u8 = if own {
             text.cast_mut().cast()
         } else {
@@ -241,14 +243,13 @@ unsafe extern "C-unwind" fn on_plan(
     }
 }
 
-/// Nested statements, whose text is kept by pg_stat_statements and shown as the activity of parallel
-/// workers. The outermost was masked when it was analysed or planned.
+/// Whose text is kept by pg_stat_statements and shown as the activity of parallel workers. A portal's
+/// is a copy that was made before the statement was planned for the first time, and is what its
+/// execution reports as the activity (src/backend/tcop/postgres.c: exec_bind_message).
 unsafe extern "C-unwind" fn on_start(description: *mut QueryDesc, flags: c_int) {
     // SAFETY: the text is the description's own to point to, and is read by nobody for its meaning.
     unsafe {
-        if !ptr::eq((*description).sourceText, pg_sys::debug_query_string) {
-            (*description).sourceText = redacted((*description).sourceText);
-        }
+        (*description).sourceText = redacted((*description).sourceText);
         match NEXT_START {
             Some(next) => next(description, flags),
             None => unguarded::standard_ExecutorStart(description, flags),

@@ -8,6 +8,7 @@ mod issuing;
 mod never_raises;
 mod parallel;
 mod redaction;
+mod redaction_activity;
 mod released;
 mod replicas;
 mod revocation;
