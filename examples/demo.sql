@@ -71,9 +71,12 @@ SELECT 'HTTP ' || http_status, jsonb_pretty(error)
 SELECT vpk_set_plan('acme', 'Plus') \gset
 SELECT vpk_verify(:'free');
 
-\echo '--- What a dashboard shows -------------------------------------------'
+\echo '--- What a dashboard shows, a few seconds later: last use, too --------'
 \echo
-SELECT name, account, hint, created_at::timestamptz(0), revoke_reason, state FROM vpk_list();
+-- Uses get there within vibepeak_keys.usage_flush_interval, 5 seconds by
+-- default, where the library is preloaded.
+SELECT pg_sleep(6) \gset
+SELECT name, account, hint, last_used_at::timestamptz(0), uses, revoke_reason, state FROM vpk_list();
 
 \echo '--- Rotate: a new key, and the old one is refused --------------------'
 \echo
@@ -90,3 +93,12 @@ SELECT status, http_status, error #>> '{error,message}' AS message
 \echo '--- Every change left an event ---------------------------------------'
 \echo
 SELECT event, account, role, details FROM vpk.events ORDER BY id;
+
+\echo '--- What the server shows of a statement with a key in it ------------'
+\echo
+SELECT query FROM pg_stat_activity
+ WHERE pid = pg_backend_pid() AND :'token' IS NOT NULL;
+
+\echo '--- Is all well with this installation? ------------------------------'
+\echo
+SELECT item, ok FROM vpk_doctor();
