@@ -25,13 +25,15 @@ enum Writes {
     Parameters,
     /// Trees in which a constant is a list of bytes.
     Bytes,
+    /// Whatever is written, as it is.
+    Unmasked,
 }
 
 /// A name, what it has written, and with which values.
 type Known = (&'static str, Writes, fn(&str) -> bool);
 
 /// The settings that matter.
-const SETTINGS: [Known; 13] = [
+const SETTINGS: [Known; 14] = [
     ("auto_explain.log_min_duration", Writes::Text, is_limit),
     ("debug_print_parse", Writes::Bytes, is_on),
     ("debug_print_plan", Writes::Bytes, is_on),
@@ -46,6 +48,7 @@ const SETTINGS: [Known; 13] = [
     ("log_statement", Writes::Text, |value| value != "none"),
     ("log_transaction_sample_rate", Writes::Text, is_not_zero),
     ("pgaudit.log", Writes::Text, |value| value != "none"),
+    ("vibepeak_keys.redact_logs", Writes::Unmasked, |value| !is_on(value)),
 ];
 /// Of the statements that log_min_duration_sample is for, how many are written.
 const SAMPLE_RATE: &str = "log_statement_sample_rate";
@@ -109,7 +112,15 @@ pub fn redaction(redaction: Redaction, settings: &[Setting]) -> Finding {
     const ITEM: &str = "log_redaction";
     const BYTES: &str = "written as bytes, which cannot be masked, because of";
     let bytes = written(settings, Writes::Bytes);
+    let switched_off = written(settings, Writes::Unmasked);
     let unmasked = match redaction {
+        Redaction::Server if !switched_off.is_empty() => {
+            return Finding::bad(
+                ITEM,
+                format!("keys are masked in the server log, but for {}", enumerate(switched_off)),
+                "Use ALTER ROLE or ALTER DATABASE to reset the setting.",
+            );
+        }
         Redaction::Server if bytes.is_empty() => {
             return Finding::good(
                 ITEM,
@@ -146,12 +157,14 @@ pub fn redaction(redaction: Redaction, settings: &[Setting]) -> Finding {
             enumerate(lines)
         ),
     };
-    Finding::bad(
-        ITEM,
-        detail,
-        "Preload the library for keys to be masked. Without that, pass keys as bind parameters only, and \
-         keep statements and their parameters out of the log.",
-    )
+    let advice = match switched_off.is_empty() {
+        true => {
+            "Preload the library for keys to be masked. Without that, pass keys as bind parameters only, \
+             and keep statements and their parameters out of the log."
+        }
+        false => "Turn vibepeak_keys.redact_logs on.",
+    };
+    Finding::bad(ITEM, detail, advice)
 }
 
 #[cfg(test)]
@@ -247,6 +260,23 @@ mod tests {
         let (ok, detail) = found(Redaction::Server, &settings);
         assert_eq!(ok, Some(false));
         assert!(detail.ends_with("because of debug_print_plan = on"), "{detail}");
+    }
+
+    #[test]
+    fn masking_that_is_switched_off_is_told() {
+        let off = |whose| ("vibepeak_keys.redact_logs", "off", whose);
+        let (ok, detail) = found(Redaction::Server, &[off(Some("role service"))]);
+        assert_eq!(ok, Some(false));
+        assert!(detail.ends_with("vibepeak_keys.redact_logs = off (role service)"), "{detail}");
+        let on = ("vibepeak_keys.redact_logs", "on", None);
+        assert_eq!(found(Redaction::Server, &[on]).0, Some(true));
+        let setting = |whose| Setting {
+            name: "vibepeak_keys.redact_logs".to_owned(),
+            value: "off".to_owned(),
+            whose,
+        };
+        let advice = redaction(Redaction::Off, &[setting(None)]).advice;
+        assert_eq!(advice.as_deref(), Some("Turn vibepeak_keys.redact_logs on."));
     }
 
     #[test]

@@ -32,9 +32,9 @@ pub struct Programs {
 static PROGRAMS: OnceLock<Programs> = OnceLock::new();
 
 /// How long to wait for a lock on a table before giving way, in milliseconds, as text.
-const LOCK_TIMEOUT: &CStr = c"500";
+const LOCK_TIMEOUT: &CStr = c"300";
 /// How long a transaction in a database may take, in milliseconds.
-const TRANSACTION_TIMEOUT: c_int = 1_500;
+const TRANSACTION_TIMEOUT: c_int = 1_000;
 
 /// Asks the postmaster to keep the launcher running, from the end of recovery on. Called while the
 /// postmaster loads the library.

@@ -9,8 +9,9 @@ use crate::pure::ledger::{Ledger, Tally};
 use crate::pure::slots::Pending;
 use crate::store::usage::{self, Left};
 
-/// How long the database is kept from being removed or renamed.
-const STAY: Duration = Duration::from_secs(1);
+/// For how long transactions are begun: with the last one, the database is kept from being removed or
+/// renamed for less than two seconds.
+const STAY: Duration = Duration::from_millis(700);
 /// How many uses one transaction brings.
 const BATCH: usize = 2_000;
 /// How long uses of a key that is not there wait for it: it may have been made and used in a

@@ -3,6 +3,9 @@
 use crate::support::keys::{checksum, create, create_for, revoke, set_plan};
 use crate::support::{Client, Cluster, buffers, value};
 
+/// The worker that brings uses to their table, which writes, has other tests.
+const QUIET: (&str, &str) = ("vibepeak_keys.usage_flush_interval", "1h");
+
 /// Fills a table with what 10,000 requests present: every answer is among them.
 fn fill(client: &mut Client) {
     set_plan(client, "acme", "Free");
@@ -50,7 +53,7 @@ fn verify_all(client: &mut Client) {
 /// G3: no transaction id, no row, no lock but those of a read.
 #[test]
 fn no_transaction_id_no_row_and_no_lock() {
-    let cluster = Cluster::start(&[("autovacuum", "off")]);
+    let cluster = Cluster::start(&[("autovacuum", "off"), QUIET]);
     fill(&mut cluster.client());
     let mut client = cluster.client();
     let next_id = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text";
@@ -85,7 +88,8 @@ fn no_transaction_id_no_row_and_no_lock() {
 /// server writes a record of its own; so one quiet run of a few is enough.)
 #[test]
 fn no_wal() {
-    let cluster = Cluster::with_checksums(&[("autovacuum", "off"), ("checkpoint_timeout", "1d")]);
+    let cluster =
+        Cluster::with_checksums(&[("autovacuum", "off"), ("checkpoint_timeout", "1d"), QUIET]);
     let mut client = cluster.client();
     fill(&mut client);
     client.batch_execute("VACUUM (FREEZE, ANALYZE)").expect("a vacuum");
