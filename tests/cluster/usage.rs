@@ -6,7 +6,7 @@ use std::thread;
 
 use crate::support::keys::{Key, checksum, create, create_for, revoke, set_plan, verify};
 use crate::support::usage::{
-    LATE, SOON, counter, flush_every, launcher, stats, use_key, uses, wait_for_flushes,
+    Done, LATE, SOON, counter, flush_every, launcher, stats, use_key, uses, wait_for_flushes,
     wait_for_uses, wait_until_flushed,
 };
 use crate::support::{Client, Cluster, sqlstate, value, wait_until};
@@ -194,8 +194,9 @@ fn clients_at_once_beside_flushes() {
                 })
             })
             .collect();
+        let end = Done(&enough);
         wait_for_flushes(&mut client, 12);
-        enough.store(true, Ordering::Relaxed);
+        drop(end);
         users.into_iter().map(|user| user.join().expect("a user")).collect()
     });
     wait_until_flushed(&mut client);

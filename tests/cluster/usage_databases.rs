@@ -5,7 +5,7 @@ use std::thread;
 
 use crate::support::keys::{Key, create};
 use crate::support::usage::{
-    counter, flush_every, start_late, stats, use_key, uses, wait_for_flushes, wait_for_rest,
+    Done, counter, flush_every, start_late, stats, use_key, uses, wait_for_flushes, wait_for_rest,
     wait_for_uses, wait_until_flushed,
 };
 use crate::support::{Cluster, value, wait_until};
@@ -44,8 +44,9 @@ fn beside_uses(cluster: &Cluster, key: &Key, work: impl FnOnce()) -> i64 {
             }
             number
         });
+        let end = Done(&done);
         work();
-        done.store(true, Ordering::Relaxed);
+        drop(end);
         user.join().expect("the user")
     })
 }

@@ -1,5 +1,7 @@
 //! What is known of the uses of keys, and how to wait for it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use serde_json::Value;
 
 use super::keys::Key;
@@ -24,6 +26,15 @@ pub fn wait_for_rest(client: &mut Client) {
                     WHERE backend_type = 'vibepeak_keys launcher' AND wait_event_type = 'Extension'";
         value(client, sql, &[]) == "1"
     });
+}
+
+/// Says so to those who wait when it is dropped, and so also when a test fails.
+pub struct Done<'flag>(pub &'flag AtomicBool);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Changes how often uses are flushed, from now on.
