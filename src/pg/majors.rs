@@ -1,6 +1,6 @@
 //! What differs between the supported majors of PostgreSQL (15 to 18), and nothing else.
 
-use core::ffi::c_int;
+use core::ffi::{CStr, c_int};
 
 use pgrx::pg_sys::{IndexScanDesc, Relation, Snapshot};
 
@@ -82,3 +82,11 @@ pub unsafe fn set_signal_handler(signal: c_int, handler: unsafe extern "C-unwind
         pgrx::pg_sys::pqsignal_be(signal, Some(handler));
     }
 }
+
+/// Settings of later majors that a worker overrides: PostgreSQL 17 can end a session whose transaction
+/// takes too long.
+pub const WORKER_SETTINGS: &[(&CStr, &CStr)] = if cfg!(any(feature = "pg17", feature = "pg18")) {
+    &[(c"transaction_timeout", c"0")]
+} else {
+    &[]
+};

@@ -79,7 +79,7 @@ pub unsafe extern "C-unwind" fn vibepeak_keys_flusher(database: Datum) {
         majors::set_signal_handler(pg_sys::SIGTERM as c_int, unguarded::die);
         pg_sys::BackgroundWorkerUnblockSignals();
         pg_sys::BackgroundWorkerInitializeConnectionByOid(database, Oid::INVALID, 0);
-        for (name, value) in [
+        let settings = [
             (c"search_path", c"pg_catalog, pg_temp"),
             (c"lock_timeout", LOCK_TIMEOUT),
             (c"default_transaction_read_only", c"off"),
@@ -90,7 +90,8 @@ pub unsafe extern "C-unwind" fn vibepeak_keys_flusher(database: Datum) {
             (c"session_replication_role", c"origin"),
             (c"row_security", c"on"),
             (c"jit", c"off"),
-        ] {
+        ];
+        for (name, value) in settings.iter().chain(majors::WORKER_SETTINGS) {
             pg_sys::SetConfigOption(
                 name.as_ptr(),
                 value.as_ptr(),
