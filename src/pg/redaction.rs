@@ -191,9 +191,15 @@ unsafe fn redacted(text: *const c_char) -> *const c_char {
         if !mask::shows_key(bytes) {
             return text;
         }
+        // Executing a portal, the server shows one more copy, which was made of the portal's text.
+        let shown = pg_sys::debug_query_string;
+        if !shown.is_null() {
+            mask_source(shown.cast_mut().cast());
+            mask_activity();
+        }
         let portal = pg_sys::ActivePortal;
-        let own = ptr::eq(text, pg_sys::debug_query_string)
-            || (!portal.is_null() && ptr::eq(text, (*portal).sourceText));
+        let own =
+            ptr::eq(text, shown) || (!portal.is_null() && ptr::eq(text, (*portal).sourceText));
         let target: *mut u8 = if own {
             text.cast_mut().cast()
         } else {
@@ -201,12 +207,18 @@ unsafe fn redacted(text: *const c_char) -> *const c_char {
             copy.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
             copy
         };
-        let length = bytes.len() - 1;
-        mask::mask_source(slice::from_raw_parts_mut(target, length));
-        if own {
-            mask_activity();
-        }
+        mask_source(target);
         target.cast()
+    }
+}
+
+/// # Safety
+/// It is a null-terminated string that may be changed.
+unsafe fn mask_source(text: *mut u8) {
+    // SAFETY: the caller's. Masking changes no length.
+    unsafe {
+        let length = CStr::from_ptr(text.cast()).count_bytes();
+        mask::mask_source(slice::from_raw_parts_mut(text, length));
     }
 }
 

@@ -6,7 +6,8 @@
 //! postmaster start over with fresh memory (src/backend/postmaster/postmaster.c: HandleChildCrash).
 //!
 //! What is pending when the postmaster ends goes to a file, as in contrib/pg_stat_statements, and is
-//! read, and the file removed, at the next start.
+//! read at the next start. The file stays until the first flush is about to begin: a start that fails
+//! has lost nothing, and what was flushed is not read again.
 
 use core::ffi::c_int;
 use core::ptr;
@@ -118,9 +119,17 @@ fn restore() {
         Ok(kept) => ledger.import(&kept),
         Err(reason) => pgrx::log!("vibepeak_keys: file \"{FILE}\" is ignored: {reason}"),
     }
-    // What is in memory now must not count again after a crash.
-    if let Err(error) = fs::remove_file(FILE) {
-        pgrx::log!("vibepeak_keys: could not remove file \"{FILE}\": {error}");
+}
+
+/// Removes the file. False where that failed: nothing may be flushed then, or it would count again.
+pub fn forget_file() -> bool {
+    let removed = fs::remove_file(FILE).and_then(|()| fs::File::open("pg_stat")?.sync_all());
+    match removed {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            pgrx::log!("vibepeak_keys: could not remove file \"{FILE}\": {error}");
+            false
+        }
+        _ => true,
     }
 }
 
@@ -128,12 +137,13 @@ fn restore() {
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn on_postmaster_exit(code: c_int, _nothing: Datum) {
     let Some(ledger) = ledger() else { return };
-    // After a crash the memory is not to be trusted; and a flush that was cut off by an immediate
-    // shutdown may have committed what the memory still has.
+    // After a crash the memory is not to be trusted. An immediate shutdown ends processes anywhere: a
+    // flush may have committed what the memory still has, a slot may be half written.
     if code != 0 || ledger.header.flusher.load(Relaxed) != 0 {
         return;
     }
-    if let Err(error) = keep(&usage_file::encode(&ledger.export())) {
+    let Some(kept) = ledger.export() else { return };
+    if let Err(error) = keep(&usage_file::encode(&kept)) {
         pgrx::log!("vibepeak_keys: could not write file \"{FILE}\": {error}");
     }
 }

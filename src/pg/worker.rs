@@ -10,11 +10,12 @@ use core::sync::atomic::Ordering::Relaxed;
 use std::ffi::CString;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pgrx::PgTryBuilder;
 use pgrx::bgworkers::{
-    BackgroundWorker, BackgroundWorkerBuilder, BgWorkerStartTime, SignalWakeFlags,
+    BackgroundWorker, BackgroundWorkerBuilder, BackgroundWorkerStatus, BgWorkerStartTime,
+    SignalWakeFlags,
 };
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::pg_sys::{self, Datum, Oid};
@@ -78,7 +79,6 @@ pub unsafe extern "C-unwind" fn vibepeak_keys_flusher(database: Datum) {
     unsafe {
         majors::set_signal_handler(pg_sys::SIGTERM as c_int, unguarded::die);
         pg_sys::BackgroundWorkerUnblockSignals();
-        pg_sys::BackgroundWorkerInitializeConnectionByOid(database, Oid::INVALID, 0);
         let settings = [
             (c"search_path", c"pg_catalog, pg_temp"),
             (c"lock_timeout", LOCK_TIMEOUT),
@@ -99,6 +99,8 @@ pub unsafe extern "C-unwind" fn vibepeak_keys_flusher(database: Datum) {
                 pg_sys::GucSource::PGC_S_OVERRIDE,
             );
         }
+        // With the timeout for locks in force: a catalogue may be locked as well.
+        pg_sys::BackgroundWorkerInitializeConnectionByOid(database, Oid::INVALID, 0);
     }
     if let Some(programs) = PROGRAMS.get() {
         (programs.flusher)(database.to_u32());
@@ -166,9 +168,20 @@ unsafe extern "C-unwind" fn sign_out(_: c_int, place: Datum) {
     unsafe { (*place.cast_mut_ptr::<AtomicI32>()).store(0, Relaxed) };
 }
 
-/// Starts a worker in a database and waits until it is gone. False where there is no room for one
-/// (`max_worker_processes`).
-pub fn run_in(database: u32) -> bool {
+/// What became of a worker in a database.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Run {
+    /// It has ended, as it may have told.
+    Ended,
+    /// There was no room for one (`max_worker_processes`).
+    NoRoom,
+    /// It took too long and was told to end.
+    TooLong,
+}
+
+/// Starts a worker in a database and waits until it is gone, or has been at it for far too long.
+pub fn run_in(database: u32) -> Run {
+    const PATIENCE: Duration = Duration::from_secs(5);
     // SAFETY: reads a variable.
     let own = unsafe { pg_sys::MyProcPid };
     let started = BackgroundWorkerBuilder::new("vibepeak_keys flusher")
@@ -181,7 +194,17 @@ pub fn run_in(database: u32) -> bool {
         .set_argument(Some(Datum::from(database)))
         .set_notify_pid(own)
         .load_dynamic();
-    started.map(|worker| worker.wait_for_shutdown().is_ok()).unwrap_or(false)
+    let Ok(worker) = started else { return Run::NoRoom };
+    let begun = Instant::now();
+    while !matches!(worker.pid(), Err(BackgroundWorkerStatus::Stopped)) {
+        let left = PATIENCE.saturating_sub(begun.elapsed());
+        // The postmaster wakes this process when the worker ends.
+        if left.is_zero() || !wait(left) {
+            worker.terminate();
+            return Run::TooLong;
+        }
+    }
+    Run::Ended
 }
 
 /// A table of the extension, and who owns it.

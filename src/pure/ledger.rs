@@ -188,8 +188,10 @@ impl<'memory> Ledger<'memory> {
         self.header.occupied.fetch_sub(emptied, Relaxed);
     }
 
-    /// What is to outlive a restart. Nobody else is at it any more.
-    pub fn export(self) -> Kept {
+    /// What is to outlive a restart, when nobody else is at it any more. None where somebody has died in
+    /// the middle of a change.
+    pub fn export(self) -> Option<Kept> {
+        let uses = self.slots.all()?;
         let counters = self.tallies().map(|tally| Counters {
             database: tally.database.load(Relaxed),
             since: tally.since.load(Relaxed),
@@ -199,7 +201,7 @@ impl<'memory> Ledger<'memory> {
             flushed_at: tally.flushed_at.load(Relaxed),
             flush_micros: tally.flush_micros.load(Relaxed),
         });
-        Kept { counters: counters.collect(), uses: self.slots.all().collect() }
+        Some(Kept { counters: counters.collect(), uses })
     }
 
     /// Goes on from what was exported. What has no slot, since there are fewer now, counts as dropped.
@@ -302,7 +304,7 @@ mod tests {
         let tally = ledger.tally(1, 9).expect("a tally");
         (0u8..4).for_each(|key| _ = ledger.note(1, &[key; 16], 5, Some(tally)));
         tally.answers[0].store(4, Relaxed);
-        let kept = ledger.export();
+        let kept = ledger.export().expect("nobody is at it");
 
         let ledger = Ledger { header: &next, slots: Slots(&fewer) };
         ledger.import(&kept);

@@ -7,7 +7,7 @@
 //! first that is this key's or empty. So one key may be in several slots; whoever collects adds them
 //! up. Uses stay in their slot until the transaction that brought them to the table has committed,
 //! and are subtracted then: only one process at a time does that, which is the caller's to see to. It
-//! may wait for a slot, since no holder ever waits.
+//! may wait for a slot then, since no holder ever waits.
 
 use core::hint::spin_loop;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -129,9 +129,9 @@ impl<'memory> Slots<'memory> {
                 return (found, Some(at));
             }
             if slot.uses.load(Relaxed) > 0 && slot.database.load(Relaxed) == database {
-                found.extend(
-                    slot.held.with(|| slot.read(at)).filter(|read| read.database == database),
-                );
+                // One that is held is for the next time.
+                let read = slot.held.try_with(|| slot.read(at)).flatten();
+                found.extend(read.filter(|read| read.database == database));
             }
         }
         (found, None)
@@ -151,12 +151,13 @@ impl<'memory> Slots<'memory> {
         emptied
     }
 
-    /// Everything that is pending. Exact where nobody writes at the same time.
-    pub fn all(self) -> impl Iterator<Item = Pending> {
-        self.0.iter().enumerate().filter_map(|(at, slot)| {
-            let used = slot.uses.load(Relaxed) > 0;
-            used.then(|| slot.held.with(|| slot.read(at))).flatten()
-        })
+    /// Everything that is pending; None where a slot is held, whose content may be half written.
+    pub fn all(self) -> Option<Vec<Pending>> {
+        let mut found = Vec::new();
+        for (at, slot) in self.0.iter().enumerate() {
+            found.extend(slot.held.try_with(|| slot.read(at))?);
+        }
+        Some(found)
     }
 
     /// How many uses of a database are pending.
@@ -255,7 +256,7 @@ mod tests {
 
     fn totals(slots: Slots) -> HashMap<(u32, [u8; 16]), (i64, u64)> {
         let mut totals = HashMap::new();
-        for found in slots.all() {
+        for found in slots.all().expect("no slot is held") {
             let total = totals.entry((found.database, found.key)).or_insert((i64::MIN, 0));
             *total = (total.0.max(found.last_used_at), total.1 + found.uses);
         }
@@ -324,8 +325,12 @@ mod tests {
         let memory = slots(8);
         let slots = Slots(&memory);
         slots.note(1, &key(1), 1, 1);
-        let own = slots.all().next().expect("the use").slot;
-        memory[own].held.with(|| assert_eq!(slots.note(1, &key(1), 2, 1), Noted::Claimed));
+        let own = slots.all().expect("no slot is held")[0].slot;
+        memory[own].held.with(|| {
+            assert_eq!(slots.note(1, &key(1), 2, 1), Noted::Claimed);
+            assert_eq!(slots.all(), None);
+            assert_eq!(slots.collect(1, 0, 10).0.len(), 1);
+        });
         assert_eq!(totals(slots)[&(1, key(1))], (2, 2));
     }
 

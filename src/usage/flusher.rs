@@ -27,6 +27,9 @@ pub fn run(database: u32) {
     let tally = ledger.tally(database, clock::now().micros());
     let tell = |message: &str| {
         if let Some(tally) = tally {
+            // It is cut somewhere, and shown in databases of any encoding.
+            let message: String =
+                message.chars().map(|c| if c.is_ascii() { c } else { '?' }).collect();
             tally.failure.record(clock::now().micros(), message.as_bytes());
         }
     };

@@ -3,7 +3,8 @@
 use core::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use crate::pg::{clock, database, settings, shmem, worker};
+use crate::pg::worker::{self, Run};
+use crate::pg::{clock, database, settings, shmem};
 use crate::pure::ledger::Ledger;
 
 /// At least this long after a round the next one begins, also where it is asked for. Who wants to
@@ -15,7 +16,8 @@ const PAUSE: Duration = Duration::from_millis(250);
 pub fn run() {
     let Some(ledger) = shmem::ledger() else { return };
     let header = ledger.header;
-    if !worker::sign_in(&header.launcher) {
+    // Without it, the process ends, and the postmaster tries again.
+    if !worker::sign_in(&header.launcher) || !shmem::forget_file() {
         return;
     }
     loop {
@@ -57,12 +59,15 @@ fn round(ledger: Ledger) {
         if gone(&oid) {
             let (uses, _) = ledger.slots.collect(oid, 0, usize::MAX);
             ledger.settle(uses.iter());
-        } else if find(oid).is_some_and(|database| database.open) && !worker::run_in(oid) {
+        } else if find(oid).is_some_and(|database| database.open) {
+            let failure: &[u8] = match worker::run_in(oid) {
+                Run::Ended => continue,
+                Run::NoRoom => b"no background worker is free; see max_worker_processes",
+                Run::TooLong => b"the worker could not connect, or took too long, and was ended",
+            };
             let now = clock::now().micros();
             if let Some(tally) = ledger.tally(oid, now) {
-                tally
-                    .failure
-                    .record(now, b"no background worker is free; see max_worker_processes");
+                tally.failure.record(now, failure);
             }
         }
     }
