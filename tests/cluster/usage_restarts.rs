@@ -43,7 +43,7 @@ fn a_clean_restart() {
     cluster.down();
     assert!(file(&cluster).exists());
     cluster.up();
-    assert!(!file(&cluster).exists());
+    wait_until("the file is gone", || !file(&cluster).exists());
     // What has come from the file is flushed at once.
     for (database, key, times, _) in &keys {
         let mut client = cluster.connect(database, "postgres");
@@ -68,6 +68,23 @@ fn a_clean_restart() {
     }
 }
 
+/// G4: a start that fails loses nothing either.
+#[test]
+fn a_start_that_fails() {
+    let cluster = start_late(&[]);
+    let mut client = cluster.client();
+    let key = create(&mut client, "used");
+    use_key(&mut client, &key, 9);
+    cluster.down();
+    let path = cluster.data().join("pg_hba.conf");
+    let right = fs::read_to_string(&path).expect("pg_hba.conf");
+    fs::write(&path, format!("{right}\nnonsense\n")).expect("pg_hba.conf");
+    assert!(!cluster.comes_up());
+    fs::write(&path, right).expect("pg_hba.conf");
+    cluster.up();
+    wait_for_uses(&mut cluster.client(), &key, 9);
+}
+
 /// G4: a file that is damaged is not believed: the log says so, and the server starts without it.
 #[test]
 fn a_damaged_file() {
@@ -83,7 +100,7 @@ fn a_damaged_file() {
     cluster.up();
     let log = cluster.log();
     assert!(log.contains(r#"file "pg_stat/vibepeak_keys.usage" is ignored"#), "{log}");
-    assert!(!path.exists());
+    wait_until("the file is gone", || !path.exists());
     let mut client = cluster.client();
     assert_eq!(counter(&mut client, "uses_pending"), 0);
     use_key(&mut client, &key, 2);

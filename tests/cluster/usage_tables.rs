@@ -263,6 +263,44 @@ fn a_planted_trigger() {
     wait_for_uses(&mut client, &key, 3);
 }
 
+/// A message that is too long to be kept is cut so that it stays text.
+#[test]
+fn an_error_is_shown_as_text() {
+    let cluster = Cluster::start(SOON);
+    let mut client = cluster.client();
+    let sql = "CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS
+                   $$ BEGIN RAISE EXCEPTION '%', 'x' || repeat('\u{e9}', 300); END $$;
+               CREATE TRIGGER refuse BEFORE INSERT ON vpk.key_usage
+                   FOR EACH ROW EXECUTE FUNCTION public.refuse()";
+    client.batch_execute(sql).expect("a trigger");
+    let key = create(&mut client, "used");
+    use_key(&mut client, &key, 1);
+    wait_until("the flush has failed", || stats(&mut client)["last_error"].is_string());
+    let length = value(&mut client, "SELECT length(last_error)::text FROM vpk.stats", &[]);
+    assert_eq!(length, "240");
+}
+
+/// G10: a database whose catalogue is locked keeps no other database's uses back.
+#[test]
+fn a_catalogue_that_is_locked() {
+    let cluster = Cluster::start(SOON);
+    cluster.database("other", "UTF8");
+    let mut holder = cluster.client();
+    let held = create(&mut holder, "held");
+    let mut other = cluster.connect("other", "postgres");
+    let key = create(&mut other, "used");
+    wait_for_uses(&mut other, &key, 0);
+    let mut transaction = holder.transaction().expect("a transaction");
+    assert_eq!(verify(&mut transaction, &held.token), "VALID");
+    transaction
+        .batch_execute("LOCK TABLE pg_catalog.pg_class IN ACCESS EXCLUSIVE MODE")
+        .expect("the lock");
+    use_key(&mut other, &key, 3);
+    wait_for_uses(&mut other, &key, 3);
+    transaction.commit().expect("its end");
+    wait_for_uses(&mut holder, &held, 1);
+}
+
 /// G6: a table that only has the name is not written to: neither where the extension is gone, nor
 /// beside an extension that has lost its own.
 #[test]

@@ -6,7 +6,7 @@
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use postgres::{Client, Config, NoTls};
@@ -129,8 +129,14 @@ impl Cluster {
 
     /// Runs one of the server's programs, which has to succeed.
     fn run(&self, program: &str, arguments: &[&str]) {
+        let output = self.attempt(program, arguments);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{program}: {said}{}", self.log());
+    }
+
+    fn attempt(&self, program: &str, arguments: &[&str]) -> Output {
         let command = as_user(&self.user, &self.bin.join(program));
-        let output = Command::new(&command[0])
+        Command::new(&command[0])
             .args(&command[1..])
             .args(arguments)
             .current_dir(&self.directory)
@@ -139,9 +145,7 @@ impl Cluster {
             .env("LD_LIBRARY_PATH", &self.library_path)
             .stdin(Stdio::null())
             .output()
-            .unwrap_or_else(|error| panic!("{program}: {error}"));
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{program}: {said}{}", self.log());
+            .unwrap_or_else(|error| panic!("{program}: {error}"))
     }
 
     /// Adds settings, in force from the next start on.
@@ -157,6 +161,12 @@ impl Cluster {
     /// Starts the server, which does not run.
     pub fn up(&self) {
         self.run("pg_ctl", &["start", "-w", "-s", "-D", "data", "-l", "log"]);
+    }
+
+    /// Starts the server, and tells whether it runs.
+    pub fn comes_up(&self) -> bool {
+        let arguments = ["start", "-w", "-s", "-D", "data", "-l", "log"];
+        self.attempt("pg_ctl", &arguments).status.success()
     }
 
     /// Stops the server.
