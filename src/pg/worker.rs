@@ -32,8 +32,10 @@ pub struct Programs {
 
 static PROGRAMS: OnceLock<Programs> = OnceLock::new();
 
-/// How long to wait for a lock on a table before giving way, in milliseconds, as text.
+/// How long to wait for a lock on a table before giving way, in milliseconds, as text; and while
+/// connecting: for the end of a copy of the database, or a lock on its catalogue.
 const LOCK_TIMEOUT: &CStr = c"300";
+const CONNECTING_LOCK_TIMEOUT: &CStr = c"1500";
 /// How long a transaction in a database may take, in milliseconds.
 const TRANSACTION_TIMEOUT: c_int = 1_000;
 
@@ -81,7 +83,7 @@ pub unsafe extern "C-unwind" fn vibepeak_keys_flusher(database: Datum) {
         pg_sys::BackgroundWorkerUnblockSignals();
         let settings = [
             (c"search_path", c"pg_catalog, pg_temp"),
-            (c"lock_timeout", LOCK_TIMEOUT),
+            (c"lock_timeout", CONNECTING_LOCK_TIMEOUT),
             (c"default_transaction_read_only", c"off"),
             (c"default_transaction_isolation", c"read committed"),
             (c"default_transaction_deferrable", c"off"),
@@ -92,18 +94,26 @@ pub unsafe extern "C-unwind" fn vibepeak_keys_flusher(database: Datum) {
             (c"jit", c"off"),
         ];
         for (name, value) in settings.iter().chain(majors::WORKER_SETTINGS) {
-            pg_sys::SetConfigOption(
-                name.as_ptr(),
-                value.as_ptr(),
-                pg_sys::GucContext::PGC_SUSET,
-                pg_sys::GucSource::PGC_S_OVERRIDE,
-            );
+            set(name, value);
         }
-        // With the timeout for locks in force: a catalogue may be locked as well.
         pg_sys::BackgroundWorkerInitializeConnectionByOid(database, Oid::INVALID, 0);
+        set(c"lock_timeout", LOCK_TIMEOUT);
     }
     if let Some(programs) = PROGRAMS.get() {
         (programs.flusher)(database.to_u32());
+    }
+}
+
+/// Overrides a setting in this process, whatever the database or the cluster has.
+fn set(name: &CStr, value: &CStr) {
+    // SAFETY: both are null-terminated strings (src/backend/utils/misc/guc.c).
+    unsafe {
+        pg_sys::SetConfigOption(
+            name.as_ptr(),
+            value.as_ptr(),
+            pg_sys::GucContext::PGC_SUSET,
+            pg_sys::GucSource::PGC_S_OVERRIDE,
+        );
     }
 }
 
