@@ -8,6 +8,8 @@ mod never_raises;
 mod parallel;
 mod redaction;
 mod redaction_activity;
+mod redaction_answers;
+mod redaction_statements;
 mod released;
 mod replicas;
 mod revocation;

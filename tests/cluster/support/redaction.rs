@@ -1,6 +1,7 @@
 //! Looking for what is left of a key, in the log and elsewhere.
 
 use std::fs;
+use std::process::Command;
 
 use super::{Client, Cluster, value, wait_until};
 
@@ -81,11 +82,12 @@ impl Logged {
     }
 }
 
-/// The libraries to preload beside this extension's, as far as the server has them.
-pub fn libraries(cluster: &Cluster, wanted: &[&str]) -> Vec<String> {
+/// Those of the libraries that the server under test has.
+pub fn libraries(wanted: &[&str]) -> Vec<String> {
+    let pg_config = std::env::var("VIBEPEAK_PG_CONFIG").expect("an installed extension");
+    let output = Command::new(pg_config).arg("--pkglibdir").output().expect("pg_config runs");
+    let folder = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     let there = |name: &&&str| {
-        let output = cluster.program("pg_config").arg("--pkglibdir").output().expect("pg_config");
-        let folder = String::from_utf8_lossy(&output.stdout).trim().to_owned();
         let there = fs::exists(format!("{folder}/{name}.so")).expect("the modules' folder");
         if !there {
             println!("without {name}, which this server does not have");
