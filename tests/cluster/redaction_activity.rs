@@ -184,6 +184,42 @@ fn activity_of_an_idle_session_shows_no_key() {
     }
 }
 
+/// G5: a statement that is refused since its transaction has failed, and one that waits while it is
+/// planned.
+#[test]
+fn activity_before_and_after_planning_shows_no_key() {
+    let cluster = Cluster::start(&[]);
+    let token = create(&mut cluster.client(), "planned").token;
+    let mut watched = Watched::new(&cluster);
+    let sql = "SELECT 'KEY'";
+    watched.client().batch_execute("BEGIN; SELECT 1/0").expect_err("a failed transaction");
+    for extended in [false, true] {
+        let text = sql.replace("KEY", &token);
+        let client = watched.client();
+        let refused = if extended {
+            client.query(&text, &[]).err()
+        } else {
+            client.simple_query(&text).err()
+        };
+        let refused = refused.and_then(|error| error.code().cloned()).expect("it is refused");
+        assert_eq!(refused.code(), "25P02");
+        watched.idle();
+        let shown = watched.shown();
+        watched.assert_masked(sql, &token, &[shown]);
+    }
+    watched.client().batch_execute("ROLLBACK").expect("a rollback");
+
+    let function = "CREATE FUNCTION waits() RETURNS int IMMUTABLE LANGUAGE plpgsql
+        AS $$ BEGIN PERFORM pg_advisory_xact_lock(7); RETURN 1; END $$";
+    watched.client().batch_execute(function).expect("a function");
+    let sql = "SELECT waits(), 'KEY'";
+    let statement = watched.client().prepare(&sql.replace("KEY", &token)).expect("a statement");
+    let shown = watched.during(move |client| {
+        client.query(&statement, &[]).expect("its answer");
+    });
+    watched.assert_masked(sql, &token, &shown);
+}
+
 /// G5: parallel workers show the statement that they work for, which may be a nested one.
 #[test]
 fn activity_of_parallel_workers_shows_no_key() {

@@ -97,6 +97,25 @@ fn functions_work_after_an_error() {
     });
 }
 
+/// The same where the first error comes after the text was masked for others: the rewriter's.
+#[test]
+fn functions_work_after_an_error_of_the_rewriter() {
+    at_each_level("rewritten", |client, token| {
+        let sql = format!(
+            "CREATE TABLE texts (t text);
+             CREATE VIEW target AS SELECT DISTINCT t FROM texts;
+             CREATE FUNCTION stores() RETURNS text LANGUAGE plpgsql AS $$
+             BEGIN INSERT INTO target VALUES ('{token}'); RETURN 'stored'; END $$"
+        );
+        client.batch_execute(&sql).expect("a function");
+        for _ in 0..2 {
+            client.simple_query("SELECT stores()").expect_err("this view cannot be changed");
+        }
+        client.batch_execute("CREATE OR REPLACE VIEW target AS SELECT t FROM texts").expect("one");
+        assert_eq!(values(client, "SELECT stores(); SELECT t FROM texts"), ["stored", token]);
+    });
+}
+
 /// Prepared statements keep their meaning when they are planned again, in both protocols.
 #[test]
 fn prepared_statements_keep_their_meaning() {
