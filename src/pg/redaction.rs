@@ -4,12 +4,14 @@
 //! statement is masked as soon as the server has parsed it, for those who show it or keep it:
 //! pg_stat_activity, the log's STATEMENT, pg_stat_statements.
 //!
-//! Text is changed in place only where `debug_query_string` or the active portal points: there it is
-//! what the client has sent, or what a prepared statement or a portal keeps of it, and nothing reads it
-//! for its meaning once it was parsed (src/backend/tcop/postgres.c;
-//! src/backend/utils/cache/plancache.c: RevalidateCachedQuery starts from the raw parse tree). Text of
-//! nested statements is somebody's own, who may parse it again: PL/pgSQL does after an error, and
-//! PL/Python lends the buffer of a string that cannot change. Of it, the others are given a masked copy.
+//! Text is changed in place only in the process of a client, and only where `debug_query_string` or
+//! the active portal points: there it is what the client has sent, or what a prepared statement or a
+//! portal keeps of it, and nothing reads it for its meaning once it was parsed
+//! (src/backend/tcop/postgres.c; src/backend/utils/cache/plancache.c: RevalidateCachedQuery starts from
+//! the raw parse tree). A background worker may run the same text once more
+//! (src/test/modules/worker_spi does, in a loop). Text of nested statements is somebody's own, who may
+//! parse it again: PL/pgSQL does after an error, and PL/Python lends the buffer of a string that cannot
+//! change. Of it, the others are given a masked copy.
 //!
 //! These hooks run at each statement, and so without pgrx's guard: they hold nothing with a
 //! destructor, cannot panic, and raise nothing but the out of memory of a copy. They are installed
@@ -22,8 +24,9 @@ use core::{ptr, slice};
 
 use pgrx::PgLogLevel;
 use pgrx::pg_sys::{
-    self, DestReceiver, ErrorData, JumbleState, ParamListInfo, ParseState, PlannedStmt,
-    ProcessUtilityContext, Query, QueryCompletion, QueryDesc, QueryEnvironment, XactEvent,
+    self, BackendType, DestReceiver, EState, ErrorData, JumbleState, MemoryContextCallback,
+    ParamListInfo, ParseState, PlannedStmt, ProcessUtilityContext, Query, QueryCompletion,
+    QueryDesc, QueryEnvironment, SubTransactionId, SubXactEvent, XactEvent,
 };
 
 use super::{settings, unguarded};
@@ -79,6 +82,7 @@ pub(super) fn install(whole_server: bool) {
         NEXT_UTILITY = pg_sys::ProcessUtility_hook;
         pg_sys::ProcessUtility_hook = Some(on_utility);
         pg_sys::RegisterXactCallback(Some(on_transaction_end), ptr::null_mut());
+        pg_sys::RegisterSubXactCallback(Some(on_subtransaction_end), ptr::null_mut());
     }
 }
 
@@ -122,7 +126,7 @@ unsafe fn mask_statement(report: &mut ErrorData) {
     // SAFETY: the text is the one that is written with the line.
     unsafe {
         let statement = pg_sys::debug_query_string;
-        if report.elevel >= PgLogLevel::ERROR as c_int {
+        if report.elevel >= PgLogLevel::ERROR as c_int && serves_client() {
             if mask_string(statement.cast_mut()) {
                 mask_activity();
             }
@@ -191,25 +195,31 @@ unsafe fn redacted(text: *const c_char) -> *const c_char {
         if !mask::shows_key(bytes) {
             return text;
         }
-        // Executing a portal, the server shows one more copy, which was made of the portal's text.
-        let shown = pg_sys::debug_query_string;
-        if !shown.is_null() {
-            mask_source(shown.cast_mut().cast());
-            mask_activity();
+        mask_activity();
+        if serves_client() {
+            // Executing a portal, the server shows one more copy, which was made of the portal's text.
+            let shown = pg_sys::debug_query_string;
+            if !shown.is_null() {
+                mask_source(shown.cast_mut().cast());
+            }
+            let portal = pg_sys::ActivePortal;
+            if ptr::eq(text, shown) || (!portal.is_null() && ptr::eq(text, (*portal).sourceText)) {
+                mask_source(text.cast_mut().cast());
+                return text;
+            }
         }
-        let portal = pg_sys::ActivePortal;
-        let own =
-            ptr::eq(text, shown) || (!portal.is_null() && ptr::eq(text, (*portal).sourceText));
-        let target: *mut u8 = if own {
-            text.cast_mut().cast()
-        } else {
-            let copy: *mut u8 = unguarded::palloc(bytes.len()).cast();
-            copy.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
-            copy
-        };
-        mask_source(target);
-        target.cast()
+        let copy: *mut u8 = unguarded::palloc(bytes.len()).cast();
+        copy.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
+        mask_source(copy);
+        copy.cast()
     }
+}
+
+/// Whether this process does what a client says.
+fn serves_client() -> bool {
+    // SAFETY: set once, when the process starts.
+    let kind = unsafe { pg_sys::MyBackendType };
+    matches!(kind, BackendType::B_BACKEND | BackendType::B_WAL_SENDER)
 }
 
 /// # Safety
@@ -230,7 +240,17 @@ unsafe extern "C-unwind" fn on_analyze(
 ) {
     // SAFETY: the state is being used by the caller, for the positions of errors only from here on.
     unsafe {
-        (*state).p_sourcetext = redacted((*state).p_sourcetext);
+        let text = redacted((*state).p_sourcetext);
+        (*state).p_sourcetext = text;
+        // Without places of constants, pg_stat_statements keeps the text as it is, and does not read
+        // it once more.
+        if !jumble.is_null()
+            && !text.is_null()
+            && settings::redact_logs()
+            && mask::may_be_tag(CStr::from_ptr(text).to_bytes())
+        {
+            (*jumble).clocations_count = 0;
+        }
         if let Some(next) = NEXT_ANALYZE {
             next(state, query, jumble);
         }
@@ -261,12 +281,44 @@ unsafe extern "C-unwind" fn on_plan(
 unsafe extern "C-unwind" fn on_start(description: *mut QueryDesc, flags: c_int) {
     // SAFETY: the text is the description's own to point to, and is read by nobody for its meaning.
     unsafe {
-        (*description).sourceText = redacted((*description).sourceText);
+        let text = (*description).sourceText;
+        let copy = redacted(text);
+        (*description).sourceText = copy;
         match NEXT_START {
             Some(next) => next(description, flags),
             None => unguarded::standard_ExecutorStart(description, flags),
         }
+        if !ptr::eq(text, copy) {
+            free_with((*description).estate, copy);
+        }
     }
+}
+
+/// Frees a copy together with what its execution has used: an SQL function starts one for each call,
+/// in memory that lives as long as the calling statement (src/backend/executor/functions.c).
+///
+/// # Safety
+/// The copy was allocated before the state, in the memory that the state's is a child of.
+unsafe fn free_with(state: *mut EState, copy: *const c_char) {
+    // SAFETY: the caller's; children are deleted before their parent is reset
+    // (src/backend/utils/mmgr/mcxt.c), and ExecutorEnd deletes the state last.
+    unsafe {
+        let memory = (*state).es_query_cxt;
+        let size = size_of::<MemoryContextCallback>();
+        let callback: *mut MemoryContextCallback =
+            unguarded::MemoryContextAlloc(memory, size).cast();
+        callback.write(MemoryContextCallback {
+            func: Some(free),
+            arg: copy.cast_mut().cast(),
+            next: ptr::null_mut(),
+        });
+        unguarded::MemoryContextRegisterResetCallback(memory, callback);
+    }
+}
+
+unsafe extern "C-unwind" fn free(copy: *mut c_void) {
+    // SAFETY: see `free_with`.
+    unsafe { unguarded::pfree(copy) }
 }
 
 /// Utility statements, prepared and nested ones too.
@@ -293,6 +345,18 @@ unsafe extern "C-unwind" fn on_utility(
 unsafe extern "C-unwind" fn on_transaction_end(event: XactEvent::Type, _: *mut c_void) {
     let ended = matches!(event, XactEvent::XACT_EVENT_ABORT | XactEvent::XACT_EVENT_COMMIT);
     if ended && settings::redact_logs() {
+        mask_activity();
+    }
+}
+
+/// The same with a savepoint: the transaction goes on.
+unsafe extern "C-unwind" fn on_subtransaction_end(
+    event: SubXactEvent::Type,
+    _: SubTransactionId,
+    _: SubTransactionId,
+    _: *mut c_void,
+) {
+    if event == SubXactEvent::SUBXACT_EVENT_ABORT_SUB && settings::redact_logs() {
         mask_activity();
     }
 }

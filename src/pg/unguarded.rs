@@ -14,10 +14,10 @@
 use core::ffi::{c_char, c_int, c_void};
 
 use pgrx::pg_sys::{
-    ArrayType, AttrNumber, Datum, DestReceiver, IndexScanDesc, LOCKMODE, MemoryContext, Oid,
-    ParamListInfo, PlannedStmt, ProcessUtilityContext, Query, QueryCompletion, QueryDesc,
-    QueryEnvironment, RegProcedure, Relation, ScanDirection, ScanKey, Size, Snapshot,
-    StrategyNumber, TupleTableSlot, varlena,
+    ArrayType, AttrNumber, Datum, DestReceiver, IndexScanDesc, LOCKMODE, MemoryContext,
+    MemoryContextCallback, Oid, ParamListInfo, PlannedStmt, ProcessUtilityContext, Query,
+    QueryCompletion, QueryDesc, QueryEnvironment, RegProcedure, Relation, ScanDirection, ScanKey,
+    Size, Snapshot, StrategyNumber, TupleTableSlot, varlena,
 };
 
 unsafe extern "C-unwind" {
@@ -89,6 +89,11 @@ unsafe extern "C-unwind" {
 
     // src/backend/utils/mmgr/mcxt.c
     pub fn palloc(size: Size) -> *mut c_void;
+    pub fn pfree(memory: *mut c_void);
+    pub fn MemoryContextRegisterResetCallback(
+        context: MemoryContext,
+        callback: *mut MemoryContextCallback,
+    );
 
     // src/backend/optimizer/plan/planner.c, src/backend/executor/execMain.c, src/backend/tcop/utility.c
     pub fn standard_planner(

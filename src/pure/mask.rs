@@ -32,10 +32,12 @@ fn is_word(byte: u8) -> bool {
 }
 
 /// The end of what is masked as one: letters, digits, underscores and single dashes between them, so
-/// that a key with a wrong character in its middle does not stay readable behind it.
+/// that a key with a wrong character in its middle does not stay readable behind it. A lone letter
+/// before a quote stays: it may say how the string is read (E'…', U&'…').
 fn end_of_run(text: &[u8], body: usize) -> usize {
+    let is_prefix = |at: usize| matches!(text.get(at + 1), Some(b'\'' | b'"' | b'&'));
     let goes_on = |at: usize| match text.get(at) {
-        Some(b'-') => text.get(at + 1).is_some_and(|next| is_word(*next)),
+        Some(b'-') => text.get(at + 1).is_some_and(|next| is_word(*next)) && !is_prefix(at + 1),
         byte => byte.is_some_and(|byte| is_word(*byte)),
     };
     (body..).find(|at| !goes_on(*at)).unwrap_or(body)
@@ -85,6 +87,27 @@ pub fn shows_key(text: &[u8]) -> bool {
     while let Some(secret) = next_secret(text, at) {
         at = secret.end;
         if text[secret].iter().any(|byte| !matches!(byte, b'x' | b'-')) {
+            return true;
+        }
+    }
+    false
+}
+
+/// Whether a key, masked or not, may be the tag that begins a dollar-quoted string, or part of it. Two
+/// such tags may have become one, and the text is not to be divided into words once more. A key
+/// between two tags ($$vpk_live_…$$) is no matter.
+pub fn may_be_tag(text: &[u8]) -> bool {
+    let in_tag = |byte: u8| is_word(byte) || !byte.is_ascii();
+    let mut at = 0;
+    while let Some(body) = next_label(text, at) {
+        let before = &text[..body - LABEL];
+        let begin = before.iter().rposition(|byte| !in_tag(*byte));
+        let opens = begin.is_some_and(|at| {
+            let earlier = at.checked_sub(1).map(|at| text[at]);
+            text[at] == b'$' && !earlier.is_some_and(|byte| in_tag(byte) || byte == b'$')
+        });
+        at = body + text[body..].iter().take_while(|byte| in_tag(**byte)).count();
+        if opens && text.get(at) == Some(&b'$') {
             return true;
         }
     }
@@ -156,6 +179,29 @@ mod tests {
         assert!(!shows_key(&text));
         assert!(mask_keys(&mut text));
         assert_eq!(text, *b"SELECT 'vpk_test_aBcD*************'");
+    }
+
+    #[test]
+    fn a_masked_statement_is_divided_as_before() {
+        for (text, expected) in [
+            ("vpk_live_aBcDeFgH-55-6", "vpk_live_aBcDxxxx-xx-x"),
+            ("vpk_live_aBcDeFgH-E'1\\'2'", "vpk_live_aBcDxxxx-E'1\\'2'"),
+            ("vpk_live_aBcDeFgH-U&'a'", "vpk_live_aBcDxxxx-U&'a'"),
+            ("/* vpk_live_aBcDeFgH/ */", "/* vpk_live_aBcDxxxx/ */"),
+        ] {
+            let mut masked = text.as_bytes().to_vec();
+            assert!(mask_source(&mut masked));
+            assert_eq!(masked, expected.as_bytes());
+        }
+    }
+
+    #[test]
+    fn a_key_may_be_a_tag() {
+        assert!(may_be_tag(b"SELECT $vpk_live_aBcDxxxx$ 1 $vpk_live_aBcDxxxx$"));
+        assert!(may_be_tag("SELECT $a_vpk_live_aBcDxxxx\u{e9}$".as_bytes()));
+        assert!(!may_be_tag(b"SELECT $1, 'vpk_live_aBcDxxxx'"));
+        assert!(!may_be_tag(b"SELECT $$vpk_live_aBcDxxxx$$, $q$vpk_live_aBcDxxxx$q$"));
+        assert!(!may_be_tag(b"SELECT vpk_live_aBcDxxxx$a FROM t"));
     }
 
     proptest! {

@@ -165,6 +165,7 @@ fn activity_of_an_idle_session_shows_no_key() {
             ("BEGIN", "SELECT 'KEY'", "idle in transaction"),
             ("BEGIN", "SELEC 'KEY'", "idle in transaction (aborted)"),
             ("BEGIN", "SELECT 'KEY'::uuid", "idle in transaction (aborted)"),
+            ("BEGIN; SAVEPOINT s", "SELEC 'KEY'", "idle in transaction (aborted)"),
         ] {
             for extended in [false, true] {
                 let text = sql.replace("KEY", &token);
