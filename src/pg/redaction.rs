@@ -108,7 +108,7 @@ unsafe extern "C-unwind" fn on_log(report: *mut ErrorData) {
                 report.datatype_name,
                 report.constraint_name,
             ] {
-                mask_string(text);
+                mask_string(text, mask::mask_keys);
             }
             mask_statement(report);
         }
@@ -127,7 +127,7 @@ unsafe fn mask_statement(report: &mut ErrorData) {
     unsafe {
         let statement = pg_sys::debug_query_string;
         if report.elevel >= PgLogLevel::ERROR as c_int && serves_client() {
-            if mask_string(statement.cast_mut()) {
+            if mask_string(statement.cast_mut(), mask::mask_keys) {
                 mask_activity();
             }
         } else if !statement.is_null() && mask::shows_key(CStr::from_ptr(statement).to_bytes()) {
@@ -140,14 +140,14 @@ unsafe fn mask_statement(report: &mut ErrorData) {
 ///
 /// # Safety
 /// It is null, or a null-terminated string that may be changed if there is a key in it.
-unsafe fn mask_string(text: *mut c_char) -> bool {
+unsafe fn mask_string(text: *mut c_char, mask: impl Fn(&mut [u8]) -> bool) -> bool {
     if text.is_null() {
         return false;
     }
     // SAFETY: the caller's. Masking changes no length.
     unsafe {
         let length = CStr::from_ptr(text).count_bytes();
-        mask::mask_keys(slice::from_raw_parts_mut(text.cast(), length))
+        mask(slice::from_raw_parts_mut(text.cast(), length))
     }
 }
 
@@ -199,18 +199,16 @@ unsafe fn redacted(text: *const c_char) -> *const c_char {
         if serves_client() {
             // Executing a portal, the server shows one more copy, which was made of the portal's text.
             let shown = pg_sys::debug_query_string;
-            if !shown.is_null() {
-                mask_source(shown.cast_mut().cast());
-            }
+            mask_string(shown.cast_mut(), mask::mask_source);
             let portal = pg_sys::ActivePortal;
             if ptr::eq(text, shown) || (!portal.is_null() && ptr::eq(text, (*portal).sourceText)) {
-                mask_source(text.cast_mut().cast());
+                mask_string(text.cast_mut(), mask::mask_source);
                 return text;
             }
         }
         let copy: *mut u8 = unguarded::palloc(bytes.len()).cast();
         copy.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
-        mask_source(copy);
+        mask_string(copy.cast(), mask::mask_source);
         copy.cast()
     }
 }
@@ -220,16 +218,6 @@ fn serves_client() -> bool {
     // SAFETY: set once, when the process starts.
     let kind = unsafe { pg_sys::MyBackendType };
     matches!(kind, BackendType::B_BACKEND | BackendType::B_WAL_SENDER)
-}
-
-/// # Safety
-/// It is a null-terminated string that may be changed.
-unsafe fn mask_source(text: *mut u8) {
-    // SAFETY: the caller's. Masking changes no length.
-    unsafe {
-        let length = CStr::from_ptr(text.cast()).count_bytes();
-        mask::mask_source(slice::from_raw_parts_mut(text, length));
-    }
 }
 
 /// After a statement was analysed (src/backend/parser/analyze.c), utility statements too.
