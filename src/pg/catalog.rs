@@ -9,7 +9,7 @@ use core::ffi::CStr;
 
 use pgrx::pg_sys::{self, Datum, Oid};
 
-use super::unguarded;
+use super::{majors, unguarded};
 
 /// A table with the index through which it is read.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -20,24 +20,47 @@ pub struct Indexed {
     pub index: Oid,
 }
 
-/// The relations that are read without SPI.
+/// A table that is read without SPI.
 #[derive(Clone, Copy)]
-pub struct Relations {
+pub enum Table {
     /// Keys, by hash.
-    pub keys: Indexed,
+    Keys,
     /// Accounts, by name.
-    pub accounts: Indexed,
+    Accounts,
     /// Plans, by name.
-    pub plans: Indexed,
+    Plans,
     /// Leases, by account.
-    pub task_leases: Indexed,
+    TaskLeases,
+}
+
+impl Table {
+    /// How many there are.
+    pub const COUNT: usize = 4;
+
+    const NAMES: [(&CStr, &CStr); Table::COUNT] = [
+        (c"keys", c"keys_key_hash_key"),
+        (c"accounts", c"accounts_pkey"),
+        (c"plans", c"plans_pkey"),
+        (c"task_leases", c"task_leases_account_idx"),
+    ];
+}
+
+/// The file of a table, as it was when the table was last open, and the type of the rows in it.
+#[derive(Clone, Copy)]
+pub(super) struct File {
+    pub locator: majors::FileLocator,
+    pub row_type: pg_sys::TupleDesc,
+}
+
+#[derive(Clone, Copy)]
+struct Relations {
+    indexed: [Indexed; Table::COUNT],
+    files: [Option<File>; Table::COUNT],
 }
 
 impl Relations {
     fn contains(&self, relation: Oid) -> bool {
-        [self.keys, self.accounts, self.plans, self.task_leases]
-            .iter()
-            .any(|indexed| indexed.table == relation || indexed.index == relation)
+        self.indexed.iter().any(|indexed| indexed.table == relation || indexed.index == relation)
     }
 }
 
@@ -48,35 +71,56 @@ unsafe impl Sync for Known {}
 
 static KNOWN: Known = Known(UnsafeCell::new(None));
 
-/// The extension's relations, or None in a database without the extension. Unguarded: see
+/// A table and its index, or None in a database without the extension. Unguarded: see
 /// [`super::unguarded`].
-pub fn relations() -> Option<Relations> {
+pub fn indexed(table: Table) -> Option<Indexed> {
     // SAFETY: the cell is read and written by this thread alone, never across a call that could run
     // the callback below while a reference is held.
     unsafe {
-        if let Some(known) = *KNOWN.0.get() {
-            return Some(known);
+        if let Some(known) = &*KNOWN.0.get() {
+            return Some(known.indexed[table as usize]);
         }
         let schema = unguarded::get_namespace_oid(c"vpk".as_ptr(), true);
         let find = |name: &CStr| {
             let relation = unguarded::get_relname_relid(name.as_ptr(), schema);
             (relation != Oid::INVALID).then_some(relation)
         };
-        let indexed = |table, index| Some(Indexed { table: find(table)?, index: find(index)? });
-        let found = Relations {
-            keys: indexed(c"keys", c"keys_key_hash_key")?,
-            accounts: indexed(c"accounts", c"accounts_pkey")?,
-            plans: indexed(c"plans", c"plans_pkey")?,
-            task_leases: indexed(c"task_leases", c"task_leases_account_idx")?,
-        };
-        *KNOWN.0.get() = Some(found);
-        Some(found)
+        let mut indexed = [Indexed { table: Oid::INVALID, index: Oid::INVALID }; Table::COUNT];
+        for (found, (table, index)) in indexed.iter_mut().zip(Table::NAMES) {
+            *found = Indexed { table: find(table)?, index: find(index)? };
+        }
+        *KNOWN.0.get() = Some(Relations { indexed, files: [None; Table::COUNT] });
+        Some(indexed[table as usize])
     }
 }
 
-/// Looks the names up again at the next call of [`relations`].
+/// Whether what is known of a table is still this.
+pub(super) fn is_still(table: Table, wanted: Indexed) -> bool {
+    // SAFETY: as in `indexed`.
+    unsafe { (*KNOWN.0.get()).is_some_and(|known| known.indexed[table as usize] == wanted) }
+}
+
+/// The file of a table, unless anything of the table has changed since it was set.
+pub(super) fn file(table: Table) -> Option<(Oid, File)> {
+    // SAFETY: as in `indexed`.
+    let known = unsafe { (*KNOWN.0.get()).as_ref() }?;
+    Some((known.indexed[table as usize].table, known.files[table as usize]?))
+}
+
+/// Sets the file of a table that is open, and so cannot be given another. Nothing is set where the
+/// table has changed since it was looked up.
+pub(super) fn set_file(table: Table, file: File) {
+    // SAFETY: as in `indexed`.
+    unsafe {
+        if let Some(known) = &mut *KNOWN.0.get() {
+            known.files[table as usize] = Some(file);
+        }
+    }
+}
+
+/// Looks the names up again at the next call of [`indexed`].
 pub(super) fn look_again() {
-    // SAFETY: as in `relations`.
+    // SAFETY: as in `indexed`.
     unsafe { *KNOWN.0.get() = None }
 }
 
@@ -89,10 +133,12 @@ pub(super) fn watch() {
 /// Runs wherever invalidation messages are processed (src/backend/utils/cache/inval.c): no server
 /// function, no allocation. An invalid OID stands for every relation.
 unsafe extern "C-unwind" fn forget(_: Datum, relation: Oid) {
-    // SAFETY: as in `relations`.
+    // SAFETY: as in `indexed`.
     unsafe {
         let known = KNOWN.0.get();
-        if relation == Oid::INVALID || (*known).is_some_and(|known| known.contains(relation)) {
+        if relation == Oid::INVALID
+            || (*known).as_ref().is_some_and(|known| known.contains(relation))
+        {
             *known = None;
         }
     }

@@ -5,6 +5,7 @@ use core::ffi::CStr;
 use pgrx::pg_sys;
 
 use super::call::Call;
+use super::catalog::Table;
 use super::types::Text;
 use super::{catalog, report};
 
@@ -15,7 +16,7 @@ use super::{catalog, report};
 /// name: two accounts of one number wait for each other, nothing worse. Raises 25006 in a read-only
 /// transaction and on a standby, as `command`. Unguarded: see [`super::unguarded`].
 pub fn account(call: &Call, command: &CStr, account: Text) {
-    let Some(relations) = catalog::relations() else { report::not_installed() };
+    let Some(accounts) = catalog::indexed(Table::Accounts) else { report::not_installed() };
     // SAFETY: LockDatabaseObject takes any numbers for an object and releases with the transaction
     // (src/backend/storage/lmgr/lmgr.c); the command is a null-terminated string.
     unsafe {
@@ -23,7 +24,7 @@ pub fn account(call: &Call, command: &CStr, account: Text) {
         let name = account.bytes_unguarded(call);
         let number = crc32fast::hash(name);
         pg_sys::LockDatabaseObject(
-            relations.accounts.table,
+            accounts.table,
             pg_sys::Oid::from(number),
             0,
             pg_sys::ExclusiveLock as pg_sys::LOCKMODE,

@@ -2,7 +2,7 @@
 
 use core::ffi::{CStr, c_int};
 
-use pgrx::pg_sys::{IndexScanDesc, Relation, Snapshot};
+use pgrx::pg_sys::{BlockNumber, Buffer, ForkNumber, IndexScanDesc, Relation, Snapshot};
 
 #[cfg(not(feature = "pg18"))]
 mod beginscan {
@@ -67,6 +67,36 @@ pub unsafe fn index_beginscan(
 ) -> IndexScanDesc {
     // SAFETY: as above.
     unsafe { beginscan::begin(heap, index, snapshot, nkeys) }
+}
+
+#[cfg(not(feature = "pg15"))]
+pub use pgrx::pg_sys::RelFileLocator as FileLocator;
+/// What names a relation's file (src/include/storage/relfilelocator.h, in 15 relfilenode.h).
+#[cfg(feature = "pg15")]
+pub use pgrx::pg_sys::RelFileNode as FileLocator;
+
+/// The file of an open relation.
+///
+/// # Safety
+/// The relation is open.
+pub unsafe fn locator(relation: Relation) -> FileLocator {
+    // SAFETY: the caller's.
+    unsafe {
+        #[cfg(feature = "pg15")]
+        return (*relation).rd_node;
+        #[cfg(not(feature = "pg15"))]
+        return (*relation).rd_locator;
+    }
+}
+
+unsafe extern "C-unwind" {
+    /// Pins a buffer if it still has a block (src/backend/storage/buffer/bufmgr.c), unguarded.
+    pub fn ReadRecentBuffer(
+        file: FileLocator,
+        fork: ForkNumber::Type,
+        block: BlockNumber,
+        buffer: Buffer,
+    ) -> bool;
 }
 
 /// The handler of a signal in this process.

@@ -14,9 +14,10 @@ use core::mem::MaybeUninit;
 use core::ops::ControlFlow;
 use core::ptr;
 
-use pgrx::pg_sys::{self, AttrNumber, Datum, Oid};
+use pgrx::pg_sys::{self, Datum, Oid};
 
-use super::catalog::{self, Indexed, Relations};
+use super::catalog::{self, Table};
+use super::tuple::Tuple;
 use super::types::SqlValue;
 use super::{majors, report, unguarded};
 
@@ -48,26 +49,6 @@ impl Wanted {
     }
 }
 
-/// A row that is visible. Its values are good until the scan moves on.
-pub struct Tuple(*mut pg_sys::TupleTableSlot);
-
-impl Tuple {
-    /// The value of a column (the first is 1), None where it is null. Unguarded: see
-    /// [`super::unguarded`].
-    pub fn get(&self, column: AttrNumber) -> Option<Datum> {
-        // SAFETY: the slot holds a tuple. A column beyond the row's last is filled as null
-        // (src/backend/executor/execTuples.c: slot_getsomeattrs_int), one beyond the table's last is
-        // an error there.
-        unsafe {
-            if (*self.0).tts_nvalid < column {
-                unguarded::slot_getsomeattrs_int(self.0, column.into());
-            }
-            let at = column as usize - 1;
-            (!*(*self.0).tts_isnull.add(at)).then(|| *(*self.0).tts_values.add(at))
-        }
-    }
-}
-
 /// A table and its index, open and locked as for a read.
 #[derive(Clone, Copy)]
 pub struct Opened {
@@ -82,10 +63,9 @@ impl Opened {
     /// the table that the lock waited for is invisible to an older one.
     ///
     /// Unguarded: see [`super::unguarded`].
-    pub fn open(which: impl Fn(&Relations) -> Indexed) -> Opened {
+    pub fn open(table: Table) -> Opened {
         loop {
-            let Some(relations) = catalog::relations() else { report::not_installed() };
-            let wanted = which(&relations);
+            let Some(wanted) = catalog::indexed(table) else { report::not_installed() };
             // SAFETY: opening by OID, which may be out of date by now: then there is no such table, or
             // the lock has brought the news, and the names are looked up again. With the table locked,
             // its index stays (src/backend/commands/indexcmds.c: ReindexRelationConcurrently waits for
@@ -96,7 +76,7 @@ impl Opened {
                     catalog::look_again();
                     continue;
                 }
-                if catalog::relations().is_some_and(|now| which(&now) == wanted) {
+                if catalog::is_still(table, wanted) {
                     return Opened { heap, index: unguarded::index_open(wanted.index, LOCK) };
                 }
                 unguarded::table_close(heap, LOCK);
@@ -111,6 +91,17 @@ impl Opened {
             unguarded::index_close(self.index, LOCK);
             unguarded::table_close(self.heap, LOCK);
         }
+    }
+
+    /// The table.
+    pub(super) fn heap(&self) -> pg_sys::Relation {
+        self.heap
+    }
+
+    /// Whether its rows are stored by the access method of heaps, on pages of shared buffers.
+    pub(super) fn is_heap(&self) -> bool {
+        // SAFETY: the table is open.
+        unsafe { ptr::eq((*self.heap).rd_tableam, pg_sys::GetHeapamTableAmRoutine()) }
     }
 
     /// Calls `visit` for every row that is visible to the snapshot and has the wanted value (None: for
@@ -150,7 +141,7 @@ impl Opened {
                 .expect("every table access method has it (src/backend/access/table/tableamapi.c)");
             let forward = pg_sys::ScanDirection::ForwardScanDirection;
             while unguarded::index_getnext_slot(scan, forward, slot) {
-                if visible(self.heap, slot, snapshot) && visit(&Tuple(slot)).is_break() {
+                if visible(self.heap, slot, snapshot) && visit(&Tuple::in_slot(slot)).is_break() {
                     break;
                 }
             }

@@ -21,12 +21,18 @@ pub fn environments() -> Environments {
 }
 
 static REDACT_LOGS: GucSetting<bool> = GucSetting::<bool>::new(true);
+static BACKEND_CACHE: GucSetting<i32> = GucSetting::<i32>::new(1_024);
 static USAGE_SLOTS: GucSetting<i32> = GucSetting::<i32>::new(65_536);
 static USAGE_FLUSH_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(5_000);
 
 /// Whether keys are masked in the log and wherever statements are shown (`vibepeak_keys.redact_logs`).
 pub fn redact_logs() -> bool {
     REDACT_LOGS.get()
+}
+
+/// How many bytes a backend may use to remember where rows are (`vibepeak_keys.backend_cache`).
+pub fn backend_cache() -> usize {
+    usize::try_from(BACKEND_CACHE.get()).unwrap_or(0) * 1_024
 }
 
 /// How many different keys can be in use between two flushes (`vibepeak_keys.usage_slots`).
@@ -51,6 +57,16 @@ pub(super) fn define(preloading: bool) {
         &REDACT_LOGS,
         GucContext::Suset,
         GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"vibepeak_keys.backend_cache",
+        c"How much memory a session may use to remember where keys are stored.",
+        c"Each key in use takes 16 bytes. 0 remembers nothing: every verification goes through the index.",
+        &BACKEND_CACHE,
+        0,
+        1_048_576,
+        GucContext::Userset,
+        GucFlags::UNIT_KB,
     );
     GucRegistry::define_int_guc(
         c"vibepeak_keys.usage_slots",

@@ -140,6 +140,11 @@ impl Bytes {
         presented(self.0, limit)
     }
 
+    /// Its bytes. Unguarded: see [`super::unguarded`].
+    pub fn bytes_unguarded(self, _: &Call) -> &[u8] {
+        packed(self.0)
+    }
+
     /// A bytea of these bytes.
     pub fn new(call: &Call, bytes: &[u8]) -> Bytes {
         guarded(|| Bytes(varlena(call, bytes)))

@@ -14,10 +14,10 @@
 use core::ffi::{c_char, c_int, c_void};
 
 use pgrx::pg_sys::{
-    ArrayType, AttrNumber, Datum, DestReceiver, IndexScanDesc, LOCKMODE, MemoryContext,
-    MemoryContextCallback, Oid, ParamListInfo, PlannedStmt, ProcessUtilityContext, Query,
-    QueryCompletion, QueryDesc, QueryEnvironment, RegProcedure, Relation, ScanDirection, ScanKey,
-    Size, Snapshot, StrategyNumber, TupleTableSlot, varlena,
+    ArrayType, AttrNumber, Buffer, Datum, DestReceiver, HeapTuple, IndexScanDesc, LOCKMODE,
+    MemoryContext, MemoryContextCallback, Oid, ParamListInfo, PlannedStmt, ProcessUtilityContext,
+    Query, QueryCompletion, QueryDesc, QueryEnvironment, RegProcedure, Relation, ScanDirection,
+    ScanKey, Size, Snapshot, StrategyNumber, TupleDesc, TupleTableSlot, varlena,
 };
 
 unsafe extern "C-unwind" {
@@ -57,6 +57,23 @@ unsafe extern "C-unwind" {
     -> *mut TupleTableSlot;
     pub fn ExecDropSingleTupleTableSlot(slot: *mut TupleTableSlot);
     pub fn slot_getsomeattrs_int(slot: *mut TupleTableSlot, attribute: c_int);
+
+    // src/backend/access/common/heaptuple.c, src/backend/access/common/tupdesc.c
+    pub fn nocachegetattr(tuple: HeapTuple, attribute: c_int, row_type: TupleDesc) -> Datum;
+    pub fn CreateTupleDescCopy(row_type: TupleDesc) -> TupleDesc;
+    pub fn FreeTupleDesc(row_type: TupleDesc);
+
+    // src/backend/storage/buffer/bufmgr.c, src/backend/access/heap/heapam_visibility.c
+    pub fn LockBuffer(buffer: Buffer, mode: c_int);
+    pub fn ReleaseBuffer(buffer: Buffer);
+    pub fn HeapTupleSatisfiesVisibility(
+        tuple: HeapTuple,
+        snapshot: Snapshot,
+        buffer: Buffer,
+    ) -> bool;
+
+    // src/backend/utils/cache/inval.c
+    pub fn AcceptInvalidationMessages();
 
     // src/backend/storage/ipc/procarray.c
     pub fn GetSnapshotData(snapshot: Snapshot) -> Snapshot;

@@ -13,6 +13,7 @@ pub mod ledger;
 pub mod limits;
 pub mod mask;
 pub mod misuse;
+pub mod places;
 pub mod response;
 pub mod rights;
 pub mod slots;

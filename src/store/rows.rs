@@ -6,10 +6,11 @@ use core::ops::ControlFlow;
 use pgrx::pg_sys::AttrNumber;
 
 use crate::pg::call::Call;
-use crate::pg::clock;
-use crate::pg::scan::{Opened, Tuple, Wanted};
-use crate::pg::snapshot;
+use crate::pg::catalog::Table;
+use crate::pg::scan::{Opened, Wanted};
+use crate::pg::tuple::Tuple;
 use crate::pg::types::{Bytes, CidrArray, Json, SqlValue, Text, TextArray, Timestamp, Uuid};
+use crate::pg::{clock, recent, snapshot};
 use crate::pure::address::Network;
 use crate::pure::token::Environment;
 
@@ -20,6 +21,7 @@ mod column {
     pub mod keys {
         use super::AttrNumber;
         pub const ID: AttrNumber = 1;
+        pub const KEY_HASH: AttrNumber = 2;
         pub const ACCOUNT: AttrNumber = 3;
         pub const ENVIRONMENT: AttrNumber = 4;
         pub const NAME: AttrNumber = 5;
@@ -33,6 +35,7 @@ mod column {
 
     pub mod accounts {
         use super::AttrNumber;
+        pub const ACCOUNT: AttrNumber = 1;
         pub const PLAN: AttrNumber = 2;
     }
 
@@ -82,32 +85,54 @@ pub struct Plan<'call> {
     pub rank: i32,
 }
 
+/// A table that has to be open to go on.
+#[derive(Clone, Copy)]
+pub struct NotOpen(Table);
+
 /// The tables as they are at one instant.
 ///
 /// Everything here is unguarded: see [`crate::pg::unguarded`].
 pub struct Instant<'call> {
     call: &'call Call,
-    keys: Opened,
-    accounts: Opened,
-    plans: Opened,
+    opened: [Option<Opened>; READ_TOGETHER.len()],
     snapshot: pgrx::pg_sys::Snapshot,
 }
 
-/// Reads the tables as they are now. What is read is plain data, copied into the call's memory.
-pub fn now<'call, R: Copy>(call: &'call Call, read: impl FnOnce(&Instant<'call>) -> R) -> R {
-    let keys = Opened::open(|relations| relations.keys);
-    let accounts = Opened::open(|relations| relations.accounts);
-    let plans = Opened::open(|relations| relations.plans);
-    let result = read(&Instant { call, keys, accounts, plans, snapshot: snapshot::latest() });
-    plans.close();
-    accounts.close();
-    keys.close();
-    result
+/// The tables that one reading may need, in the order in which they are locked.
+const READ_TOGETHER: [Table; 3] = [Table::Keys, Table::Accounts, Table::Plans];
+
+/// Reads the tables as they are now, under one snapshot. What is read is plain data, copied into the
+/// call's memory.
+///
+/// Rows that were read before are looked for where they were, without opening anything
+/// ([`crate::pg::recent`]). Where one is not found so, reading begins anew, with its table open: the
+/// snapshot is taken after the lock, since a rewrite that the lock waited for is invisible to an older
+/// one.
+pub fn now<'call, R: Copy>(
+    call: &'call Call,
+    read: impl Fn(&Instant<'call>) -> Result<R, NotOpen>,
+) -> R {
+    let mut wanted = [false; READ_TOGETHER.len()];
+    loop {
+        let mut opened = [None; READ_TOGETHER.len()];
+        for table in READ_TOGETHER.into_iter().filter(|table| wanted[*table as usize]) {
+            opened[table as usize] = Some(Opened::open(table));
+        }
+        recent::accept_news();
+        let result = read(&Instant { call, opened, snapshot: snapshot::latest() });
+        for opened in opened.into_iter().rev().flatten() {
+            opened.close();
+        }
+        match result {
+            Ok(result) => return result,
+            Err(NotOpen(table)) => wanted[table as usize] = true,
+        }
+    }
 }
 
 /// How many leases of an account have not ended.
 pub fn running_tasks(account: Text) -> i64 {
-    let leases = Opened::open(|relations| relations.task_leases);
+    let leases = Opened::open(Table::TaskLeases);
     let now = clock::now().micros();
     let mut running = 0;
     leases.each_visible(Some(Wanted::text(account)), snapshot::latest(), |tuple| {
@@ -120,15 +145,40 @@ pub fn running_tasks(account: Text) -> i64 {
 }
 
 impl<'call> Instant<'call> {
-    /// The key of a hash.
-    pub fn key(&self, hash: &[u8], with_details: bool) -> Option<StoredKey<'call>> {
+    /// What `read` makes of the row with a value in the first column of its table's index. The tag
+    /// stands for the value; `read` gives None for another value's row.
+    fn row<R: Copy>(
+        &self,
+        table: Table,
+        tag: u32,
+        value: impl FnOnce() -> Wanted,
+        read: impl Fn(&Tuple) -> Option<R>,
+    ) -> Result<Option<R>, NotOpen> {
+        let Some(opened) = self.opened[table as usize] else {
+            return recent::row(table, tag, self.snapshot, read).map(Some).ok_or(NotOpen(table));
+        };
         let mut found = None;
-        let wanted = Wanted::bytes(Bytes::new_unguarded(self.call, hash));
-        self.keys.each_visible(Some(wanted), self.snapshot, |tuple| {
-            found = self.read_key(tuple, with_details);
+        opened.each_visible(Some(value()), self.snapshot, |tuple| {
+            found = read(tuple);
+            recent::remember(table, &opened, tag, tuple);
             ControlFlow::Break(())
         });
-        found
+        Ok(found)
+    }
+
+    /// The key of a hash.
+    pub fn key(
+        &self,
+        hash: &[u8],
+        with_details: bool,
+    ) -> Result<Option<StoredKey<'call>>, NotOpen> {
+        let tag = hash.first_chunk().map_or(0, |tag| u32::from_ne_bytes(*tag));
+        let value = || Wanted::bytes(Bytes::new_unguarded(self.call, hash));
+        self.row(Table::Keys, tag, value, |tuple| {
+            let stored = Bytes::from_raw(tuple.get(column::keys::KEY_HASH)?);
+            (stored.bytes_unguarded(self.call) == hash)
+                .then(|| self.read_key(tuple, with_details))?
+        })
     }
 
     fn read_key(&self, tuple: &Tuple, with_details: bool) -> Option<StoredKey<'call>> {
@@ -169,55 +219,72 @@ impl<'call> Instant<'call> {
     }
 
     /// The name of an account's plan.
-    pub fn plan_of(&self, account: Text) -> Option<Text> {
-        let mut plan = None;
-        self.accounts.each_visible(Some(Wanted::text(account)), self.snapshot, |tuple| {
-            plan = tuple
-                .get(column::accounts::PLAN)
-                .map(|datum| Text::from_raw(datum).kept(self.call));
-            ControlFlow::Break(())
-        });
-        plan
+    pub fn plan_of(&self, account: Text) -> Result<Option<Text>, NotOpen> {
+        use column::accounts::*;
+        let name = account.bytes_unguarded(self.call);
+        let tag = crc32fast::hash(name);
+        self.row(
+            Table::Accounts,
+            tag,
+            || Wanted::text(account),
+            |tuple| {
+                let stored = Text::from_raw(tuple.get(ACCOUNT)?).bytes_unguarded(self.call);
+                (stored == name)
+                    .then(|| tuple.get(PLAN).map(|plan| Text::from_raw(plan).kept(self.call)))?
+            },
+        )
     }
 
     /// A plan by its name.
-    pub fn plan(&self, plan: Text) -> Option<Plan<'call>> {
-        let mut found = None;
-        self.each_plan(Some(plan), |plan| found = Some(plan));
-        found
+    pub fn plan(&self, plan: Text) -> Result<Option<Plan<'call>>, NotOpen> {
+        let name = plan.bytes_unguarded(self.call);
+        // Differs from the tag of an account of this name.
+        let tag = !crc32fast::hash(name);
+        self.row(
+            Table::Plans,
+            tag,
+            || Wanted::text(plan),
+            |tuple| self.read_plan(tuple).filter(|plan| plan.plan == name),
+        )
     }
 
     /// Every plan that includes API access, in order of rank.
-    pub fn plans_with_access(&self) -> &'call [Plan<'call>] {
+    pub fn plans_with_access(&self) -> Result<&'call [Plan<'call>], NotOpen> {
+        let Some(opened) = self.opened[Table::Plans as usize] else {
+            return Err(NotOpen(Table::Plans));
+        };
+        let each = |visit: &mut dyn FnMut(Plan<'call>)| {
+            opened.each_visible(None, self.snapshot, |tuple| {
+                if let Some(plan) = self.read_plan(tuple).filter(|plan| plan.api_access) {
+                    visit(plan);
+                }
+                ControlFlow::Continue(())
+            });
+        };
         let mut count = 0;
-        self.each_plan(None, |_| count += 1);
+        each(&mut |_| count += 1);
         let plans = self.call.keep((0..count).map(|_| Plan::default()));
         let mut filled = 0;
-        self.each_plan(None, |plan| {
-            if plan.api_access && filled < count {
-                plans[filled] = plan;
+        each(&mut |plan| {
+            if let Some(place) = plans.get_mut(filled) {
+                *place = plan;
                 filled += 1;
             }
         });
         let plans = &mut plans[..filled];
         plans.sort_unstable_by_key(|plan| (plan.rank, plan.plan));
-        plans
+        Ok(plans)
     }
 
-    fn each_plan(&self, name: Option<Text>, mut visit: impl FnMut(Plan<'call>)) {
+    fn read_plan(&self, tuple: &Tuple) -> Option<Plan<'call>> {
         use column::plans::*;
-        self.plans.each_visible(name.map(Wanted::text), self.snapshot, |tuple| {
-            let is = |column| tuple.get(column).is_some_and(|datum| datum.value() as u8 != 0);
-            let integer = |column| tuple.get(column).map(|datum| datum.value() as i32);
-            if let Some(plan) = tuple.get(PLAN) {
-                visit(Plan {
-                    plan: Text::from_raw(plan).kept(self.call).bytes_unguarded(self.call),
-                    api_access: is(API_ACCESS),
-                    concurrent_tasks: integer(CONCURRENT_TASKS),
-                    rank: integer(RANK).unwrap_or(i32::MAX),
-                });
-            }
-            ControlFlow::Continue(())
-        });
+        let is = |column| tuple.get(column).is_some_and(|datum| datum.value() as u8 != 0);
+        let integer = |column| tuple.get(column).map(|datum| datum.value() as i32);
+        Some(Plan {
+            plan: Text::from_raw(tuple.get(PLAN)?).kept(self.call).bytes_unguarded(self.call),
+            api_access: is(API_ACCESS),
+            concurrent_tasks: integer(CONCURRENT_TASKS),
+            rank: integer(RANK).unwrap_or(i32::MAX),
+        })
     }
 }

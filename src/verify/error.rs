@@ -29,14 +29,20 @@ pub fn known<'call>(
     plan: Option<Text>,
 ) -> Known<'call> {
     match status {
-        Status::PlanRequired => rows::now(call, |instant| Known {
-            current_plan: plan.or_else(|| account.and_then(|account| instant.plan_of(account))),
-            required_plans: instant.plans_with_access(),
-            tasks: None,
+        Status::PlanRequired => rows::now(call, |instant| {
+            let asked = account.filter(|_| plan.is_none());
+            let found = asked.map(|account| instant.plan_of(account)).transpose()?.flatten();
+            Ok(Known {
+                current_plan: plan.or(found),
+                required_plans: instant.plans_with_access()?,
+                tasks: None,
+            })
         }),
         Status::ConcurrencyLimitExceeded => {
             let allowed = rows::now(call, |instant| {
-                instant.plan(instant.plan_of(account?)?).map(|plan| plan.concurrent_tasks)
+                let plan = account.map(|account| instant.plan_of(account)).transpose()?.flatten();
+                let plan = plan.map(|plan| instant.plan(plan)).transpose()?.flatten();
+                Ok(plan.map(|plan| plan.concurrent_tasks))
             });
             let running = account.map(rows::running_tasks);
             Known { tasks: allowed.zip(running), ..Known::default() }

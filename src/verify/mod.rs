@@ -131,12 +131,12 @@ fn stored<'call>(
     with_details: bool,
 ) -> Answer<'call> {
     rows::now(call, |instant| {
-        let Some(key) = instant.key(hash, with_details) else {
-            return Answer::without_key(Status::InvalidApiKey);
+        let Some(key) = instant.key(hash, with_details)? else {
+            return Ok(Answer::without_key(Status::InvalidApiKey));
         };
-        let plan = instant.plan_of(key.account);
-        let api_access =
-            plan.and_then(|plan| instant.plan(plan)).is_some_and(|plan| plan.api_access);
+        let plan = instant.plan_of(key.account)?;
+        let included = plan.map(|plan| instant.plan(plan)).transpose()?.flatten();
+        let api_access = included.is_some_and(|plan| plan.api_access);
         let status = key.environment.map_or(Status::InvalidApiKey, |environment| {
             let key = Key {
                 environment,
@@ -149,6 +149,6 @@ fn stored<'call>(
             };
             decision::decide(&key, request)
         });
-        Answer { status, key: Some(key), plan }
+        Ok(Answer { status, key: Some(key), plan })
     })
 }

@@ -1,0 +1,169 @@
+//! Rows read where they were last seen, without opening a table.
+//!
+//! For each row that was read through an index, this process remembers the place and the buffer it was
+//! found in ([`crate::pure::places`]). The next time the page is pinned there, if the buffer still has
+//! it, and what is at the place decides.
+//!
+//! A wrong answer is impossible, and nothing needs to be told to forget, for these reasons:
+//!
+//! - A place says where to look and nothing else. Whether there is a row, whether the snapshot shows
+//!   it, and what it says is read from the page, each time, as any scan does it: visibility while the
+//!   page is locked, values while it is pinned, when neither VACUUM nor pruning can move or remove them
+//!   (src/backend/storage/buffer/README). Whether it is the row that is wanted, its reader decides by
+//!   comparing what it is looked up by, in which rows are unique: so there is no other that is visible.
+//! - The page is the one of that block of the table's file. A buffer is pinned only if it has it
+//!   (src/backend/storage/buffer/bufmgr.c: ReadRecentBuffer compares the tag under the buffer's lock),
+//!   whatever became of the block or the buffer in the meantime; nothing is read from disk, so that
+//!   no block beyond the end of a file is asked for. A line pointer counts only where the page has it.
+//! - The file is the table's. It is known by the latest opening of the table, and forgotten together
+//!   with everything that is known of the table when the relation cache is told of any change
+//!   ([`super::catalog`]). Whoever gives a table another file or drops it sends that message, in a
+//!   standby its replay does, before its COMMIT returns and before its lock on the table is given back
+//!   (src/backend/access/transam/xact.c: CommitTransaction, xact_redo_commit), thus before anybody can
+//!   write into the new file. The messages are accepted first ([`accept_news`]) and the snapshot is
+//!   taken after. What is committed before that, is in the file that is read or was not committed when
+//!   the look-up began.
+//!
+//! No lock on the table is needed for this: what it would prevent, the removal of the file, waits for
+//! the pin (bufmgr.c: InvalidateBuffer), which is held for less than a microsecond and not across
+//! anything that waits.
+//!
+//! Everything else goes the long way, through the index: a page that is no longer in that buffer, a
+//! value outside its page, a row from before a column was added, another table access method than heap.
+
+use core::cell::UnsafeCell;
+use core::ptr;
+
+use pgrx::pg_sys::{self, ForkNumber, HeapTupleData, ItemIdData, PageHeaderData, TupleDesc};
+
+use super::catalog::{self, File, Table};
+use super::scan::Opened;
+use super::tuple::Tuple;
+use super::{majors, settings, unguarded};
+use crate::pure::places::{Place, Places};
+
+struct Memory {
+    places: Places,
+    /// The row types of the tables' files: copies that live until they are replaced.
+    row_types: [TupleDesc; Table::COUNT],
+}
+
+struct Kept(UnsafeCell<Memory>);
+
+// SAFETY: a backend has one thread.
+unsafe impl Sync for Kept {}
+
+static KEPT: Kept = Kept(UnsafeCell::new(Memory {
+    places: Places::new(),
+    row_types: [ptr::null_mut(); Table::COUNT],
+}));
+
+/// Learns what other sessions have committed about the tables. What is read under a snapshot that is
+/// taken after this is never older than this instant. Unguarded: see [`super::unguarded`].
+pub fn accept_news() {
+    // SAFETY: as each lock on a table does it (src/backend/storage/lmgr/lmgr.c: LockRelationOid).
+    unsafe { unguarded::AcceptInvalidationMessages() }
+}
+
+/// What `read` makes of a row that was remembered with this tag, if it is visible and still there.
+/// `read` gives None for a row that is not the wanted one, and neither waits nor holds anything with a
+/// destructor. Unguarded: see [`super::unguarded`].
+pub fn row<R: Copy>(
+    table: Table,
+    tag: u32,
+    snapshot: pg_sys::Snapshot,
+    read: impl FnOnce(&Tuple) -> Option<R>,
+) -> Option<R> {
+    let (relation, File { locator, row_type }) = catalog::file(table)?;
+    // SAFETY: the reference ends before anything else is called.
+    let place = unsafe { (*KEPT.0.get()).places.find(tag, settings::backend_cache()) }?;
+    // SAFETY: the pin is the resource owner's, which releases it where an error leaves this function.
+    unsafe {
+        let fork = ForkNumber::MAIN_FORKNUM;
+        if !majors::ReadRecentBuffer(locator, fork, place.block, place.buffer) {
+            return None;
+        }
+        let found = visible(place, relation, row_type, snapshot)
+            .and_then(|tuple| read(&Tuple::on_page(tuple, row_type)));
+        unguarded::ReleaseBuffer(place.buffer);
+        found
+    }
+}
+
+/// The tuple at a place, if there is one that is visible and complete.
+///
+/// # Safety
+/// The place's buffer is pinned and has its block, of the table's file with this row type.
+unsafe fn visible(
+    place: Place,
+    relation: pg_sys::Oid,
+    row_type: TupleDesc,
+    snapshot: pg_sys::Snapshot,
+) -> Option<HeapTupleData> {
+    // SAFETY: the page of a pinned buffer stays; its header and line pointers are read while it is
+    // locked (src/include/storage/bufpage.h). A line pointer that is normal points to a tuple.
+    unsafe {
+        let at = (place.buffer as usize - 1) * pg_sys::BLCKSZ as usize;
+        let page = pg_sys::BufferBlocks.add(at);
+        unguarded::LockBuffer(place.buffer, pg_sys::BUFFER_LOCK_SHARE as i32);
+        let end = usize::from((*page.cast::<PageHeaderData>()).pd_lower);
+        let line =
+            size_of::<PageHeaderData>() + (usize::from(place.offset) - 1) * size_of::<ItemIdData>();
+        let mut found = None;
+        if line < end {
+            let pointer = &*page.add(line).cast::<ItemIdData>();
+            if pointer.lp_flags() == pg_sys::LP_NORMAL {
+                let mut tuple = HeapTupleData {
+                    t_len: pointer.lp_len(),
+                    t_self: tid(place),
+                    t_tableOid: relation,
+                    t_data: page.add(pointer.lp_off() as usize).cast(),
+                };
+                let header = tuple.t_data;
+                let columns = u32::from((*header).t_infomask2) & pg_sys::HEAP_NATTS_MASK;
+                let outside = u32::from((*header).t_infomask) & pg_sys::HEAP_HASEXTERNAL != 0;
+                if !outside
+                    && columns >= (*row_type).natts as u32
+                    && unguarded::HeapTupleSatisfiesVisibility(&mut tuple, snapshot, place.buffer)
+                {
+                    found = Some(tuple);
+                }
+            }
+        }
+        unguarded::LockBuffer(place.buffer, pg_sys::BUFFER_LOCK_UNLOCK as i32);
+        found
+    }
+}
+
+/// Remembers where a row is that was read in an open table, and the table's file. Unguarded: see
+/// [`super::unguarded`].
+pub fn remember(table: Table, opened: &Opened, tag: u32, tuple: &Tuple) {
+    let limit = settings::backend_cache();
+    let Some(place) = tuple.place().filter(|_| limit > 0 && opened.is_heap()) else { return };
+    // SAFETY: the references end before anything else is called. A row type that is replaced is in use
+    // nowhere: it is used while a row is looked at, and this is not called then for another row. The
+    // copy is made in memory that stays.
+    unsafe {
+        (*KEPT.0.get()).places.remember(tag, place, limit);
+        if catalog::file(table).is_some() {
+            return;
+        }
+        let context = pg_sys::CurrentMemoryContext;
+        pg_sys::CurrentMemoryContext = pg_sys::TopMemoryContext;
+        let row_type = unguarded::CreateTupleDescCopy((*opened.heap()).rd_att);
+        pg_sys::CurrentMemoryContext = context;
+        let kept = &mut (*KEPT.0.get()).row_types[table as usize];
+        let replaced = core::mem::replace(kept, row_type);
+        catalog::set_file(table, File { locator: majors::locator(opened.heap()), row_type });
+        if !replaced.is_null() {
+            unguarded::FreeTupleDesc(replaced);
+        }
+    }
+}
+
+fn tid(place: Place) -> pg_sys::ItemPointerData {
+    let Place { block, offset, .. } = place;
+    let ip_blkid =
+        pg_sys::BlockIdData { bi_hi: (block >> 16) as u16, bi_lo: (block & 0xffff) as u16 };
+    pg_sys::ItemPointerData { ip_blkid, ip_posid: offset }
+}
