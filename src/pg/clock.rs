@@ -1,13 +1,12 @@
 //! The clock.
 
-use pgrx::pg_sys;
-
 use super::types::Timestamp;
+use super::unguarded;
 
 /// Now, by the machine's clock: not the start of the transaction.
 pub fn now() -> Timestamp {
     // SAFETY: reads the clock and cannot raise (src/backend/utils/adt/timestamp.c).
-    Timestamp::from_micros(unsafe { pg_sys::GetCurrentTimestamp() })
+    Timestamp::from_micros(unsafe { unguarded::GetCurrentTimestamp() })
 }
 
 /// Microseconds from the Unix epoch (1970) to PostgreSQL's (2000).

@@ -65,6 +65,11 @@ pub fn accept_news() {
     unsafe { unguarded::AcceptInvalidationMessages() }
 }
 
+/// Whether rows of a table may be found here.
+pub fn knows(table: Table) -> bool {
+    settings::backend_cache() > 0 && catalog::file(table).is_some()
+}
+
 /// What `read` makes of a row that was remembered with this tag, if it is visible and still there.
 /// `read` gives None for a row that is not the wanted one, and neither waits nor holds anything with a
 /// destructor. Unguarded: see [`super::unguarded`].

@@ -101,7 +101,7 @@ impl Opened {
     /// Whether its rows are stored by the access method of heaps, on pages of shared buffers.
     pub(super) fn is_heap(&self) -> bool {
         // SAFETY: the table is open.
-        unsafe { ptr::eq((*self.heap).rd_tableam, pg_sys::GetHeapamTableAmRoutine()) }
+        unsafe { ptr::eq((*self.heap).rd_tableam, unguarded::GetHeapamTableAmRoutine()) }
     }
 
     /// Calls `visit` for every row that is visible to the snapshot and has the wanted value (None: for

@@ -17,7 +17,8 @@ use pgrx::pg_sys::{
     ArrayType, AttrNumber, Buffer, Datum, DestReceiver, HeapTuple, IndexScanDesc, LOCKMODE,
     MemoryContext, MemoryContextCallback, Oid, ParamListInfo, PlannedStmt, ProcessUtilityContext,
     Query, QueryCompletion, QueryDesc, QueryEnvironment, RegProcedure, Relation, ScanDirection,
-    ScanKey, Size, Snapshot, StrategyNumber, TupleDesc, TupleTableSlot, varlena,
+    ScanKey, Size, Snapshot, StrategyNumber, TableAmRoutine, TimestampTz, TupleDesc,
+    TupleTableSlot, varlena,
 };
 
 unsafe extern "C-unwind" {
@@ -133,6 +134,12 @@ unsafe extern "C-unwind" {
 
     // src/backend/tcop/postgres.c: a signal handler
     pub fn die(signal: c_int);
+
+    // src/backend/utils/adt/timestamp.c
+    pub fn GetCurrentTimestamp() -> TimestampTz;
+
+    // src/backend/access/heap/heapam_handler.c
+    pub fn GetHeapamTableAmRoutine() -> *const TableAmRoutine;
 
     // src/backend/utils/misc/timeout.c
     pub fn enable_timeout_after(timeout: c_int, milliseconds: c_int);

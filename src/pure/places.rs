@@ -21,6 +21,20 @@ pub struct Place {
     pub offset: u16,
 }
 
+/// The tag of a row that is looked up by a name. Rows of different kinds may have the same name.
+pub fn tag(kind: u8, name: &[u8]) -> u32 {
+    // An odd number of 64 bits, 2^64 divided by the golden ratio; the high bits of a product depend on
+    // all bits of its factors, so they are mixed into the low ones.
+    let mut mixed = u64::from(kind);
+    for chunk in name.chunks(8) {
+        let mut bytes = [0; 8];
+        bytes[..chunk.len()].copy_from_slice(chunk);
+        mixed = (mixed ^ u64::from_le_bytes(bytes)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        mixed ^= mixed >> 32;
+    }
+    mixed as u32
+}
+
 /// One place with its tag; an offset of 0 is no place.
 #[derive(Clone, Copy, Default)]
 struct Entry {
@@ -194,6 +208,16 @@ mod tests {
         assert_eq!(size(&places), 0);
         places.remember(1, place(3), 4_096);
         assert_eq!(places.find(1, 4_096), Some(place(3)));
+    }
+
+    #[test]
+    fn names_have_tags_of_their_own() {
+        let names = (0..1_000).map(|number| format!("account {number}"));
+        let mut tags: Vec<u32> =
+            names.flat_map(|name| [b'a', b'p'].map(|kind| tag(kind, name.as_bytes()))).collect();
+        tags.sort_unstable();
+        tags.dedup();
+        assert_eq!(tags.len(), 2_000);
     }
 
     proptest! {

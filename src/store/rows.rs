@@ -12,6 +12,7 @@ use crate::pg::tuple::Tuple;
 use crate::pg::types::{Bytes, CidrArray, Json, SqlValue, Text, TextArray, Timestamp, Uuid};
 use crate::pg::{clock, recent, snapshot};
 use crate::pure::address::Network;
+use crate::pure::places;
 use crate::pure::token::Environment;
 
 /// Column numbers, as sql/tables.sql numbers them. Columns are only ever appended.
@@ -125,7 +126,13 @@ pub fn now<'call, R: Copy>(
         }
         match result {
             Ok(result) => return result,
-            Err(NotOpen(table)) => wanted[table as usize] = true,
+            Err(NotOpen(table)) => {
+                wanted[table as usize] = true;
+                // Nothing of these would be found next.
+                for table in READ_TOGETHER.into_iter().filter(|table| !recent::knows(*table)) {
+                    wanted[table as usize] = true;
+                }
+            }
         }
     }
 }
@@ -154,9 +161,10 @@ impl<'call> Instant<'call> {
         value: impl FnOnce() -> Wanted,
         read: impl Fn(&Tuple) -> Option<R>,
     ) -> Result<Option<R>, NotOpen> {
-        let Some(opened) = self.opened[table as usize] else {
-            return recent::row(table, tag, self.snapshot, read).map(Some).ok_or(NotOpen(table));
-        };
+        if let Some(found) = recent::row(table, tag, self.snapshot, &read) {
+            return Ok(Some(found));
+        }
+        let opened = self.opened[table as usize].ok_or(NotOpen(table))?;
         let mut found = None;
         opened.each_visible(Some(value()), self.snapshot, |tuple| {
             found = read(tuple);
@@ -222,7 +230,7 @@ impl<'call> Instant<'call> {
     pub fn plan_of(&self, account: Text) -> Result<Option<Text>, NotOpen> {
         use column::accounts::*;
         let name = account.bytes_unguarded(self.call);
-        let tag = crc32fast::hash(name);
+        let tag = places::tag(b'a', name);
         self.row(
             Table::Accounts,
             tag,
@@ -237,22 +245,36 @@ impl<'call> Instant<'call> {
 
     /// A plan by its name.
     pub fn plan(&self, plan: Text) -> Result<Option<Plan<'call>>, NotOpen> {
+        self.plan_row(plan, |tuple| self.read_plan(tuple))
+    }
+
+    /// Whether a plan includes API access; None where there is no such plan.
+    pub fn includes_access(&self, plan: Text) -> Result<Option<bool>, NotOpen> {
+        self.plan_row(plan, |tuple| Some(is(tuple, column::plans::API_ACCESS)))
+    }
+
+    fn plan_row<R: Copy>(
+        &self,
+        plan: Text,
+        read: impl Fn(&Tuple) -> Option<R>,
+    ) -> Result<Option<R>, NotOpen> {
         let name = plan.bytes_unguarded(self.call);
-        // Differs from the tag of an account of this name.
-        let tag = !crc32fast::hash(name);
+        let tag = places::tag(b'p', name);
         self.row(
             Table::Plans,
             tag,
             || Wanted::text(plan),
-            |tuple| self.read_plan(tuple).filter(|plan| plan.plan == name),
+            |tuple| {
+                let stored =
+                    Text::from_raw(tuple.get(column::plans::PLAN)?).bytes_unguarded(self.call);
+                (stored == name).then(|| read(tuple))?
+            },
         )
     }
 
     /// Every plan that includes API access, in order of rank.
     pub fn plans_with_access(&self) -> Result<&'call [Plan<'call>], NotOpen> {
-        let Some(opened) = self.opened[Table::Plans as usize] else {
-            return Err(NotOpen(Table::Plans));
-        };
+        let opened = self.opened[Table::Plans as usize].ok_or(NotOpen(Table::Plans))?;
         let each = |visit: &mut dyn FnMut(Plan<'call>)| {
             opened.each_visible(None, self.snapshot, |tuple| {
                 if let Some(plan) = self.read_plan(tuple).filter(|plan| plan.api_access) {
@@ -278,13 +300,16 @@ impl<'call> Instant<'call> {
 
     fn read_plan(&self, tuple: &Tuple) -> Option<Plan<'call>> {
         use column::plans::*;
-        let is = |column| tuple.get(column).is_some_and(|datum| datum.value() as u8 != 0);
         let integer = |column| tuple.get(column).map(|datum| datum.value() as i32);
         Some(Plan {
             plan: Text::from_raw(tuple.get(PLAN)?).kept(self.call).bytes_unguarded(self.call),
-            api_access: is(API_ACCESS),
+            api_access: is(tuple, API_ACCESS),
             concurrent_tasks: integer(CONCURRENT_TASKS),
             rank: integer(RANK).unwrap_or(i32::MAX),
         })
     }
+}
+
+fn is(tuple: &Tuple, column: AttrNumber) -> bool {
+    tuple.get(column).is_some_and(|datum| datum.value() as u8 != 0)
 }

@@ -135,8 +135,8 @@ fn stored<'call>(
             return Ok(Answer::without_key(Status::InvalidApiKey));
         };
         let plan = instant.plan_of(key.account)?;
-        let included = plan.map(|plan| instant.plan(plan)).transpose()?.flatten();
-        let api_access = included.is_some_and(|plan| plan.api_access);
+        let included = plan.map(|plan| instant.includes_access(plan)).transpose()?.flatten();
+        let api_access = included.unwrap_or(false);
         let status = key.environment.map_or(Status::InvalidApiKey, |environment| {
             let key = Key {
                 environment,
