@@ -93,6 +93,12 @@ impl Opened {
         }
     }
 
+    /// Whether the first column of the index is an expression, not a column of the table.
+    pub fn is_by_expression(&self) -> bool {
+        // SAFETY: the index is open, and has a column (src/include/catalog/pg_index.h: indkey).
+        unsafe { *(*(*self.index).rd_index).indkey.values.as_ptr() == 0 }
+    }
+
     /// The table.
     pub(super) fn heap(&self) -> pg_sys::Relation {
         self.heap

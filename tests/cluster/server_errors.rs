@@ -31,7 +31,7 @@ const WAYS: [&str; 4] = [
     "vpk_verify(current_setting('test.key'))",
     "FROM vpk_authenticate('Bearer ' || current_setting('test.key'))",
     "vpk_verify_hash(sha256(current_setting('test.key')::bytea))",
-    "account, metadata FROM vpk.keys WHERE key_hash = sha256(current_setting('test.key')::bytea)",
+    "account, metadata FROM vpk.keys WHERE substr(key_hash, 1, 15) = substr(sha256(current_setting('test.key')::bytea), 1, 15)",
 ];
 
 /// Runs all of them and compares what they are told.
@@ -105,8 +105,8 @@ fn broken_pages() {
     const ZEROES: [u8; 8192] = [0; 8192];
     for (relation, page, code) in [
         ("vpk.keys", GARBAGE, "XX001"),
-        ("vpk.keys_key_hash_key", GARBAGE, "XX001"),
-        ("vpk.keys_key_hash_key", ZEROES, "XX002"),
+        ("vpk.keys_key_hash_idx", GARBAGE, "XX001"),
+        ("vpk.keys_key_hash_idx", ZEROES, "XX002"),
     ] {
         let sql = format!("SELECT pg_relation_filepath('{relation}')");
         let path = cluster.data().join(value(&mut cluster.client(), &sql, &[]));
