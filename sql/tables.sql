@@ -46,12 +46,13 @@ CREATE TABLE vpk.keys (
     scopes        text[] NOT NULL DEFAULT '{}',
     allowed_ips   cidr[],
     metadata      jsonb NOT NULL DEFAULT '{}',
+    -- Unique, by an index that keeps 4 bytes of each hash: half the size of a B-tree on the whole, and
+    -- a look-up costs the same however large the table. Half empty, so that it takes one page.
+    CONSTRAINT keys_key_hash_key EXCLUDE USING hash (key_hash WITH OPERATOR(pg_catalog.=))
+        WITH (fillfactor = 50),
     CONSTRAINT keys_key_hash_check CHECK (pg_catalog.octet_length(key_hash) = 32),
     CONSTRAINT keys_environment_check CHECK (environment IN ('live', 'test'))
 );
--- 15 bytes of the hash are 120 random bits, which no two keys share; with the header of a short value
--- they fill 16 bytes. An index on the whole hash is twice as large and no faster: see bench/README.md.
-CREATE UNIQUE INDEX keys_key_hash_idx ON vpk.keys (pg_catalog.substr(key_hash, 1, 15));
 CREATE INDEX keys_account_idx ON vpk.keys (account, id);
 
 -- Updated every few seconds for the keys in use: room on each page keeps the new rows off the index.

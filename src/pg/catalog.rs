@@ -37,13 +37,11 @@ impl Table {
     /// How many there are.
     pub const COUNT: usize = 4;
 
-    /// Their names, and those of the indexes: the last is what a released version called it whose SQL
-    /// is still served.
-    const NAMES: [(&CStr, &[&CStr]); Table::COUNT] = [
-        (c"keys", &[c"keys_key_hash_idx", c"keys_key_hash_key"]),
-        (c"accounts", &[c"accounts_pkey"]),
-        (c"plans", &[c"plans_pkey"]),
-        (c"task_leases", &[c"task_leases_account_idx"]),
+    const NAMES: [(&CStr, &CStr); Table::COUNT] = [
+        (c"keys", c"keys_key_hash_key"),
+        (c"accounts", c"accounts_pkey"),
+        (c"plans", c"plans_pkey"),
+        (c"task_leases", c"task_leases_account_idx"),
     ];
 }
 
@@ -88,9 +86,8 @@ pub fn indexed(table: Table) -> Option<Indexed> {
             (relation != Oid::INVALID).then_some(relation)
         };
         let mut indexed = [Indexed { table: Oid::INVALID, index: Oid::INVALID }; Table::COUNT];
-        for (found, (table, indexes)) in indexed.iter_mut().zip(Table::NAMES) {
-            let index = indexes.iter().find_map(|index| find(index))?;
-            *found = Indexed { table: find(table)?, index };
+        for (found, (table, index)) in indexed.iter_mut().zip(Table::NAMES) {
+            *found = Indexed { table: find(table)?, index: find(index)? };
         }
         *KNOWN.0.get() = Some(Relations { indexed, files: [None; Table::COUNT] });
         Some(indexed[table as usize])

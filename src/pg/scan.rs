@@ -93,12 +93,6 @@ impl Opened {
         }
     }
 
-    /// Whether the first column of the index is an expression, not a column of the table.
-    pub fn is_by_expression(&self) -> bool {
-        // SAFETY: the index is open, and has a column (src/include/catalog/pg_index.h: indkey).
-        unsafe { *(*(*self.index).rd_index).indkey.values.as_ptr() == 0 }
-    }
-
     /// The table.
     pub(super) fn heap(&self) -> pg_sys::Relation {
         self.heap
@@ -110,8 +104,22 @@ impl Opened {
         unsafe { ptr::eq((*self.heap).rd_tableam, unguarded::GetHeapamTableAmRoutine()) }
     }
 
+    /// The number of the operator `=` in the operator classes of the index's access method
+    /// (src/include/access/stratnum.h).
+    fn equality_strategy(&self) -> pg_sys::StrategyNumber {
+        // SAFETY: the index is open.
+        let method = unsafe { (*(*self.index).rd_rel).relam };
+        let number = if method == pg_sys::HASH_AM_OID {
+            pg_sys::HTEqualStrategyNumber
+        } else {
+            pg_sys::BTEqualStrategyNumber
+        };
+        number as pg_sys::StrategyNumber
+    }
+
     /// Calls `visit` for every row that is visible to the snapshot and has the wanted value (None: for
-    /// every row) in the index's first column, in index order, until it breaks.
+    /// every row) in the index's first column, in index order, until it breaks. A hash index also
+    /// brings rows of other values, whose hash code is the same: who visits compares.
     ///
     /// Unguarded: see [`super::unguarded`]. `visit` must not hold anything with a destructor either.
     pub fn each_visible(
@@ -133,7 +141,7 @@ impl Opened {
                     key.as_mut_ptr(),
                     0,
                     1,
-                    pg_sys::BTEqualStrategyNumber as pg_sys::StrategyNumber,
+                    self.equality_strategy(),
                     Oid::INVALID,
                     wanted.collation,
                     wanted.equality,

@@ -72,12 +72,9 @@ macro_rules! revoke {
 
 /// Id, reason, role, session role. A row where it was not revoked before.
 pub static REVOKE: Statement = revoke!("k.id = $1", &[UUIDOID, TEXTOID, TEXTOID, TEXTOID]);
-/// Hash, reason, role, session role. A row where it was not revoked before. (The index is on the hash's
-/// first bytes; before 0.3.0 it was on the whole.)
-pub static REVOKE_HASH: Statement = revoke!(
-    "pg_catalog.substr(k.key_hash, 1, 15) = pg_catalog.substr($1, 1, 15) AND k.key_hash = $1",
-    &[BYTEAOID, TEXTOID, TEXTOID, TEXTOID]
-);
+/// Hash, reason, role, session role. A row where it was not revoked before.
+pub static REVOKE_HASH: Statement =
+    revoke!("k.key_hash = $1", &[BYTEAOID, TEXTOID, TEXTOID, TEXTOID]);
 /// Account, reason, role, session role. A row for each that was not revoked before.
 pub static REVOKE_ACCOUNT: Statement =
     revoke!("k.account = $1", &[TEXTOID, TEXTOID, TEXTOID, TEXTOID]);
@@ -86,11 +83,8 @@ pub static REVOKE_ACCOUNT: Statement =
 pub static REVOKED_AT: Statement =
     Statement::new(c"SELECT k.revoked_at FROM vpk.keys AS k WHERE k.id = $1", &[UUIDOID]);
 /// Hash. Its id, where there is such a key.
-pub static ID_OF_HASH: Statement = Statement::new(
-    c"SELECT k.id FROM vpk.keys AS k
-       WHERE pg_catalog.substr(k.key_hash, 1, 15) = pg_catalog.substr($1, 1, 15) AND k.key_hash = $1",
-    &[BYTEAOID],
-);
+pub static ID_OF_HASH: Statement =
+    Statement::new(c"SELECT k.id FROM vpk.keys AS k WHERE k.key_hash = $1", &[BYTEAOID]);
 
 /// Id. A row where there is such a key; nobody can delete its account until the transaction ends.
 pub static LOCK_ACCOUNT: Statement = Statement::new(

@@ -86,9 +86,6 @@ pub struct Plan<'call> {
     pub rank: i32,
 }
 
-/// How many bytes of a hash are in the index on it: see sql/tables.sql.
-const INDEXED_BYTES: usize = 15;
-
 /// A table that has to be open to go on.
 #[derive(Clone, Copy)]
 pub struct NotOpen(Table);
@@ -161,7 +158,7 @@ impl<'call> Instant<'call> {
         &self,
         table: Table,
         tag: u32,
-        value: impl FnOnce(Opened) -> Wanted,
+        value: impl FnOnce() -> Wanted,
         read: impl Fn(&Tuple) -> Option<R>,
     ) -> Result<Option<R>, NotOpen> {
         if let Some(found) = recent::row(table, tag, self.snapshot, &read) {
@@ -169,8 +166,11 @@ impl<'call> Instant<'call> {
         }
         let opened = self.opened[table as usize].ok_or(NotOpen(table))?;
         let mut found = None;
-        opened.each_visible(Some(value(opened)), self.snapshot, |tuple| {
+        opened.each_visible(Some(value()), self.snapshot, |tuple| {
             found = read(tuple);
+            if found.is_none() {
+                return ControlFlow::Continue(());
+            }
             recent::remember(table, &opened, tag, tuple);
             ControlFlow::Break(())
         });
@@ -184,11 +184,7 @@ impl<'call> Instant<'call> {
         with_details: bool,
     ) -> Result<Option<StoredKey<'call>>, NotOpen> {
         let tag = hash.first_chunk().map_or(0, |tag| u32::from_ne_bytes(*tag));
-        let value = |opened: Opened| {
-            // The SQL of 0.1.0 and 0.2.0 has the index on the whole hash.
-            let part = if opened.is_by_expression() { INDEXED_BYTES } else { hash.len() };
-            Wanted::bytes(Bytes::new_unguarded(self.call, hash.get(..part).unwrap_or(hash)))
-        };
+        let value = || Wanted::bytes(Bytes::new_unguarded(self.call, hash));
         self.row(Table::Keys, tag, value, |tuple| {
             let stored = Bytes::from_raw(tuple.get(column::keys::KEY_HASH)?);
             (stored.bytes_unguarded(self.call) == hash)
@@ -241,7 +237,7 @@ impl<'call> Instant<'call> {
         self.row(
             Table::Accounts,
             tag,
-            |_| Wanted::text(account),
+            || Wanted::text(account),
             |tuple| {
                 let stored = Text::from_raw(tuple.get(ACCOUNT)?).bytes_unguarded(self.call);
                 (stored == name)
@@ -270,7 +266,7 @@ impl<'call> Instant<'call> {
         self.row(
             Table::Plans,
             tag,
-            |_| Wanted::text(plan),
+            || Wanted::text(plan),
             |tuple| {
                 let stored =
                     Text::from_raw(tuple.get(column::plans::PLAN)?).bytes_unguarded(self.call);
