@@ -1,0 +1,174 @@
+//! What a call costs inside the server: many in one statement, less the same with a function that
+//! does nothing. Measured is the processor time of the server process.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use crate::connection::{Connection, Result};
+use crate::statistics::{median, turns};
+
+const FUNCTIONS: [(&str, &str); 3] = [
+    ("vpk_verify", "vpk_verify"),
+    ("kept SPI plan", "bench.spi_lookup"),
+    ("index scan", "bench.index_lookup"),
+];
+const NOTHING: &str = "bench.nothing";
+
+struct Case {
+    name: &'static str,
+    table: &'static str,
+    /// What vpk_verify answers, and whether a look-up finds a row.
+    status: &'static str,
+    found: bool,
+    /// Whether every statement is about other keys than those before it.
+    fresh: bool,
+}
+
+const CASES: [Case; 5] = [
+    Case { name: "one key", table: "one_key", status: "VALID", found: true, fresh: false },
+    Case { name: "10 k in use", table: "keys_in_use", status: "VALID", found: true, fresh: false },
+    Case { name: "first seen", table: "every_key", status: "VALID", found: true, fresh: true },
+    Case {
+        name: "unknown",
+        table: "unknown",
+        status: "INVALID_API_KEY",
+        found: false,
+        fresh: false,
+    },
+    Case {
+        name: "malformed",
+        table: "malformed",
+        status: "INVALID_API_KEY",
+        found: false,
+        fresh: false,
+    },
+];
+
+/// Calls in one statement, and statements in one turn.
+const CALLS: u64 = 10_000;
+const STATEMENTS: u64 = 5;
+
+/// Runs all cases and returns the table.
+pub fn report(server: &Path, rounds: usize) -> Result<String> {
+    let mut database = Connection::open(server)?;
+    let keys: u64 = database.value("SELECT count(*) FROM bench.every_key")?.parse()?;
+    let mut table = String::from(
+        "| token | vpk_verify | kept SPI plan | index scan | of the SPI plan | of the index scan | buffers: vpk_verify | SPI plan | index scan |\n\
+         |---|--:|--:|--:|--:|--:|--:|--:|--:|\n",
+    );
+    for case in CASES {
+        check(&mut database, &case)?;
+        let mut costs: [Vec<f64>; 3] = Default::default();
+        let mut slice = 0;
+        for round in 0..rounds {
+            let mut cost = [0.0; 4];
+            for turn in turns(4, round) {
+                let function = FUNCTIONS.get(turn).map_or(NOTHING, |function| function.1);
+                cost[turn] = turn_of(&mut database, &case, function, keys, &mut slice)?;
+            }
+            for (costs, cost_of_one) in costs.iter_mut().zip(cost) {
+                costs.push(cost_of_one - cost[3]);
+            }
+        }
+        let ratio = |other: usize| {
+            let ratios: Vec<f64> = costs[0].iter().zip(&costs[other]).map(|(a, b)| a / b).collect();
+            median(&ratios)
+        };
+        write!(table, "| {} ", case.name)?;
+        for costs in &costs {
+            write!(table, "| {:.0} ", median(costs))?;
+        }
+        write!(table, "| {:.2} | {:.2} ", ratio(1), ratio(2))?;
+        for (_, function) in FUNCTIONS {
+            write!(table, "| {:.2} ", buffers(&mut database, &case, function, keys, &mut slice)?)?;
+        }
+        table.push_str("|\n");
+    }
+    Ok(table)
+}
+
+/// Every answer is the right one.
+fn check(database: &mut Connection, case: &Case) -> Result<()> {
+    let wrong = database.value(&format!(
+        "SELECT count(*) FROM (SELECT token FROM bench.{} LIMIT {CALLS}) AS t
+          WHERE vpk_verify(token)::text <> '{}'
+             OR (bench.spi_lookup(token) IS NOT NULL) <> {found}
+             OR (bench.index_lookup(token) IS NOT NULL) <> {found}",
+        case.table,
+        case.status,
+        found = case.found,
+    ))?;
+    if wrong == "0" {
+        Ok(())
+    } else {
+        Err(format!("{wrong} wrong answers for tokens of bench.{}", case.table).into())
+    }
+}
+
+/// The statement that calls a function for each token of the case.
+fn statement(case: &Case, function: &str, keys: u64, slice: &mut u64) -> String {
+    let mut sql = format!("SELECT count({function}(token)) FROM bench.{}", case.table);
+    if case.fresh {
+        // The first of them were used by the cases before.
+        let slices = ((keys - CALLS) / CALLS).max(1);
+        let from = CALLS + (*slice % slices) * CALLS;
+        *slice += 1;
+        sql += &format!(" WHERE position > {from} AND position <= {}", from + CALLS);
+    }
+    sql
+}
+
+/// Nanoseconds of processor time for each call of a function.
+fn turn_of(
+    database: &mut Connection,
+    case: &Case,
+    function: &str,
+    keys: u64,
+    slice: &mut u64,
+) -> Result<f64> {
+    let statements = if case.fresh { 1 } else { STATEMENTS };
+    let before = processor_time(database.backend)?;
+    for _ in 0..statements {
+        database.value(&statement(case, function, keys, slice))?;
+    }
+    let after = processor_time(database.backend)?;
+    Ok((after - before) / (statements * CALLS) as f64)
+}
+
+/// What a process has used, in nanoseconds.
+fn processor_time(process: u32) -> Result<f64> {
+    // The kernel adds up when the process goes to sleep.
+    thread::sleep(Duration::from_millis(1));
+    let text = fs::read_to_string(format!("/proc/{process}/schedstat"))?;
+    Ok(text.split(' ').next().unwrap_or_default().parse()?)
+}
+
+/// How many pages of tables and indexes are looked at for each call.
+fn buffers(
+    database: &mut Connection,
+    case: &Case,
+    function: &str,
+    keys: u64,
+    slice: &mut u64,
+) -> Result<f64> {
+    let mut touched = |function| -> Result<f64> {
+        let sql = statement(case, function, keys, slice);
+        let plan =
+            database.query(&format!("EXPLAIN (ANALYZE, BUFFERS, COSTS OFF, TIMING OFF) {sql}"))?;
+        let line = plan
+            .iter()
+            .flatten()
+            .flatten()
+            .find(|line| line.contains("Buffers: shared"))
+            .ok_or("a plan without its buffers")?;
+        Ok(line
+            .split(' ')
+            .filter_map(|word| word.strip_prefix("hit=").or(word.strip_prefix("read=")))
+            .filter_map(|number| number.parse::<f64>().ok())
+            .sum())
+    };
+    Ok((touched(function)? - touched(NOTHING)?).max(0.0) / CALLS as f64)
+}
