@@ -21,6 +21,17 @@ pub struct Connection {
     pub backend: u32,
 }
 
+/// What a call has to answer.
+#[derive(Clone, Copy, Debug)]
+pub enum Answer {
+    /// One row that begins with this.
+    Value(&'static str),
+    /// One row that does not begin with null.
+    Row,
+    /// No row.
+    Nothing,
+}
+
 /// One message of the server's.
 struct Message<'a> {
     tag: u8,
@@ -74,6 +85,33 @@ impl Connection {
         }
     }
 
+    /// Sends a request and holds its answer against the one that is expected.
+    pub fn call(&mut self, request: &[u8], expected: Answer) -> Result<()> {
+        let mut rows = 0;
+        self.exchange(request, |message| {
+            if message.tag != b'D' {
+                return Ok(());
+            }
+            rows += 1;
+            match expected {
+                Answer::Row if first_column(message.body)?.is_some() => Ok(()),
+                Answer::Value(value) if first_column(message.body)? == Some(value.as_bytes()) => {
+                    Ok(())
+                }
+                _ => Err(format!("{:?} is not {expected:?}", row(message.body)?).into()),
+            }
+        })?;
+        match (rows, expected) {
+            (0, Answer::Nothing) | (1, Answer::Row | Answer::Value(_)) => Ok(()),
+            _ => Err(format!("{rows} rows are not {expected:?}").into()),
+        }
+    }
+
+    /// Sends a request that has no rows to answer with.
+    pub fn command(&mut self, request: &[u8]) -> Result<()> {
+        self.exchange(request, |_| Ok(()))
+    }
+
     /// Sends a request and passes every message of the answer on.
     fn exchange(
         &mut self,
@@ -118,6 +156,15 @@ fn message(input: &[u8]) -> Option<Message<'_>> {
 fn field<const N: usize>(body: &[u8], at: usize) -> Result<[u8; N]> {
     let bytes = body.get(at..at + N).ok_or("a message of the server's ends too early")?;
     Ok(bytes.try_into()?)
+}
+
+/// The first column of a row, or nothing where it is null.
+fn first_column(body: &[u8]) -> Result<Option<&[u8]>> {
+    let length = i32::from_be_bytes(field(body, 2)?);
+    Ok(match usize::try_from(length) {
+        Err(_) => None,
+        Ok(length) => Some(body.get(6..6 + length).ok_or("a row ends too early")?),
+    })
 }
 
 fn row(body: &[u8]) -> Result<Row> {

@@ -1,7 +1,9 @@
 # shellcheck shell=bash
-# Sourced, after tools/lib/common.sh and tools/lib/server.sh, by the scripts of
-# bench/: servers of their own that run the build of this working copy, and go
-# when the script ends.
+# Sourced by the scripts of bench/: servers of their own that run the build of
+# this working copy, and go when the script ends.
+
+. "$(dirname -- "${BASH_SOURCE[0]}")/../../tools/lib/common.sh"
+. "$root/tools/lib/server.sh"
 
 own_folder "$scratch"
 PG_CONFIG=$("$root/tools/private-install" "$scratch/$(pg_feature "$(require_pg_config)")-$profile")
@@ -39,16 +41,17 @@ on() {
     PGHOST=$work/$server PGPORT=5432 PGUSER=postgres PGDATABASE=postgres PGOPTIONS='-c client_min_messages=warning' "$@"
 }
 
-# start_loaded_server KEYS: the server "loaded", with that many keys and with
-# what they are compared with, all of it in memory.
+# start_loaded_server KEYS [SETTING=VALUE]...: the server "loaded", with that
+# many keys and with what they are compared with, all of it in memory.
 start_loaded_server() {
     local keys=$1
+    shift
     mkdir "$work/baseline"
     cp "$root"/bench/baseline/{Makefile,baseline.c} "$work/baseline/"
     make -s -C "$work/baseline" PG_CONFIG="$PG_CONFIG" >&2
 
     start_server loaded shared_preload_libraries="$extension" max_wal_size=64GB \
-        shared_buffers="$((512 + keys * 2 / 1000))MB" vibepeak_keys.usage_flush_interval=1s
+        shared_buffers="$((512 + keys * 2 / 1000))MB" "$@"
     say "loading $keys keys"
     on loaded "$bin/psql" -Xq -v ON_ERROR_STOP=1 -v keys="$keys" -v library="$work/baseline/baseline" \
         -f "$root/bench/load.sql" >&2
