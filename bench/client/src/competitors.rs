@@ -60,14 +60,16 @@ pub struct Competitor {
     pub scheme: &'static str,
     /// What a session is told before.
     pub setting: Option<&'static str>,
-    /// Whether the extension's worker has something to write after it.
-    pub notes_uses: bool,
     kind: Kind,
 }
 
 impl Competitor {
     const fn new(name: &'static str, sql: &'static str, kind: Kind) -> Self {
-        Self { name, sql, scheme: "", setting: None, notes_uses: false, kind }
+        Self { name, sql, scheme: "", setting: None, kind }
+    }
+
+    pub const fn is_ours(&self) -> bool {
+        matches!(self.kind, Kind::Status)
     }
 
     /// What it has to answer.
@@ -85,13 +87,10 @@ impl Competitor {
 }
 
 pub const SELECT_1: Competitor = Competitor::new("`SELECT 1`", "SELECT 1", Kind::One);
-pub const VERIFY: Competitor = Competitor {
-    notes_uses: true,
-    ..Competitor::new("`SELECT vpk_verify($1)`", "SELECT vpk_verify($1)", Kind::Status)
-};
+pub const VERIFY: Competitor =
+    Competitor::new("`SELECT vpk_verify($1)`", "SELECT vpk_verify($1)", Kind::Status);
 pub const AUTHENTICATE: Competitor = Competitor {
     scheme: "Bearer ",
-    notes_uses: true,
     ..Competitor::new(
         "`SELECT * FROM vpk_authenticate($1)`",
         "SELECT * FROM vpk_authenticate($1)",

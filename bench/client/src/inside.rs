@@ -2,12 +2,10 @@
 //! does nothing. Measured is the processor time of the server process.
 
 use std::fmt::Write as _;
-use std::fs;
 use std::path::Path;
-use std::thread;
-use std::time::Duration;
 
 use crate::connection::{Connection, Result};
+use crate::process::{memory, processor_time};
 use crate::statistics::{median, turns};
 
 const FUNCTIONS: [(&str, &str); 3] = [
@@ -90,6 +88,23 @@ pub fn report(server: &Path, rounds: usize) -> Result<String> {
     Ok(table)
 }
 
+/// What a session that verifies more and more keys takes up, as a sentence.
+pub fn memory_report(server: &Path) -> Result<String> {
+    let mut database = Connection::open(server)?;
+    let mut after = |keys: &str| -> Result<f64> {
+        database.value(&format!(
+            "SELECT count(vpk_verify(token)) FROM bench.every_key WHERE position <= {keys}"
+        ))?;
+        Ok(memory(database.backend)? / 1024.0)
+    };
+    let (one, some) = (after("1")?, after("10000")?);
+    let all = after("(SELECT count(*) FROM bench.every_key)")?;
+    Ok(format!(
+        "Memory of a session's own: {one:.1} MiB after the first key, {some:.1} MiB after 10 k different keys, \
+         {all:.1} MiB after all of them."
+    ))
+}
+
 /// Every answer is the right one.
 fn check(database: &mut Connection, case: &Case) -> Result<()> {
     let wrong = database.value(&format!(
@@ -136,14 +151,6 @@ fn turn_of(
     }
     let after = processor_time(database.backend)?;
     Ok((after - before) / (statements * CALLS) as f64)
-}
-
-/// What a process has used, in nanoseconds.
-fn processor_time(process: u32) -> Result<f64> {
-    // The kernel adds up when the process goes to sleep.
-    thread::sleep(Duration::from_millis(1));
-    let text = fs::read_to_string(format!("/proc/{process}/schedstat"))?;
-    Ok(text.split(' ').next().unwrap_or_default().parse()?)
 }
 
 /// How many pages of tables and indexes are looked at for each call.

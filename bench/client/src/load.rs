@@ -9,6 +9,7 @@ use hdrhistogram::Histogram;
 use crate::cells::Group;
 use crate::competitors::{Competitor, Tokens};
 use crate::connection::{Answer, Connection, Result};
+use crate::process;
 use crate::request::Request;
 
 /// Tokens of the same length, one after the other.
@@ -45,6 +46,8 @@ pub struct Outcome {
     pub per_second: f64,
     /// Of each call, in nanoseconds.
     pub latencies: Histogram<u32>,
+    /// Of the server's processes, for each call, in nanoseconds.
+    pub processor_time: f64,
     /// Calls, and bytes of WAL that were written meanwhile, the start included.
     pub calls: u64,
     pub wal: u64,
@@ -82,8 +85,10 @@ pub fn run(
 
     let before = wal_position(control)?;
     together(&mut clients, |client| client.start(pool))?;
+    let used = processor_time(&clients)?;
     let measured = together(&mut clients, |client| client.measure(pool, time))?;
-    if competitor.notes_uses {
+    let used = processor_time(&clients)? - used;
+    if competitor.is_ours() {
         wait_for_uses(control)?;
     }
     let after = wal_position(control)?;
@@ -95,7 +100,13 @@ pub fn run(
         latencies.add(own)?;
     }
     let calls = clients.iter().map(|client| client.calls).sum();
-    Ok(Outcome { per_second, latencies, calls, wal: after - before })
+    let processor_time = used / latencies.len() as f64;
+    Ok(Outcome { per_second, processor_time, latencies, calls, wal: after - before })
+}
+
+/// Of all the processes that serve these clients.
+fn processor_time(clients: &[Client]) -> Result<f64> {
+    clients.iter().map(|client| process::processor_time(client.connection.backend)).sum()
 }
 
 pub fn histogram() -> Result<Histogram<u32>> {

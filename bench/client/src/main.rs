@@ -6,6 +6,11 @@ mod competitors;
 mod connection;
 mod inside;
 mod load;
+mod machine;
+mod pgbench;
+mod plot;
+mod process;
+mod report;
 mod request;
 mod rounds;
 mod statistics;
@@ -14,9 +19,12 @@ mod table;
 use std::env;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use connection::Result;
+use report::Options;
+
+const USAGE: &str =
+    "usage: report SERVER PROGRAMS RESULTS ROUNDS SECONDS CELLS | inside SERVER ROUNDS";
 
 fn main() -> ExitCode {
     match run(&env::args().skip(1).collect::<Vec<_>>()) {
@@ -31,17 +39,23 @@ fn main() -> ExitCode {
 fn run(arguments: &[String]) -> Result<()> {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
-        ["spin"] => awake::spin(),
+        ["report", server, programs, results, rounds, seconds, cells] => report::write(&Options {
+            server: Path::new(server),
+            programs: Path::new(programs),
+            results: Path::new(results),
+            rounds: rounds.parse()?,
+            seconds: seconds.parse()?,
+            cells,
+        }),
         ["inside", server, rounds] => {
             println!("{}", inside::report(Path::new(server), rounds.parse()?)?);
+            Ok(())
         }
-        ["table", server, rounds, seconds, cells] => {
-            let groups = cells::chosen(cells);
-            let time = Duration::from_secs_f64(seconds.parse()?);
-            let results = rounds::run(Path::new(server), &groups, rounds.parse()?, time)?;
-            println!("{}", table::markdown(&results)?);
+        // What keeps the processors awake.
+        ["spin"] => {
+            awake::spin();
+            Ok(())
         }
-        _ => return Err("usage: inside SERVER ROUNDS | table SERVER ROUNDS SECONDS CELLS".into()),
+        _ => Err(USAGE.into()),
     }
-    Ok(())
 }

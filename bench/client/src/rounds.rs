@@ -17,6 +17,7 @@ pub struct Score {
     pub competitor: Competitor,
     /// Of each round.
     pub per_second: Vec<f64>,
+    pub processor_time: Vec<f64>,
     pub latencies: Histogram<u32>,
     calls: u64,
     wal: u64,
@@ -34,6 +35,7 @@ impl Score {
     }
 }
 
+/// The scores of a group.
 pub struct Standings {
     pub group: Group,
     pub scores: Vec<Score>,
@@ -68,6 +70,7 @@ pub fn run(
                 let outcome = load::run(server, &mut control, group, &score.competitor, pool, time)
                     .map_err(|error| format!("{group}: {}: {error}", score.competitor.sql))?;
                 score.per_second.push(outcome.per_second);
+                score.processor_time.push(outcome.processor_time);
                 score.latencies.add(outcome.latencies)?;
                 score.calls += outcome.calls;
                 score.wal += outcome.wal;
@@ -88,6 +91,7 @@ fn no_scores(group: &Group) -> Result<Vec<Score>> {
             Ok(Score {
                 competitor: *competitor,
                 per_second: Vec::new(),
+                processor_time: Vec::new(),
                 latencies: load::histogram()?,
                 calls: 0,
                 wal: 0,
