@@ -32,11 +32,15 @@ impl Pool {
         if pool.bytes.is_empty() { Err("no tokens".into()) } else { Ok(pool) }
     }
 
-    const fn len(&self) -> usize {
+    pub const fn token_length(&self) -> usize {
+        self.token_length
+    }
+
+    pub const fn len(&self) -> usize {
         self.bytes.len() / self.token_length
     }
 
-    fn get(&self, number: usize) -> &[u8] {
+    pub fn get(&self, number: usize) -> &[u8] {
         &self.bytes[number * self.token_length..][..self.token_length]
     }
 }

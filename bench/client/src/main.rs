@@ -4,6 +4,7 @@ mod awake;
 mod cells;
 mod competitors;
 mod connection;
+mod drive;
 mod inside;
 mod load;
 mod machine;
@@ -19,12 +20,14 @@ mod table;
 use std::env;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use connection::Result;
+use drive::How;
 use report::Options;
 
-const USAGE: &str =
-    "usage: report SERVER PROGRAMS RESULTS ROUNDS SECONDS CELLS | inside SERVER ROUNDS";
+const USAGE: &str = "usage: report SERVER PROGRAMS RESULTS ROUNDS SECONDS CELLS | inside SERVER ROUNDS | \
+     drive SERVER wire|inside SECONDS";
 
 fn main() -> ExitCode {
     match run(&env::args().skip(1).collect::<Vec<_>>()) {
@@ -50,6 +53,10 @@ fn run(arguments: &[String]) -> Result<()> {
         ["inside", server, rounds] => {
             println!("{}", inside::report(Path::new(server), rounds.parse()?)?);
             Ok(())
+        }
+        ["drive", server, how, seconds] => {
+            let how = if how == "wire" { How::Wire } else { How::Inside };
+            drive::drive(Path::new(server), &how, Duration::from_secs_f64(seconds.parse()?))
         }
         // What keeps the processors awake.
         ["spin"] => {
