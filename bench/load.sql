@@ -12,12 +12,15 @@ CREATE TABLE bench.issued AS
     SELECT c.token FROM generate_series(1, :keys) AS i, LATERAL vpk_create('key ' || i) AS c;
 CREATE TABLE bench.every_key AS
     SELECT row_number() OVER (ORDER BY md5(token)) AS position, token FROM bench.issued;
-CREATE UNIQUE INDEX ON bench.every_key (position);
+ALTER TABLE bench.every_key ADD PRIMARY KEY (position);
 
 CREATE TABLE bench.one_key AS
     SELECT i AS position, k.token FROM generate_series(1, 10000) AS i, bench.every_key AS k WHERE k.position = 1;
 CREATE TABLE bench.keys_in_use AS
     SELECT position, token FROM bench.every_key WHERE position <= 10000 ORDER BY position;
+
+ALTER TABLE bench.one_key ADD PRIMARY KEY (position);
+ALTER TABLE bench.keys_in_use ADD PRIMARY KEY (position);
 
 -- As long as a key, and none.
 CREATE TABLE bench.malformed AS
@@ -28,6 +31,8 @@ CREATE TABLE bench.unknown AS
     SELECT i AS position, c.token
       FROM generate_series(1, 10000) AS i, LATERAL vpk_create('gone ' || i, account => 'gone') AS c;
 SELECT vpk_delete_account('gone') \g /dev/null
+ALTER TABLE bench.malformed ADD PRIMARY KEY (position);
+ALTER TABLE bench.unknown ADD PRIMARY KEY (position);
 
 \ir competitors.sql
 \ir baseline/baseline.sql

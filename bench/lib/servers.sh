@@ -46,6 +46,7 @@ on() {
 start_loaded_server() {
     local keys=$1
     shift
+    [ "$keys" -ge 10000 ] || die "BENCH_KEYS: at least 10000"
     mkdir "$work/baseline"
     cp "$root"/bench/baseline/{Makefile,baseline.c} "$work/baseline/"
     make -s -C "$work/baseline" PG_CONFIG="$PG_CONFIG" >&2

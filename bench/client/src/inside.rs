@@ -21,7 +21,7 @@ struct Case {
     /// What vpk_verify answers, and whether a look-up finds a row.
     status: &'static str,
     found: bool,
-    /// Whether every statement is about other keys than those before it.
+    /// Whether the session has not seen the keys before.
     fresh: bool,
 }
 
@@ -51,21 +51,19 @@ const STATEMENTS: u64 = 5;
 
 /// Runs all cases and returns the table.
 pub fn report(server: &Path, rounds: usize) -> Result<String> {
-    let mut database = Connection::open(server)?;
-    let keys: u64 = database.value("SELECT count(*) FROM bench.every_key")?.parse()?;
     let mut table = String::from(
         "| token | vpk_verify | kept SPI plan | index scan | of the SPI plan | of the index scan | buffers: vpk_verify | SPI plan | index scan |\n\
          |---|--:|--:|--:|--:|--:|--:|--:|--:|\n",
     );
     for case in CASES {
-        check(&mut database, &case)?;
+        check(server, &case)?;
+        let mut tokens = Slices::of(server, &case)?;
         let mut costs: [Vec<f64>; 3] = Default::default();
-        let mut slice = 0;
         for round in 0..rounds {
             let mut cost = [0.0; 4];
             for turn in turns(4, round) {
                 let function = FUNCTIONS.get(turn).map_or(NOTHING, |function| function.1);
-                cost[turn] = turn_of(&mut database, &case, function, keys, &mut slice)?;
+                cost[turn] = turn_of(server, &case, function, &mut tokens)?;
             }
             for (costs, cost_of_one) in costs.iter_mut().zip(cost) {
                 costs.push(cost_of_one - cost[3]);
@@ -80,8 +78,10 @@ pub fn report(server: &Path, rounds: usize) -> Result<String> {
             write!(table, "| {:.0} ", median(costs))?;
         }
         write!(table, "| {:.2} | {:.2} ", ratio(1), ratio(2))?;
+        let nothing = pages(server, &case, NOTHING, &mut tokens)?;
         for (_, function) in FUNCTIONS {
-            write!(table, "| {:.2} ", buffers(&mut database, &case, function, keys, &mut slice)?)?;
+            let pages = (pages(server, &case, function, &mut tokens)? - nothing).max(0.0);
+            write!(table, "| {:.2} ", pages / CALLS as f64)?;
         }
         table.push_str("|\n");
     }
@@ -91,6 +91,7 @@ pub fn report(server: &Path, rounds: usize) -> Result<String> {
 /// What a session that verifies more and more keys takes up, as a sentence.
 pub fn memory_report(server: &Path) -> Result<String> {
     let mut database = Connection::open(server)?;
+    database.query("SET jit = off")?;
     let mut after = |keys: &str| -> Result<f64> {
         database.value(&format!(
             "SELECT count(vpk_verify(token)) FROM bench.every_key WHERE position <= {keys}"
@@ -106,8 +107,8 @@ pub fn memory_report(server: &Path) -> Result<String> {
 }
 
 /// Every answer is the right one.
-fn check(database: &mut Connection, case: &Case) -> Result<()> {
-    let wrong = database.value(&format!(
+fn check(server: &Path, case: &Case) -> Result<()> {
+    let wrong = Connection::open(server)?.value(&format!(
         "SELECT count(*) FROM (SELECT token FROM bench.{} LIMIT {CALLS}) AS t
           WHERE vpk_verify(token)::text <> '{}'
              OR (bench.spi_lookup(token) IS NOT NULL) <> {found}
@@ -123,59 +124,69 @@ fn check(database: &mut Connection, case: &Case) -> Result<()> {
     }
 }
 
-/// The statement that calls a function for each token of the case.
-fn statement(case: &Case, function: &str, keys: u64, slice: &mut u64) -> String {
-    let mut sql = format!("SELECT count({function}(token)) FROM bench.{}", case.table);
-    if case.fresh {
-        // The first of them were used by the cases before.
-        let slices = ((keys - CALLS) / CALLS).max(1);
-        let from = CALLS + (*slice % slices) * CALLS;
-        *slice += 1;
-        sql += &format!(" WHERE position > {from} AND position <= {}", from + CALLS);
+/// The rows of a case's table, taken in slices of as many as there are calls in one statement, each
+/// time the next: what one statement has read is not what the next one finds in the caches.
+struct Slices {
+    count: u64,
+    next: u64,
+}
+
+impl Slices {
+    fn of(server: &Path, case: &Case) -> Result<Self> {
+        let sql = format!("SELECT count(*) FROM bench.{}", case.table);
+        let rows: u64 = Connection::open(server)?.value(&sql)?.parse()?;
+        Ok(Self { count: (rows / CALLS).max(1), next: 0 })
     }
-    sql
+
+    /// The statement that calls a function for each token of the next one.
+    fn statement(&mut self, case: &Case, function: &str) -> String {
+        let from = self.next % self.count * CALLS;
+        self.next += 1;
+        format!(
+            "SELECT count({function}(token)) FROM bench.{} WHERE position > {from} AND position <= {}",
+            case.table,
+            from + CALLS
+        )
+    }
+}
+
+/// A session that has called the function before: for the tokens of the case, or where they are to
+/// be new to it, for others.
+fn session(server: &Path, case: &Case, function: &str) -> Result<Connection> {
+    let mut session = Connection::open(server)?;
+    let table = if case.fresh { "unknown" } else { case.table };
+    session.query("SET jit = off")?;
+    session.query(&format!("SELECT count({function}(token)) FROM bench.{table}"))?;
+    Ok(session)
 }
 
 /// Nanoseconds of processor time for each call of a function.
-fn turn_of(
-    database: &mut Connection,
-    case: &Case,
-    function: &str,
-    keys: u64,
-    slice: &mut u64,
-) -> Result<f64> {
+fn turn_of(server: &Path, case: &Case, function: &str, tokens: &mut Slices) -> Result<f64> {
+    let mut session = session(server, case, function)?;
     let statements = if case.fresh { 1 } else { STATEMENTS };
-    let before = processor_time(database.backend)?;
+    let before = processor_time(session.backend)?;
     for _ in 0..statements {
-        database.value(&statement(case, function, keys, slice))?;
+        session.value(&tokens.statement(case, function))?;
     }
-    let after = processor_time(database.backend)?;
+    let after = processor_time(session.backend)?;
     Ok((after - before) / (statements * CALLS) as f64)
 }
 
-/// How many pages of tables and indexes are looked at for each call.
-fn buffers(
-    database: &mut Connection,
-    case: &Case,
-    function: &str,
-    keys: u64,
-    slice: &mut u64,
-) -> Result<f64> {
-    let mut touched = |function| -> Result<f64> {
-        let sql = statement(case, function, keys, slice);
-        let plan =
-            database.query(&format!("EXPLAIN (ANALYZE, BUFFERS, COSTS OFF, TIMING OFF) {sql}"))?;
-        let line = plan
-            .iter()
-            .flatten()
-            .flatten()
-            .find(|line| line.contains("Buffers: shared"))
-            .ok_or("a plan without its buffers")?;
-        Ok(line
-            .split(' ')
-            .filter_map(|word| word.strip_prefix("hit=").or(word.strip_prefix("read=")))
-            .filter_map(|number| number.parse::<f64>().ok())
-            .sum())
-    };
-    Ok((touched(function)? - touched(NOTHING)?).max(0.0) / CALLS as f64)
+/// How many pages of tables and indexes a statement looks at.
+fn pages(server: &Path, case: &Case, function: &str, tokens: &mut Slices) -> Result<f64> {
+    let mut session = session(server, case, function)?;
+    let sql = tokens.statement(case, function);
+    let plan =
+        session.query(&format!("EXPLAIN (ANALYZE, BUFFERS, COSTS OFF, TIMING OFF) {sql}"))?;
+    let line = plan
+        .iter()
+        .flatten()
+        .flatten()
+        .find(|line| line.contains("Buffers: shared"))
+        .ok_or("a plan without its buffers")?;
+    Ok(line
+        .split(' ')
+        .filter_map(|word| word.strip_prefix("hit=").or(word.strip_prefix("read=")))
+        .filter_map(|number| number.parse::<f64>().ok())
+        .sum())
 }
