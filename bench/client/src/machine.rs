@@ -35,9 +35,9 @@ pub fn description(database: &mut Connection) -> Result<String> {
 /// What processors and processes have used up to an instant, in ticks.
 pub struct Usage {
     all: u64,
-    /// Neither idle nor of low priority.
     busy: u64,
     stolen: u64,
+    /// Of this program, its busy loops and the server.
     own: u64,
 }
 
@@ -58,7 +58,7 @@ impl Usage {
         let postmaster = file.lines().next().unwrap_or_default().parse()?;
         Ok(Self {
             all: user + nice + system + idle + iowait + irq + softirq + stolen,
-            busy: user + system,
+            busy: user + nice + system,
             stolen,
             own: ticks(process::id())? + ticks(postmaster)?,
         })

@@ -9,6 +9,9 @@ use crate::connection::{Connection, Result};
 use crate::machine::{self, Usage};
 use crate::{inside, pgbench, plot, rounds, table};
 
+/// From which share of the processors on, in percent, others spoil the results.
+const DISTURBED: f64 = 5.0;
+
 /// What a run is told.
 pub struct Options<'a> {
     /// The folder of the server, and that of its programs.
@@ -34,20 +37,24 @@ pub fn write(options: &Options) -> Result<()> {
     let keys = database.value("SELECT count(*) FROM bench.every_key")?;
     let (began, before) = (Instant::now(), Usage::now(server)?);
     let results = rounds::run(server, &groups, rounds, time)?;
+    let dropped = database.value(
+        "SELECT round(100.0 * uses_dropped / greatest(uses_flushed + uses_dropped, 1), 1) FROM vpk.stats",
+    )?;
     let (own, pgbench) = pgbench::compare(server, options.programs, rounds, time)?;
     let inside = inside::report(server, rounds)?;
     let memory = inside::memory_report(server)?;
     let minutes = began.elapsed().as_secs_f64() / 60.0;
     let (others, stolen) = Usage::now(server)?.of_others_since(&before);
-    let dropped = database.value(
-        "SELECT round(100.0 * uses_dropped / greatest(uses_flushed + uses_dropped, 1), 1) FROM vpk.stats",
-    )?;
-
+    let warning = if others + stolen > DISTURBED {
+        "\n\n**That is too much: only buffers and WAL can be relied on here. Run it again on a quiet machine.**"
+    } else {
+        ""
+    };
     let page = format!(
         "# Results\n\n\
          Written by `make bench`; [README.md](README.md) says what is compared, and what the columns mean.\n\n\
          {machine}. {keys} keys, {rounds} rounds of {seconds} s for each line, {minutes:.0} minutes. Meanwhile, \
-         other programs used {others:.1} % of the processors, and other machines on the same hardware {stolen:.1} %.\n\n\
+         other programs used {others:.1} % of the processors, and other machines on the same hardware {stolen:.1} %.{warning}\n\n\
          ![Calls a second, as a share of SELECT 1](results.svg)\n\n\
          ## Over the wire\n\n{table}\n\
          Of the uses that the extension noted, {dropped} % found no room (`vibepeak_keys.usage_slots` at its default).\n\n\
