@@ -11,7 +11,8 @@ export PG_CONFIG PROFILE DESTDIR
 
 .DEFAULT_GOAL := build
 .PHONY: help setup developer-setup build install installcheck demo demo-stop lint clean \
-        test test-unit test-regress test-isolation test-cluster bench-preload
+        test test-unit test-regress test-isolation test-cluster \
+        bench bench-inside bench-preload bench-profile
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -51,6 +52,15 @@ test-isolation: ## tests of concurrent sessions on a throwaway server
 
 test-cluster: ## tests in Rust that run servers of their own
 	@tools/test cluster
+
+bench: ## compare verifications with SELECT 1 and with other ways, side by side
+	@bench/run
+
+bench-inside: ## only what a verification costs inside the server
+	@bench/inside
+
+bench-profile: ## show where a verification spends its time
+	@bench/profile
 
 bench-preload: ## measure what it costs to have the library preloaded
 	@bench/preload

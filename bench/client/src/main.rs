@@ -1,0 +1,68 @@
+//! The load generator of bench/run.
+
+mod awake;
+mod cells;
+mod competitors;
+mod connection;
+mod drive;
+mod inside;
+mod load;
+mod machine;
+mod pgbench;
+mod plot;
+mod process;
+mod report;
+mod request;
+mod rounds;
+mod statistics;
+mod table;
+
+use std::env;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use connection::Result;
+use drive::How;
+use report::Options;
+
+const USAGE: &str = "usage: report SERVER PROGRAMS RESULTS ROUNDS SECONDS CELLS | inside SERVER ROUNDS | \
+     drive SERVER wire|inside SECONDS";
+
+fn main() -> ExitCode {
+    match run(&env::args().skip(1).collect::<Vec<_>>()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &[String]) -> Result<()> {
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments[..] {
+        ["report", server, programs, results, rounds, seconds, cells] => report::write(&Options {
+            server: Path::new(server),
+            programs: Path::new(programs),
+            results: Path::new(results),
+            rounds: rounds.parse()?,
+            seconds: seconds.parse()?,
+            cells,
+        }),
+        ["inside", server, rounds] => {
+            println!("{}", inside::report(Path::new(server), rounds.parse()?)?);
+            Ok(())
+        }
+        ["drive", server, how, seconds] => {
+            let how = if how == "wire" { How::Wire } else { How::Inside };
+            drive::drive(Path::new(server), &how, Duration::from_secs_f64(seconds.parse()?))
+        }
+        // What keeps the processors awake.
+        ["spin"] => {
+            awake::spin();
+            Ok(())
+        }
+        _ => Err(USAGE.into()),
+    }
+}

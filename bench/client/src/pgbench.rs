@@ -1,0 +1,53 @@
+//! Whether this load generator is in the way: `SELECT 1` by pgbench beside it.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use crate::awake::Awake;
+use crate::cells::{GROUPS, Group};
+use crate::competitors::SELECT_1;
+use crate::connection::{Connection, Result};
+use crate::load::{self, Pool};
+use crate::statistics::median;
+
+/// Calls a second by this program and by pgbench, prepared, one client.
+pub fn compare(
+    server: &Path,
+    programs: &Path,
+    rounds: usize,
+    time: Duration,
+) -> Result<(f64, f64)> {
+    let mut control = Connection::open(server)?;
+    let group: &Group = &GROUPS[0];
+    let pool = Pool::read(&mut control, group.tokens)?;
+    let _awake = Awake::keep()?;
+    let (mut own, mut others) = (Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        own.push(load::run(server, &mut control, group, &SELECT_1, &pool, time)?.per_second);
+        others.push(pgbench(server, programs, time)?);
+    }
+    Ok((median(&own), median(&others)))
+}
+
+fn pgbench(server: &Path, programs: &Path, time: Duration) -> Result<f64> {
+    let mut pgbench = Command::new(programs.join("pgbench"))
+        .args(["-n", "-M", "prepared", "-c", "1", "-T", &time.as_secs().max(1).to_string()])
+        .args(["-f", "/dev/stdin", "-p", "5432", "-U", "postgres", "-h"])
+        .arg(server)
+        .arg("postgres")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    // Taken, so that it is closed.
+    pgbench.stdin.take().ok_or("pgbench reads nothing")?.write_all(b"SELECT 1;\n")?;
+    let output = pgbench.wait_with_output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let rate = text.lines().find_map(|line| line.strip_prefix("tps = "));
+    let rate = rate
+        .and_then(|rate| rate.split(' ').next())
+        .ok_or_else(|| format!("pgbench failed: {}", String::from_utf8_lossy(&output.stderr)))?;
+    Ok(rate.parse()?)
+}

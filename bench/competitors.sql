@@ -1,0 +1,53 @@
+-- What people use instead, as they write it: a table of their own, with an
+-- index on the hash of the key.
+
+CREATE TABLE bench.api_keys (
+    id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    account      text NOT NULL,
+    key_hash     bytea NOT NULL UNIQUE,
+    created_at   timestamptz NOT NULL DEFAULT now(),
+    expires_at   timestamptz,
+    revoked_at   timestamptz,
+    last_used_at timestamptz
+);
+INSERT INTO bench.api_keys (account, key_hash)
+    SELECT 'default', sha256(token::bytea) FROM bench.issued;
+
+CREATE FUNCTION bench.api_key_is_valid(token text) RETURNS boolean LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN EXISTS (
+        SELECT FROM api_keys
+         WHERE key_hash = digest(token, 'sha256')
+           AND revoked_at IS NULL
+           AND (expires_at IS NULL OR expires_at > now())
+    );
+END
+$$;
+
+-- The same, and when a key was last used is kept. Its table is another one, so
+-- that the row versions it leaves are in nobody else's way.
+CREATE TABLE bench.used_api_keys (LIKE bench.api_keys INCLUDING ALL);
+INSERT INTO bench.used_api_keys (account, key_hash) SELECT account, key_hash FROM bench.api_keys ORDER BY id;
+
+CREATE FUNCTION bench.use_api_key(token text) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE used_api_keys SET last_used_at = now()
+     WHERE key_hash = digest(token, 'sha256')
+       AND revoked_at IS NULL
+       AND (expires_at IS NULL OR expires_at > now());
+    RETURN FOUND;
+END
+$$;
+
+-- A password hash for each key, found by the key's first characters. The cost
+-- is pgcrypto's default; usual advice is 10 and more.
+CREATE TABLE bench.bcrypt_api_keys (
+    id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    account    text NOT NULL,
+    prefix     text NOT NULL UNIQUE,
+    key_hash   text NOT NULL,
+    expires_at timestamptz,
+    revoked_at timestamptz
+);
+INSERT INTO bench.bcrypt_api_keys (account, prefix, key_hash)
+    SELECT 'default', left(token, 16), crypt(token, gen_salt('bf')) FROM bench.every_key WHERE position <= 1000;

@@ -1,0 +1,66 @@
+# shellcheck shell=bash
+# Sourced by the scripts of bench/: servers of their own that run the build of
+# this working copy, and go when the script ends.
+
+. "$(dirname -- "${BASH_SOURCE[0]}")/../../tools/lib/common.sh"
+. "$root/tools/lib/server.sh"
+
+own_folder "$scratch"
+PG_CONFIG=$("$root/tools/private-install" "$scratch/$(pg_feature "$(require_pg_config)")-$profile")
+export PG_CONFIG
+use_libraries_of "$PG_CONFIG"
+bin=$("$PG_CONFIG" --bindir)
+
+work=$(mktemp -d "$scratch/bench.XXXXXX")
+chmod 0755 "$work"
+servers=()
+
+stop_servers() {
+    local server
+    for server in ${servers[@]+"${servers[@]}"}; do
+        "$root/tools/cluster" stop "$work/$server" immediate
+    done
+    rm -rf "$work"
+}
+trap stop_servers EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+# start_server NAME [SETTING=VALUE]...: nothing runs beside what is measured.
+start_server() {
+    local server=$1
+    shift
+    servers+=("$server")
+    "$root/tools/cluster" start "$work/$server" max_connections=50 autovacuum=off checkpoint_timeout=1d "$@"
+}
+
+# on NAME COMMAND...: a client program, for that server.
+on() {
+    local server=$1
+    shift
+    PGHOST=$work/$server PGPORT=5432 PGUSER=postgres PGDATABASE=postgres PGOPTIONS='-c client_min_messages=warning' "$@"
+}
+
+# start_loaded_server KEYS [SETTING=VALUE]...: the server "loaded", with that
+# many keys and with what they are compared with, all of it in memory.
+start_loaded_server() {
+    local keys=$1
+    shift
+    [ "$keys" -ge 10000 ] || die "BENCH_KEYS: at least 10000"
+    mkdir "$work/baseline"
+    cp "$root"/bench/baseline/{Makefile,baseline.c} "$work/baseline/"
+    make -s -C "$work/baseline" PG_CONFIG="$PG_CONFIG" >&2
+
+    start_server loaded shared_preload_libraries="$extension" max_wal_size=64GB \
+        shared_buffers="$((512 + keys * 2 / 1000))MB" "$@"
+    say "loading $keys keys"
+    on loaded "$bin/psql" -Xq -v ON_ERROR_STOP=1 -v keys="$keys" -v library="$work/baseline/baseline" \
+        -f "$root/bench/load.sql" >&2
+}
+
+# The load generator, built; prints where it is.
+client() {
+    cargo build --quiet --release --locked --manifest-path "$root/bench/client/Cargo.toml" \
+        --target-dir "$target/bench" >&2
+    printf '%s\n' "$target/bench/release/vibepeak-keys-bench"
+}

@@ -1,0 +1,41 @@
+-- What bench/run measures on: :keys keys of the extension's, the same keys in
+-- the tables that people write themselves, and tokens to call with.
+
+CREATE EXTENSION vibepeak_keys;
+CREATE EXTENSION pgcrypto;
+CREATE SCHEMA bench;
+ALTER DATABASE postgres SET search_path = public, bench;
+SET search_path = public, bench;
+
+-- Tokens, in an order that has nothing to do with the order of the keys.
+CREATE TABLE bench.issued AS
+    SELECT c.token FROM generate_series(1, :keys) AS i, LATERAL vpk_create('key ' || i) AS c;
+CREATE TABLE bench.every_key AS
+    SELECT row_number() OVER (ORDER BY md5(token)) AS position, token FROM bench.issued;
+ALTER TABLE bench.every_key ADD PRIMARY KEY (position);
+
+CREATE TABLE bench.one_key AS
+    SELECT i AS position, k.token FROM generate_series(1, 10000) AS i, bench.every_key AS k WHERE k.position = 1;
+CREATE TABLE bench.keys_in_use AS
+    SELECT position, token FROM bench.every_key WHERE position <= 10000 ORDER BY position;
+
+ALTER TABLE bench.one_key ADD PRIMARY KEY (position);
+ALTER TABLE bench.keys_in_use ADD PRIMARY KEY (position);
+
+-- As long as a key, and none.
+CREATE TABLE bench.malformed AS
+    SELECT i AS position, 'vpk_live_' || md5('malformed ' || i) AS token FROM generate_series(1, 10000) AS i;
+-- Keys that were there: well-formed, with the right checksum.
+SELECT vpk_set_plan('gone', 'Pro') \g /dev/null
+CREATE TABLE bench.unknown AS
+    SELECT i AS position, c.token
+      FROM generate_series(1, 10000) AS i, LATERAL vpk_create('gone ' || i, account => 'gone') AS c;
+SELECT vpk_delete_account('gone') \g /dev/null
+ALTER TABLE bench.malformed ADD PRIMARY KEY (position);
+ALTER TABLE bench.unknown ADD PRIMARY KEY (position);
+
+\ir competitors.sql
+\ir baseline/baseline.sql
+
+VACUUM (FREEZE, ANALYZE);
+CHECKPOINT;
