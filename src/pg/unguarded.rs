@@ -14,10 +14,11 @@
 use core::ffi::{c_char, c_int, c_void};
 
 use pgrx::pg_sys::{
-    ArrayType, AttrNumber, Datum, DestReceiver, IndexScanDesc, LOCKMODE, MemoryContext,
+    ArrayType, AttrNumber, Datum, DestReceiver, EState, IndexScanDesc, LOCKMODE, MemoryContext,
     MemoryContextCallback, Oid, ParamListInfo, PlannedStmt, ProcessUtilityContext, Query,
-    QueryCompletion, QueryDesc, QueryEnvironment, RegProcedure, Relation, ScanDirection, ScanKey,
-    Size, Snapshot, StrategyNumber, TupleTableSlot, varlena,
+    QueryCompletion, QueryDesc, QueryEnvironment, RegProcedure, Relation, ResultRelInfo,
+    ScanDirection, ScanKey, Size, Snapshot, StrategyNumber, TupleDesc, TupleTableSlot,
+    Tuplestorestate, varlena,
 };
 
 unsafe extern "C-unwind" {
@@ -58,6 +59,32 @@ unsafe extern "C-unwind" {
     pub fn ExecDropSingleTupleTableSlot(slot: *mut TupleTableSlot);
     pub fn slot_getsomeattrs_int(slot: *mut TupleTableSlot, attribute: c_int);
 
+    // src/backend/executor/execReplication.c, execIndexing.c, execTuples.c, execUtils.c
+    pub fn ExecSimpleRelationInsert(
+        result: *mut ResultRelInfo,
+        state: *mut EState,
+        slot: *mut TupleTableSlot,
+    );
+    pub fn ExecCloseIndices(result: *mut ResultRelInfo);
+    pub fn ExecStoreVirtualTuple(slot: *mut TupleTableSlot) -> *mut TupleTableSlot;
+    pub fn FreeExecutorState(state: *mut EState);
+
+    // src/backend/access/transam/xact.c
+    pub fn CommandCounterIncrement();
+
+    // src/backend/utils/sort/tuplestore.c
+    pub fn tuplestore_begin_heap(
+        random_access: bool,
+        inter_transaction: bool,
+        max_kilobytes: c_int,
+    ) -> *mut Tuplestorestate;
+    pub fn tuplestore_putvalues(
+        store: *mut Tuplestorestate,
+        columns: TupleDesc,
+        values: *const Datum,
+        nulls: *const bool,
+    );
+
     // src/backend/storage/ipc/procarray.c
     pub fn GetSnapshotData(snapshot: Snapshot) -> Snapshot;
 
@@ -88,6 +115,7 @@ unsafe extern "C-unwind" {
     pub fn get_relname_relid(name: *const c_char, namespace: Oid) -> Oid;
 
     // src/backend/utils/mmgr/mcxt.c
+    pub fn MemoryContextReset(context: MemoryContext);
     pub fn palloc(size: Size) -> *mut c_void;
     pub fn pfree(memory: *mut c_void);
     pub fn MemoryContextRegisterResetCallback(
