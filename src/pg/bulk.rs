@@ -7,8 +7,9 @@
 //! ExecSimpleRelationInsert (src/backend/executor/execReplication.c): defaults, constraints, indexes
 //! and WAL are the server's.
 //!
-//! What only the executor can do is left to it: a table with triggers, rules, row security, generated
-//! columns or a column whose type was changed is not inserted into in this way.
+//! Triggers that fire after each row do so when the call's rows are in. What only the executor can do is
+//! left to it: a table with other triggers, rules, row security, generated columns or a column whose
+//! type was changed is not inserted into in this way.
 //!
 //! What is held is plain data in memory of the calling statement. It is found through the statement's
 //! list of expression contexts, and ended by the callback there when the statement ends. After an error
@@ -19,7 +20,7 @@ use core::{ptr, slice};
 
 use pgrx::pg_sys::{
     self, CommandId, Datum, EState, ExprContext, ExprState, Oid, Relation, ResultRelInfo,
-    SubTransactionId, TupleTableSlot,
+    SubTransactionId, TriggerDesc, TupleTableSlot,
 };
 
 use super::call::Call;
@@ -104,24 +105,55 @@ impl Bulk {
                     if open(held, statement, tables) { Calls::Open } else { Calls::Executor };
             }
             let usable = (*held).calls == Calls::Open
-                && (*held).open.iter().all(|open| is_plain(open.relation));
+                && (*held).open.iter().all(|open| {
+                    is_plain(open.relation)
+                        && same_triggers((*open.relation).trigdesc, (*open.result).ri_TrigDesc)
+                });
             usable.then_some(Bulk(held))
         }
     }
 
-    /// Inserts a row into one of the tables: the values of its given columns, in order.
-    pub fn insert(self, table: usize, row: &[Parameter]) {
+    /// Inserts rows: for each table in turn the values of its given columns, in order. What was inserted
+    /// is visible to what comes next, as after any statement.
+    ///
+    /// Returns whether nothing else was written: no trigger has, for example.
+    pub fn insert(self, rows: [&[Parameter]; TABLES]) -> bool {
         // SAFETY: what is held is this statement's.
-        let open = unsafe { (&(*self.0).open)[table] };
-        assert_eq!(row.len(), open.given, "values of a row");
-        guarded(|| self.insert_unguarded(open, row));
+        let open = unsafe { (*self.0).open };
+        for (open, row) in open.iter().zip(rows) {
+            assert_eq!(row.len(), open.given, "values of a row");
+        }
+        let (_, before) = moment();
+        guarded(|| {
+            // SAFETY: triggers are queued and fired as by create_edata_for_relation and
+            // finish_edata of src/backend/replication/logical/worker.c; then nothing of the rows is
+            // used any more.
+            unsafe {
+                let estate = (*self.0).estate;
+                let triggers = open.iter().any(|open| !(*open.result).ri_TrigDesc.is_null());
+                if triggers {
+                    unguarded::AfterTriggerBeginQuery();
+                }
+                for (open, row) in open.into_iter().zip(rows) {
+                    self.insert_unguarded(open, row);
+                }
+                if triggers {
+                    unguarded::AfterTriggerEndQuery(estate);
+                }
+                let context = (*estate).es_per_tuple_exprcontext;
+                unguarded::MemoryContextReset((*context).ecxt_per_tuple_memory);
+                unguarded::CommandCounterIncrement();
+            }
+        });
+        let (_, after) = moment();
+        after == before.wrapping_add(1)
     }
 
     /// Unguarded: see [`super::unguarded`].
     fn insert_unguarded(self, open: Open, row: &[Parameter]) {
         // SAFETY: the slot has as many values as the table has columns, and places are among them. An
         // expression is evaluated as ExecEvalExprSwitchContext of src/include/executor/executor.h
-        // does; the memory of the row is reset by `complete`, after it was written.
+        // does; the memory of the row is reset by `insert`.
         unsafe {
             let slot = open.slot;
             let clear = (*(*slot).tts_ops).clear.expect("every kind of slot has it");
@@ -149,19 +181,6 @@ impl Bulk {
             unguarded::ExecSimpleRelationInsert(open.result, (*self.0).estate, slot);
             clear(slot);
         }
-    }
-
-    /// After the last row of a call: what was inserted is visible to what comes next, as after any
-    /// statement.
-    pub fn complete(self) {
-        guarded(|| {
-            // SAFETY: nothing of the row is used any more.
-            unsafe {
-                let context = (*(*self.0).estate).es_per_tuple_exprcontext;
-                unguarded::MemoryContextReset((*context).ecxt_per_tuple_memory);
-                unguarded::CommandCounterIncrement();
-            }
-        });
     }
 
     /// Remembers a text, for as long as the transaction does nothing else.
@@ -250,7 +269,7 @@ unsafe fn open(held: *mut Held, statement: *mut EState, tables: &[Table; TABLES]
         let opened = tables
             .iter()
             .zip(&mut (*held).open)
-            .all(|(table, room)| open_table(table).inspect(|open| *room = *open).is_some());
+            .all(|(table, room)| open_table(estate, table).inspect(|open| *room = *open).is_some());
         if !opened {
             close(held);
         }
@@ -260,7 +279,7 @@ unsafe fn open(held: *mut Held, statement: *mut EState, tables: &[Table; TABLES]
 }
 
 /// Opens a table with its indexes, in the current memory, if a row needs no more than to be inserted.
-unsafe fn open_table(table: &Table) -> Option<Open> {
+unsafe fn open_table(estate: *mut EState, table: &Table) -> Option<Open> {
     // SAFETY: as for any insertion, the relation is locked before anything about it is read. A table
     // that was dropped or renamed before the lock was had is left to the executor.
     unsafe {
@@ -288,21 +307,47 @@ unsafe fn open_table(table: &Table) -> Option<Open> {
         let result: *mut ResultRelInfo = pg_sys::palloc0(size_of::<ResultRelInfo>() + SPARE).cast();
         (*result).type_ = pg_sys::NodeTag::T_ResultRelInfo;
         pg_sys::InitResultRelInfo(result, relation, 0, ptr::null_mut(), 0);
+        // There the triggers find it.
+        (*estate).es_opened_result_relations =
+            pg_sys::lappend((*estate).es_opened_result_relations, result.cast());
         pg_sys::ExecOpenIndices(result, false);
         let slot = pg_sys::table_slot_create(relation, ptr::null_mut());
         Some(Open { relation, result, slot, places, given: table.columns.len(), defaults })
     }
 }
 
-/// Whether an insertion is all that happens when a row is inserted.
+/// Whether a row is inserted as it is, and no more happens than triggers after it.
 unsafe fn is_plain(relation: Relation) -> bool {
     // SAFETY: the relation is open.
     unsafe {
         let relation = &*relation;
+        let triggers = relation.trigdesc.as_ref();
         (*relation.rd_rel).relkind as u8 == pg_sys::RELKIND_RELATION
             && !(*relation.rd_rel).relrowsecurity
-            && relation.trigdesc.is_null()
             && relation.rd_rules.is_null()
+            && triggers.is_none_or(|triggers| {
+                !(triggers.trig_insert_before_row
+                    || triggers.trig_insert_instead_row
+                    || triggers.trig_insert_before_statement
+                    || triggers.trig_insert_after_statement
+                    || triggers.trig_insert_new_table)
+            })
+    }
+}
+
+/// Whether the triggers of a table are those with which it was opened.
+unsafe fn same_triggers(now: *const TriggerDesc, opened: *const TriggerDesc) -> bool {
+    // SAFETY: both are null, or have as many triggers as they say (src/include/utils/reltrigger.h).
+    unsafe {
+        let of = |triggers: *const TriggerDesc| match triggers.as_ref() {
+            Some(all) => slice::from_raw_parts(all.triggers, all.numtriggers as usize),
+            None => &[],
+        };
+        of(now).iter().map(|trigger| (trigger.tgoid, trigger.tgfoid, trigger.tgenabled)).eq(of(
+            opened,
+        )
+        .iter()
+        .map(|trigger| (trigger.tgoid, trigger.tgfoid, trigger.tgenabled)))
     }
 }
 
@@ -355,7 +400,9 @@ unsafe fn close(held: *mut Held) {
             unguarded::ExecCloseIndices(open.result);
             unguarded::table_close(open.relation, KEEP_LOCK);
         }
-        unguarded::FreeExecutorState((*held).estate);
+        let estate = (*held).estate;
+        unguarded::ExecResetTupleTable((*estate).es_tupleTable, false);
+        unguarded::FreeExecutorState(estate);
     }
 }
 

@@ -14,9 +14,9 @@
 use core::ffi::{c_char, c_int, c_void};
 
 use pgrx::pg_sys::{
-    ArrayType, AttrNumber, Datum, DestReceiver, EState, IndexScanDesc, LOCKMODE, MemoryContext,
-    MemoryContextCallback, Oid, ParamListInfo, PlannedStmt, ProcessUtilityContext, Query,
-    QueryCompletion, QueryDesc, QueryEnvironment, RegProcedure, Relation, ResultRelInfo,
+    ArrayType, AttrNumber, Datum, DestReceiver, EState, IndexScanDesc, LOCKMODE, List,
+    MemoryContext, MemoryContextCallback, Oid, ParamListInfo, PlannedStmt, ProcessUtilityContext,
+    Query, QueryCompletion, QueryDesc, QueryEnvironment, RegProcedure, Relation, ResultRelInfo,
     ScanDirection, ScanKey, Size, Snapshot, StrategyNumber, TupleDesc, TupleTableSlot,
     Tuplestorestate, varlena,
 };
@@ -67,7 +67,12 @@ unsafe extern "C-unwind" {
     );
     pub fn ExecCloseIndices(result: *mut ResultRelInfo);
     pub fn ExecStoreVirtualTuple(slot: *mut TupleTableSlot) -> *mut TupleTableSlot;
+    pub fn ExecResetTupleTable(slots: *mut List, free: bool);
     pub fn FreeExecutorState(state: *mut EState);
+
+    // src/backend/commands/trigger.c
+    pub fn AfterTriggerBeginQuery();
+    pub fn AfterTriggerEndQuery(state: *mut EState);
 
     // src/backend/access/transam/xact.c
     pub fn CommandCounterIncrement();

@@ -11,9 +11,7 @@ use crate::pg::call::Call;
 use crate::pg::spi::Parameter;
 use crate::pg::types::{SqlValue, Text};
 
-const KEYS: usize = 0;
-const EVENTS: usize = 1;
-const KEY_COLUMNS: usize = TABLES[KEYS].columns.len();
+const KEY_COLUMNS: usize = TABLES[0].columns.len();
 
 /// What [`keys::CREATE`] inserts.
 const TABLES: [Table; 2] = [
@@ -58,10 +56,10 @@ pub fn issue(call: &Call, parameters: &[Parameter; 14], account: &[u8]) -> bool 
     if !bulk.remembers(account) && accounts::KEEP.write(call, &[owner]).is_empty() {
         return false;
     }
-    bulk.insert(KEYS, key);
     let event = Text::new(call, b"key_created").datum();
-    bulk.insert(EVENTS, &[Some(event), id, owner, caller[0], caller[1]]);
-    bulk.complete();
-    bulk.remember(account);
+    let event = [Some(event), id, owner, caller[0], caller[1]];
+    if bulk.insert([key, &event]) {
+        bulk.remember(account);
+    }
     true
 }

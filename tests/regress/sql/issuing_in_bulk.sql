@@ -120,7 +120,7 @@ SELECT left(state_of($$SELECT c.id FROM unnest('{bulk,bulk,bulk,other}'::text[])
 ALTER TABLE vpk.events DROP CONSTRAINT no_account;
 CREATE UNIQUE INDEX one_name ON vpk.keys (account, name) WHERE name LIKE 'n_';
 SELECT left(state_of($$SELECT c.id FROM unnest('{n1,n2,n3,n2}'::text[]) AS n, vpk_create(n, 'bulk') AS c$$), 5);
-DROP INDEX one_name;
+DROP INDEX vpk.one_name;
 SELECT count(*) FROM made WHERE account = 'bulk';
 
 -- So are defaults, and columns that somebody has added or dropped.
@@ -139,6 +139,7 @@ SELECT count(c.id) FROM generate_series(1, 3) AS i, vpk_create('k' || i, 'bulk')
 SELECT shouted FROM vpk.keys WHERE account = 'bulk' ORDER BY shouted;
 ROLLBACK;
 BEGIN;
+TRUNCATE vpk.events;
 ALTER TABLE vpk.events ALTER account TYPE varchar(4);
 SELECT a FROM unnest('{bulk,bulk,bulk,other}'::text[]) AS a, vpk_create('k', a);
 ROLLBACK;
@@ -187,6 +188,18 @@ BEGIN
     RETURN NEW;
 END
 $$;
+CREATE FUNCTION take() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    DELETE FROM vpk.accounts WHERE account = NEW.account;
+    RETURN NULL;
+END
+$$;
+CREATE FUNCTION another() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM public.vpk_create(n || ' of ' || NEW.name, NEW.account) FROM generate_series(1, 3) AS n;
+    RETURN NULL;
+END
+$$;
 BEGIN;
 CREATE TRIGGER a BEFORE INSERT ON vpk.keys FOR EACH STATEMENT EXECUTE FUNCTION fire();
 SELECT count(c.id) FROM generate_series(1, 3) AS i, vpk_create('k' || i, 'bulk') AS c;
@@ -211,10 +224,57 @@ CREATE TRIGGER a AFTER INSERT ON vpk.keys FOR EACH ROW EXECUTE FUNCTION fire();
 FETCH 2 FROM keys;
 SELECT what, name, count(*) FROM fired GROUP BY 1, 2 ORDER BY 1, 2;
 ROLLBACK;
--- A foreign key is a trigger.
+-- One that fires later, or only where its condition holds, or never; one of another command.
 BEGIN;
-ALTER TABLE vpk.keys ADD FOREIGN KEY (account) REFERENCES vpk.accounts;
+CREATE CONSTRAINT TRIGGER a AFTER INSERT ON vpk.keys DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW WHEN (NEW.name <> 'k2') EXECUTE FUNCTION fire();
+CREATE TRIGGER b AFTER INSERT ON vpk.keys FOR EACH ROW EXECUTE FUNCTION fire();
+ALTER TABLE vpk.keys DISABLE TRIGGER b;
+CREATE TRIGGER c BEFORE UPDATE ON vpk.events EXECUTE FUNCTION fire();
+SELECT count(c.id), (SELECT count(*) FROM fired) FROM generate_series(1, 4) AS i, vpk_create('k' || i, 'bulk') AS c;
+SELECT what, name, count(*) FROM fired GROUP BY 1, 2 ORDER BY 1, 2;
+SET CONSTRAINTS ALL IMMEDIATE;
+SELECT what, name, count(*) FROM fired GROUP BY 1, 2 ORDER BY 1, 2;
+ROLLBACK;
+-- Those of both tables fire when both rows are in, row after row, and what they do is seen and undone.
+BEGIN;
+CREATE FUNCTION complete() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO public.fired
+    SELECT TG_TABLE_NAME || ' ' || count(*), k.name
+      FROM vpk.keys AS k JOIN vpk.events AS e ON e.key_id = k.id WHERE k.account = 'bulk' GROUP BY k.name;
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER a AFTER INSERT ON vpk.keys FOR EACH ROW EXECUTE FUNCTION complete();
+CREATE TRIGGER a AFTER INSERT ON vpk.events FOR EACH ROW EXECUTE FUNCTION complete();
 SELECT count(c.id) FROM generate_series(1, 3) AS i, vpk_create('k' || i, 'bulk') AS c;
+SELECT what, name, count(*) FROM fired GROUP BY 1, 2 ORDER BY 1, 2;
+ROLLBACK;
+-- One that takes the account away.
+BEGIN;
+CREATE TRIGGER a AFTER INSERT ON vpk.keys FOR EACH ROW WHEN (NEW.name = 'k3') EXECUTE FUNCTION take();
+SELECT c.id FROM generate_series(1, 5) AS i, vpk_create('k' || i, 'bulk') AS c;
+ROLLBACK;
+-- One that calls for another key.
+BEGIN;
+CREATE TRIGGER a AFTER INSERT ON vpk.keys FOR EACH ROW WHEN (NEW.name LIKE 'k_') EXECUTE FUNCTION another();
+SELECT count(c.id) FROM generate_series(1, 3) AS i, vpk_create('k' || i, 'bulk') AS c;
+SELECT name, event FROM made WHERE account = 'bulk' ORDER BY name;
+ROLLBACK;
+-- A foreign key, and a constraint that can be deferred, are triggers.
+BEGIN;
+CREATE TABLE names (name text PRIMARY KEY);
+INSERT INTO names VALUES ('k1'), ('k2'), ('k3');
+ALTER TABLE vpk.keys ADD FOREIGN KEY (name) REFERENCES names NOT VALID;
+SELECT count(c.id) FROM generate_series(1, 3) AS i, vpk_create('k' || i, 'bulk') AS c;
+SELECT state_of($$SELECT c.id FROM generate_series(1, 4) AS i, vpk_create('k' || i, 'bulk') AS c$$);
+ROLLBACK;
+BEGIN;
+DELETE FROM vpk.keys WHERE account = 'other';
+ALTER TABLE vpk.keys ADD CONSTRAINT one_name UNIQUE (account, name) DEFERRABLE INITIALLY DEFERRED;
+SELECT count(c.id) FROM unnest('{n1,n2,n3,n2}'::text[]) AS n, vpk_create(n, 'bulk') AS c;
+SELECT left(state_of('SET CONSTRAINTS ALL IMMEDIATE'), 5);
 ROLLBACK;
 
 -- Successors are given out as rows of one, too.
@@ -225,6 +285,6 @@ SELECT name, event, count(*) FROM made WHERE account = 'bulk' GROUP BY 1, 2 ORDE
 SELECT vpk_delete_account('bulk'), vpk_delete_account('other');
 DROP VIEW made;
 DROP TABLE fired, tokens;
-DROP FUNCTION fire, rename, state_of;
+DROP FUNCTION fire, rename, take, another, state_of;
 DROP OWNED BY bulk_admin;
 DROP ROLE bulk_admin;
