@@ -40,9 +40,9 @@ pub struct Table {
 #[derive(Clone, Copy)]
 pub struct Bulk(*mut Held);
 
-/// The most tables of one bulk.
+/// The tables of one bulk.
 const TABLES: usize = 2;
-/// The longest text that is remembered: that of 255 characters.
+/// The longest text that is remembered, in bytes: that of 255 characters of 4.
 const REMEMBERED: usize = 1020;
 
 #[repr(C)]
@@ -271,7 +271,7 @@ unsafe fn open(held: *mut Held, statement: *mut EState, tables: &[Table; TABLES]
             .zip(&mut (*held).open)
             .all(|(table, room)| open_table(estate, table).inspect(|open| *room = *open).is_some());
         if !opened {
-            close(held);
+            guarded(|| close(held));
         }
         pg_sys::CurrentMemoryContext = old;
         opened
@@ -339,15 +339,14 @@ unsafe fn is_plain(relation: Relation) -> bool {
 unsafe fn same_triggers(now: *const TriggerDesc, opened: *const TriggerDesc) -> bool {
     // SAFETY: both are null, or have as many triggers as they say (src/include/utils/reltrigger.h).
     unsafe {
-        let of = |triggers: *const TriggerDesc| match triggers.as_ref() {
-            Some(all) => slice::from_raw_parts(all.triggers, all.numtriggers as usize),
-            None => &[],
+        let of = |triggers: *const TriggerDesc| {
+            let triggers = match triggers.as_ref() {
+                Some(all) => slice::from_raw_parts(all.triggers, all.numtriggers as usize),
+                None => &[],
+            };
+            triggers.iter().map(|trigger| (trigger.tgoid, trigger.tgfoid, trigger.tgenabled))
         };
-        of(now).iter().map(|trigger| (trigger.tgoid, trigger.tgfoid, trigger.tgenabled)).eq(of(
-            opened,
-        )
-        .iter()
-        .map(|trigger| (trigger.tgoid, trigger.tgfoid, trigger.tgenabled)))
+        of(now).eq(of(opened))
     }
 }
 
