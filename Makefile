@@ -12,7 +12,7 @@ export PG_CONFIG PROFILE DESTDIR
 .DEFAULT_GOAL := build
 .PHONY: help setup developer-setup build install installcheck demo demo-stop lint clean \
         test test-unit test-regress test-isolation test-cluster \
-        bench bench-inside bench-preload bench-profile
+        bench bench-inside bench-issuing bench-preload bench-profile
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -64,6 +64,9 @@ bench-profile: ## show where a verification spends its time
 
 bench-preload: ## measure what it costs to have the library preloaded
 	@bench/preload
+
+bench-issuing: ## measure many keys made by one statement against plain SQL
+	@bench/issuing
 
 lint: ## formatting, clippy with warnings as errors, rules of the source tree
 	@tools/lint

@@ -7,6 +7,7 @@ use crate::lifecycle::list::{self, Listed};
 use crate::lifecycle::update::{self, Change};
 use crate::lifecycle::{IssuedKey, accounts, retire, rotate};
 use crate::pg::call::Call;
+use crate::pg::one_row;
 use crate::pg::report::OrRaise;
 use crate::pg::types::{CidrArray, Interval, Json, Text, TextArray, Timestamp, Uuid};
 
@@ -76,7 +77,7 @@ fn vpk_create(
     allowed_ips: default!(Option<CidrArray>, "NULL"),
     metadata: default!(Option<Json>, "'{}'"),
     call: Call,
-) -> TableIterator<
+) -> one_row::TableIterator<
     'static,
     (
         name!(id, Uuid),
@@ -91,7 +92,7 @@ fn vpk_create(
     ),
 > {
     let wish = Wish { name, account, environment, expires_at, scopes, allowed_ips, metadata };
-    TableIterator::once(issued_row(create::create(&call, &wish).or_raise()))
+    one_row::TableIterator::once(issued_row(create::create(&call, &wish).or_raise()))
 }
 
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
@@ -102,7 +103,7 @@ fn vpk_rotate(
     grace: default!(Option<Interval>, "'0'"),
     expires_at: default!(Option<Timestamp>, "NULL"),
     call: Call,
-) -> TableIterator<
+) -> one_row::TableIterator<
     'static,
     (
         name!(id, Uuid),
@@ -116,7 +117,9 @@ fn vpk_rotate(
         name!(expires_at, Option<Timestamp>),
     ),
 > {
-    TableIterator::once(issued_row(rotate::rotate(&call, id, grace, expires_at).or_raise()))
+    one_row::TableIterator::once(issued_row(
+        rotate::rotate(&call, id, grace, expires_at).or_raise(),
+    ))
 }
 
 #[pg_extern(volatile, parallel_unsafe, security_definer)]

@@ -5,7 +5,7 @@ use crate::pg::call::Call;
 use crate::pg::types::{Bytes, CidrArray, Json, SqlValue, Text, TextArray, Timestamp};
 use crate::pure::limits;
 use crate::pure::misuse::Misuse;
-use crate::store::keys;
+use crate::store::issue;
 
 /// What a key is to be like, as the caller asked.
 pub struct Wish {
@@ -33,7 +33,7 @@ pub fn create(call: &Call, wish: &Wish) -> Result<IssuedKey, Misuse> {
 
     let (issued, token) = IssuedKey::draw(call, environment, name, account, expires_at);
     let [role, session_role] = caller(call);
-    let created = keys::CREATE.write(
+    let created = issue::issue(
         call,
         &[
             Some(issued.id.datum()),
@@ -51,6 +51,7 @@ pub fn create(call: &Call, wish: &Wish) -> Result<IssuedKey, Misuse> {
             role,
             session_role,
         ],
+        account_name,
     );
-    created.first().map(|_| issued).ok_or_else(|| super::unknown_account(account_name))
+    if created { Ok(issued) } else { Err(super::unknown_account(account_name)) }
 }

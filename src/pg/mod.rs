@@ -5,6 +5,7 @@
 #![allow(unsafe_code)]
 
 pub mod array;
+pub mod bulk;
 pub mod call;
 pub mod catalog;
 pub mod clock;
@@ -15,6 +16,7 @@ pub mod json;
 pub mod labels;
 pub mod lock;
 pub mod majors;
+pub mod one_row;
 pub mod recent;
 pub mod redaction;
 pub mod report;

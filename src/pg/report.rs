@@ -45,3 +45,14 @@ pub fn not_installed() -> ! {
     .report(PgLogLevel::ERROR);
     unreachable!("an error does not return")
 }
+
+/// Raises that a function which returns a table was called where there can be none.
+pub fn no_set_expected() -> ! {
+    ErrorReport::new(
+        PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+        "set-valued function called in context that cannot accept a set",
+        "vibepeak_keys",
+    )
+    .report(PgLogLevel::ERROR);
+    unreachable!("an error does not return")
+}

@@ -270,7 +270,7 @@ fn presented<'call>(datum: Datum, limit: usize) -> Presented<'call> {
 }
 
 /// Turns an error of the server inside into a panic, which unwinds and becomes that error again.
-fn guarded<T>(unguarded: impl FnOnce() -> T) -> T {
+pub(super) fn guarded<T>(unguarded: impl FnOnce() -> T) -> T {
     // SAFETY: this is the backend's only thread; what runs inside holds plain data only
     // (pgrx src/submodules/ffi.rs).
     unsafe { pg_sys::ffi::pg_guard_ffi_boundary(unguarded) }

@@ -14,11 +14,11 @@
 use core::ffi::{c_char, c_int, c_void};
 
 use pgrx::pg_sys::{
-    ArrayType, AttrNumber, Buffer, Datum, DestReceiver, HeapTuple, IndexScanDesc, LOCKMODE,
-    MemoryContext, MemoryContextCallback, Oid, ParamListInfo, PlannedStmt, ProcessUtilityContext,
-    Query, QueryCompletion, QueryDesc, QueryEnvironment, RegProcedure, Relation, ScanDirection,
-    ScanKey, Size, Snapshot, StrategyNumber, TableAmRoutine, TimestampTz, TupleDesc,
-    TupleTableSlot, varlena,
+    ArrayType, AttrNumber, Buffer, Datum, DestReceiver, EState, HeapTuple, IndexScanDesc, LOCKMODE,
+    List, MemoryContext, MemoryContextCallback, Oid, ParamListInfo, PlannedStmt,
+    ProcessUtilityContext, Query, QueryCompletion, QueryDesc, QueryEnvironment, RegProcedure,
+    Relation, ResultRelInfo, ScanDirection, ScanKey, Size, Snapshot, StrategyNumber,
+    TableAmRoutine, TimestampTz, TupleDesc, TupleTableSlot, Tuplestorestate, varlena,
 };
 
 unsafe extern "C-unwind" {
@@ -76,6 +76,37 @@ unsafe extern "C-unwind" {
     // src/backend/utils/cache/inval.c
     pub fn AcceptInvalidationMessages();
 
+    // src/backend/executor/execReplication.c, execIndexing.c, execTuples.c, execUtils.c
+    pub fn ExecSimpleRelationInsert(
+        result: *mut ResultRelInfo,
+        state: *mut EState,
+        slot: *mut TupleTableSlot,
+    );
+    pub fn ExecCloseIndices(result: *mut ResultRelInfo);
+    pub fn ExecStoreVirtualTuple(slot: *mut TupleTableSlot) -> *mut TupleTableSlot;
+    pub fn ExecResetTupleTable(slots: *mut List, free: bool);
+    pub fn FreeExecutorState(state: *mut EState);
+
+    // src/backend/commands/trigger.c
+    pub fn AfterTriggerBeginQuery();
+    pub fn AfterTriggerEndQuery(state: *mut EState);
+
+    // src/backend/access/transam/xact.c
+    pub fn CommandCounterIncrement();
+
+    // src/backend/utils/sort/tuplestore.c
+    pub fn tuplestore_begin_heap(
+        random_access: bool,
+        inter_transaction: bool,
+        max_kilobytes: c_int,
+    ) -> *mut Tuplestorestate;
+    pub fn tuplestore_putvalues(
+        store: *mut Tuplestorestate,
+        columns: TupleDesc,
+        values: *const Datum,
+        nulls: *const bool,
+    );
+
     // src/backend/storage/ipc/procarray.c
     pub fn GetSnapshotData(snapshot: Snapshot) -> Snapshot;
 
@@ -106,6 +137,7 @@ unsafe extern "C-unwind" {
     pub fn get_relname_relid(name: *const c_char, namespace: Oid) -> Oid;
 
     // src/backend/utils/mmgr/mcxt.c
+    pub fn MemoryContextReset(context: MemoryContext);
     pub fn palloc(size: Size) -> *mut c_void;
     pub fn pfree(memory: *mut c_void);
     pub fn MemoryContextRegisterResetCallback(

@@ -23,6 +23,12 @@ pub static SET_PLAN: Statement = Statement::new(
     &[TEXTOID, TEXTOID, TEXTOID, TEXTOID],
 );
 
+/// Account. A row where it exists; nobody can delete it until the transaction ends.
+pub static KEEP: Statement = Statement::new(
+    c"SELECT a.account FROM vpk.accounts AS a WHERE a.account = $1 FOR KEY SHARE",
+    &[TEXTOID],
+);
+
 /// Account. A row where it exists; nobody else can add a key to it or delete it until the
 /// transaction ends.
 pub static LOCK: Statement = Statement::new(

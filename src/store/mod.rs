@@ -3,6 +3,7 @@
 pub mod accounts;
 pub mod doctor;
 pub mod grants;
+pub mod issue;
 pub mod keys;
 pub mod leases;
 pub mod rows;

@@ -1,0 +1,107 @@
+//! A table of one row, as a function's result.
+//!
+//! pgrx hands a table out row by row: the function is called again to learn that there is no other,
+//! with all that SECURITY DEFINER and SET cost, and its result type is looked up each time. Here the
+//! row goes into a tuple store at the first call (src/backend/utils/fmgr/README: "materialize mode").
+
+use pgrx::callconv::RetAbi;
+use pgrx::datum::IntoDatum;
+use pgrx::pg_sys::{self, Datum, FunctionCallInfo, SetFunctionReturnMode};
+use pgrx::pgrx_sql_entity_graph::metadata::{
+    ArgumentError, ReturnsError, ReturnsRef, SqlMappingRef, SqlTranslatable, TypeOrigin,
+};
+
+use super::spi::Parameter;
+use super::types::guarded;
+use super::{report, unguarded};
+
+/// One row. Its name is that of pgrx's type, by which `#[pg_extern]` tells that a function returns a
+/// table.
+pub struct TableIterator<'row, Row>(Row, core::marker::PhantomData<&'row ()>);
+
+impl<Row> TableIterator<'_, Row> {
+    /// A table of this row.
+    pub fn once(row: Row) -> Self {
+        TableIterator(row, core::marker::PhantomData)
+    }
+}
+
+macro_rules! columns {
+    ($($column:ident)+) => {
+        // SAFETY: the function's SQL declaration is made from the same columns.
+        #[allow(non_snake_case, reason = "a name stands for a column's type and its value")]
+        unsafe impl<$($column: IntoDatum),+> RetAbi for TableIterator<'_, ($($column,)+)> {
+            type Item = Self;
+            type Ret = Self;
+
+            fn to_ret(self) -> Self {
+                self
+            }
+
+            unsafe fn box_ret_in_fcinfo(info: FunctionCallInfo, ret: Self) -> Datum {
+                let ($($column,)+) = ret.0;
+                // SAFETY: the caller's.
+                unsafe { store(info, [$($column.into_datum()),+]) }
+            }
+
+            unsafe fn move_into_fcinfo_fcx(self, _: FunctionCallInfo) {}
+
+            unsafe fn fill_fcinfo_fcx(&self, _: FunctionCallInfo) {}
+        }
+    };
+}
+
+columns!(A B C D E F G H I);
+
+/// Puts the row into a tuple store of the calling statement.
+unsafe fn store<const COLUMNS: usize>(info: FunctionCallInfo, row: [Parameter; COLUMNS]) -> Datum {
+    // SAFETY: the protocol of ExecMakeTableFunctionResult and ExecMakeFunctionResultSet
+    // (src/backend/executor/execSRF.c), which pass a ReturnSetInfo and own what they are given. The
+    // expected columns are those of the function's own declaration.
+    unsafe {
+        let result: *mut pg_sys::ReturnSetInfo = (*info).resultinfo.cast();
+        if result.is_null()
+            || (*result).type_ != pg_sys::NodeTag::T_ReturnSetInfo
+            || (*result).allowedModes & SetFunctionReturnMode::SFRM_Materialize as i32 == 0
+            || (*result).expectedDesc.is_null()
+        {
+            report::no_set_expected();
+        }
+        let columns = (*result).expectedDesc;
+        assert_eq!(usize::try_from((*columns).natts), Ok(COLUMNS), "columns of the result");
+        let mut values = row.map(|value| value.unwrap_or(Datum::null()));
+        let mut nulls = row.map(|value| value.is_none());
+        guarded(|| {
+            let old = pg_sys::CurrentMemoryContext;
+            pg_sys::CurrentMemoryContext = (*(*result).econtext).ecxt_per_query_memory;
+            let random =
+                (*result).allowedModes & SetFunctionReturnMode::SFRM_Materialize_Random as i32 != 0;
+            let store = unguarded::tuplestore_begin_heap(random, false, pg_sys::work_mem);
+            unguarded::tuplestore_putvalues(
+                store,
+                columns,
+                values.as_mut_ptr(),
+                nulls.as_mut_ptr(),
+            );
+            pg_sys::CurrentMemoryContext = old;
+            (*result).returnMode = SetFunctionReturnMode::SFRM_Materialize;
+            (*result).setResult = store;
+        });
+        (*info).isnull = true;
+        Datum::null()
+    }
+}
+
+// SAFETY: as pgrx's own type of this name.
+unsafe impl<'row, Row> SqlTranslatable for TableIterator<'row, Row>
+where
+    pgrx::iter::TableIterator<'row, Row>: SqlTranslatable,
+{
+    const TYPE_IDENT: &'static str =
+        <pgrx::iter::TableIterator<'row, Row> as SqlTranslatable>::TYPE_IDENT;
+    const TYPE_ORIGIN: TypeOrigin =
+        <pgrx::iter::TableIterator<'row, Row> as SqlTranslatable>::TYPE_ORIGIN;
+    const ARGUMENT_SQL: Result<SqlMappingRef, ArgumentError> = Err(ArgumentError::Table);
+    const RETURN_SQL: Result<ReturnsRef, ReturnsError> =
+        <pgrx::iter::TableIterator<'row, Row> as SqlTranslatable>::RETURN_SQL;
+}
