@@ -11,7 +11,7 @@ export PG_CONFIG PROFILE DESTDIR
 
 .DEFAULT_GOAL := build
 .PHONY: help setup developer-setup build install installcheck demo demo-stop lint clean \
-        test test-unit test-regress test-isolation test-cluster bench-preload
+        test test-unit test-regress test-isolation test-cluster bench-preload bench-indexes
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -54,6 +54,9 @@ test-cluster: ## tests in Rust that run servers of their own
 
 bench-preload: ## measure what it costs to have the library preloaded
 	@bench/preload
+
+bench-indexes: ## compare ways to find a key by its hash
+	@bench/indexes
 
 lint: ## formatting, clippy with warnings as errors, rules of the source tree
 	@tools/lint
