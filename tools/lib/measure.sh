@@ -15,7 +15,7 @@ begin_measuring() {
     trap end_measuring EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM HUP
-    "$root/tools/cluster" start "$work/server" autovacuum=off checkpoint_timeout=1d max_wal_size=8GB \
+    "$root/tools/cluster" start "$work/server" autovacuum=off checkpoint_timeout=1d max_wal_size=4GB \
         jit=off max_parallel_workers_per_gather=0 max_parallel_maintenance_workers=0 "$@"
     export PGHOST=$work/server PGPORT=5432 PGUSER=postgres PGDATABASE=postgres \
         PGOPTIONS='-c client_min_messages=warning'
