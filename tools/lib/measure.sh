@@ -4,6 +4,7 @@
 
 # Makes a server with the extension installed (not preloaded, unless a setting says so) in $work, which
 # is gone when the script ends. Arguments are settings.
+# shellcheck disable=SC2154
 begin_measuring() {
     own_folder "$scratch"
     PG_CONFIG=$("$root/tools/private-install" "$scratch/$(pg_feature "$(require_pg_config)")-$profile")
@@ -22,7 +23,7 @@ begin_measuring() {
     # Processor time is what is compared wherever nothing is waited for: on a machine that others
     # share, the clock on the wall measures those others. A process's account of it is brought up to
     # date when the process sleeps.
-    ask <<'SQL'
+    ask -f - <<'SQL'
 CREATE FUNCTION cpu_ns() RETURNS bigint LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM pg_sleep(0.0005);
@@ -43,7 +44,7 @@ ask() { "$bin/psql" -XqAt -v ON_ERROR_STOP=1 "$@"; }
 # Starts the server again with nothing of its data in memory, its own or the system's.
 restart_cold() {
     (
-        cd "$work/server"
+        cd "$work/server" || exit
         as_server "$bin/pg_ctl" -D data -m fast -w -s stop
         find data -type f -size +64k -exec dd of={} oflag=nocache conv=notrunc,fdatasync count=0 status=none \;
         as_server "$bin/pg_ctl" -D data -l log -w -s start >/dev/null
