@@ -12,7 +12,7 @@ export PG_CONFIG PROFILE DESTDIR
 .DEFAULT_GOAL := build
 .PHONY: help setup developer-setup build install installcheck demo demo-stop lint clean \
         test test-unit test-regress test-isolation test-cluster \
-        bench bench-inside bench-issuing bench-preload bench-profile
+        bench bench-indexes bench-inside bench-issuing bench-preload bench-profile bench-scale
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -67,6 +67,12 @@ bench-preload: ## measure what it costs to have the library preloaded
 
 bench-issuing: ## measure many keys made by one statement against plain SQL
 	@bench/issuing
+
+bench-indexes: ## compare ways to find a key by its hash
+	@bench/indexes
+
+bench-scale: ## measure tables of 10 thousand to 10 million keys
+	@bench/scale
 
 lint: ## formatting, clippy with warnings as errors, rules of the source tree
 	@tools/lint

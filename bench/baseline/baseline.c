@@ -92,6 +92,7 @@ baseline_index_lookup(PG_FUNCTION_ARGS)
 {
 	static Oid	keys = InvalidOid;
 	static Oid	by_hash = InvalidOid;
+	static AttrNumber hash_column;
 	static AttrNumber account_column;
 	Datum		hash = hash_of(PG_GETARG_TEXT_PP(0));
 	Datum		account = (Datum) 0;
@@ -107,6 +108,7 @@ baseline_index_lookup(PG_FUNCTION_ARGS)
 		Oid			schema = get_namespace_oid("vpk", false);
 
 		by_hash = get_relname_relid("keys_key_hash_key", schema);
+		hash_column = get_attnum(get_relname_relid("keys", schema), "key_hash");
 		account_column = get_attnum(get_relname_relid("keys", schema), "account");
 		keys = get_relname_relid("keys", schema);
 	}
@@ -114,15 +116,21 @@ baseline_index_lookup(PG_FUNCTION_ARGS)
 	table = table_open(keys, AccessShareLock);
 	index = index_open(by_hash, AccessShareLock);
 	slot = table_slot_create(table, NULL);
-	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_BYTEAEQ, hash);
+	ScanKeyInit(&key, 1, HTEqualStrategyNumber, F_BYTEAEQ, hash);
 #if PG_VERSION_NUM >= 180000
 	scan = index_beginscan(table, index, GetActiveSnapshot(), NULL, 1, 0);
 #else
 	scan = index_beginscan(table, index, GetActiveSnapshot(), 1, 0);
 #endif
 	index_rescan(scan, &key, 1, NULL, 0);
-	if (index_getnext_slot(scan, ForwardScanDirection, slot))
+	while (isnull && index_getnext_slot(scan, ForwardScanDirection, slot))
 	{
+		Datum		stored = slot_getattr(slot, hash_column, &isnull);
+
+		/* A hash index also brings rows whose hash code is the same. */
+		isnull = !DatumGetBool(DirectFunctionCall2(byteaeq, stored, hash));
+		if (isnull)
+			continue;
 		account = slot_getattr(slot, account_column, &isnull);
 		if (!isnull)
 			account = PointerGetDatum(PG_DETOAST_DATUM_COPY(account));

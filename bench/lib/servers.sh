@@ -58,6 +58,9 @@ start_loaded_server() {
         -f "$root/bench/load.sql" >&2
 }
 
+# The median of the numbers that come in, one a line.
+median() { sort -n | awk '{ v[NR] = $1 } END { print (NR % 2) ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'; }
+
 # The load generator, built; prints where it is.
 client() {
     cargo build --quiet --release --locked --manifest-path "$root/bench/client/Cargo.toml" \
