@@ -2,6 +2,7 @@
 
 pub mod cluster;
 pub mod keys;
+pub mod known;
 pub mod random;
 pub mod redaction;
 pub mod transcript;
