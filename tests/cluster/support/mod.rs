@@ -66,6 +66,17 @@ pub fn wait_for_lock(observer: &mut impl GenericClient, pid: i32) {
     });
 }
 
+/// Waits until the standby has replayed all that the primary has committed.
+pub fn caught_up(primary: &mut Client, standby: &mut Client) {
+    // A commit that is flushed: what a VACUUM, say, has written last might wait.
+    value(primary, "SELECT pg_logical_emit_message(true, 'here', '')::text", &[]);
+    let committed = value(primary, "SELECT pg_current_wal_flush_lsn()::text", &[]);
+    wait_until("the standby has caught up", || {
+        let sql = "SELECT (pg_last_wal_replay_lsn() >= $1::text::pg_lsn)::text";
+        value(standby, sql, &[&committed]) == "true"
+    });
+}
+
 /// The top of a statement's plan, after it has run, with the buffers it touched.
 pub fn explain(client: &mut Client, sql: &str) -> serde_json::Value {
     let sql = format!("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql}");
