@@ -73,8 +73,8 @@ impl Board {
             }
             1 => {
                 let (key, off) = random.pick(&self.switched);
-                let off = if switch % 4 == 0 { VALID } else { *off };
-                (key, (switch % 2 == 0).then_some(off))
+                let off = if switch.is_multiple_of(4) { VALID } else { *off };
+                (key, switch.is_multiple_of(2).then_some(off))
             }
             _ => {
                 let (key, answer) = random.pick(&self.steady);
@@ -117,8 +117,9 @@ impl Board {
     }
 
     fn switch_over(&self, admin: &mut Client) {
-        let off = self.switch.fetch_add(1, Ordering::SeqCst) % 4 == 0;
-        let ids: Vec<&str> = self.switched.iter().step_by(2).map(|(key, _)| key.id.as_str()).collect();
+        let off = self.switch.fetch_add(1, Ordering::SeqCst).is_multiple_of(4);
+        let ids: Vec<&str> =
+            self.switched.iter().step_by(2).map(|(key, _)| key.id.as_str()).collect();
         let call = if off { "vpk_disable" } else { "vpk_enable" };
         let sql = format!("SELECT {call}(id::uuid) FROM unnest($1::text[]) AS id");
         admin.execute(&sql, &[&ids]).expect("a change");
@@ -236,7 +237,9 @@ fn no_answer_is_wrong_at_any_time() {
     caught_up(&mut admin, &mut standby.client());
     let all = |client: &mut Client| {
         let mut told: Vec<String> = Vec::new();
-        for key in board.steady.iter().chain(&board.switched).map(|(key, _)| key).chain(&board.doomed) {
+        for key in
+            board.steady.iter().chain(&board.switched).map(|(key, _)| key).chain(&board.doomed)
+        {
             told.push(value(client, "SELECT vpk_verify($1)::text", &[&key.token]));
         }
         told

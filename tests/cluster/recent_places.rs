@@ -60,8 +60,7 @@ fn a_place_taken_by_another_key() {
     answers.check(&mut session, "deleted");
     run(&mut admin, "VACUUM vpk.keys");
     answers.check(&mut session, "cleared away");
-    let lost: Vec<String> =
-        gone.iter().map(|at| before[&answers.0[*at].key.id].clone()).collect();
+    let lost: Vec<String> = gone.iter().map(|at| before[&answers.0[*at].key.id].clone()).collect();
     for number in 0..lost.len() {
         let at = answers.add(&mut admin, "acme");
         let (answer, call) = match number % 3 {
@@ -102,11 +101,7 @@ fn keys_that_change_places() {
         answers.add(&mut admin, "default");
     }
     answers.revoke(&mut admin, 1);
-    value(
-        &mut admin,
-        "SELECT vpk_disable($1::text::uuid)::text",
-        &[&answers.0[2].key.id],
-    );
+    value(&mut admin, "SELECT vpk_disable($1::text::uuid)::text", &[&answers.0[2].key.id]);
     answers.0[2].answer = DISABLED;
     // The old versions go, and the new ones are all that is there.
     run(&mut admin, "VACUUM FULL vpk.keys");

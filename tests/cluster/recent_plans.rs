@@ -125,7 +125,7 @@ fn rows_that_change_places() {
         set_plan(&mut admin, name, name);
     }
     let keys: Vec<Key> = names.iter().map(|name| create_for(&mut admin, "key", name)).collect();
-    let told = |number: usize| if number % 2 == 0 { names[number] } else { "-" };
+    let told = |number: usize| if number.is_multiple_of(2) { names[number] } else { "-" };
     let expected = (0..names.len()).map(told).collect::<Vec<_>>().join(" ");
     let mut session = cluster.client();
     // What triggers would refuse, or do beside it, is not done here.

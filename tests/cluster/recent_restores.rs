@@ -3,7 +3,9 @@
 
 use crate::dumps;
 use crate::support::keys::set_plan;
-use crate::support::known::{Answers, INVALID, PLAN, VALID, assert_healthy, copy_in, copy_out, run};
+use crate::support::known::{
+    Answers, INVALID, PLAN, VALID, assert_healthy, copy_in, copy_out, run,
+};
 use crate::support::{Client, Cluster, value, wait_until};
 
 const TABLES: [&str; 3] = ["vpk.plans", "vpk.accounts", "vpk.keys"];

@@ -1,9 +1,7 @@
 //! G1 and G2 where every row of a table goes elsewhere: a session that has just verified a key finds it
 //! where it is now, and nothing where it was.
 
-use crate::support::known::{
-    Answers, INVALID, PLAN, assert_healthy, copy_in, copy_out, run,
-};
+use crate::support::known::{Answers, INVALID, PLAN, assert_healthy, copy_in, copy_out, run};
 use crate::support::{Client, Cluster};
 
 const TABLES: [&str; 3] = ["vpk.keys", "vpk.accounts", "vpk.plans"];
@@ -96,8 +94,7 @@ fn rows_that_are_loaded_again() {
     let mut answers = Answers::of_every_kind(&mut admin, 3);
     let mut sessions = sessions(&cluster);
     sessions.iter_mut().for_each(|(_, session)| answers.remember(session));
-    for (table, while_empty) in
-        [("vpk.keys", INVALID), ("vpk.accounts", PLAN), ("vpk.plans", PLAN)]
+    for (table, while_empty) in [("vpk.keys", INVALID), ("vpk.accounts", PLAN), ("vpk.plans", PLAN)]
     {
         for order in ["1 DESC", "random()", "2, 1"] {
             let rows = copy_out(&mut admin, table, order);

@@ -152,7 +152,10 @@ fn steps_of_a_function_and_of_a_statement() {
                           vpk_verify($2), vpk_enable($1::text::uuid) IS NULL, vpk_verify($2),
                           vpk_revoke($1::text::uuid) IS NULL, vpk_verify($2))";
         let steps = value(&mut client, sql, &[&known.key.id, &known.key.token]);
-        assert_eq!(steps.replace("f ", ""), format!("{VALID} {DISABLED} {VALID} {REVOKED}").as_str());
+        assert_eq!(
+            steps.replace("f ", ""),
+            format!("{VALID} {DISABLED} {VALID} {REVOKED}").as_str()
+        );
         run(&mut client, "ROLLBACK");
         answers.check(&mut client, level);
     }
@@ -190,7 +193,8 @@ fn prepared_transactions() {
         }
         answers = after.clone();
     }
-    for (operation, back) in [("TRUNCATE vpk.keys", true), ("CLUSTER vpk.keys USING keys_pkey", false)]
+    for (operation, back) in
+        [("TRUNCATE vpk.keys", true), ("CLUSTER vpk.keys USING keys_pkey", false)]
     {
         for end in ["ROLLBACK PREPARED 'p'", "COMMIT PREPARED 'p'"] {
             let rows = copy_out(&mut client, "vpk.keys", "1 DESC");
@@ -242,7 +246,8 @@ fn later_rows() {
             assert_eq!(found, expected, "{level}: {when}");
         };
         fetch(&answers, "at first");
-        for operation in ["", "VACUUM FULL vpk.keys", "CLUSTER vpk.keys USING keys_pkey", "VACUUM"] {
+        for operation in ["", "VACUUM FULL vpk.keys", "CLUSTER vpk.keys USING keys_pkey", "VACUUM"]
+        {
             run(&mut admin, operation);
             fetch(&answers, operation);
             answers.change(&mut admin);
@@ -317,7 +322,10 @@ fn circumstances_that_change() {
     run(&mut client, "DISCARD ALL");
     answers.check(&mut client, "after DISCARD ALL");
     run(&mut client, "DISCARD PLANS; DISCARD TEMP");
-    run(&mut client, "CREATE ROLE verifier; SELECT vpk_grant_verifier('verifier'); SET ROLE verifier");
+    run(
+        &mut client,
+        "CREATE ROLE verifier; SELECT vpk_grant_verifier('verifier'); SET ROLE verifier",
+    );
     let known = &answers.0[answers.first(VALID)];
     assert_eq!(verify(&mut client, &known.key.token), VALID);
     run(&mut client, "RESET ROLE");

@@ -26,7 +26,8 @@ const CHANGES: [(&str, &str); 10] = [
 
 /// Makes the row's new version stay on the page, or not.
 const SMALL: &str = "metadata = '{\"x\": 1}'";
-const LARGE: &str = "metadata = (SELECT jsonb_build_object('x', string_agg(md5(random()::text), ''))
+const LARGE: &str =
+    "metadata = (SELECT jsonb_build_object('x', string_agg(md5(random()::text), ''))
                                    FROM generate_series(1, 50))";
 
 fn cluster() -> Cluster {

@@ -161,7 +161,9 @@ impl Model {
                 "plans to and fro"
             }
             (10, _) => {
-                on_key("UPDATE vpk.keys SET name = name, metadata = jsonb_build_object('x', $1::text)");
+                on_key(
+                    "UPDATE vpk.keys SET name = name, metadata = jsonb_build_object('x', $1::text)",
+                );
                 "every row"
             }
             _ => {
@@ -196,7 +198,8 @@ fn move_rows(admin: &mut Client, random: &mut Random) -> String {
             return format!("{table} loaded again");
         }
         _ => {
-            let filler = "INSERT INTO vpk.keys (id, key_hash, account, environment, name, created_at)
+            let filler =
+                "INSERT INTO vpk.keys (id, key_hash, account, environment, name, created_at)
                 SELECT gen_random_uuid(), sha256(random()::text::bytea), 'acme', 'live', '-', now()
                   FROM generate_series(1, 300)";
             run(admin, filler);
@@ -224,9 +227,9 @@ fn whatever_happens() {
         let mut sessions = [cluster.client(), cluster.client()];
         // Whether each session may choose for itself.
         let own = !size.is_empty()
-            && sessions.iter_mut().all(|session| {
-                session.batch_execute(&format!("SET {SETTING} = {size}")).is_ok()
-            });
+            && sessions
+                .iter_mut()
+                .all(|session| session.batch_execute(&format!("SET {SETTING} = {size}")).is_ok());
         sessions.iter_mut().for_each(|session| model.answers.remember(session));
         for step in 0..STEPS {
             let what = match random.below(8) {
@@ -291,11 +294,11 @@ fn more_keys_than_are_remembered() {
             check(&|_| false, "at first");
         }
         run(&mut admin, "UPDATE vpk.keys SET revoked_at = now() WHERE name::int % 7 = 0");
-        check(&|number| number % 7 == 0, "some are revoked");
+        check(&|number| number.is_multiple_of(7), "some are revoked");
         run(&mut admin, "UPDATE vpk.keys SET revoked_at = NULL WHERE name::int % 14 = 0");
         run(&mut admin, "VACUUM vpk.keys");
         run(&mut admin, "UPDATE vpk.keys SET revoked_at = now() WHERE name::int % 11 = 0");
-        let revoked = |number: usize| number % 7 == 0 && number % 14 != 0 || number % 11 == 0;
+        let revoked = |number: usize| number % 14 == 7 || number.is_multiple_of(11);
         check(&revoked, "others are");
         run(&mut admin, "CLUSTER vpk.keys USING keys_pkey");
         check(&revoked, "all are elsewhere");

@@ -134,10 +134,12 @@ impl Answers {
         let ask = client.prepare(ASK).unwrap_or_else(|error| panic!("{when}: {}", report(&error)));
         for (at, known) in self.0.iter().enumerate() {
             let row = client.query_one(&ask, &[&known.key.token, &(at as i32)]);
-            let row = row.unwrap_or_else(|error| panic!("{when}, {}: {}", known.name, report(&error)));
+            let row =
+                row.unwrap_or_else(|error| panic!("{when}, {}: {}", known.name, report(&error)));
             let found: &str = row.get(0);
             if found != known.answer {
-                writeln!(wrong, "{} {found} instead of {}", known.name, known.answer).expect("text");
+                writeln!(wrong, "{} {found} instead of {}", known.name, known.answer)
+                    .expect("text");
             }
         }
         let tokens: Vec<&str> = self.0.iter().map(|known| known.key.token.as_str()).collect();
