@@ -149,6 +149,16 @@ fn operations_that_are_taken_back() {
                 answers.check(&mut client, &when);
                 answers.check(&mut other, &when);
             }
+            // A file of the transaction's own is emptied where it is, without another one.
+            run(&mut client, &format!("BEGIN ISOLATION LEVEL {level}; TRUNCATE {table}"));
+            for _ in 0..3 {
+                empty.check(&mut client, &format!("{level}, {table}: its own file, empty"));
+                copy_in(&mut client, table, &rows);
+                answers.check(&mut client, &format!("{level}, {table}: its own file"));
+                run(&mut client, &format!("TRUNCATE {table}"));
+            }
+            run(&mut client, "ROLLBACK");
+            answers.check(&mut client, &format!("{level}, {table}: the other file"));
             // The same rows elsewhere, changed there, and all of it taken back.
             for operation in [
                 "TRUNCATE {}",
