@@ -5,6 +5,7 @@ use std::thread;
 
 use crate::support::keys::{set_plan, verify};
 use crate::support::known::{Answers, INVALID, PLAN, VALID, assert_healthy, run};
+use crate::support::usage::start_late;
 use crate::support::{Client, Cluster, pid, wait_for_lock};
 
 /// The least memory that a server starts with: sixteen pages.
@@ -14,7 +15,7 @@ const LEAST: (&str, &str) = ("shared_buffers", "128kB");
 /// pages of its own; it may also be back, elsewhere.
 #[test]
 fn pages_that_make_room() {
-    let cluster = Cluster::start(&[
+    let cluster = start_late(&[
         LEAST,
         ("autovacuum", "off"),
         ("max_connections", "10"),
@@ -82,7 +83,7 @@ fn storm(client: &mut Client) {
 /// in the middle of a statement.
 #[test]
 fn more_news_than_are_kept() {
-    let cluster = Cluster::start(&[("autovacuum", "off"), ("lock_timeout", "50s")]);
+    let cluster = start_late(&[("autovacuum", "off"), ("lock_timeout", "50s")]);
     let (mut admin, mut busy) = (cluster.client(), cluster.client());
     let mut sessions = [cluster.client(), cluster.client()];
     run(&mut sessions[1], "BEGIN ISOLATION LEVEL REPEATABLE READ");

@@ -3,10 +3,11 @@
 
 use crate::support::keys::{create, set_plan, verify};
 use crate::support::known::{Answers, INVALID, VALID, assert_healthy, run};
+use crate::support::usage::start_late;
 use crate::support::{Cluster, sqlstate, value, wait_until};
 
 fn cluster() -> Cluster {
-    Cluster::start(&[("autovacuum", "off"), ("lock_timeout", "20s")])
+    start_late(&[("autovacuum", "off"), ("lock_timeout", "20s")])
 }
 
 /// G2: after the extension has gone there is no function; after it has come again it is another one,

@@ -2,6 +2,7 @@
 //! are done.
 
 use crate::support::known::{Answers, INVALID, assert_healthy, copy_in, copy_out, run};
+use crate::support::usage::start_late;
 use crate::support::{Client, Cluster, pid};
 
 /// What workers answer to every key, in the keys' order.
@@ -21,7 +22,7 @@ fn check_workers(client: &mut Client, answers: &Answers, when: &str) {
 /// G1, G2: after changes of others, of the transaction itself, and after those were taken back.
 #[test]
 fn workers_of_a_session_that_knows_its_keys() {
-    let cluster = Cluster::start(&[("autovacuum", "off"), ("lock_timeout", "20s")]);
+    let cluster = start_late(&[("autovacuum", "off"), ("lock_timeout", "20s")]);
     let (mut admin, mut client) = (cluster.client(), cluster.client());
     let mut answers = Answers::of_every_kind(&mut admin, 3);
     run(

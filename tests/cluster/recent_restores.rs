@@ -6,6 +6,7 @@ use crate::support::keys::set_plan;
 use crate::support::known::{
     Answers, INVALID, PLAN, VALID, assert_healthy, copy_in, copy_out, run,
 };
+use crate::support::usage::start_late;
 use crate::support::{Client, Cluster, value, wait_until};
 
 const TABLES: [&str; 3] = ["vpk.plans", "vpk.accounts", "vpk.keys"];
@@ -14,7 +15,7 @@ const TABLES: [&str; 3] = ["vpk.plans", "vpk.accounts", "vpk.keys"];
 /// over what is there.
 #[test]
 fn dumps_that_are_restored() {
-    let cluster = Cluster::start(&[("lock_timeout", "20s")]);
+    let cluster = start_late(&[("lock_timeout", "20s")]);
     cluster.database("other", "UTF8");
     let mut origin = cluster.client();
     let mut answers = Answers::of_every_kind(&mut origin, 3);
@@ -74,7 +75,7 @@ fn applied(publisher: &mut Client, subscriber: &mut Client, number: u32) {
 /// G1, G9: changes that a subscription's worker applies.
 #[test]
 fn changes_that_are_replicated_logically() {
-    let cluster = Cluster::start(&[("wal_level", "logical"), ("lock_timeout", "20s")]);
+    let cluster = start_late(&[("wal_level", "logical"), ("lock_timeout", "20s")]);
     cluster.database("subscriber", "UTF8");
     let mut publisher = cluster.client();
     let mut answers = Answers::of_every_kind(&mut publisher, 3);

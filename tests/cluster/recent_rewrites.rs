@@ -2,6 +2,7 @@
 //! where it is now, and nothing where it was.
 
 use crate::support::known::{Answers, INVALID, PLAN, assert_healthy, copy_in, copy_out, run};
+use crate::support::usage::start_late;
 use crate::support::{Client, Cluster};
 
 const TABLES: [&str; 3] = ["vpk.keys", "vpk.accounts", "vpk.plans"];
@@ -27,7 +28,7 @@ const OPERATIONS: [&str; 16] = [
 ];
 
 fn cluster() -> Cluster {
-    let cluster = Cluster::start(&[("autovacuum", "off"), ("lock_timeout", "20s")]);
+    let cluster = start_late(&[("autovacuum", "off"), ("lock_timeout", "20s")]);
     let mut admin = cluster.client();
     run(&mut admin, "SET allow_in_place_tablespaces = on");
     run(&mut admin, "CREATE TABLESPACE elsewhere LOCATION ''");

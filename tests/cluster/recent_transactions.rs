@@ -7,12 +7,14 @@ use crate::support::keys::{set_plan, verify};
 use crate::support::known::{
     Answers, DISABLED, INVALID, PLAN, REVOKED, VALID, assert_healthy, copy_in, copy_out, run,
 };
+use crate::support::usage::start_late;
 use crate::support::{Client, Cluster, GenericClient, pid, value, wait_for_lock};
 
 const LEVELS: [&str; 3] = ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"];
 
+/// Nobody else changes anything.
 fn cluster() -> Cluster {
-    Cluster::start(&[
+    start_late(&[
         ("autovacuum", "off"),
         ("lock_timeout", "20s"),
         ("max_prepared_transactions", "5"),
