@@ -6,7 +6,7 @@ use std::thread;
 use crate::support::keys::{set_plan, verify};
 use crate::support::known::{Answers, INVALID, PLAN, VALID, assert_healthy, run};
 use crate::support::usage::start_late;
-use crate::support::{Client, Cluster, pid, wait_for_lock};
+use crate::support::{Client, pid, wait_for_lock};
 
 /// The least memory that a server starts with: sixteen pages.
 const LEAST: (&str, &str) = ("shared_buffers", "128kB");

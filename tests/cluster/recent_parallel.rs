@@ -3,7 +3,7 @@
 
 use crate::support::known::{Answers, INVALID, assert_healthy, copy_in, copy_out, run};
 use crate::support::usage::start_late;
-use crate::support::{Client, Cluster, pid};
+use crate::support::{Client, pid};
 
 /// What workers answer to every key, in the keys' order.
 fn check_workers(client: &mut Client, answers: &Answers, when: &str) {

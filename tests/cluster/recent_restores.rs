@@ -7,7 +7,7 @@ use crate::support::known::{
     Answers, INVALID, PLAN, VALID, assert_healthy, copy_in, copy_out, run,
 };
 use crate::support::usage::start_late;
-use crate::support::{Client, Cluster, value, wait_until};
+use crate::support::{Client, value, wait_until};
 
 const TABLES: [&str; 3] = ["vpk.plans", "vpk.accounts", "vpk.keys"];
 
