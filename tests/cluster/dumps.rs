@@ -40,7 +40,8 @@ fn contents(client: &mut Client, keys: &[Key]) -> Vec<String> {
     rows.into_iter().chain(answers).collect()
 }
 
-fn run(cluster: &Cluster, program: &str, arguments: &[&str]) {
+/// Runs one of the client programs, which has to succeed.
+pub fn run(cluster: &Cluster, program: &str, arguments: &[&str]) {
     let socket = cluster.socket();
     let output = cluster
         .program(program)

@@ -1,7 +1,7 @@
 //! G9 and G3: verification on hot standbys and in read-only transactions.
 
 use crate::support::keys::{Key, authenticate, create, create_for, revoke, set_plan, verify};
-use crate::support::{Client, Cluster, sqlstate, value, wait_until};
+use crate::support::{Client, Cluster, caught_up, sqlstate, value};
 
 /// Everything that writes. The key's id is $1, its token $2, a lease of it $3.
 const WRITES: &[&str] = &[
@@ -64,15 +64,6 @@ fn three_keys(client: &mut Client) -> [Key; 3] {
     let sql = "SELECT status::text FROM vpk_task_start($1)";
     assert_eq!(value(client, sql, &[&keys[0].token]), "VALID");
     keys
-}
-
-/// Waits until the standby has replayed all that the primary has committed.
-fn caught_up(primary: &mut Client, standby: &mut Client) {
-    let committed = value(primary, "SELECT pg_current_wal_flush_lsn()::text", &[]);
-    wait_until("the standby has caught up", || {
-        let sql = "SELECT (pg_last_wal_replay_lsn() >= $1::text::pg_lsn)::text";
-        value(standby, sql, &[&committed]) == "true"
-    });
 }
 
 /// G3: in a READ ONLY transaction of any isolation level, also one that may be deferred.

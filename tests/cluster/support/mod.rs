@@ -2,6 +2,7 @@
 
 pub mod cluster;
 pub mod keys;
+pub mod known;
 pub mod random;
 pub mod redaction;
 pub mod transcript;
@@ -62,6 +63,17 @@ pub fn wait_for_lock(observer: &mut impl GenericClient, pid: i32) {
     wait_until("the other session waits for a lock", || {
         let sql = "SELECT EXISTS (SELECT FROM pg_locks WHERE pid = $1 AND NOT granted)";
         observer.query_one(sql, &[&pid]).expect("the locks").get(0)
+    });
+}
+
+/// Waits until the standby has replayed all that the primary has committed.
+pub fn caught_up(primary: &mut Client, standby: &mut Client) {
+    // A commit that is flushed: what a VACUUM, say, has written last might wait.
+    value(primary, "SELECT pg_logical_emit_message(true, 'here', '')::text", &[]);
+    let committed = value(primary, "SELECT pg_current_wal_flush_lsn()::text", &[]);
+    wait_until("the standby has caught up", || {
+        let sql = "SELECT (pg_last_wal_replay_lsn() >= $1::text::pg_lsn)::text";
+        value(standby, sql, &[&committed]) == "true"
     });
 }
 

@@ -16,6 +16,11 @@ impl Random {
         Random(seed)
     }
 
+    /// Another one, for a thread of the same test.
+    pub fn seeded(seed: u64) -> Random {
+        Random(seed)
+    }
+
     pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;

@@ -1,0 +1,142 @@
+//! G1 and G2 where what a session knows of the server's memory is out of date: pages that had to make room
+//! for others, and more news of the catalogue than the server keeps for a session.
+
+use std::thread;
+
+use crate::support::keys::{set_plan, verify};
+use crate::support::known::{Answers, INVALID, PLAN, VALID, assert_healthy, run};
+use crate::support::usage::start_late;
+use crate::support::{Client, pid, wait_for_lock};
+
+/// The least memory that a server starts with: sixteen pages.
+const LEAST: (&str, &str) = ("shared_buffers", "128kB");
+
+/// G1, G2: between two verifications of a key its page made room for pages of other tables, and for other
+/// pages of its own; it may also be back, elsewhere.
+#[test]
+fn pages_that_make_room() {
+    let cluster = start_late(&[
+        LEAST,
+        ("autovacuum", "off"),
+        ("max_connections", "10"),
+        ("lock_timeout", "20s"),
+    ]);
+    let mut admin = cluster.client();
+    // Made like the keys' table, so that a page of it would pass for one of those at first sight.
+    run(&mut admin, "CREATE TABLE big (LIKE vpk.keys)");
+    let mut answers = Answers::of_every_kind(&mut admin, 3);
+    let mut sessions = [cluster.client(), cluster.client()];
+    // Apart from each other, so that each key is in a block of its own.
+    for _ in 0..20 {
+        let filler = "INSERT INTO vpk.keys (id, key_hash, account, environment, name, created_at)
+                      SELECT gen_random_uuid(), sha256(random()::text::bytea), 'acme', 'live', '', now()
+                        FROM generate_series(1, 60)";
+        run(&mut admin, filler);
+        answers.add(&mut admin, "acme");
+    }
+    sessions.iter_mut().for_each(|session| answers.remember(session));
+    // The keys themselves, with what would let every one of them in.
+    run(
+        &mut admin,
+        "INSERT INTO big SELECT k.* FROM vpk.keys AS k, generate_series(1, 2);
+         UPDATE big SET revoked_at = NULL, disabled_at = NULL, account = 'default';
+         CREATE TABLE accounts AS TABLE vpk.accounts; UPDATE accounts SET plan = 'Pro'",
+    );
+    for round in 0..6 {
+        for (scan, when) in [
+            ("SELECT count(*), max(name) FROM big", "another table's pages"),
+            ("SELECT count(*), max(name) FROM vpk.keys", "other pages of the table"),
+            ("SELECT sum(length(relname)) FROM pg_class", "the catalogue's pages"),
+            ("SELECT count(*) FROM accounts, vpk.accounts, vpk.plans", "small tables"),
+        ] {
+            run(&mut admin, scan);
+            answers.check(&mut sessions[round % 2], when);
+            // Now and then at once, while the page may still be there.
+            if round % 3 == 1 {
+                answers.check(&mut sessions[0], when);
+            }
+            answers.change(&mut admin);
+            run(&mut admin, scan);
+            sessions.iter_mut().for_each(|session| answers.check(session, when));
+        }
+    }
+    run(&mut admin, "TRUNCATE vpk.keys");
+    let gone = answers.when_all(INVALID);
+    for session in &mut sessions {
+        gone.check(session, "empty");
+        run(&mut admin, "SELECT count(*), max(name) FROM big");
+        gone.check(session, "empty, and another table's pages");
+    }
+    assert_healthy(&cluster);
+}
+
+/// Tens of thousands of changes of the catalogue, each told to every session: a column is several.
+fn storm(client: &mut Client) {
+    let columns: Vec<String> = (0..1000).map(|column| format!("column_{column} int")).collect();
+    for _ in 0..8 {
+        run(client, &format!("CREATE TABLE storm ({})", columns.join(", ")));
+        run(client, "ALTER TABLE storm SET (autovacuum_enabled = off); DROP TABLE storm");
+    }
+}
+
+/// G1, G2: a session that was not told of every change, since there were too many while it was idle, or
+/// in the middle of a statement.
+#[test]
+fn more_news_than_are_kept() {
+    let cluster = start_late(&[("autovacuum", "off"), ("lock_timeout", "50s")]);
+    let (mut admin, mut busy) = (cluster.client(), cluster.client());
+    let mut sessions = [cluster.client(), cluster.client()];
+    run(&mut sessions[1], "BEGIN ISOLATION LEVEL REPEATABLE READ");
+    let mut answers = Answers::of_every_kind(&mut admin, 3);
+    for session in sessions.iter_mut().chain([&mut busy]) {
+        answers.remember(session);
+    }
+    // In the middle of a statement nothing is received, and what comes first is lost.
+    run(&mut admin, "SELECT pg_advisory_lock(4)");
+    let busy_pid = pid(&mut busy);
+    let before = answers.clone();
+    let tokens: Vec<String> = answers.0.iter().map(|known| known.key.token.clone()).collect();
+    let number = tokens.len();
+    let statement = thread::spawn(move || -> Vec<String> {
+        let sql = "SELECT vpk_verify(($1::text[])[1 + g % cardinality($1::text[])])::text,
+                          pg_advisory_lock(CASE g WHEN cardinality($1::text[]) - 1 THEN 4 END)::text
+                     FROM generate_series(0, 3 * cardinality($1::text[]) - 1) AS g";
+        let rows = busy.query(sql, &[&tokens]).expect("rows");
+        rows.iter().map(|row| row.get(0)).collect()
+    });
+    wait_for_lock(&mut admin, busy_pid);
+    run(&mut admin, "VACUUM FULL vpk.keys");
+    answers.change(&mut admin);
+    set_plan(&mut admin, "acme", "Free");
+    run(&mut admin, "CLUSTER vpk.accounts USING accounts_pkey");
+    let closed = answers.when(|known| if known.answer == VALID { PLAN } else { known.answer });
+    storm(&mut admin);
+    run(&mut admin, "SELECT pg_advisory_unlock(4)");
+    let found = statement.join().expect("the rows");
+    assert_eq!(found.len(), number * 3);
+    for (at, found) in found.iter().enumerate() {
+        let expected = if at < number { &before } else { &closed };
+        assert_eq!(found, expected.0[at % number].answer, "row {at}");
+    }
+    for session in &mut sessions {
+        closed.check(session, "after a storm");
+    }
+    set_plan(&mut admin, "acme", "Plus");
+    // Statistics are news too.
+    for round in 0..100 {
+        run(&mut admin, "ANALYZE vpk.keys, vpk.accounts, vpk.plans");
+        if round % 25 == 0 {
+            answers.change(&mut admin);
+        }
+        let session = &mut sessions[round % 2];
+        let known = &answers.0[round % answers.0.len()];
+        let found = verify(session, &known.key.token);
+        assert_eq!(found, known.answer, "{}", known.name);
+    }
+    run(&mut sessions[1], "COMMIT");
+    run(&mut sessions[1], "DISCARD ALL");
+    for session in &mut sessions {
+        answers.check(session, "at the end");
+    }
+    assert_healthy(&cluster);
+}
