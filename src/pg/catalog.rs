@@ -94,12 +94,6 @@ pub fn indexed(table: Table) -> Option<Indexed> {
     }
 }
 
-/// Whether what is known of a table is still this.
-pub(super) fn is_still(table: Table, wanted: Indexed) -> bool {
-    // SAFETY: as in `indexed`.
-    unsafe { (*KNOWN.0.get()).is_some_and(|known| known.indexed[table as usize] == wanted) }
-}
-
 /// The file of a table, unless anything of the table has changed since it was set.
 pub(super) fn file(table: Table) -> Option<(Oid, File)> {
     // SAFETY: as in `indexed`.

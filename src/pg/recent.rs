@@ -25,11 +25,12 @@
 //!   the look-up began.
 //!
 //! No lock on the table is needed for this: what it would prevent, the removal of the file, waits for
-//! the pin (bufmgr.c: InvalidateBuffer), which is held for less than a microsecond and not across
-//! anything that waits.
+//! the pin (bufmgr.c: InvalidateBuffer), which is held while the page is locked and its row is copied,
+//! and nothing is changed in a file that may be on its way out, hint bits neither.
 //!
-//! Everything else goes the long way, through the index: a page that is no longer in that buffer, a
-//! value outside its page, a row from before a column was added, another table access method than heap.
+//! Everything else goes the long way, through the index: a page that is no longer in that buffer, a row
+//! whose hint bits are not set yet, a value outside its page, a row from before a column was added,
+//! another table access method than heap.
 
 use core::cell::UnsafeCell;
 use core::ptr;
@@ -126,8 +127,10 @@ unsafe fn visible(
                 };
                 let header = tuple.t_data;
                 let columns = u32::from((*header).t_infomask2) & pg_sys::HEAP_NATTS_MASK;
-                let outside = u32::from((*header).t_infomask) & pg_sys::HEAP_HASEXTERNAL != 0;
+                let status = u32::from((*header).t_infomask);
+                let outside = status & pg_sys::HEAP_HASEXTERNAL != 0;
                 if !outside
+                    && is_settled(status)
                     && columns >= (*row_type).natts as u32
                     && unguarded::HeapTupleSatisfiesVisibility(&mut tuple, snapshot, place.buffer)
                 {
@@ -138,6 +141,18 @@ unsafe fn visible(
         unguarded::LockBuffer(place.buffer, pg_sys::BUFFER_LOCK_UNLOCK as i32);
         found
     }
+}
+
+/// Whether the page itself says what became of the transactions that wrote a tuple, so that judging it
+/// neither looks that up nor notes it on the page (src/backend/access/heap/heapam_visibility.c:
+/// SetHintBits). Where page checksums are on, that note is a WAL record, and one that follows the commit
+/// by which the file is dropped makes the file anew wherever it is replayed.
+fn is_settled(status: u32) -> bool {
+    let deleter_known = match status & pg_sys::HEAP_XMAX_IS_MULTI {
+        0 => pg_sys::HEAP_XMAX_INVALID | pg_sys::HEAP_XMAX_LOCK_ONLY | pg_sys::HEAP_XMAX_COMMITTED,
+        _ => pg_sys::HEAP_XMAX_INVALID | pg_sys::HEAP_XMAX_LOCK_ONLY,
+    };
+    status & pg_sys::HEAP_XMIN_COMMITTED != 0 && status & deleter_known != 0
 }
 
 /// Remembers where a row is that was read in an open table, and the table's file. Unguarded: see
