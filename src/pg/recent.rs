@@ -22,7 +22,8 @@
 //!   (src/backend/access/transam/xact.c: CommitTransaction, xact_redo_commit), thus before anybody can
 //!   write into the new file. The messages are accepted first ([`accept_news`]) and the snapshot is
 //!   taken after. What is committed before that, is in the file that is read or was not committed when
-//!   the look-up began.
+//!   the look-up began. (In the instant between the end of such a transaction and its message, this table
+//!   is read as it was before, another, without a new file, as the transaction left it.)
 //!
 //! No lock on the table is needed for this: what it would prevent, the removal of the file, waits for
 //! the pin (bufmgr.c: InvalidateBuffer), which is held while the page is locked and its row is copied,
