@@ -48,7 +48,8 @@ CREATE TABLE vpk.keys (
     metadata      jsonb NOT NULL DEFAULT '{}',
     -- Unique, by an index that keeps 4 bytes of each hash: half the size of a B-tree on the whole, and
     -- a look-up costs the same however large the table. Half empty, so that it takes one page.
-    CONSTRAINT keys_key_hash_key EXCLUDE USING hash (key_hash WITH OPERATOR(pg_catalog.=))
+    -- Not named as the B-tree was: a library from before 0.3.0 would take the first row of a code.
+    CONSTRAINT keys_key_hash_excl EXCLUDE USING hash (key_hash WITH OPERATOR(pg_catalog.=))
         WITH (fillfactor = 50),
     CONSTRAINT keys_key_hash_check CHECK (pg_catalog.octet_length(key_hash) = 32),
     CONSTRAINT keys_environment_check CHECK (environment IN ('live', 'test'))

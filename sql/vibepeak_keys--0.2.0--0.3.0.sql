@@ -3,5 +3,5 @@
 
 ALTER TABLE vpk.keys
     DROP CONSTRAINT keys_key_hash_key,
-    ADD CONSTRAINT keys_key_hash_key EXCLUDE USING hash (key_hash WITH OPERATOR(pg_catalog.=))
+    ADD CONSTRAINT keys_key_hash_excl EXCLUDE USING hash (key_hash WITH OPERATOR(pg_catalog.=))
         WITH (fillfactor = 50);

@@ -107,7 +107,7 @@ baseline_index_lookup(PG_FUNCTION_ARGS)
 	{
 		Oid			schema = get_namespace_oid("vpk", false);
 
-		by_hash = get_relname_relid("keys_key_hash_key", schema);
+		by_hash = get_relname_relid("keys_key_hash_excl", schema);
 		hash_column = get_attnum(get_relname_relid("keys", schema), "key_hash");
 		account_column = get_attnum(get_relname_relid("keys", schema), "account");
 		keys = get_relname_relid("keys", schema);

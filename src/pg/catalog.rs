@@ -37,11 +37,14 @@ impl Table {
     /// How many there are.
     pub const COUNT: usize = 4;
 
-    const NAMES: [(&CStr, &CStr); Table::COUNT] = [
-        (c"keys", c"keys_key_hash_key"),
-        (c"accounts", c"accounts_pkey"),
-        (c"plans", c"plans_pkey"),
-        (c"task_leases", c"task_leases_account_idx"),
+    /// The name of each table, and those that its index has had, the latest first.
+    const NAMES: [(&CStr, &[&CStr]); Table::COUNT] = [
+        // Before 0.3.0 it was a B-tree. It had another name, so that an older library finds none rather
+        // than a hash index, whose rows it would not compare with the hash that it looks for.
+        (c"keys", &[c"keys_key_hash_excl", c"keys_key_hash_key"]),
+        (c"accounts", &[c"accounts_pkey"]),
+        (c"plans", &[c"plans_pkey"]),
+        (c"task_leases", &[c"task_leases_account_idx"]),
     ];
 }
 
@@ -86,18 +89,13 @@ pub fn indexed(table: Table) -> Option<Indexed> {
             (relation != Oid::INVALID).then_some(relation)
         };
         let mut indexed = [Indexed { table: Oid::INVALID, index: Oid::INVALID }; Table::COUNT];
-        for (found, (table, index)) in indexed.iter_mut().zip(Table::NAMES) {
-            *found = Indexed { table: find(table)?, index: find(index)? };
+        for (found, (table, indexes)) in indexed.iter_mut().zip(Table::NAMES) {
+            let index = indexes.iter().find_map(|index| find(index))?;
+            *found = Indexed { table: find(table)?, index };
         }
         *KNOWN.0.get() = Some(Relations { indexed, files: [None; Table::COUNT] });
         Some(indexed[table as usize])
     }
-}
-
-/// Whether what is known of a table is still this.
-pub(super) fn is_still(table: Table, wanted: Indexed) -> bool {
-    // SAFETY: as in `indexed`.
-    unsafe { (*KNOWN.0.get()).is_some_and(|known| known.indexed[table as usize] == wanted) }
 }
 
 /// The file of a table, unless anything of the table has changed since it was set.

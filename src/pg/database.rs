@@ -3,16 +3,18 @@
 use pgrx::bgworkers::BackgroundWorker;
 use pgrx::pg_sys;
 
+use super::unguarded;
+
 /// The OID of the database that this process is connected to.
 pub fn own() -> u32 {
     // SAFETY: reads a variable of src/backend/utils/init/globals.c.
     unsafe { pg_sys::MyDatabaseId.to_u32() }
 }
 
-/// Whether the server is a standby, or still starting.
+/// Whether the server is a standby, or still starting. Cannot raise.
 pub fn in_recovery() -> bool {
     // SAFETY: reads shared memory (src/backend/access/transam/xlog.c).
-    unsafe { pg_sys::RecoveryInProgress() }
+    unsafe { unguarded::RecoveryInProgress() }
 }
 
 /// A database of the cluster.

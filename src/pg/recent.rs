@@ -22,25 +22,33 @@
 //!   (src/backend/access/transam/xact.c: CommitTransaction, xact_redo_commit), thus before anybody can
 //!   write into the new file. The messages are accepted first ([`accept_news`]) and the snapshot is
 //!   taken after. What is committed before that, is in the file that is read or was not committed when
-//!   the look-up began.
+//!   the look-up began. (In the instant between the end of such a transaction and its message, this table
+//!   is read as it was before, another, without a new file, as the transaction left it.)
 //!
 //! No lock on the table is needed for this: what it would prevent, the removal of the file, waits for
-//! the pin (bufmgr.c: InvalidateBuffer), which is held for less than a microsecond and not across
-//! anything that waits.
+//! the pin (bufmgr.c: InvalidateBuffer), which is held while the page is locked and its row is copied,
+//! and nothing is changed in a file that may be on its way out, hint bits neither.
 //!
-//! Everything else goes the long way, through the index: a page that is no longer in that buffer, a
-//! value outside its page, a row from before a column was added, another table access method than heap.
+//! Everything else goes the long way, through the index: a page that is no longer in that buffer, a row
+//! whose hint bits are not set yet, a value outside its page, a row from before a column was added,
+//! another table access method than heap; and one look-up out of some, for the pages' sake.
 
 use core::cell::UnsafeCell;
 use core::ptr;
+use core::sync::atomic::AtomicU32;
+use core::sync::atomic::Ordering::Relaxed;
 
 use pgrx::pg_sys::{self, ForkNumber, HeapTupleData, ItemIdData, PageHeaderData, TupleDesc};
 
 use super::catalog::{self, File, Table};
 use super::scan::Opened;
 use super::tuple::Tuple;
-use super::{majors, settings, unguarded};
+use super::{database, majors, settings, unguarded};
 use crate::pure::places::{Place, Places};
+
+/// One look-up out of so many goes the long way. It has no factor in common with the number of look-ups
+/// of a verification, so that each kind of row has its turn.
+const LONG_WAY_EVERY: u32 = 128;
 
 struct Memory {
     places: Places,
@@ -70,15 +78,20 @@ pub fn knows(table: Table) -> bool {
     settings::backend_cache() > 0 && catalog::file(table).is_some()
 }
 
-/// What `read` makes of a row that was remembered with this tag, if it is visible and still there.
+/// What `read` makes of a row that was remembered with this tag, if it is visible and still there. It
+/// reads no column beyond the first `columns`.
 /// `read` gives None for a row that is not the wanted one, and neither waits nor holds anything with a
 /// destructor. Unguarded: see [`super::unguarded`].
 pub fn row<R: Copy>(
     table: Table,
     tag: u32,
+    columns: pg_sys::AttrNumber,
     snapshot: pg_sys::Snapshot,
     read: impl FnOnce(&Tuple) -> Option<R>,
 ) -> Option<R> {
+    if is_for_the_long_way() {
+        return None;
+    }
     let (relation, File { locator, row_type }) = catalog::file(table)?;
     // SAFETY: the reference ends before anything else is called.
     let place = unsafe { (*KEPT.0.get()).places.find(tag, settings::backend_cache()) }?;
@@ -88,21 +101,31 @@ pub fn row<R: Copy>(
         if !majors::ReadRecentBuffer(locator, fork, place.block, place.buffer) {
             return None;
         }
-        let found = visible(place, relation, row_type, snapshot)
+        let found = visible(place, relation, columns, snapshot)
             .and_then(|tuple| read(&Tuple::on_page(tuple, row_type)));
         unguarded::ReleaseBuffer(place.buffer);
         found
     }
 }
 
+/// Whether this look-up goes the long way for the pages' sake. A pin by ReadRecentBuffer does not count as
+/// a use of the page, as a pin on any other way does: without this, pages in constant use would be the
+/// first to be evicted where memory is short.
+fn is_for_the_long_way() -> bool {
+    static LOOK_UPS: AtomicU32 = AtomicU32::new(0);
+    let number = LOOK_UPS.load(Relaxed).wrapping_add(1);
+    LOOK_UPS.store(number, Relaxed);
+    number.is_multiple_of(LONG_WAY_EVERY)
+}
+
 /// The tuple at a place, if there is one that is visible and complete.
 ///
 /// # Safety
-/// The place's buffer is pinned and has its block, of the table's file with this row type.
+/// The place's buffer is pinned and has its block, of the table's file.
 unsafe fn visible(
     place: Place,
     relation: pg_sys::Oid,
-    row_type: TupleDesc,
+    columns: pg_sys::AttrNumber,
     snapshot: pg_sys::Snapshot,
 ) -> Option<HeapTupleData> {
     // SAFETY: the page of a pinned buffer stays; its header and line pointers are read while it is
@@ -125,10 +148,11 @@ unsafe fn visible(
                     t_data: page.add(pointer.lp_off() as usize).cast(),
                 };
                 let header = tuple.t_data;
-                let columns = u32::from((*header).t_infomask2) & pg_sys::HEAP_NATTS_MASK;
-                let outside = u32::from((*header).t_infomask) & pg_sys::HEAP_HASEXTERNAL != 0;
-                if !outside
-                    && columns >= (*row_type).natts as u32
+                let there = u32::from((*header).t_infomask2) & pg_sys::HEAP_NATTS_MASK;
+                let status = u32::from((*header).t_infomask);
+                if status & pg_sys::HEAP_HASEXTERNAL == 0
+                    && there >= columns as u32
+                    && is_settled(status)
                     && unguarded::HeapTupleSatisfiesVisibility(&mut tuple, snapshot, place.buffer)
                 {
                     found = Some(tuple);
@@ -138,6 +162,20 @@ unsafe fn visible(
         unguarded::LockBuffer(place.buffer, pg_sys::BUFFER_LOCK_UNLOCK as i32);
         found
     }
+}
+
+/// Whether the page itself says what became of the transactions that wrote a tuple, so that judging it
+/// neither looks that up nor notes it on the page (src/backend/access/heap/heapam_visibility.c:
+/// SetHintBits). Where page checksums are on, that note is a WAL record, and one that follows the commit
+/// by which the file is dropped makes the file anew wherever it is replayed. In recovery nothing is
+/// logged, and notes wait long for the log to be on disk.
+fn is_settled(status: u32) -> bool {
+    let deleter_known = match status & pg_sys::HEAP_XMAX_IS_MULTI {
+        0 => pg_sys::HEAP_XMAX_INVALID | pg_sys::HEAP_XMAX_LOCK_ONLY | pg_sys::HEAP_XMAX_COMMITTED,
+        _ => pg_sys::HEAP_XMAX_INVALID | pg_sys::HEAP_XMAX_LOCK_ONLY,
+    };
+    (status & pg_sys::HEAP_XMIN_COMMITTED != 0 && status & deleter_known != 0)
+        || database::in_recovery()
 }
 
 /// Remembers where a row is that was read in an open table, and the table's file. Unguarded: see

@@ -76,7 +76,7 @@ impl Opened {
                     catalog::look_again();
                     continue;
                 }
-                if catalog::is_still(table, wanted) {
+                if catalog::indexed(table) == Some(wanted) {
                     return Opened { heap, index: unguarded::index_open(wanted.index, LOCK) };
                 }
                 unguarded::table_close(heap, LOCK);

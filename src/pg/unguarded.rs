@@ -107,6 +107,9 @@ unsafe extern "C-unwind" {
         nulls: *const bool,
     );
 
+    // src/backend/access/transam/xlog.c
+    pub fn RecoveryInProgress() -> bool;
+
     // src/backend/storage/ipc/procarray.c
     pub fn GetSnapshotData(snapshot: Snapshot) -> Snapshot;
 

@@ -17,7 +17,17 @@ use crate::pure::token::Environment;
 
 /// Column numbers, as sql/tables.sql numbers them. Columns are only ever appended.
 mod column {
-    use super::AttrNumber;
+    use super::{AttrNumber, Table};
+
+    /// The last column that is read of a table.
+    pub fn last(table: Table) -> AttrNumber {
+        match table {
+            Table::Keys => keys::METADATA,
+            Table::Accounts => accounts::PLAN,
+            Table::Plans => plans::RANK,
+            Table::TaskLeases => task_leases::EXPIRES_AT,
+        }
+    }
 
     pub mod keys {
         use super::AttrNumber;
@@ -161,7 +171,8 @@ impl<'call> Instant<'call> {
         value: impl FnOnce() -> Wanted,
         read: impl Fn(&Tuple) -> Option<R>,
     ) -> Result<Option<R>, NotOpen> {
-        if let Some(found) = recent::row(table, tag, self.snapshot, &read) {
+        let columns = column::last(table);
+        if let Some(found) = recent::row(table, tag, columns, self.snapshot, &read) {
             return Ok(Some(found));
         }
         let opened = self.opened[table as usize].ok_or(NotOpen(table))?;

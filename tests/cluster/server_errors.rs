@@ -112,8 +112,8 @@ fn broken_pages() {
     const ZEROES: [u8; 8192] = [0; 8192];
     for (relation, page, code) in [
         ("vpk.keys", GARBAGE, "XX001"),
-        ("vpk.keys_key_hash_key", GARBAGE, "XX001"),
-        ("vpk.keys_key_hash_key", ZEROES, "XX002"),
+        ("vpk.keys_key_hash_excl", GARBAGE, "XX001"),
+        ("vpk.keys_key_hash_excl", ZEROES, "XX002"),
     ] {
         let sql = format!("SELECT pg_relation_filepath('{relation}')");
         let path = cluster.data().join(value(&mut cluster.client(), &sql, &[]));
