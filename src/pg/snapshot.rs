@@ -1,6 +1,7 @@
 //! The latest snapshot.
 
 use core::mem::MaybeUninit;
+use core::num::NonZeroU64;
 
 use pgrx::pg_sys;
 
@@ -29,7 +30,22 @@ pub fn latest() -> pg_sys::Snapshot {
     unsafe { unguarded::GetSnapshotData(LATEST.0.get()) }
 }
 
-/// The same, for callers that hold values with destructors.
+/// The number of a snapshot that [`latest`] has returned: one of the same number shows the same rows. None
+/// in a transaction that has written, which sees what it did itself.
+///
+/// It is the number of transactions that have completed, by which the server itself tells that a
+/// snapshot is still the latest (src/backend/storage/ipc/procarray.c: GetSnapshotDataReuse): it is
+/// counted up together with the end of each transaction that has an id, in recovery too, before anybody
+/// sees what that has done. Whoever changes a row or gives a table another file has an id.
+pub fn number(snapshot: pg_sys::Snapshot) -> Option<NonZeroU64> {
+    // SAFETY: the snapshot is there; the other reads a variable (src/backend/access/transam/xact.c).
+    unsafe {
+        let written = unguarded::GetTopTransactionIdIfAny() != pg_sys::TransactionId::INVALID;
+        NonZeroU64::new((*snapshot).snapXactCompletionCount).filter(|_| !written)
+    }
+}
+
+/// As [`latest`], for callers that hold values with destructors.
 pub(super) fn latest_guarded() -> pg_sys::Snapshot {
     // SAFETY: as above.
     unsafe { pg_sys::GetSnapshotData(LATEST.0.get()) }

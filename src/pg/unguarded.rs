@@ -18,7 +18,8 @@ use pgrx::pg_sys::{
     List, MemoryContext, MemoryContextCallback, Oid, ParamListInfo, PlannedStmt,
     ProcessUtilityContext, Query, QueryCompletion, QueryDesc, QueryEnvironment, RegProcedure,
     Relation, ResultRelInfo, ScanDirection, ScanKey, Size, Snapshot, StrategyNumber,
-    TableAmRoutine, TimestampTz, TupleDesc, TupleTableSlot, Tuplestorestate, varlena,
+    TableAmRoutine, TimestampTz, TransactionId, TupleDesc, TupleTableSlot, Tuplestorestate,
+    varlena,
 };
 
 unsafe extern "C-unwind" {
@@ -107,8 +108,9 @@ unsafe extern "C-unwind" {
         nulls: *const bool,
     );
 
-    // src/backend/access/transam/xlog.c
+    // src/backend/access/transam/xlog.c, src/backend/access/transam/xact.c
     pub fn RecoveryInProgress() -> bool;
+    pub fn GetTopTransactionIdIfAny() -> TransactionId;
 
     // src/backend/storage/ipc/procarray.c
     pub fn GetSnapshotData(snapshot: Snapshot) -> Snapshot;

@@ -4,6 +4,7 @@
 //! itself, and the limits of what may be stored. Everything is a plain function of its arguments,
 //! tested by plain unit and property tests.
 
+pub mod access;
 pub mod address;
 pub mod bearer;
 pub mod decision;

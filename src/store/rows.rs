@@ -1,6 +1,7 @@
 //! Rows of the tables, read on the way to an answer: straight through an index, under one snapshot
 //! that is the latest at the time.
 
+use core::cell::RefCell;
 use core::ops::ControlFlow;
 
 use pgrx::pg_sys::AttrNumber;
@@ -10,7 +11,8 @@ use crate::pg::catalog::Table;
 use crate::pg::scan::{Opened, Wanted};
 use crate::pg::tuple::Tuple;
 use crate::pg::types::{Bytes, CidrArray, Json, SqlValue, Text, TextArray, Timestamp, Uuid};
-use crate::pg::{clock, recent, snapshot};
+use crate::pg::{clock, recent, settings, snapshot};
+use crate::pure::access::Accesses;
 use crate::pure::address::Network;
 use crate::pure::places;
 use crate::pure::token::Environment;
@@ -94,6 +96,10 @@ pub struct Plan<'call> {
     /// None is no limit.
     pub concurrent_tasks: Option<i32>,
     pub rank: i32,
+}
+
+thread_local! {
+    static ACCESSES: RefCell<Accesses> = const { RefCell::new(Accesses::new()) };
 }
 
 /// A table that has to be open to go on.
@@ -238,6 +244,25 @@ impl<'call> Instant<'call> {
             scopes_array,
             metadata: Json::from_raw(tuple.get(METADATA)?).kept(self.call),
         })
+    }
+
+    /// Whether an account's plan includes API access. Where no transaction has ended since that was
+    /// found out, nothing is read.
+    pub fn has_access(&self, account: Text) -> Result<bool, NotOpen> {
+        let name = account.bytes_unguarded(self.call);
+        let tag = places::tag(b'a', name);
+        let number = snapshot::number(self.snapshot).filter(|_| settings::backend_cache() > 0);
+        let known = |number| ACCESSES.with_borrow(|accesses| accesses.find(number, tag, name));
+        if let Some(known) = number.and_then(known) {
+            return Ok(known);
+        }
+        let plan = self.plan_of(account)?;
+        let included = plan.map(|plan| self.includes_access(plan)).transpose()?.flatten();
+        let included = included.unwrap_or(false);
+        if let Some(number) = number {
+            ACCESSES.with_borrow_mut(|accesses| accesses.remember(number, tag, name, included));
+        }
+        Ok(included)
     }
 
     /// The name of an account's plan.

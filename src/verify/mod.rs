@@ -23,7 +23,7 @@ pub struct Answer<'call> {
     pub status: Status,
     /// The key that was presented, also where it is denied.
     pub key: Option<StoredKey<'call>>,
-    /// The name of its account's plan.
+    /// The name of its account's plan, where that was asked for and includes API access.
     pub plan: Option<Text>,
 }
 
@@ -134,9 +134,8 @@ fn stored<'call>(
         let Some(key) = instant.key(hash, with_details)? else {
             return Ok(Answer::without_key(Status::InvalidApiKey));
         };
-        let plan = instant.plan_of(key.account)?;
-        let included = plan.map(|plan| instant.includes_access(plan)).transpose()?.flatten();
-        let api_access = included.unwrap_or(false);
+        let api_access = instant.has_access(key.account)?;
+        let plan = if with_details && api_access { instant.plan_of(key.account)? } else { None };
         let status = key.environment.map_or(Status::InvalidApiKey, |environment| {
             let key = Key {
                 environment,
