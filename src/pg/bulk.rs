@@ -270,10 +270,10 @@ unsafe fn open(held: *mut Held, statement: *mut EState, tables: &[Table; TABLES]
             .iter()
             .zip(&mut (*held).open)
             .all(|(table, room)| open_table(estate, table).inspect(|open| *room = *open).is_some());
+        pg_sys::CurrentMemoryContext = old;
         if !opened {
             guarded(|| close(held));
         }
-        pg_sys::CurrentMemoryContext = old;
         opened
     }
 }
