@@ -48,6 +48,8 @@ const REMEMBERED: usize = 1020;
 #[repr(C)]
 struct Held {
     calls: Calls,
+    /// Where the first call was.
+    subtransaction: SubTransactionId,
     estate: *mut EState,
     open: [Open; TABLES],
     remembered: [u8; REMEMBERED],
@@ -100,6 +102,11 @@ impl Bulk {
                 begin(statement);
                 return None;
             };
+            // A cursor outlives the savepoint in which it is read. What the tables looked like there
+            // may have been undone: their columns, indexes and constraints.
+            if (*held).subtransaction != moment().0 {
+                return None;
+            }
             if (*held).calls == Calls::One {
                 (*held).calls =
                     if open(held, statement, tables) { Calls::Open } else { Calls::Executor };
@@ -251,6 +258,7 @@ unsafe fn begin(statement: *mut EState) {
         let memory = (*statement).es_query_cxt;
         let held: *mut Held = pg_sys::MemoryContextAllocZero(memory, size_of::<Held>()).cast();
         (*held).calls = Calls::One;
+        (*held).subtransaction = moment().0;
         let context = pg_sys::CreateExprContext(statement);
         pg_sys::RegisterExprContextCallback(context, Some(end), Datum::from(held));
     }

@@ -96,6 +96,34 @@ RELEASE t;
 FETCH 1 FROM keys;
 COMMIT;
 SELECT name, event FROM made WHERE account = 'bulk' ORDER BY name;
+-- What a savepoint did to the tables is undone for the statement that goes on, too.
+BEGIN;
+DECLARE keys CURSOR FOR SELECT c.name FROM generate_series(1, 9) AS i, vpk_create('l' || i, 'bulk') AS c;
+FETCH keys;
+SAVEPOINT s;
+ALTER TABLE vpk.keys ADD COLUMN team text DEFAULT 'undone';
+ALTER TABLE vpk.keys DROP CONSTRAINT keys_environment_check;
+DROP INDEX vpk.keys_account_idx;
+CREATE INDEX undone ON vpk.keys (name);
+FETCH 2 FROM keys;
+ROLLBACK TO s;
+FETCH 2 FROM keys;
+CLOSE keys;
+ALTER TABLE vpk.keys ADD COLUMN later text;
+SET LOCAL enable_seqscan = off;
+SELECT name, later FROM vpk.keys WHERE account = 'bulk' AND name LIKE 'l%' ORDER BY name;
+ROLLBACK;
+BEGIN;
+DECLARE keys CURSOR FOR SELECT c.name FROM generate_series(1, 9) AS i, vpk_create('l' || i, 'bulk') AS c;
+SAVEPOINT s;
+DROP INDEX vpk.keys_account_idx;
+FETCH 3 FROM keys;
+ROLLBACK TO s;
+FETCH 2 FROM keys;
+CLOSE keys;
+SET LOCAL enable_seqscan = off;
+SELECT name FROM vpk.keys WHERE account = 'bulk' AND name LIKE 'l%' ORDER BY name;
+ROLLBACK;
 -- A block that catches the error of its statement goes on with the next.
 DO $$
 BEGIN
