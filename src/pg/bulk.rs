@@ -26,7 +26,7 @@ use pgrx::pg_sys::{
 use super::call::Call;
 use super::spi::Parameter;
 use super::types::guarded;
-use super::unguarded;
+use super::{snapshot, unguarded};
 
 /// A table of the schema `vpk`, and those of its columns that a row has values for.
 pub struct Table {
@@ -137,6 +137,8 @@ impl Bulk {
             // used any more.
             unsafe {
                 let estate = (*self.0).estate;
+                // What constraints, defaults and triggers read is what a statement of its own would.
+                unguarded::PushActiveSnapshot(snapshot::latest());
                 let triggers = open.iter().any(|open| !(*open.result).ri_TrigDesc.is_null());
                 if triggers {
                     unguarded::AfterTriggerBeginQuery();
@@ -149,6 +151,7 @@ impl Bulk {
                 }
                 let context = (*estate).es_per_tuple_exprcontext;
                 unguarded::MemoryContextReset((*context).ecxt_per_tuple_memory);
+                unguarded::PopActiveSnapshot();
                 unguarded::CommandCounterIncrement();
             }
         });

@@ -151,6 +151,24 @@ SELECT left(state_of($$SELECT c.id FROM unnest('{n1,n2,n3,n2}'::text[]) AS n, vp
 DROP INDEX vpk.one_name;
 SELECT count(*) FROM made WHERE account = 'bulk';
 
+-- It sees what was made before in the same statement.
+CREATE FUNCTION keys_of(of_account text) RETURNS bigint STABLE LANGUAGE sql
+AS 'SELECT count(*) FROM vpk.keys WHERE account = of_account';
+SELECT vpk_set_plan('third', 'Pro');
+BEGIN;
+ALTER TABLE vpk.keys ADD CONSTRAINT few CHECK (keys_of(account) < 3) NOT VALID;
+SELECT left(state_of($$SELECT c.id FROM generate_series(1, 4) AS i, vpk_create('k' || i, 'third') AS c$$), 5);
+SELECT count(c.id) FROM generate_series(1, 3) AS i, vpk_create('k' || i, 'third') AS c;
+ROLLBACK;
+BEGIN;
+ALTER TABLE vpk.events ADD COLUMN seen bigint;
+ALTER TABLE vpk.events ALTER seen SET DEFAULT keys_of('third');
+SELECT count(c.id) FROM generate_series(1, 4) AS i, vpk_create('k' || i, 'third') AS c;
+SELECT seen FROM vpk.events WHERE account = 'third' AND event = 'key_created' ORDER BY id;
+ROLLBACK;
+SELECT vpk_delete_account('third');
+DROP FUNCTION keys_of;
+
 -- So are defaults, and columns that somebody has added or dropped.
 BEGIN;
 ALTER TABLE vpk.keys ADD COLUMN gone text, ADD COLUMN team text NOT NULL DEFAULT 'a team';
