@@ -50,6 +50,8 @@ struct Held {
     calls: Calls,
     /// Where the first call was.
     subtransaction: SubTransactionId,
+    /// Whether the statement itself changes rows, which the command counter does not tell.
+    changes_rows: bool,
     estate: *mut EState,
     open: [Open; TABLES],
     remembered: [u8; REMEMBERED],
@@ -198,7 +200,7 @@ impl Bulk {
         // SAFETY: what is held is this statement's, and used by one call at a time.
         let held = unsafe { &mut *self.0 };
         held.remembered_length = 0;
-        if text.len() <= REMEMBERED {
+        if text.len() <= REMEMBERED && !held.changes_rows {
             held.remembered[..text.len()].copy_from_slice(text);
             held.remembered_length = text.len();
             held.remembered_in = moment();
@@ -262,9 +264,21 @@ unsafe fn begin(statement: *mut EState) {
         let held: *mut Held = pg_sys::MemoryContextAllocZero(memory, size_of::<Held>()).cast();
         (*held).calls = Calls::One;
         (*held).subtransaction = moment().0;
+        (*held).changes_rows = changes_rows(statement);
         let context = pg_sys::CreateExprContext(statement);
         pg_sys::RegisterExprContextCallback(context, Some(end), Datum::from(held));
     }
+}
+
+/// Whether a statement updates or deletes rows itself. It does so by the number of the command with
+/// which it began, however many there have been since.
+unsafe fn changes_rows(statement: *mut EState) -> bool {
+    // SAFETY: the plan is null, or the statement's own.
+    unsafe { (*statement).es_plannedstmt.as_ref() }.is_none_or(|plan| {
+        let command = plan.commandType;
+        plan.hasModifyingCTE
+            || (command != pg_sys::CmdType::CMD_SELECT && command != pg_sys::CmdType::CMD_INSERT)
+    })
 }
 
 /// Opens the tables, all or none.

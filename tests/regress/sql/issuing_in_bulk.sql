@@ -70,6 +70,16 @@ SELECT c.id
        LATERAL (SELECT CASE WHEN i = 4 THEN vpk_delete_account('bulk') END AS gone OFFSET 0) AS d,
        vpk_create('k' || coalesce(d.gone, 0), 'bulk') AS c$$);
 SELECT account, count(*) FROM made GROUP BY account ORDER BY account;
+-- Also those that the statement itself takes away.
+BEGIN;
+DELETE FROM vpk.accounts WHERE account IN ('bulk', 'other');
+INSERT INTO vpk.accounts (account, plan, pristine)
+SELECT a, 'Pro', false FROM unnest('{first,second,bulk,last}'::text[]) AS a;
+WITH gone AS (
+    DELETE FROM vpk.accounts WHERE account IN ('first', 'second', 'bulk', 'last')
+    RETURNING account, (SELECT c.name FROM vpk_create('with ' || account, 'bulk') AS c))
+SELECT * FROM gone;
+ROLLBACK;
 -- So is whether the transaction may write.
 BEGIN;
 SELECT c.id
