@@ -15,12 +15,12 @@
 //! list of expression contexts, and ended by the callback there when the statement ends. After an error
 //! there is no callback: the resource owner closes the relations, as it does for any statement.
 
-use core::ffi::CStr;
+use core::ffi::{CStr, c_char};
 use core::{ptr, slice};
 
 use pgrx::pg_sys::{
     self, CommandId, Datum, EState, ExprContext, ExprState, Oid, Relation, ResultRelInfo,
-    SubTransactionId, TriggerDesc, TupleTableSlot,
+    SubTransactionId, Trigger, TriggerDesc, TupleTableSlot,
 };
 
 use super::call::Call;
@@ -116,6 +116,7 @@ impl Bulk {
             let usable = (*held).calls == Calls::Open
                 && (*held).open.iter().all(|open| {
                     is_plain(open.relation)
+                        && same_indexes(open)
                         && same_triggers((*open.relation).trigdesc, (*open.result).ri_TrigDesc)
                 });
             usable.then_some(Bulk(held))
@@ -360,18 +361,54 @@ unsafe fn is_plain(relation: Relation) -> bool {
     }
 }
 
+/// Whether the indexes of a table are those with which it was opened. The server makes none for a table
+/// in use, but where it is attached to a partitioned one. Also false while they are not known.
+unsafe fn same_indexes(open: &Open) -> bool {
+    // SAFETY: the relation is open; its list is null where there are none (src/backend/utils/cache/
+    // relcache.c: RelationGetIndexList). ExecOpenIndices has opened as many as it says.
+    unsafe {
+        let now = match (*open.relation).rd_indexlist.as_ref() {
+            Some(list) => slice::from_raw_parts(list.elements, list.length as usize),
+            None => &[],
+        };
+        let opened: &[Relation] = match (*open.result).ri_NumIndices as usize {
+            0 => &[],
+            number => slice::from_raw_parts((*open.result).ri_IndexRelationDescs, number),
+        };
+        (*open.relation).rd_indexvalid
+            && now
+                .iter()
+                .map(|index| index.oid_value)
+                .eq(opened.iter().map(|index| (**index).rd_id))
+    }
+}
+
 /// Whether the triggers of a table are those with which it was opened.
 unsafe fn same_triggers(now: *const TriggerDesc, opened: *const TriggerDesc) -> bool {
     // SAFETY: both are null, or have as many triggers as they say (src/include/utils/reltrigger.h).
     unsafe {
-        let of = |triggers: *const TriggerDesc| {
-            let triggers = match triggers.as_ref() {
-                Some(all) => slice::from_raw_parts(all.triggers, all.numtriggers as usize),
-                None => &[],
-            };
-            triggers.iter().map(|trigger| (trigger.tgoid, trigger.tgfoid, trigger.tgenabled))
+        let of = |triggers: *const TriggerDesc| match triggers.as_ref() {
+            Some(all) => slice::from_raw_parts(all.triggers, all.numtriggers as usize),
+            None => &[],
         };
-        of(now).eq(of(opened))
+        let (now, opened) = (of(now), of(opened));
+        now.len() == opened.len()
+            && now.iter().zip(opened).all(|(now, opened)| same_trigger(now, opened))
+    }
+}
+
+/// Whether a trigger is the same, and has not been replaced.
+unsafe fn same_trigger(now: &Trigger, opened: &Trigger) -> bool {
+    // SAFETY: a trigger has as many arguments as it says, and the condition is null where it has none.
+    unsafe {
+        let text = |text: *mut c_char| (!text.is_null()).then(|| CStr::from_ptr(text));
+        let what = |trigger: &Trigger| {
+            (trigger.tgoid, trigger.tgfoid, trigger.tgtype, trigger.tgenabled, trigger.tgnargs)
+        };
+        what(now) == what(opened)
+            && text(now.tgqual) == text(opened.tgqual)
+            && (0..now.tgnargs as usize)
+                .all(|n| text(*now.tgargs.add(n)) == text(*opened.tgargs.add(n)))
     }
 }
 

@@ -188,6 +188,19 @@ SELECT count(c.id) FROM generate_series(1, 5) AS i, vpk_create('k' || i, 'bulk')
 SELECT k.team, e.seen, e.details, count(*)
   FROM vpk.keys AS k JOIN vpk.events AS e ON e.key_id = k.id WHERE k.account = 'bulk' GROUP BY 1, 2, 3;
 ROLLBACK;
+-- So are indexes that come while the statement goes on.
+BEGIN;
+CREATE TABLE whole (LIKE vpk.keys INCLUDING CONSTRAINTS) PARTITION BY LIST (name);
+CREATE INDEX ON whole (hint);
+DECLARE keys CURSOR FOR SELECT c.name FROM generate_series(1, 9) AS i, vpk_create('k' || i, 'bulk') AS c;
+FETCH 2 FROM keys;
+SELECT state_of('CREATE INDEX ON vpk.keys (hint)');
+ALTER TABLE whole ATTACH PARTITION vpk.keys DEFAULT;
+FETCH 2 FROM keys;
+CLOSE keys;
+SET LOCAL enable_seqscan = off;
+SELECT name FROM vpk.keys WHERE hint > '' AND name LIKE 'k_' ORDER BY name;
+ROLLBACK;
 -- What only the executor does, it does: generated columns, another type, rules, row security.
 BEGIN;
 ALTER TABLE vpk.keys ADD COLUMN shouted text GENERATED ALWAYS AS (upper(name)) STORED;
@@ -277,6 +290,14 @@ BEGIN;
 DECLARE keys CURSOR FOR SELECT c.name FROM generate_series(1, 9) AS i, vpk_create('k' || i, 'bulk') AS c;
 FETCH 2 FROM keys;
 CREATE TRIGGER a AFTER INSERT ON vpk.keys FOR EACH ROW EXECUTE FUNCTION fire();
+FETCH 2 FROM keys;
+SELECT what, name, count(*) FROM fired GROUP BY 1, 2 ORDER BY 1, 2;
+ROLLBACK;
+BEGIN;
+CREATE TRIGGER a AFTER INSERT ON vpk.keys FOR EACH ROW EXECUTE FUNCTION fire('first');
+DECLARE keys CURSOR FOR SELECT c.name FROM generate_series(1, 9) AS i, vpk_create('k' || i, 'bulk') AS c;
+FETCH 3 FROM keys;
+CREATE OR REPLACE TRIGGER a AFTER INSERT ON vpk.keys FOR EACH ROW WHEN (NEW.name <> 'k4') EXECUTE FUNCTION fire();
 FETCH 2 FROM keys;
 SELECT what, name, count(*) FROM fired GROUP BY 1, 2 ORDER BY 1, 2;
 ROLLBACK;
