@@ -96,7 +96,7 @@ impl Bulk {
         // execSRF.c); its context belongs to the statement that calls, whose memory outlives the call.
         // What is held was put there by `begin`.
         unsafe {
-            if pg_sys::XactReadOnly || pg_sys::IsInParallelMode() {
+            if pg_sys::XactReadOnly || pg_sys::IsInParallelMode() || watched() {
                 return None;
             }
             let statement = statement(call)?;
@@ -236,6 +236,13 @@ unsafe fn statement(call: &Call) -> Option<*mut EState> {
         let context = (*result).econtext.as_ref()?;
         (!context.ecxt_estate.is_null()).then_some(context.ecxt_estate)
     }
+}
+
+/// Whether an extension checks or records each access to a table, as pgaudit and sepgsql do.
+fn watched() -> bool {
+    // SAFETY: a pointer that is set when libraries are loaded (src/backend/executor/execMain.c).
+    let hook = unsafe { pg_sys::ExecutorCheckPerms_hook };
+    hook.is_some()
 }
 
 /// What the statement holds, where this was not its first call.
