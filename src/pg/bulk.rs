@@ -15,18 +15,18 @@
 //! list of expression contexts, and ended by the callback there when the statement ends. After an error
 //! there is no callback: the resource owner closes the relations, as it does for any statement.
 
-use core::ffi::CStr;
+use core::ffi::{CStr, c_char};
 use core::{ptr, slice};
 
 use pgrx::pg_sys::{
     self, CommandId, Datum, EState, ExprContext, ExprState, Oid, Relation, ResultRelInfo,
-    SubTransactionId, TriggerDesc, TupleTableSlot,
+    SubTransactionId, Trigger, TriggerDesc, TupleTableSlot,
 };
 
 use super::call::Call;
 use super::spi::Parameter;
 use super::types::guarded;
-use super::unguarded;
+use super::{snapshot, unguarded};
 
 /// A table of the schema `vpk`, and those of its columns that a row has values for.
 pub struct Table {
@@ -48,6 +48,10 @@ const REMEMBERED: usize = 1020;
 #[repr(C)]
 struct Held {
     calls: Calls,
+    /// Where the first call was.
+    subtransaction: SubTransactionId,
+    /// Whether the statement itself changes rows, which the command counter does not tell.
+    changes_rows: bool,
     estate: *mut EState,
     open: [Open; TABLES],
     remembered: [u8; REMEMBERED],
@@ -92,7 +96,7 @@ impl Bulk {
         // execSRF.c); its context belongs to the statement that calls, whose memory outlives the call.
         // What is held was put there by `begin`.
         unsafe {
-            if pg_sys::XactReadOnly || pg_sys::IsInParallelMode() {
+            if pg_sys::XactReadOnly || pg_sys::IsInParallelMode() || watched() {
                 return None;
             }
             let statement = statement(call)?;
@@ -100,6 +104,11 @@ impl Bulk {
                 begin(statement);
                 return None;
             };
+            // A cursor outlives the savepoint in which it is read. What the tables looked like there
+            // may have been undone: their columns, indexes and constraints.
+            if (*held).subtransaction != moment().0 {
+                return None;
+            }
             if (*held).calls == Calls::One {
                 (*held).calls =
                     if open(held, statement, tables) { Calls::Open } else { Calls::Executor };
@@ -107,6 +116,7 @@ impl Bulk {
             let usable = (*held).calls == Calls::Open
                 && (*held).open.iter().all(|open| {
                     is_plain(open.relation)
+                        && same_indexes(open)
                         && same_triggers((*open.relation).trigdesc, (*open.result).ri_TrigDesc)
                 });
             usable.then_some(Bulk(held))
@@ -130,6 +140,8 @@ impl Bulk {
             // used any more.
             unsafe {
                 let estate = (*self.0).estate;
+                // What constraints, defaults and triggers read is what a statement of its own would.
+                unguarded::PushActiveSnapshot(snapshot::latest());
                 let triggers = open.iter().any(|open| !(*open.result).ri_TrigDesc.is_null());
                 if triggers {
                     unguarded::AfterTriggerBeginQuery();
@@ -142,6 +154,7 @@ impl Bulk {
                 }
                 let context = (*estate).es_per_tuple_exprcontext;
                 unguarded::MemoryContextReset((*context).ecxt_per_tuple_memory);
+                unguarded::PopActiveSnapshot();
                 unguarded::CommandCounterIncrement();
             }
         });
@@ -188,7 +201,7 @@ impl Bulk {
         // SAFETY: what is held is this statement's, and used by one call at a time.
         let held = unsafe { &mut *self.0 };
         held.remembered_length = 0;
-        if text.len() <= REMEMBERED {
+        if text.len() <= REMEMBERED && !held.changes_rows {
             held.remembered[..text.len()].copy_from_slice(text);
             held.remembered_length = text.len();
             held.remembered_in = moment();
@@ -225,6 +238,13 @@ unsafe fn statement(call: &Call) -> Option<*mut EState> {
     }
 }
 
+/// Whether an extension checks or records each access to a table, as pgaudit and sepgsql do.
+fn watched() -> bool {
+    // SAFETY: a pointer that is set when libraries are loaded (src/backend/executor/execMain.c).
+    let hook = unsafe { pg_sys::ExecutorCheckPerms_hook };
+    hook.is_some()
+}
+
 /// What the statement holds, where this was not its first call.
 unsafe fn find(statement: *mut EState) -> Option<*mut Held> {
     // SAFETY: the list is of expression contexts (src/backend/executor/execUtils.c). The callback is
@@ -251,9 +271,22 @@ unsafe fn begin(statement: *mut EState) {
         let memory = (*statement).es_query_cxt;
         let held: *mut Held = pg_sys::MemoryContextAllocZero(memory, size_of::<Held>()).cast();
         (*held).calls = Calls::One;
+        (*held).subtransaction = moment().0;
+        (*held).changes_rows = changes_rows(statement);
         let context = pg_sys::CreateExprContext(statement);
         pg_sys::RegisterExprContextCallback(context, Some(end), Datum::from(held));
     }
+}
+
+/// Whether a statement updates or deletes rows itself. It does so by the number of the command with
+/// which it began, however many there have been since.
+unsafe fn changes_rows(statement: *mut EState) -> bool {
+    // SAFETY: the plan is null, or the statement's own.
+    unsafe { (*statement).es_plannedstmt.as_ref() }.is_none_or(|plan| {
+        let command = plan.commandType;
+        plan.hasModifyingCTE
+            || (command != pg_sys::CmdType::CMD_SELECT && command != pg_sys::CmdType::CMD_INSERT)
+    })
 }
 
 /// Opens the tables, all or none.
@@ -270,10 +303,10 @@ unsafe fn open(held: *mut Held, statement: *mut EState, tables: &[Table; TABLES]
             .iter()
             .zip(&mut (*held).open)
             .all(|(table, room)| open_table(estate, table).inspect(|open| *room = *open).is_some());
+        pg_sys::CurrentMemoryContext = old;
         if !opened {
             guarded(|| close(held));
         }
-        pg_sys::CurrentMemoryContext = old;
         opened
     }
 }
@@ -335,18 +368,54 @@ unsafe fn is_plain(relation: Relation) -> bool {
     }
 }
 
+/// Whether the indexes of a table are those with which it was opened. The server makes none for a table
+/// in use, but where it is attached to a partitioned one. Also false while they are not known.
+unsafe fn same_indexes(open: &Open) -> bool {
+    // SAFETY: the relation is open; its list is null where there are none (src/backend/utils/cache/
+    // relcache.c: RelationGetIndexList). ExecOpenIndices has opened as many as it says.
+    unsafe {
+        let now = match (*open.relation).rd_indexlist.as_ref() {
+            Some(list) => slice::from_raw_parts(list.elements, list.length as usize),
+            None => &[],
+        };
+        let opened: &[Relation] = match (*open.result).ri_NumIndices as usize {
+            0 => &[],
+            number => slice::from_raw_parts((*open.result).ri_IndexRelationDescs, number),
+        };
+        (*open.relation).rd_indexvalid
+            && now
+                .iter()
+                .map(|index| index.oid_value)
+                .eq(opened.iter().map(|index| (**index).rd_id))
+    }
+}
+
 /// Whether the triggers of a table are those with which it was opened.
 unsafe fn same_triggers(now: *const TriggerDesc, opened: *const TriggerDesc) -> bool {
     // SAFETY: both are null, or have as many triggers as they say (src/include/utils/reltrigger.h).
     unsafe {
-        let of = |triggers: *const TriggerDesc| {
-            let triggers = match triggers.as_ref() {
-                Some(all) => slice::from_raw_parts(all.triggers, all.numtriggers as usize),
-                None => &[],
-            };
-            triggers.iter().map(|trigger| (trigger.tgoid, trigger.tgfoid, trigger.tgenabled))
+        let of = |triggers: *const TriggerDesc| match triggers.as_ref() {
+            Some(all) => slice::from_raw_parts(all.triggers, all.numtriggers as usize),
+            None => &[],
         };
-        of(now).eq(of(opened))
+        let (now, opened) = (of(now), of(opened));
+        now.len() == opened.len()
+            && now.iter().zip(opened).all(|(now, opened)| same_trigger(now, opened))
+    }
+}
+
+/// Whether a trigger is the same, and has not been replaced.
+unsafe fn same_trigger(now: &Trigger, opened: &Trigger) -> bool {
+    // SAFETY: a trigger has as many arguments as it says, and the condition is null where it has none.
+    unsafe {
+        let text = |text: *mut c_char| (!text.is_null()).then(|| CStr::from_ptr(text));
+        let what = |trigger: &Trigger| {
+            (trigger.tgoid, trigger.tgfoid, trigger.tgtype, trigger.tgenabled, trigger.tgnargs)
+        };
+        what(now) == what(opened)
+            && text(now.tgqual) == text(opened.tgqual)
+            && (0..now.tgnargs as usize)
+                .all(|n| text(*now.tgargs.add(n)) == text(*opened.tgargs.add(n)))
     }
 }
 

@@ -95,6 +95,10 @@ unsafe extern "C-unwind" {
     // src/backend/access/transam/xact.c
     pub fn CommandCounterIncrement();
 
+    // src/backend/utils/time/snapmgr.c
+    pub fn PushActiveSnapshot(snapshot: Snapshot);
+    pub fn PopActiveSnapshot();
+
     // src/backend/utils/sort/tuplestore.c
     pub fn tuplestore_begin_heap(
         random_access: bool,

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::thread;
 
 use crate::support::keys::{create, revoke, verify, well_formed};
+use crate::support::redaction::{Logged, libraries};
 use crate::support::{Cluster, value};
 
 const BACKENDS: usize = 8;
@@ -92,4 +93,27 @@ fn without_preloading() {
     assert_eq!(verify(&mut verifier, &key.token), "VALID");
     revoke(&mut admin, &key);
     assert_eq!(verify(&mut verifier, &key.token), "API_KEY_REVOKED");
+}
+
+/// What an extension records of accesses to tables is complete where one statement makes many keys.
+#[test]
+fn each_of_many_keys_is_audited() {
+    let libraries = libraries(&["vibepeak_keys", "pgaudit"]);
+    if libraries.len() < 2 {
+        return;
+    }
+    let mut logged = Logged::start(&[
+        ("shared_preload_libraries", &libraries.join(",")),
+        ("pgaudit.log", "write"),
+        ("pgaudit.log_relation", "on"),
+    ]);
+    let mut client = logged.cluster.client();
+    let sql = "SELECT count(k.id) FROM generate_series(1, 10) AS g, vpk_create('k' || g) AS k";
+    client.batch_execute(sql).expect("keys");
+    for lines in logged.lines() {
+        for table in ["keys", "events"] {
+            let written = format!("WRITE,INSERT,TABLE,vpk.{table},");
+            assert_eq!(lines.matches(&written).count(), 10, "{table}: {lines}");
+        }
+    }
 }

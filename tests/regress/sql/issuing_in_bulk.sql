@@ -70,6 +70,16 @@ SELECT c.id
        LATERAL (SELECT CASE WHEN i = 4 THEN vpk_delete_account('bulk') END AS gone OFFSET 0) AS d,
        vpk_create('k' || coalesce(d.gone, 0), 'bulk') AS c$$);
 SELECT account, count(*) FROM made GROUP BY account ORDER BY account;
+-- Also those that the statement itself takes away.
+BEGIN;
+DELETE FROM vpk.accounts WHERE account IN ('bulk', 'other');
+INSERT INTO vpk.accounts (account, plan, pristine)
+SELECT a, 'Pro', false FROM unnest('{first,second,bulk,last}'::text[]) AS a;
+WITH gone AS (
+    DELETE FROM vpk.accounts WHERE account IN ('first', 'second', 'bulk', 'last')
+    RETURNING account, (SELECT c.name FROM vpk_create('with ' || account, 'bulk') AS c))
+SELECT * FROM gone;
+ROLLBACK;
 -- So is whether the transaction may write.
 BEGIN;
 SELECT c.id
@@ -96,6 +106,34 @@ RELEASE t;
 FETCH 1 FROM keys;
 COMMIT;
 SELECT name, event FROM made WHERE account = 'bulk' ORDER BY name;
+-- What a savepoint did to the tables is undone for the statement that goes on, too.
+BEGIN;
+DECLARE keys CURSOR FOR SELECT c.name FROM generate_series(1, 9) AS i, vpk_create('l' || i, 'bulk') AS c;
+FETCH keys;
+SAVEPOINT s;
+ALTER TABLE vpk.keys ADD COLUMN team text DEFAULT 'undone';
+ALTER TABLE vpk.keys DROP CONSTRAINT keys_environment_check;
+DROP INDEX vpk.keys_account_idx;
+CREATE INDEX undone ON vpk.keys (name);
+FETCH 2 FROM keys;
+ROLLBACK TO s;
+FETCH 2 FROM keys;
+CLOSE keys;
+ALTER TABLE vpk.keys ADD COLUMN later text;
+SET LOCAL enable_seqscan = off;
+SELECT name, later FROM vpk.keys WHERE account = 'bulk' AND name LIKE 'l%' ORDER BY name;
+ROLLBACK;
+BEGIN;
+DECLARE keys CURSOR FOR SELECT c.name FROM generate_series(1, 9) AS i, vpk_create('l' || i, 'bulk') AS c;
+SAVEPOINT s;
+DROP INDEX vpk.keys_account_idx;
+FETCH 3 FROM keys;
+ROLLBACK TO s;
+FETCH 2 FROM keys;
+CLOSE keys;
+SET LOCAL enable_seqscan = off;
+SELECT name FROM vpk.keys WHERE account = 'bulk' AND name LIKE 'l%' ORDER BY name;
+ROLLBACK;
 -- A block that catches the error of its statement goes on with the next.
 DO $$
 BEGIN
@@ -123,6 +161,24 @@ SELECT left(state_of($$SELECT c.id FROM unnest('{n1,n2,n3,n2}'::text[]) AS n, vp
 DROP INDEX vpk.one_name;
 SELECT count(*) FROM made WHERE account = 'bulk';
 
+-- It sees what was made before in the same statement.
+CREATE FUNCTION keys_of(of_account text) RETURNS bigint STABLE LANGUAGE sql
+AS 'SELECT count(*) FROM vpk.keys WHERE account = of_account';
+SELECT vpk_set_plan('third', 'Pro');
+BEGIN;
+ALTER TABLE vpk.keys ADD CONSTRAINT few CHECK (keys_of(account) < 3) NOT VALID;
+SELECT left(state_of($$SELECT c.id FROM generate_series(1, 4) AS i, vpk_create('k' || i, 'third') AS c$$), 5);
+SELECT count(c.id) FROM generate_series(1, 3) AS i, vpk_create('k' || i, 'third') AS c;
+ROLLBACK;
+BEGIN;
+ALTER TABLE vpk.events ADD COLUMN seen bigint;
+ALTER TABLE vpk.events ALTER seen SET DEFAULT keys_of('third');
+SELECT count(c.id) FROM generate_series(1, 4) AS i, vpk_create('k' || i, 'third') AS c;
+SELECT seen FROM vpk.events WHERE account = 'third' AND event = 'key_created' ORDER BY id;
+ROLLBACK;
+SELECT vpk_delete_account('third');
+DROP FUNCTION keys_of;
+
 -- So are defaults, and columns that somebody has added or dropped.
 BEGIN;
 ALTER TABLE vpk.keys ADD COLUMN gone text, ADD COLUMN team text NOT NULL DEFAULT 'a team';
@@ -131,6 +187,19 @@ ALTER TABLE vpk.events ADD COLUMN seen boolean, ALTER details SET DEFAULT '{"def
 SELECT count(c.id) FROM generate_series(1, 5) AS i, vpk_create('k' || i, 'bulk') AS c;
 SELECT k.team, e.seen, e.details, count(*)
   FROM vpk.keys AS k JOIN vpk.events AS e ON e.key_id = k.id WHERE k.account = 'bulk' GROUP BY 1, 2, 3;
+ROLLBACK;
+-- So are indexes that come while the statement goes on.
+BEGIN;
+CREATE TABLE whole (LIKE vpk.keys INCLUDING CONSTRAINTS) PARTITION BY LIST (name);
+CREATE INDEX ON whole (hint);
+DECLARE keys CURSOR FOR SELECT c.name FROM generate_series(1, 9) AS i, vpk_create('k' || i, 'bulk') AS c;
+FETCH 2 FROM keys;
+SELECT state_of('CREATE INDEX ON vpk.keys (hint)');
+ALTER TABLE whole ATTACH PARTITION vpk.keys DEFAULT;
+FETCH 2 FROM keys;
+CLOSE keys;
+SET LOCAL enable_seqscan = off;
+SELECT name FROM vpk.keys WHERE hint > '' AND name LIKE 'k_' ORDER BY name;
 ROLLBACK;
 -- What only the executor does, it does: generated columns, another type, rules, row security.
 BEGIN;
@@ -221,6 +290,14 @@ BEGIN;
 DECLARE keys CURSOR FOR SELECT c.name FROM generate_series(1, 9) AS i, vpk_create('k' || i, 'bulk') AS c;
 FETCH 2 FROM keys;
 CREATE TRIGGER a AFTER INSERT ON vpk.keys FOR EACH ROW EXECUTE FUNCTION fire();
+FETCH 2 FROM keys;
+SELECT what, name, count(*) FROM fired GROUP BY 1, 2 ORDER BY 1, 2;
+ROLLBACK;
+BEGIN;
+CREATE TRIGGER a AFTER INSERT ON vpk.keys FOR EACH ROW EXECUTE FUNCTION fire('first');
+DECLARE keys CURSOR FOR SELECT c.name FROM generate_series(1, 9) AS i, vpk_create('k' || i, 'bulk') AS c;
+FETCH 3 FROM keys;
+CREATE OR REPLACE TRIGGER a AFTER INSERT ON vpk.keys FOR EACH ROW WHEN (NEW.name <> 'k4') EXECUTE FUNCTION fire();
 FETCH 2 FROM keys;
 SELECT what, name, count(*) FROM fired GROUP BY 1, 2 ORDER BY 1, 2;
 ROLLBACK;
