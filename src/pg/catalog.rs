@@ -21,7 +21,7 @@ pub struct Indexed {
 }
 
 /// A table that is read without SPI.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Table {
     /// Keys, by hash.
     Keys,

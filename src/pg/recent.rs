@@ -78,10 +78,9 @@ pub fn knows(table: Table) -> bool {
     settings::backend_cache() > 0 && catalog::file(table).is_some()
 }
 
-/// What `read` makes of a row that was remembered with this tag, if it is visible and still there. It
-/// reads no column beyond the first `columns`.
-/// `read` gives None for a row that is not the wanted one, and neither waits nor holds anything with a
-/// destructor. Unguarded: see [`super::unguarded`].
+/// What `read` makes of a row that was remembered with this tag, if it is visible and still there.
+/// `read` reads no column beyond the first `columns`, gives None for a row that is not the wanted one,
+/// and neither waits nor holds anything with a destructor. Unguarded: see [`super::unguarded`].
 pub fn row<R: Copy>(
     table: Table,
     tag: u32,
@@ -89,7 +88,7 @@ pub fn row<R: Copy>(
     snapshot: pg_sys::Snapshot,
     read: impl FnOnce(&Tuple) -> Option<R>,
 ) -> Option<R> {
-    if is_for_the_long_way() {
+    if is_for_the_long_way() && is_unlocked(table) {
         return None;
     }
     let (relation, File { locator, row_type }) = catalog::file(table)?;
@@ -108,7 +107,7 @@ pub fn row<R: Copy>(
     }
 }
 
-/// Whether this look-up goes the long way for the pages' sake. A pin by ReadRecentBuffer does not count as
+/// Whether this look-up should go the long way for the pages' sake. A pin by ReadRecentBuffer does not count as
 /// a use of the page, as a pin on any other way does: without this, pages in constant use would be the
 /// first to be evicted where memory is short.
 fn is_for_the_long_way() -> bool {
@@ -116,6 +115,21 @@ fn is_for_the_long_way() -> bool {
     let number = LOOK_UPS.load(Relaxed).wrapping_add(1);
     LOOK_UPS.store(number, Relaxed);
     number.is_multiple_of(LONG_WAY_EVERY)
+}
+
+/// Whether a table and its index could be locked for reading right now.
+fn is_unlocked(table: Table) -> bool {
+    const LOCK: pg_sys::LOCKMODE = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+    let Some(indexed) = catalog::indexed(table) else { return false };
+    // SAFETY: a lock on an OID, of whatever may be there, given back at once
+    // (src/backend/storage/lmgr/lmgr.c).
+    [indexed.table, indexed.index].into_iter().all(|relation| unsafe {
+        let locked = unguarded::ConditionalLockRelationOid(relation, LOCK);
+        if locked {
+            unguarded::UnlockRelationOid(relation, LOCK);
+        }
+        locked
+    })
 }
 
 /// The tuple at a place, if there is one that is visible and complete.

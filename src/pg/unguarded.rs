@@ -112,6 +112,10 @@ unsafe extern "C-unwind" {
         nulls: *const bool,
     );
 
+    // src/backend/storage/lmgr/lmgr.c
+    pub fn ConditionalLockRelationOid(relation: Oid, lock: LOCKMODE) -> bool;
+    pub fn UnlockRelationOid(relation: Oid, lock: LOCKMODE);
+
     // src/backend/access/transam/xlog.c, src/backend/access/transam/xact.c
     pub fn RecoveryInProgress() -> bool;
     pub fn GetTopTransactionIdIfAny() -> TransactionId;

@@ -235,7 +235,7 @@ mod tests {
                 }
                 places.remember(tag, place(block), limit);
                 last.insert(tag, place(block));
-                prop_assert!(size(&places) <= limit.max(MUCH));
+                prop_assert!(size(&places) <= limit);
             }
         }
     }

@@ -112,6 +112,8 @@ pub struct NotOpen(Table);
 pub struct Instant<'call> {
     call: &'call Call,
     opened: [Option<Opened>; READ_TOGETHER.len()],
+    /// Whose row was not found where it was.
+    missed: Option<Table>,
     snapshot: pgrx::pg_sys::Snapshot,
 }
 
@@ -130,19 +132,21 @@ pub fn now<'call, R: Copy>(
     read: impl Fn(&Instant<'call>) -> Result<R, NotOpen>,
 ) -> R {
     let mut wanted = [false; READ_TOGETHER.len()];
+    let mut missed = None;
     loop {
         let mut opened = [None; READ_TOGETHER.len()];
         for table in READ_TOGETHER.into_iter().filter(|table| wanted[*table as usize]) {
             opened[table as usize] = Some(Opened::open(table));
         }
         recent::accept_news();
-        let result = read(&Instant { call, opened, snapshot: snapshot::latest() });
+        let result = read(&Instant { call, opened, missed, snapshot: snapshot::latest() });
         for opened in opened.into_iter().rev().flatten() {
             opened.close();
         }
         match result {
             Ok(result) => return result,
             Err(NotOpen(table)) => {
+                missed = Some(table);
                 wanted[table as usize] = true;
                 // Nothing of these would be found next.
                 for table in READ_TOGETHER.into_iter().filter(|table| !recent::knows(*table)) {
@@ -177,9 +181,11 @@ impl<'call> Instant<'call> {
         value: impl FnOnce() -> Wanted,
         read: impl Fn(&Tuple) -> Option<R>,
     ) -> Result<Option<R>, NotOpen> {
-        let columns = column::last(table);
-        if let Some(found) = recent::row(table, tag, columns, self.snapshot, &read) {
-            return Ok(Some(found));
+        if self.missed != Some(table) {
+            let columns = column::last(table);
+            if let Some(found) = recent::row(table, tag, columns, self.snapshot, &read) {
+                return Ok(Some(found));
+            }
         }
         let opened = self.opened[table as usize].ok_or(NotOpen(table))?;
         let mut found = None;

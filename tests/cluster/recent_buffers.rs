@@ -3,13 +3,53 @@
 
 use std::thread;
 
-use crate::support::keys::{set_plan, verify};
+use crate::support::keys::{create, set_plan, verify};
 use crate::support::known::{Answers, INVALID, PLAN, VALID, assert_healthy, run};
 use crate::support::usage::start_late;
-use crate::support::{Client, pid, wait_for_lock};
+use crate::support::{Client, pid, value, wait_for_lock};
 
 /// The least memory that a server starts with: sixteen pages.
 const LEAST: (&str, &str) = ("shared_buffers", "128kB");
+
+/// Pages of keys in constant use are not the first to make room for others: they count as used, though
+/// they are looked at where they are.
+#[test]
+fn pages_in_constant_use() {
+    let cluster = start_late(&[("autovacuum", "off")]);
+    let mut admin = cluster.client();
+    run(&mut admin, "CREATE EXTENSION pg_buffercache");
+    let key = create(&mut admin, "in constant use");
+    run(&mut admin, "VACUUM (FREEZE) vpk.keys");
+    let used = "SELECT max(usagecount)::text FROM pg_buffercache
+                 WHERE relfilenode = pg_relation_filenode('vpk.keys') AND relforknumber = 0";
+    drop(admin);
+    // Nobody has used the page since.
+    cluster.down();
+    cluster.up();
+    let mut client = cluster.client();
+    assert_eq!(verify(&mut client, &key.token), "VALID");
+    let before: i32 = value(&mut client, used, &[]).parse().expect("a number");
+    assert!(before < 3, "used {before} times already");
+    let many = "SELECT count(*)::text FROM generate_series(1, 5000) WHERE vpk_verify($1) = 'VALID'";
+    assert_eq!(value(&mut client, many, &[&key.token]), "5000");
+    assert_eq!(value(&mut client, used, &[]), "5");
+}
+
+/// A key in use waits for nobody who locks the tables, however often it is looked up.
+#[test]
+fn a_locked_table_holds_up_no_key_in_use() {
+    let cluster = start_late(&[]);
+    let (mut admin, mut client) = (cluster.client(), cluster.client());
+    let key = create(&mut admin, "in use");
+    run(&mut client, "SET statement_timeout = '10s'");
+    assert_eq!(verify(&mut client, &key.token), "VALID");
+    let many = "SELECT count(*)::text FROM generate_series(1, 2000) WHERE vpk_verify($1) = 'VALID'";
+    for table in ["vpk.keys", "vpk.accounts", "vpk.plans"] {
+        run(&mut admin, &format!("BEGIN; LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"));
+        assert_eq!(value(&mut client, many, &[&key.token]), "2000", "{table} is locked");
+        run(&mut admin, "COMMIT");
+    }
+}
 
 /// G1, G2: between two verifications of a key its page made room for pages of other tables, and for other
 /// pages of its own; it may also be back, elsewhere.
