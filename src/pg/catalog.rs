@@ -6,6 +6,8 @@
 
 use core::cell::UnsafeCell;
 use core::ffi::CStr;
+use core::sync::atomic::AtomicU64;
+use core::sync::atomic::Ordering::Relaxed;
 
 use pgrx::pg_sys::{self, Datum, Oid};
 
@@ -74,6 +76,13 @@ unsafe impl Sync for Known {}
 
 static KNOWN: Known = Known(UnsafeCell::new(None));
 
+static CHANGES: AtomicU64 = AtomicU64::new(0);
+
+/// How often what is known here was forgotten. As long as it is the same, so is each table's file.
+pub fn changes() -> u64 {
+    CHANGES.load(Relaxed)
+}
+
 /// A table and its index, or None in a database without the extension. Unguarded: see
 /// [`super::unguarded`].
 pub fn indexed(table: Table) -> Option<Indexed> {
@@ -118,6 +127,7 @@ pub(super) fn set_file(table: Table, file: File) {
 
 /// Looks the names up again at the next call of [`indexed`].
 pub(super) fn look_again() {
+    CHANGES.fetch_add(1, Relaxed);
     // SAFETY: as in `indexed`.
     unsafe { *KNOWN.0.get() = None }
 }
@@ -129,15 +139,17 @@ pub(super) fn watch() {
 }
 
 /// Runs wherever invalidation messages are processed (src/backend/utils/cache/inval.c): no server
-/// function, no allocation. An invalid OID stands for every relation.
+/// function, no allocation. An invalid OID stands for every relation; where nothing is known, any may be
+/// one of them.
 unsafe extern "C-unwind" fn forget(_: Datum, relation: Oid) {
     // SAFETY: as in `indexed`.
     unsafe {
         let known = KNOWN.0.get();
         if relation == Oid::INVALID
-            || (*known).as_ref().is_some_and(|known| known.contains(relation))
+            || (*known).as_ref().is_none_or(|known| known.contains(relation))
         {
             *known = None;
+            CHANGES.fetch_add(1, Relaxed);
         }
     }
 }

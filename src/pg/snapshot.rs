@@ -1,7 +1,6 @@
 //! The latest snapshot.
 
 use core::mem::MaybeUninit;
-use core::num::NonZeroU64;
 
 use pgrx::pg_sys;
 
@@ -30,18 +29,18 @@ pub fn latest() -> pg_sys::Snapshot {
     unsafe { unguarded::GetSnapshotData(LATEST.0.get()) }
 }
 
-/// The number of a snapshot that [`latest`] has returned: one of the same number shows the same rows. None
-/// in a transaction that has written, which sees what it did itself.
+/// The number of a snapshot that [`latest`] has returned: one of the same number shows the same versions
+/// of rows. None in a transaction that has written, which sees what it did itself.
 ///
 /// It is the number of transactions that have completed, by which the server itself tells that a
 /// snapshot is still the latest (src/backend/storage/ipc/procarray.c: GetSnapshotDataReuse): it is
 /// counted up together with the end of each transaction that has an id, in recovery too, before anybody
-/// sees what that has done. Whoever changes a row or gives a table another file has an id.
-pub fn number(snapshot: pg_sys::Snapshot) -> Option<NonZeroU64> {
+/// sees what that has done. Whoever changes a row has an id.
+pub fn number(snapshot: pg_sys::Snapshot) -> Option<u64> {
     // SAFETY: the snapshot is there; the other reads a variable (src/backend/access/transam/xact.c).
     unsafe {
         let written = unguarded::GetTopTransactionIdIfAny() != pg_sys::TransactionId::INVALID;
-        NonZeroU64::new((*snapshot).snapXactCompletionCount).filter(|_| !written)
+        (!written).then(|| (*snapshot).snapXactCompletionCount)
     }
 }
 

@@ -11,8 +11,8 @@ use crate::pg::catalog::Table;
 use crate::pg::scan::{Opened, Wanted};
 use crate::pg::tuple::Tuple;
 use crate::pg::types::{Bytes, CidrArray, Json, SqlValue, Text, TextArray, Timestamp, Uuid};
-use crate::pg::{clock, recent, settings, snapshot};
-use crate::pure::access::Accesses;
+use crate::pg::{catalog, clock, recent, settings, snapshot};
+use crate::pure::access::{Accesses, View};
 use crate::pure::address::Network;
 use crate::pure::places;
 use crate::pure::token::Environment;
@@ -257,18 +257,27 @@ impl<'call> Instant<'call> {
     pub fn has_access(&self, account: Text) -> Result<bool, NotOpen> {
         let name = account.bytes_unguarded(self.call);
         let tag = places::tag(b'a', name);
-        let number = snapshot::number(self.snapshot).filter(|_| settings::backend_cache() > 0);
-        let known = |number| ACCESSES.with_borrow(|accesses| accesses.find(number, tag, name));
-        if let Some(known) = number.and_then(known) {
+        let view = self.view();
+        let known = |view| ACCESSES.with_borrow(|accesses| accesses.find(view, tag, name));
+        if let Some(known) = view.and_then(known) {
             return Ok(known);
         }
         let plan = self.plan_of(account)?;
         let included = plan.map(|plan| self.includes_access(plan)).transpose()?.flatten();
         let included = included.unwrap_or(false);
-        if let Some(number) = number {
-            ACCESSES.with_borrow_mut(|accesses| accesses.remember(number, tag, name, included));
+        if let Some(view) = view {
+            ACCESSES.with_borrow_mut(|accesses| accesses.remember(view, tag, name, included));
         }
         Ok(included)
+    }
+
+    /// What is seen here, if that can be told from what others see, and may be remembered. A
+    /// transaction that gives a table another file ends before its message arrives: until then the
+    /// old file is read, under a snapshot that counts that transaction already.
+    fn view(&self) -> Option<View> {
+        let snapshot = snapshot::number(self.snapshot)?;
+        let relations = catalog::changes();
+        (settings::backend_cache() > 0).then_some(View { snapshot, relations })
     }
 
     /// The name of an account's plan.
