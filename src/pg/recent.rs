@@ -41,7 +41,7 @@ use core::sync::atomic::Ordering::Relaxed;
 use pgrx::pg_sys::{self, ForkNumber, HeapTupleData, ItemIdData, PageHeaderData, TupleDesc};
 
 use super::catalog::{self, File, Table};
-use super::scan::Opened;
+use super::scan::{LOCK, Opened};
 use super::tuple::Tuple;
 use super::{database, majors, settings, unguarded};
 use crate::pure::places::{Place, Places};
@@ -107,9 +107,9 @@ pub fn row<R: Copy>(
     }
 }
 
-/// Whether this look-up should go the long way for the pages' sake. A pin by ReadRecentBuffer does not count as
-/// a use of the page, as a pin on any other way does: without this, pages in constant use would be the
-/// first to be evicted where memory is short.
+/// Whether this look-up should go the long way for the pages' sake. A pin by ReadRecentBuffer does not
+/// count as a use of the page, as a pin on any other way does: without this, pages in constant use would
+/// be the first to be evicted where memory is short.
 fn is_for_the_long_way() -> bool {
     static LOOK_UPS: AtomicU32 = AtomicU32::new(0);
     let number = LOOK_UPS.load(Relaxed).wrapping_add(1);
@@ -119,7 +119,6 @@ fn is_for_the_long_way() -> bool {
 
 /// Whether a table and its index could be locked for reading right now.
 fn is_unlocked(table: Table) -> bool {
-    const LOCK: pg_sys::LOCKMODE = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
     let Some(indexed) = catalog::indexed(table) else { return false };
     // SAFETY: a lock on an OID, of whatever may be there, given back at once
     // (src/backend/storage/lmgr/lmgr.c).

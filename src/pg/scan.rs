@@ -56,7 +56,8 @@ pub struct Opened {
     index: pg_sys::Relation,
 }
 
-const LOCK: pg_sys::LOCKMODE = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+/// How tables and indexes are locked to be read.
+pub(super) const LOCK: pg_sys::LOCKMODE = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
 
 impl Opened {
     /// Opens a table of the extension. A snapshot by which it is read is taken after this: a rewrite of

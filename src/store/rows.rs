@@ -46,15 +46,16 @@ mod column {
         pub const METADATA: AttrNumber = 17;
     }
 
+    /// Accounts and plans have their name first.
+    pub const NAME: AttrNumber = 1;
+
     pub mod accounts {
         use super::AttrNumber;
-        pub const ACCOUNT: AttrNumber = 1;
         pub const PLAN: AttrNumber = 2;
     }
 
     pub mod plans {
         use super::AttrNumber;
-        pub const PLAN: AttrNumber = 1;
         pub const API_ACCESS: AttrNumber = 2;
         pub const CONCURRENT_TASKS: AttrNumber = 3;
         pub const RANK: AttrNumber = 4;
@@ -256,7 +257,7 @@ impl<'call> Instant<'call> {
     /// found out, nothing is read.
     pub fn has_access(&self, account: Text) -> Result<bool, NotOpen> {
         let name = account.bytes_unguarded(self.call);
-        let tag = places::tag(b'a', name);
+        let tag = places::tag(Table::Accounts as u8, name);
         let view = self.view();
         let known = |view| ACCESSES.with_borrow(|accesses| accesses.find(view, tag, name));
         if let Some(known) = view.and_then(known) {
@@ -282,48 +283,34 @@ impl<'call> Instant<'call> {
 
     /// The name of an account's plan.
     pub fn plan_of(&self, account: Text) -> Result<Option<Text>, NotOpen> {
-        use column::accounts::*;
-        let name = account.bytes_unguarded(self.call);
-        let tag = places::tag(b'a', name);
-        self.row(
-            Table::Accounts,
-            tag,
-            || Wanted::text(account),
-            |tuple| {
-                let stored = Text::from_raw(tuple.get(ACCOUNT)?).bytes_unguarded(self.call);
-                (stored == name)
-                    .then(|| tuple.get(PLAN).map(|plan| Text::from_raw(plan).kept(self.call)))?
-            },
-        )
+        self.named(Table::Accounts, account, |tuple| {
+            tuple.get(column::accounts::PLAN).map(|plan| Text::from_raw(plan).kept(self.call))
+        })
     }
 
     /// A plan by its name.
     pub fn plan(&self, plan: Text) -> Result<Option<Plan<'call>>, NotOpen> {
-        self.plan_row(plan, |tuple| self.read_plan(tuple))
+        self.named(Table::Plans, plan, |tuple| self.read_plan(tuple))
     }
 
     /// Whether a plan includes API access; None where there is no such plan.
     pub fn includes_access(&self, plan: Text) -> Result<Option<bool>, NotOpen> {
-        self.plan_row(plan, |tuple| Some(is(tuple, column::plans::API_ACCESS)))
+        self.named(Table::Plans, plan, |tuple| Some(is(tuple, column::plans::API_ACCESS)))
     }
 
-    fn plan_row<R: Copy>(
+    /// What `read` makes of the row of a name.
+    fn named<R: Copy>(
         &self,
-        plan: Text,
+        table: Table,
+        name: Text,
         read: impl Fn(&Tuple) -> Option<R>,
     ) -> Result<Option<R>, NotOpen> {
-        let name = plan.bytes_unguarded(self.call);
-        let tag = places::tag(b'p', name);
-        self.row(
-            Table::Plans,
-            tag,
-            || Wanted::text(plan),
-            |tuple| {
-                let stored =
-                    Text::from_raw(tuple.get(column::plans::PLAN)?).bytes_unguarded(self.call);
-                (stored == name).then(|| read(tuple))?
-            },
-        )
+        let wanted = name.bytes_unguarded(self.call);
+        let value = || Wanted::text(name);
+        self.row(table, places::tag(table as u8, wanted), value, |tuple| {
+            let stored = Text::from_raw(tuple.get(column::NAME)?).bytes_unguarded(self.call);
+            (stored == wanted).then(|| read(tuple))?
+        })
     }
 
     /// Every plan that includes API access, in order of rank.
@@ -356,7 +343,9 @@ impl<'call> Instant<'call> {
         use column::plans::*;
         let integer = |column| tuple.get(column).map(|datum| datum.value() as i32);
         Some(Plan {
-            plan: Text::from_raw(tuple.get(PLAN)?).kept(self.call).bytes_unguarded(self.call),
+            plan: Text::from_raw(tuple.get(column::NAME)?)
+                .kept(self.call)
+                .bytes_unguarded(self.call),
             api_access: is(tuple, API_ACCESS),
             concurrent_tasks: integer(CONCURRENT_TASKS),
             rank: integer(RANK).unwrap_or(i32::MAX),
