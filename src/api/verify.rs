@@ -14,7 +14,7 @@ use crate::verify::{self, error};
 
 #[pg_extern(volatile, parallel_unsafe)]
 fn vpk_verify(token: Option<Text>, call: Call) -> StatusLabel {
-    let status = verify::token(&call, token, &verify::bare_request()).status;
+    let status = verify::token(&call, token, &verify::bare_request());
     StatusLabel::new(&call, status)
 }
 
@@ -25,7 +25,7 @@ fn vpk_verify_hash(
     call: Call,
 ) -> StatusLabel {
     let request = Request { client_ip: verify::client(client_ip), ..verify::bare_request() };
-    let status = verify::hash(&call, key_hash, &request).status;
+    let status = verify::hash(&call, key_hash, &request);
     StatusLabel::new(&call, status)
 }
 

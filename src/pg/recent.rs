@@ -50,6 +50,8 @@ use crate::pure::places::{Place, Places};
 /// of a verification, so that each kind of row has its turn.
 const LONG_WAY_EVERY: u32 = 128;
 
+static LOOK_UPS: AtomicU32 = AtomicU32::new(0);
+
 struct Memory {
     places: Places,
     /// The row types of the tables' files: copies that live until they are replaced.
@@ -93,7 +95,7 @@ pub fn row<R: Copy>(
     }
     let (relation, File { locator, row_type }) = catalog::file(table)?;
     // SAFETY: the reference ends before anything else is called.
-    let place = unsafe { (*KEPT.0.get()).places.find(tag, settings::backend_cache()) }?;
+    let place = unsafe { (*KEPT.0.get()).places.find(tag, settings::backend_cache() / 2) }?;
     // SAFETY: the pin is the resource owner's, which releases it where an error leaves this function.
     unsafe {
         let fork = ForkNumber::MAIN_FORKNUM;
@@ -107,11 +109,20 @@ pub fn row<R: Copy>(
     }
 }
 
+/// Counts a look-up that is answered from memory and touches no page; or says that it must not be, for
+/// the pages' sake: the next one through [`row`] goes the long way.
+pub fn may_leave_the_page() -> bool {
+    let may = !(LOOK_UPS.load(Relaxed).wrapping_add(1)).is_multiple_of(LONG_WAY_EVERY);
+    if may {
+        LOOK_UPS.fetch_add(1, Relaxed);
+    }
+    may
+}
+
 /// Whether this look-up should go the long way for the pages' sake. A pin by ReadRecentBuffer does not
 /// count as a use of the page, as a pin on any other way does: without this, pages in constant use would
 /// be the first to be evicted where memory is short.
 fn is_for_the_long_way() -> bool {
-    static LOOK_UPS: AtomicU32 = AtomicU32::new(0);
     let number = LOOK_UPS.load(Relaxed).wrapping_add(1);
     LOOK_UPS.store(number, Relaxed);
     number.is_multiple_of(LONG_WAY_EVERY)
@@ -194,7 +205,7 @@ fn is_settled(status: u32) -> bool {
 /// Remembers where a row is that was read in an open table, and the table's file. Unguarded: see
 /// [`super::unguarded`].
 pub fn remember(table: Table, opened: &Opened, tag: u32, tuple: &Tuple) {
-    let limit = settings::backend_cache();
+    let limit = settings::backend_cache() / 2;
     let Some(place) = tuple.place().filter(|_| limit > 0 && opened.is_heap()) else { return };
     // SAFETY: the references end before anything else is called. A row type that is replaced is in use
     // nowhere: it is used while a row is looked at, and this is not called then for another row. The

@@ -21,7 +21,7 @@ pub fn environments() -> Environments {
 }
 
 static REDACT_LOGS: GucSetting<bool> = GucSetting::<bool>::new(true);
-static BACKEND_CACHE: GucSetting<i32> = GucSetting::<i32>::new(1_024);
+static BACKEND_CACHE: GucSetting<i32> = GucSetting::<i32>::new(2_048);
 static USAGE_SLOTS: GucSetting<i32> = GucSetting::<i32>::new(65_536);
 static USAGE_FLUSH_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(5_000);
 
@@ -30,7 +30,8 @@ pub fn redact_logs() -> bool {
     REDACT_LOGS.get()
 }
 
-/// How many bytes a backend may use to remember where rows are (`vibepeak_keys.backend_cache`).
+/// How many bytes a backend may use to remember keys (`vibepeak_keys.backend_cache`): half of them for
+/// where rows are, half for what keys are.
 pub fn backend_cache() -> usize {
     usize::try_from(BACKEND_CACHE.get()).unwrap_or(0) * 1_024
 }
@@ -60,8 +61,8 @@ pub(super) fn define(preloading: bool) {
     );
     GucRegistry::define_int_guc(
         c"vibepeak_keys.backend_cache",
-        c"How much memory a session may use to remember where keys are stored.",
-        c"Each key in use takes 16 bytes. 0 remembers nothing: every verification goes through the index.",
+        c"How much memory a session may use to remember keys.",
+        c"Each key in use takes 80 bytes. 0 remembers nothing: every verification goes through the index.",
         &BACKEND_CACHE,
         0,
         1_048_576,

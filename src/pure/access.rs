@@ -2,14 +2,7 @@
 //!
 //! What was found in a view need not be looked for again in the same; in another, nothing of it counts.
 
-/// What a look-up sees of the tables. Two that are equal are the same rows.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct View {
-    /// The number of the snapshot.
-    pub snapshot: u64,
-    /// The number of what is known of the tables: where their rows are.
-    pub relations: u64,
-}
+use super::view::View;
 
 /// How many accounts are remembered, each in a place that its tag gives.
 const ACCOUNTS: usize = 64;

@@ -12,10 +12,14 @@ use crate::pg::scan::{Opened, Wanted};
 use crate::pg::tuple::Tuple;
 use crate::pg::types::{Bytes, CidrArray, Json, SqlValue, Text, TextArray, Timestamp, Uuid};
 use crate::pg::{catalog, clock, recent, settings, snapshot};
-use crate::pure::access::{Accesses, View};
+use crate::pure::access::Accesses;
 use crate::pure::address::Network;
+use crate::pure::decision::{self, Key, Request};
 use crate::pure::places;
-use crate::pure::token::Environment;
+use crate::pure::seen::{Seen, SeenKeys};
+use crate::pure::status::Status;
+use crate::pure::token::{Environment, HASH_LENGTH};
+use crate::pure::view::View;
 
 /// Column numbers, as sql/tables.sql numbers them. Columns are only ever appended.
 mod column {
@@ -80,6 +84,37 @@ pub struct StoredKey<'call> {
     pub details: Option<Details<'call>>,
 }
 
+impl StoredKey<'_> {
+    /// Judges it.
+    pub fn judge(&self, api_access: bool, request: &Request) -> Status {
+        self.environment.map_or(Status::InvalidApiKey, |environment| {
+            let key = Key {
+                environment,
+                revoked: self.revoked,
+                expires_at: self.expires_at,
+                disabled: self.disabled,
+                allowed_ips: self.allowed_ips,
+                scopes: self.details.map_or(&[], |details| details.scopes),
+                api_access,
+            };
+            decision::decide(&key, request)
+        })
+    }
+
+    /// What is remembered of it; nothing of a key that is limited to addresses.
+    pub fn seen(&self, api_access: bool) -> Option<Seen> {
+        let environment = self.environment.filter(|_| self.allowed_ips.is_none())?;
+        Some(Seen {
+            id: self.id,
+            environment,
+            revoked: self.revoked,
+            disabled: self.disabled,
+            expires_at: self.expires_at.unwrap_or(i64::MAX),
+            api_access,
+        })
+    }
+}
+
 /// The rest of a stored key.
 #[derive(Clone, Copy)]
 pub struct Details<'call> {
@@ -101,6 +136,7 @@ pub struct Plan<'call> {
 
 thread_local! {
     static ACCESSES: RefCell<Accesses> = const { RefCell::new(Accesses::new()) };
+    static SEEN: RefCell<SeenKeys> = const { RefCell::new(SeenKeys::new()) };
 }
 
 /// A table that has to be open to go on.
@@ -201,6 +237,22 @@ impl<'call> Instant<'call> {
         Ok(found)
     }
 
+    /// A key with its access, if it was seen in this view: nothing is read then.
+    pub fn seen(&self, view: View, hash: &[u8; HASH_LENGTH]) -> Option<Seen> {
+        if self.missed.is_some() {
+            return None;
+        }
+        let limit = settings::backend_cache() / 2;
+        let found = SEEN.with_borrow_mut(|seen| seen.find(view, hash, limit))?;
+        recent::may_leave_the_page().then_some(found)
+    }
+
+    /// Remembers a key with its access, which were read after the view was asked for.
+    pub fn remember(&self, view: View, hash: &[u8; HASH_LENGTH], key: Seen) {
+        let limit = settings::backend_cache() / 2;
+        SEEN.with_borrow_mut(|seen| seen.remember(view, hash, key, limit));
+    }
+
     /// The key of a hash.
     pub fn key(
         &self,
@@ -275,7 +327,7 @@ impl<'call> Instant<'call> {
     /// What is seen here, if that can be told from what others see, and may be remembered. A
     /// transaction that gives a table another file ends before its message arrives: until then the
     /// old file is read, under a snapshot that counts that transaction already.
-    fn view(&self) -> Option<View> {
+    pub fn view(&self) -> Option<View> {
         let snapshot = snapshot::number(self.snapshot)?;
         let relations = catalog::changes();
         (settings::backend_cache() > 0).then_some(View { snapshot, relations })

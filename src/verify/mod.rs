@@ -10,7 +10,7 @@ use crate::pg::call::Call;
 use crate::pg::types::{Bytes, Inet, Presented, Text};
 use crate::pg::{clock, settings};
 use crate::pure::bearer;
-use crate::pure::decision::{self, Key, Request};
+use crate::pure::decision::{self, Request};
 use crate::pure::status::Status;
 use crate::pure::token::{HASH_LENGTH, Token};
 use crate::store::rows::{self, StoredKey};
@@ -43,9 +43,30 @@ pub fn bare_request() -> Request<'static> {
     }
 }
 
-/// Judges a token as it was presented, and notes the answer.
-pub fn token<'call>(call: &'call Call, token: Option<Text>, request: &Request) -> Answer<'call> {
-    noted(judge(call, token, request, false), request)
+/// The status of a token as it was presented. Notes it.
+pub fn token(call: &Call, token: Option<Text>, request: &Request) -> Status {
+    noted_status(token_hash(call, token), request, call)
+}
+
+/// The status of a key by its SHA-256. Notes it.
+pub fn hash(call: &Call, hash: Option<Bytes>, request: &Request) -> Status {
+    let hash = match hash.map(|hash| hash.presented(call, HASH_LENGTH)) {
+        None | Some(Presented { bytes: [], .. }) => Err(Status::MissingApiKey),
+        Some(Presented { bytes, cut: false }) => {
+            bytes.try_into().map_err(|_| Status::InvalidApiKey)
+        }
+        Some(_) => Err(Status::InvalidApiKey),
+    };
+    noted_status(hash, request, call)
+}
+
+fn noted_status(hash: Result<Hash, Status>, request: &Request, call: &Call) -> Status {
+    let (status, id) = match hash {
+        Ok(hash) => stored_status(call, &hash, request),
+        Err(status) => (status, None),
+    };
+    usage::note(status, id.as_ref(), request.now);
+    status
 }
 
 /// Judges a token as it was presented.
@@ -55,50 +76,12 @@ pub fn judge<'call>(
     request: &Request,
     with_details: bool,
 ) -> Answer<'call> {
-    match token.map(|token| token.presented(call, bearer::MAX_LENGTH)) {
-        None => Answer::without_key(Status::MissingApiKey),
-        Some(Presented { bytes, cut: false }) => credential(call, bytes, request, with_details),
-        Some(Presented { bytes, cut: true }) => Answer::without_key(blank_or_invalid(bytes)),
-    }
+    stored(call, token_hash(call, token), request, with_details)
 }
 
 /// Judges the value of an `Authorization` header, and notes the answer.
 pub fn header<'call>(call: &'call Call, header: Option<Text>, request: &Request) -> Answer<'call> {
-    noted(judge_header(call, header, request), request)
-}
-
-fn judge_header<'call>(
-    call: &'call Call,
-    header: Option<Text>,
-    request: &Request,
-) -> Answer<'call> {
-    let Some(header) = header.map(|header| header.presented(call, bearer::MAX_LENGTH)) else {
-        return Answer::without_key(Status::MissingApiKey);
-    };
-    match bearer::credential(header.bytes) {
-        None => Answer::without_key(Status::MissingApiKey),
-        Some(_) if header.cut => Answer::without_key(Status::InvalidApiKey),
-        Some(bytes) => credential(call, bytes, request, true),
-    }
-}
-
-/// Judges a key by its SHA-256, and notes the answer.
-pub fn hash<'call>(call: &'call Call, hash: Option<Bytes>, request: &Request) -> Answer<'call> {
-    noted(judge_hash(call, hash, request), request)
-}
-
-fn judge_hash<'call>(call: &'call Call, hash: Option<Bytes>, request: &Request) -> Answer<'call> {
-    match hash.map(|hash| hash.presented(call, HASH_LENGTH)) {
-        None | Some(Presented { bytes: [], .. }) => Answer::without_key(Status::MissingApiKey),
-        Some(Presented { bytes, cut: false }) if bytes.len() == HASH_LENGTH => {
-            stored(call, bytes, request, false)
-        }
-        Some(_) => Answer::without_key(Status::InvalidApiKey),
-    }
-}
-
-/// Notes an answer: see [`crate::usage`].
-fn noted<'call>(answer: Answer<'call>, request: &Request) -> Answer<'call> {
+    let answer = stored(call, header_hash(call, header), request, true);
     usage::note(answer.status, answer.key.as_ref().map(|key| &key.id), request.now);
     answer
 }
@@ -108,46 +91,74 @@ pub fn client(address: Option<Inet>) -> Option<crate::pure::address::Network> {
     address.map(Inet::network)
 }
 
-fn credential<'call>(
-    call: &'call Call,
-    bytes: &[u8],
-    request: &Request,
-    with_details: bool,
-) -> Answer<'call> {
-    match Token::parse(bytes) {
-        Some(token) => stored(call, &token.hash(), request, with_details),
-        None => Answer::without_key(blank_or_invalid(bytes)),
+/// The SHA-256 of a key.
+type Hash = [u8; HASH_LENGTH];
+
+/// The hash of a token, or what is wrong with it.
+fn token_hash(call: &Call, token: Option<Text>) -> Result<Hash, Status> {
+    match token.map(|token| token.presented(call, bearer::MAX_LENGTH)) {
+        None => Err(Status::MissingApiKey),
+        Some(Presented { bytes, cut: false }) => credential_hash(bytes),
+        Some(Presented { bytes, cut: true }) => Err(blank_or_invalid(bytes)),
     }
+}
+
+/// The hash of the token in a header, or what is wrong with it.
+fn header_hash(call: &Call, header: Option<Text>) -> Result<Hash, Status> {
+    let Some(header) = header.map(|header| header.presented(call, bearer::MAX_LENGTH)) else {
+        return Err(Status::MissingApiKey);
+    };
+    match bearer::credential(header.bytes) {
+        None => Err(Status::MissingApiKey),
+        Some(_) if header.cut => Err(Status::InvalidApiKey),
+        Some(bytes) => credential_hash(bytes),
+    }
+}
+
+fn credential_hash(bytes: &[u8]) -> Result<Hash, Status> {
+    let token = Token::parse(bytes).ok_or_else(|| blank_or_invalid(bytes))?;
+    Ok(token.hash())
 }
 
 fn blank_or_invalid(bytes: &[u8]) -> Status {
     if bearer::is_blank(bytes) { Status::MissingApiKey } else { Status::InvalidApiKey }
 }
 
+/// The status of a key by its hash, with the id of the key it belongs to.
+fn stored_status(call: &Call, hash: &Hash, request: &Request) -> (Status, Option<[u8; 16]>) {
+    rows::now(call, |instant| {
+        let view = instant.view();
+        if let Some(seen) = view.and_then(|view| instant.seen(view, hash)) {
+            return Ok((decision::decide(&seen.key(), request), Some(seen.id)));
+        }
+        let Some(key) = instant.key(hash, false)? else {
+            return Ok((Status::InvalidApiKey, None));
+        };
+        let api_access = instant.has_access(key.account)?;
+        if let (Some(view), Some(seen)) = (view, key.seen(api_access)) {
+            instant.remember(view, hash, seen);
+        }
+        Ok((key.judge(api_access, request), Some(key.id)))
+    })
+}
+
+/// Judges a key by its hash.
 fn stored<'call>(
     call: &'call Call,
-    hash: &[u8],
+    hash: Result<Hash, Status>,
     request: &Request,
     with_details: bool,
 ) -> Answer<'call> {
+    let hash = match hash {
+        Ok(hash) => hash,
+        Err(status) => return Answer::without_key(status),
+    };
     rows::now(call, |instant| {
-        let Some(key) = instant.key(hash, with_details)? else {
+        let Some(key) = instant.key(&hash, with_details)? else {
             return Ok(Answer::without_key(Status::InvalidApiKey));
         };
         let api_access = instant.has_access(key.account)?;
         let plan = if with_details && api_access { instant.plan_of(key.account)? } else { None };
-        let status = key.environment.map_or(Status::InvalidApiKey, |environment| {
-            let key = Key {
-                environment,
-                revoked: key.revoked,
-                expires_at: key.expires_at,
-                disabled: key.disabled,
-                allowed_ips: key.allowed_ips,
-                scopes: key.details.map_or(&[], |details| details.scopes),
-                api_access,
-            };
-            decision::decide(&key, request)
-        });
-        Ok(Answer { status, key: Some(key), plan })
+        Ok(Answer { status: key.judge(api_access, request), key: Some(key), plan })
     })
 }
