@@ -52,7 +52,7 @@ macro_rules! listing {
 
 /// Functions of verifiers, functions that no admin calls, what verifiers and what admins use of
 /// relations. Who was granted anything else on what the extension made. A verifier is who was granted
-/// vpk_verify, an admin who was granted vpk_grant_verifier. What is shown is quoted as the caller's
+/// vpk_verify, an admin who was granted vpk_grant_verifier, a monitor who may read vpk.stats. What is shown is quoted as the caller's
 /// settings have it, and so is not what is compared.
 pub static STRAY_GRANTS: Statement = listing!(
     "",
@@ -108,7 +108,8 @@ pub static STRAY_GRANTS: Statement = listing!(
          WHERE a.grantee <> o.owner
     ), known AS (
         SELECT r.grantee, pg_catalog.bool_or(r.name = 'vpk_verify') AS verifier,
-               pg_catalog.bool_or(r.name = 'vpk_grant_verifier') AS admin
+               pg_catalog.bool_or(r.name = 'vpk_grant_verifier') AS admin,
+               pg_catalog.bool_or(r.plain = 'SELECT ON vpk.stats') AS monitor
           FROM rights AS r WHERE r.grantee <> 0 GROUP BY r.grantee
     )
     SELECT DISTINCT pg_catalog.format(
@@ -121,9 +122,12 @@ pub static STRAY_GRANTS: Statement = listing!(
         OR (CASE r.kind
                 WHEN 'function' THEN (k.verifier AND r.name = ANY ($1))
                                   OR (k.admin AND r.name <> ALL ($2))
+                                  OR (k.monitor AND r.name = 'stats_row')
                 WHEN 'relation' THEN (k.verifier AND r.plain = ANY ($3))
                                   OR (k.admin AND r.plain = ANY ($4))
+                                  OR (k.monitor AND r.plain = 'SELECT ON vpk.stats')
                 WHEN 'name' THEN r.granted LIKE 'USAGE ON %' AND (k.verifier OR k.admin)
+                                OR r.granted = 'USAGE ON schema vpk' AND k.monitor
             END) IS NOT TRUE",
     &[TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID]
 );

@@ -64,6 +64,17 @@ REVOKE GRANT OPTION FOR EXECUTE ON FUNCTION vpk_verify(text) FROM regress_vpk_ve
 REVOKE GRANT OPTION FOR UPDATE (rank) ON vpk.plans FROM regress_vpk_admin;
 SELECT ok FROM pg_temp.finding('privileges');
 
+-- Who may read the counters, and no more, is a monitor; with more, it is told of.
+CREATE ROLE regress_vpk_monitor;
+GRANT USAGE ON SCHEMA vpk TO regress_vpk_monitor;
+GRANT SELECT ON vpk.stats TO regress_vpk_monitor;
+GRANT EXECUTE ON FUNCTION vpk.stats_row() TO regress_vpk_monitor;
+SELECT ok FROM pg_temp.finding('privileges');
+GRANT SELECT ON vpk.events TO regress_vpk_monitor;
+SELECT detail FROM pg_temp.finding('privileges') \gx
+DROP OWNED BY regress_vpk_monitor;
+DROP ROLE regress_vpk_monitor;
+
 -- The table of keys: who has rights on it, of their own or by a membership, also one that has to be
 -- taken up by SET ROLE.
 CREATE ROLE regress_vpk_reader NOINHERIT;
