@@ -2,6 +2,8 @@
 #
 # PG_CONFIG  which PostgreSQL to build for, and for install and installcheck
 #            which one to act on
+# MAJORS     where PG_CONFIG is not given: on which major versions to test, for
+#            example "16 17"
 # PROFILE    release (default) or dev: how the library is built
 # DESTDIR    put before the destination of "make install"
 
@@ -10,8 +12,8 @@ PROFILE ?= release
 export PG_CONFIG PROFILE DESTDIR
 
 .DEFAULT_GOAL := build
-.PHONY: help setup developer-setup build install installcheck demo demo-stop lint clean \
-        test test-unit test-regress test-isolation test-cluster \
+.PHONY: help setup developer-setup build install installcheck demo demo-stop lint lint-all clean \
+        test test-all test-assertions test-unit test-regress test-isolation test-cluster \
         bench bench-indexes bench-inside bench-issuing bench-preload bench-profile bench-scale
 
 help: ## show this list
@@ -38,8 +40,16 @@ demo: ## start a private server and walk through a key's life
 demo-stop: ## stop the server of the demo and remove it
 	@tools/demo stop
 
-test: ## run every test
+test: export MAJORS ?= 15 18
+test: ## run every test, on PostgreSQL 15 and 18
 	@tools/test unit regress isolation cluster
+
+test-all: export MAJORS = 15 16 17 18
+test-all: ## run every test, on every supported major version
+	@tools/test unit regress isolation cluster
+
+test-assertions: ## SQL tests on a server that checks its own assertions, built from source
+	@tools/test-assertions
 
 test-unit: ## tests of the pure Rust modules
 	@tools/test unit
@@ -74,7 +84,12 @@ bench-indexes: ## compare ways to find a key by its hash
 bench-scale: ## measure tables of 10 thousand to 10 million keys
 	@bench/scale
 
+lint: export MAJORS ?= 15 18
 lint: ## formatting, clippy with warnings as errors, rules of the source tree
+	@tools/lint
+
+lint-all: export MAJORS = 15 16 17 18
+lint-all: ## the same, with clippy for every supported major version
 	@tools/lint
 
 clean: ## remove what was built, here and in the scratch folder

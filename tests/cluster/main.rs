@@ -5,6 +5,7 @@ mod doctor;
 mod dumps;
 mod encodings;
 mod issuing;
+mod major_upgrades;
 mod never_raises;
 mod parallel;
 mod recent_buffers;

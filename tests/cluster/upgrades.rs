@@ -18,7 +18,7 @@ const GIVEN_AWAY: &str = "
     ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT ALL ON FUNCTIONS TO verifier";
 
 /// Released versions that are not the one under test.
-fn old_versions() -> Vec<String> {
+pub fn old_versions() -> Vec<String> {
     versions().into_iter().filter(|version| version != CURRENT).collect()
 }
 
@@ -38,17 +38,17 @@ fn made_with(cluster: &Cluster, name: &str, version: &str) -> Client {
     client
 }
 
-fn run(client: &mut Client, sql: &str) {
+pub fn run(client: &mut Client, sql: &str) {
     client.batch_execute(sql).unwrap_or_else(|error| panic!("{sql}: {}", report(&error)));
 }
 
-fn update(client: &mut Client) {
+pub fn update(client: &mut Client) {
     run(client, "ALTER EXTENSION vibepeak_keys UPDATE");
 }
 
 /// All that the catalogues say of the extension. What their functions show of names depends on the
 /// search_path.
-fn catalogue(client: &mut Client) -> BTreeSet<String> {
+pub fn catalogue(client: &mut Client) -> BTreeSet<String> {
     let path = value(client, "SELECT current_setting('search_path')", &[]);
     run(client, "SET search_path = pg_catalog");
     let facts = column(client, include_str!("catalogue.sql")).into_iter().collect();
@@ -57,12 +57,12 @@ fn catalogue(client: &mut Client) -> BTreeSet<String> {
 }
 
 /// The first value of each row.
-fn column(client: &mut Client, sql: &str) -> Vec<String> {
+pub fn column(client: &mut Client, sql: &str) -> Vec<String> {
     let rows = client.query(sql, &[]).unwrap_or_else(|error| panic!("{sql}: {}", report(&error)));
     rows.iter().map(|row| row.get(0)).collect()
 }
 
-fn assert_same(what: &str, expected: &BTreeSet<String>, found: &BTreeSet<String>) {
+pub fn assert_same(what: &str, expected: &BTreeSet<String>, found: &BTreeSet<String>) {
     let mut differences = String::new();
     // Both spellings of one fact beside each other.
     for fact in expected.symmetric_difference(found) {
@@ -196,7 +196,7 @@ fn default_privileges_give_away_nothing_that_an_update_makes() {
     }
 }
 
-const GRANTS: &str = "SELECT vpk_grant_verifier('verifier'), vpk_grant_admin('admin')";
+pub const GRANTS: &str = "SELECT vpk_grant_verifier('verifier'), vpk_grant_admin('admin')";
 
 /// G8: what roles were granted before, they still have; granted again, it is what a fresh installation
 /// grants.

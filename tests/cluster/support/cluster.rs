@@ -34,23 +34,55 @@ impl Cluster {
         Cluster::initialised(settings, &["--data-checksums"])
     }
 
+    /// A running server of the older major version, without the extension.
+    pub fn of_older_major(settings: &[(&str, &str)]) -> Cluster {
+        let cluster = Cluster::folder_of("VIBEPEAK_OLDER_PG_CONFIG");
+        cluster.initialise(settings, &[]);
+        cluster.up();
+        cluster
+    }
+
+    /// What pg_upgrade makes of an older server, which was stopped. It does not run yet.
+    pub fn upgraded_from(older: &Cluster, initdb_options: &[&str], options: &[&str]) -> Cluster {
+        let cluster = Cluster::folder();
+        cluster.initialise(&[], initdb_options);
+        let (old_data, data) = (older.data(), cluster.data());
+        let of = |path: &Path| path.to_str().expect("a plain path").to_owned();
+        let (old_bin, bin) = (of(&older.bin), of(&cluster.bin));
+        let (old_data, data, socket) = (of(&old_data), of(&data), cluster.socket());
+        let arguments = ["-b", &old_bin, "-B", &bin, "-d", &old_data, "-D", &data, "-s", &socket];
+        let output =
+            cluster.attempt("pg_upgrade", &[&arguments[..], &["-U", "postgres"], options].concat());
+        let said = String::from_utf8_lossy(&output.stdout);
+        if !output.status.success() {
+            let script = "grep -rhsC 3 -E 'error|ERROR|FATAL' data/pg_upgrade_output.d || true";
+            let logs = cluster.attempt("/bin/sh", &["-c", script]);
+            panic!("pg_upgrade: {said}{}", String::from_utf8_lossy(&logs.stdout));
+        }
+        cluster
+    }
+
     fn initialised(settings: &[(&str, &str)], options: &[&str]) -> Cluster {
         let cluster = Cluster::folder();
-        let data = cluster.data();
+        cluster.initialise(settings, options);
+        cluster.up();
+        cluster.client().batch_execute("CREATE EXTENSION vibepeak_keys").expect("the extension");
+        cluster
+    }
+
+    fn initialise(&self, settings: &[(&str, &str)], options: &[&str]) {
+        let data = self.data();
         let data = data.to_str().expect("a plain path");
         let initdb = ["-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale"];
-        cluster.run("initdb", &[&initdb[..], &["--no-sync"], options].concat());
-        cluster.set(&[
+        self.run("initdb", &[&initdb[..], &["--no-sync"], options].concat());
+        self.set(&[
             ("listen_addresses", ""),
-            ("unix_socket_directories", &cluster.socket()),
+            ("unix_socket_directories", &self.socket()),
             ("shared_preload_libraries", "vibepeak_keys"),
             ("fsync", "off"),
             ("max_connections", "50"),
         ]);
-        cluster.set(settings);
-        cluster.up();
-        cluster.client().batch_execute("CREATE EXTENSION vibepeak_keys").expect("the extension");
-        cluster
+        self.set(settings);
     }
 
     /// A hot standby of this server.
@@ -67,8 +99,13 @@ impl Cluster {
 
     /// A folder for a server, with its guard.
     fn folder() -> Cluster {
+        Cluster::folder_of("VIBEPEAK_PG_CONFIG")
+    }
+
+    /// The same, for a server of the PostgreSQL that a variable of the environment names.
+    fn folder_of(variable: &str) -> Cluster {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let pg_config = std::env::var("VIBEPEAK_PG_CONFIG")
+        let pg_config = std::env::var(variable)
             .expect("these tests need an installed extension: run 'make test-cluster'");
         let asked = |option| {
             let output = Command::new(&pg_config).arg(option).output().expect("pg_config runs");
@@ -128,13 +165,14 @@ impl Cluster {
     }
 
     /// Runs one of the server's programs, which has to succeed.
-    fn run(&self, program: &str, arguments: &[&str]) {
+    pub fn run(&self, program: &str, arguments: &[&str]) {
         let output = self.attempt(program, arguments);
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{program}: {said}{}", self.log());
     }
 
-    fn attempt(&self, program: &str, arguments: &[&str]) -> Output {
+    /// Runs one of the server's programs, or of the system's by its path, as the server's user.
+    pub fn attempt(&self, program: &str, arguments: &[&str]) -> Output {
         let command = as_user(&self.user, &self.bin.join(program));
         Command::new(&command[0])
             .args(&command[1..])
