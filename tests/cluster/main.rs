@@ -1,12 +1,17 @@
 //! Tests with a real client on servers of their own; `make test-cluster` runs them.
 
+mod backups;
 mod docs;
 mod doctor;
 mod dumps;
+mod dumps_load;
+mod dumps_partial;
+mod dumps_roles;
 mod encodings;
 mod issuing;
 mod never_raises;
 mod parallel;
+mod poolers;
 mod recent_buffers;
 mod recent_databases;
 mod recent_load;
@@ -30,6 +35,7 @@ mod server_errors;
 mod support;
 mod tasks;
 mod upgrades;
+mod upgrades_meanwhile;
 mod usage;
 mod usage_databases;
 mod usage_restarts;

@@ -18,7 +18,7 @@ const GIVEN_AWAY: &str = "
     ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT ALL ON FUNCTIONS TO verifier";
 
 /// Released versions that are not the one under test.
-fn old_versions() -> Vec<String> {
+pub fn old_versions() -> Vec<String> {
     versions().into_iter().filter(|version| version != CURRENT).collect()
 }
 
@@ -31,7 +31,7 @@ fn server() -> Cluster {
 }
 
 /// A database that was made with a version.
-fn made_with(cluster: &Cluster, name: &str, version: &str) -> Client {
+pub fn made_with(cluster: &Cluster, name: &str, version: &str) -> Client {
     run(&mut cluster.client(), &format!("CREATE DATABASE {name} TEMPLATE template0"));
     let mut client = cluster.connect(name, "postgres");
     run(&mut client, &format!("CREATE EXTENSION vibepeak_keys VERSION '{version}'"));
@@ -42,13 +42,13 @@ fn run(client: &mut Client, sql: &str) {
     client.batch_execute(sql).unwrap_or_else(|error| panic!("{sql}: {}", report(&error)));
 }
 
-fn update(client: &mut Client) {
+pub fn update(client: &mut Client) {
     run(client, "ALTER EXTENSION vibepeak_keys UPDATE");
 }
 
 /// All that the catalogues say of the extension. What their functions show of names depends on the
 /// search_path.
-fn catalogue(client: &mut Client) -> BTreeSet<String> {
+pub fn catalogue(client: &mut Client) -> BTreeSet<String> {
     let path = value(client, "SELECT current_setting('search_path')", &[]);
     run(client, "SET search_path = pg_catalog");
     let facts = column(client, include_str!("catalogue.sql")).into_iter().collect();
@@ -62,7 +62,7 @@ fn column(client: &mut Client, sql: &str) -> Vec<String> {
     rows.iter().map(|row| row.get(0)).collect()
 }
 
-fn assert_same(what: &str, expected: &BTreeSet<String>, found: &BTreeSet<String>) {
+pub fn assert_same(what: &str, expected: &BTreeSet<String>, found: &BTreeSet<String>) {
     let mut differences = String::new();
     // Both spellings of one fact beside each other.
     for fact in expected.symmetric_difference(found) {

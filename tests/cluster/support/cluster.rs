@@ -66,7 +66,7 @@ impl Cluster {
     }
 
     /// A folder for a server, with its guard.
-    fn folder() -> Cluster {
+    pub(super) fn folder() -> Cluster {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let pg_config = std::env::var("VIBEPEAK_PG_CONFIG")
             .expect("these tests need an installed extension: run 'make test-cluster'");
@@ -128,7 +128,7 @@ impl Cluster {
     }
 
     /// Runs one of the server's programs, which has to succeed.
-    fn run(&self, program: &str, arguments: &[&str]) {
+    pub(super) fn run(&self, program: &str, arguments: &[&str]) {
         let output = self.attempt(program, arguments);
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{program}: {said}{}", self.log());
@@ -204,6 +204,11 @@ impl Cluster {
         command.env_clear().env("LD_LIBRARY_PATH", &self.library_path);
         command.envs([("PATH", "/usr/bin:/bin"), ("LC_ALL", "C.UTF-8"), ("TZ", "UTC")]);
         command
+    }
+
+    /// A program and, for root, what runs it as the server's user.
+    pub(super) fn as_server_user(&self, program: &Path) -> Vec<String> {
+        as_user(&self.user, program)
     }
 
     /// A database of an encoding, with the extension.
