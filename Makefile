@@ -11,7 +11,7 @@ export PG_CONFIG PROFILE DESTDIR
 
 .DEFAULT_GOAL := build
 .PHONY: help setup developer-setup build install installcheck demo demo-stop lint clean \
-        test test-unit test-regress test-isolation test-cluster \
+        test test-unit test-regress test-isolation test-upgraded test-cluster \
         bench bench-indexes bench-inside bench-issuing bench-preload bench-profile bench-scale
 
 help: ## show this list
@@ -39,7 +39,7 @@ demo-stop: ## stop the server of the demo and remove it
 	@tools/demo stop
 
 test: ## run every test
-	@tools/test unit regress isolation cluster
+	@tools/test unit regress isolation upgraded cluster
 
 test-unit: ## tests of the pure Rust modules
 	@tools/test unit
@@ -49,6 +49,9 @@ test-regress: ## SQL tests (pg_regress) on a throwaway server
 
 test-isolation: ## tests of concurrent sessions on a throwaway server
 	@tools/test isolation
+
+test-upgraded: ## SQL tests in databases that were made with released versions
+	@tools/test upgraded
 
 test-cluster: ## tests in Rust that run servers of their own
 	@tools/test cluster

@@ -139,9 +139,12 @@ fn a_base_backup_of_a_standby_that_was_restarted() {
     assert!(kept(&copy), "the file is in the base backup");
     copy.up();
     assert!(copy.log().contains("is ignored: it came with a backup"), "{}", copy.log());
+    assert_eq!(counter(&mut copy.client(), "uses_pending"), 0);
+    // It is a standby as well.
+    copy.promote();
     assert_uses(&mut copy.client(), "the copy", &key, 0);
 
-    // The standby has lost nothing, and a copy of the copy has nothing either.
+    // The standby itself has lost nothing.
     drop((primary, cluster));
     standby.promote();
     wait_for_uses(&mut standby.client(), &key, 4);

@@ -50,7 +50,8 @@ impl Pooler {
         let shell = cluster.as_server_user(PathBuf::from("/bin/sh").as_path());
         let mut guard = Command::new(&shell[0]);
         guard.args(&shell[1..]).args(["-c", SCRIPT, path]).arg(program());
-        let guard = guard.arg(folder.join("ini")).stdin(Stdio::piped()).spawn();
+        let guard =
+            guard.arg(folder.join("ini")).stdin(Stdio::piped()).stderr(Stdio::null()).spawn();
         let pooler = Pooler { folder, guard: guard.expect("sh runs") };
         let mut told = String::new();
         wait_until("the pooler takes connections", || {
