@@ -106,20 +106,6 @@ fn recovery_to_a_point_in_time() {
     assert_eq!(verify(&mut end.client(), &key.token), "API_KEY_REVOKED");
 }
 
-/// G4: what is pending in a running server's memory is the original's to flush, not the copy's.
-#[test]
-fn a_base_backup_has_no_pending_uses() {
-    let cluster = start_late(&[]);
-    let mut client = cluster.client();
-    let key = create(&mut client, "used");
-    use_key(&mut client, &key, 4);
-    let copy = cluster.base_backup();
-    copy.set(SOON);
-    copy.up();
-    assert_uses(&mut copy.client(), "the copy", &key, 0);
-    assert_eq!(counter(&mut client, "uses_pending"), 4);
-}
-
 /// G4: a standby keeps what was pending at its last stop in a file, until it is promoted. A base backup of it
 /// has that file, and takes no notice of it: the same uses would count there and here.
 #[test]
