@@ -13,7 +13,7 @@ export PG_CONFIG PROFILE DESTDIR
 
 .DEFAULT_GOAL := build
 .PHONY: help setup developer-setup build install installcheck demo demo-stop lint lint-all clean \
-        test test-all test-assertions test-unit test-regress test-isolation test-cluster \
+        test test-all test-assertions test-unit test-regress test-isolation test-upgraded test-cluster \
         bench bench-indexes bench-inside bench-issuing bench-preload bench-profile bench-scale
 
 help: ## show this list
@@ -42,11 +42,11 @@ demo-stop: ## stop the server of the demo and remove it
 
 test: export MAJORS ?= 15 18
 test: ## run every test, on PostgreSQL 15 and 18
-	@tools/test unit regress isolation cluster
+	@tools/test unit regress isolation upgraded cluster
 
 test-all: export MAJORS = 15 16 17 18
 test-all: ## run every test, on every supported major version
-	@tools/test unit regress isolation cluster
+	@tools/test unit regress isolation upgraded cluster
 
 test-assertions: ## SQL tests on a server that checks its own assertions, built from source
 	@tools/test-assertions
@@ -59,6 +59,9 @@ test-regress: ## SQL tests (pg_regress) on a throwaway server
 
 test-isolation: ## tests of concurrent sessions on a throwaway server
 	@tools/test isolation
+
+test-upgraded: ## SQL tests in databases that were made with released versions
+	@tools/test upgraded
 
 test-cluster: ## tests in Rust that run servers of their own
 	@tools/test cluster

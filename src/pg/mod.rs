@@ -9,6 +9,7 @@ pub mod bulk;
 pub mod call;
 pub mod catalog;
 pub mod clock;
+mod control;
 pub mod database;
 pub mod entropy;
 pub mod isolation;

@@ -7,7 +7,9 @@
 //!
 //! What is pending when the postmaster ends goes to a file, as in contrib/pg_stat_statements, and is
 //! read at the next start. The file stays until the first flush is about to begin: a start that fails
-//! has lost nothing, and what was flushed is not read again.
+//! has lost nothing, and what was flushed is not read again. On a standby that is when it is promoted, so
+//! that a base backup of one has the file of the standby's last start. It counts only in the data folder
+//! whose last stop it tells of.
 
 use core::ffi::c_int;
 use core::ptr;
@@ -19,10 +21,10 @@ use std::os::unix::fs::OpenOptionsExt;
 
 use pgrx::pg_sys::{self, Datum};
 
-use super::{redaction, settings};
+use super::{control, redaction, settings};
 use crate::pure::ledger::{Header, Ledger};
 use crate::pure::slots::{Slot, Slots};
-use crate::pure::usage_file;
+use crate::pure::usage_file::{self, Stop};
 
 /// In the data folder, beside the statistics that the server itself keeps over a restart.
 const FILE: &str = "pg_stat/vibepeak_keys.usage";
@@ -108,7 +110,7 @@ unsafe extern "C-unwind" fn on_startup() {
 fn restore() {
     let Some(ledger) = ledger() else { return };
     let kept = match fs::read(FILE) {
-        Ok(file) => usage_file::decode(&file),
+        Ok(file) => usage_file::decode(&file).and_then(|(kept, stop)| own(stop).map(|()| kept)),
         Err(error) if error.kind() == ErrorKind::NotFound => return,
         Err(error) => {
             pgrx::log!("vibepeak_keys: could not read file \"{FILE}\": {error}");
@@ -118,6 +120,20 @@ fn restore() {
     match kept {
         Ok(kept) => ledger.import(&kept),
         Err(reason) => pgrx::log!("vibepeak_keys: file \"{FILE}\" is ignored: {reason}"),
+    }
+}
+
+/// Whether the file is of the stop from which this start goes on. Elsewhere, what was pending is for the
+/// original to flush, and comes from there in the WAL.
+fn own(stop: Option<Stop>) -> Result<(), &'static str> {
+    // Both are there until recovery has begun with them, and has ended.
+    let restored = ["backup_label", "recovery.signal"];
+    if restored.iter().any(|name| fs::exists(name).unwrap_or(true)) {
+        return Err("it came with a backup");
+    }
+    match stop {
+        Some(stop) if control::last_stop() != Some(stop) => Err("it is of another stop"),
+        _ => Ok(()),
     }
 }
 
@@ -143,7 +159,13 @@ unsafe extern "C-unwind" fn on_postmaster_exit(code: c_int, _nothing: Datum) {
         return;
     }
     let Some(kept) = ledger.export() else { return };
-    if let Err(error) = keep(&usage_file::encode(&kept)) {
+    let Some(stop) = control::last_stop() else {
+        pgrx::log!(
+            "vibepeak_keys: uses that are pending are lost: the control file cannot be read"
+        );
+        return;
+    };
+    if let Err(error) = keep(&usage_file::encode(&kept, stop)) {
         pgrx::log!("vibepeak_keys: could not write file \"{FILE}\": {error}");
     }
 }

@@ -1,12 +1,15 @@
 //! What is pending when the server stops, as bytes of a file: a head with version, length and
-//! checksum, then the counters of each database, then the uses. Numbers are little-endian.
+//! checksum, then of which stop it is, the counters of each database, and the uses. Numbers are
+//! little-endian.
 
 use super::slots::Pending;
 use super::status::Status;
 
 const MAGIC: &[u8; 8] = b"VPKUSAGE";
 /// Goes up with every change of what follows it.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// That of releases before 0.4.0: it does not tell the stop. Their last file is read once.
+const WITHOUT_STOP: u32 = 1;
 const HEAD: usize = 8 + 4 + 4 + 8;
 
 /// The counters of a database.
@@ -21,6 +24,18 @@ pub struct Counters {
     pub flush_micros: i64,
 }
 
+/// A stop of a server, as its control file tells it. No copy of the server's files that has gone on from
+/// there, or was taken while the server ran, tells the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stop {
+    pub system: u64,
+    pub timeline: u32,
+    /// Where in the WAL the last checkpoint is.
+    pub checkpoint: u64,
+    /// Shut down, shut down as a standby, or running (an immediate shutdown).
+    pub state: u32,
+}
+
 /// Everything that outlives a restart.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Kept {
@@ -30,8 +45,12 @@ pub struct Kept {
 }
 
 /// As a file has it.
-pub fn encode(kept: &Kept) -> Vec<u8> {
+pub fn encode(kept: &Kept, stop: Stop) -> Vec<u8> {
     let mut body = Vec::new();
+    body.extend(stop.system.to_le_bytes());
+    body.extend(stop.timeline.to_le_bytes());
+    body.extend(stop.checkpoint.to_le_bytes());
+    body.extend(stop.state.to_le_bytes());
     body.extend((kept.counters.len() as u32).to_le_bytes());
     for counters in &kept.counters {
         body.extend(counters.database.to_le_bytes());
@@ -58,13 +77,14 @@ pub fn encode(kept: &Kept) -> Vec<u8> {
     file
 }
 
-/// What a file has, or what is wrong with it.
-pub fn decode(file: &[u8]) -> Result<Kept, &'static str> {
+/// What a file has, and of which stop where it tells that; or what is wrong with it.
+pub fn decode(file: &[u8]) -> Result<(Kept, Option<Stop>), &'static str> {
     let mut head = Reader(file);
     if head.bytes::<8>() != Some(*MAGIC) {
         return Err("it is no such file");
     }
-    if head.bytes().map(u32::from_le_bytes) != Some(VERSION) {
+    let version = head.u32();
+    if version != Some(VERSION) && version != Some(WITHOUT_STOP) {
         return Err("it is of another version");
     }
     let checksum = head.bytes().map(u32::from_le_bytes);
@@ -75,10 +95,19 @@ pub fn decode(file: &[u8]) -> Result<Kept, &'static str> {
     if checksum != Some(crc32fast::hash(head.0)) {
         return Err("its checksum is wrong");
     }
-    body(Reader(head.0)).ok_or("it ends too early")
+    body(Reader(head.0), version == Some(VERSION)).ok_or("it ends too early")
 }
 
-fn body(mut reader: Reader) -> Option<Kept> {
+fn body(mut reader: Reader, tells_stop: bool) -> Option<(Kept, Option<Stop>)> {
+    let mut stop = None;
+    if tells_stop {
+        stop = Some(Stop {
+            system: reader.u64()?,
+            timeline: reader.u32()?,
+            checkpoint: reader.u64()?,
+            state: reader.u32()?,
+        });
+    }
     let mut kept = Kept::default();
     for _ in 0..reader.u32()? {
         let mut counters =
@@ -101,7 +130,7 @@ fn body(mut reader: Reader) -> Option<Kept> {
             uses: reader.u64()?,
         });
     }
-    Some(kept)
+    Some((kept, stop))
 }
 
 struct Reader<'file>(&'file [u8]);
@@ -153,16 +182,34 @@ mod tests {
         }
     }
 
+    const STOP: Stop = Stop { system: u64::MAX - 1, timeline: 3, checkpoint: 1 << 40, state: 1 };
+
     #[test]
     fn what_is_written_is_read() {
-        assert_eq!(decode(&encode(&sample())), Ok(sample()));
-        assert_eq!(decode(&encode(&Kept::default())), Ok(Kept::default()));
+        for kept in [sample(), Kept::default()] {
+            assert_eq!(decode(&encode(&kept, STOP)), Ok((kept, Some(STOP))));
+        }
+    }
+
+    /// G4, G8: the file that a release before 0.4.0 has left counts at the start that follows the upgrade.
+    #[test]
+    fn a_file_without_a_stop_is_read() {
+        let mut file = encode(&sample(), STOP);
+        let body = file.split_off(HEAD).split_off(8 + 4 + 8 + 4);
+        file.truncate(8);
+        file.extend(1_u32.to_le_bytes());
+        file.extend(crc32fast::hash(&body).to_le_bytes());
+        file.extend((body.len() as u64).to_le_bytes());
+        file.extend(body);
+        assert_eq!(decode(&file), Ok((sample(), None)));
+        file[8] = 3;
+        assert_eq!(decode(&file), Err("it is of another version"));
     }
 
     /// Every byte counts: a file that was cut or changed anywhere is refused.
     #[test]
     fn damage_is_seen() {
-        let file = encode(&sample());
+        let file = encode(&sample(), STOP);
         for length in 0..file.len() {
             assert!(decode(&file[..length]).is_err(), "cut at {length}");
         }

@@ -1,47 +1,45 @@
 //! G7: a dump brings everything back, and every key answers as before.
 
-use crate::support::keys::{Key, create, create_for, set_plan, verify};
+use std::fs;
+use std::path::PathBuf;
+
+use crate::support::contents::{assert_telling, contents, touched};
+use crate::support::keys::{Key, create, verify};
+use crate::support::known::run as sql;
+use crate::support::usage::start_late;
 use crate::support::{Client, Cluster, value};
 
-/// A database in which everything has been touched: plans edited, added, renamed and removed, the account
-/// `default` moved, keys in every state.
-fn prepared(cluster: &Cluster) -> Vec<Key> {
-    let mut client = cluster.client();
-    let edits = "UPDATE vpk.plans SET concurrent_tasks = 5 WHERE plan = 'Plus';
-                 INSERT INTO vpk.plans (plan, api_access) VALUES ('Team', true);
-                 DELETE FROM vpk.plans WHERE plan = 'Starter';
-                 UPDATE vpk.plans SET plan = 'Gratis' WHERE plan = 'Free'";
-    client.batch_execute(edits).expect("edited plans");
-    set_plan(&mut client, "default", "Plus");
-    client.batch_execute("DELETE FROM vpk.plans WHERE plan = 'Pro'").expect("a removed plan");
-    set_plan(&mut client, "acme", "Team");
-    set_plan(&mut client, "poor", "Gratis");
-    let mut keys = vec![create(&mut client, "default's")];
-    for (name, account) in [("a", "acme"), ("b", "acme"), ("c", "acme"), ("d", "poor")] {
-        keys.push(create_for(&mut client, name, account));
+/// A folder for dumps, gone with the test.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    pub fn new(name: &str) -> Folder {
+        let name = format!("vibepeak_keys_{name}.{}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        fs::create_dir(&folder).expect("a folder for the dumps");
+        Folder(folder)
     }
-    for (call, key) in [("vpk_revoke", &keys[2]), ("vpk_disable", &keys[3])] {
-        value(&mut client, &format!("SELECT {call}($1::text::uuid)::text"), &[&key.id]);
+
+    pub fn file(&self, name: &str) -> String {
+        self.0.join(name).to_str().expect("a plain path").to_owned()
     }
-    value(&mut client, "SELECT status::text FROM vpk_task_start($1)", &[&keys[1].token]);
-    keys
 }
 
-/// All rows of all tables, as one text, and what every key answers.
-fn contents(client: &mut Client, keys: &[Key]) -> Vec<String> {
-    const TABLES: [&str; 7] =
-        ["plans", "accounts", "keys", "key_usage", "task_leases", "events", "removed_defaults"];
-    let rows = TABLES.map(|table| {
-        let sql =
-            format!("SELECT string_agg(t::text, E'\\n' ORDER BY t::text) FROM vpk.{table} AS t");
-        format!("{table}: {}", value(client, &sql, &[]))
-    });
-    let answers = keys.iter().map(|key| verify(client, &key.token)).collect::<Vec<_>>();
-    rows.into_iter().chain(answers).collect()
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
 }
 
 /// Runs one of the client programs, which has to succeed.
 pub fn run(cluster: &Cluster, program: &str, arguments: &[&str]) {
+    if let Err(said) = attempt(cluster, program, arguments) {
+        panic!("{program} {arguments:?}: {said}");
+    }
+}
+
+/// Runs it; where it fails, what it said.
+pub fn attempt(cluster: &Cluster, program: &str, arguments: &[&str]) -> Result<(), String> {
     let socket = cluster.socket();
     let output = cluster
         .program(program)
@@ -49,38 +47,133 @@ pub fn run(cluster: &Cluster, program: &str, arguments: &[&str]) {
         .args(arguments)
         .output()
         .expect("the program runs");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{program} {arguments:?}: {said}");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    if output.status.success() { Ok(()) } else { Err(said) }
 }
 
-/// G7: plain, in the custom format restored by four workers in whatever order, and the rows alone.
+/// Runs a file of SQL.
+pub fn psql(cluster: &Cluster, database: &str, file: &str) -> Result<(), String> {
+    attempt(cluster, "psql", &["-Xq", "-v", "ON_ERROR_STOP=1", "-d", database, "-f", file])
+}
+
+/// How a dump is made: a name, the arguments of pg_dump, and those of pg_restore where it is what brings it
+/// back.
+type Kind = (&'static str, &'static [&'static str], Option<&'static [&'static str]>);
+
+/// Dumps that are brought back into an empty database.
+const WHOLE: [Kind; 6] = [
+    ("plain", &[], None),
+    ("inserts", &["--rows-per-insert=3", "--column-inserts", "--quote-all-identifiers"], None),
+    ("tar", &["-Ft"], Some(&[])),
+    ("custom", &["-Fc"], Some(&["-j", "4"])),
+    ("directory", &["-Fd", "-j", "3"], Some(&["-j", "4"])),
+    ("at_once", &["-Fc", "--serializable-deferrable"], Some(&["-1"])),
+];
+
+/// Dumps that are brought back into one where the extension was just created.
+const ROWS: [Kind; 6] = [
+    ("rows_plain", &["--data-only"], None),
+    ("rows_inserts", &["--data-only", "--inserts"], None),
+    ("rows_tar", &["-Ft", "--data-only"], Some(&["-1"])),
+    ("rows_custom", &["-Fc", "--data-only"], Some(&["-j", "4"])),
+    ("rows_directory", &["-Fd", "-j", "3", "--data-only"], Some(&["-j", "4"])),
+    ("rows_of_whole", &["-Fc"], Some(&["--data-only", "-j", "4"])),
+];
+
+/// Dumps a database and brings it back into another.
+fn through(cluster: &Cluster, folder: &Folder, from: &str, to: &str, kind: &Kind) {
+    let (_, dump, restore) = *kind;
+    let file = folder.file(to);
+    run(cluster, "pg_dump", &[dump, &["-f", &file, from]].concat());
+    match restore {
+        None => psql(cluster, to, &file).unwrap_or_else(|said| panic!("{to}: {said}")),
+        Some(restore) => {
+            run(cluster, "pg_restore", &[&["-e", "-d", to], restore, &[&file]].concat());
+        }
+    }
+}
+
+/// The database has what the other had, and goes on from there.
+fn assert_brought_back(client: &mut Client, what: &str, before: &[String], keys: &[Key]) {
+    let found = contents(client, keys);
+    for (before, found) in before.iter().zip(&found) {
+        assert_eq!(found, before, "{what}");
+    }
+    // Numbers of events go on where they were.
+    let key = create(client, "after");
+    assert_eq!(verify(client, &key.token), "VALID", "{what}");
+}
+
+/// G7: in every format, by one process or by several in whatever order; also over what was there.
 #[test]
 fn every_kind_of_dump_brings_everything_back() {
-    let cluster = Cluster::start(&[]);
-    let keys = prepared(&cluster);
-    let before = contents(&mut cluster.client(), &keys);
-    let folder = std::env::temp_dir().join(format!("vibepeak_keys_dump.{}", std::process::id()));
-    std::fs::create_dir(&folder).expect("a folder for the dumps");
-    let file = |name: &str| folder.join(name).to_str().expect("a plain path").to_owned();
-    let (plain, custom, rows) = (file("plain"), file("custom"), file("rows"));
-
-    run(&cluster, "pg_dump", &["-f", &plain, "postgres"]);
-    run(&cluster, "pg_dump", &["-Fc", "-f", &custom, "postgres"]);
-    run(&cluster, "pg_dump", &["--data-only", "-f", &rows, "postgres"]);
+    let cluster = start_late(&[]);
     let mut client = cluster.client();
-    for database in ["from_plain", "from_custom"] {
-        client.batch_execute(&format!("CREATE DATABASE {database}")).expect("a database");
+    let keys = touched(&mut client);
+    let before = contents(&mut client, &keys);
+    assert_telling(&before);
+    let folder = Folder::new("dumps");
+    for kind in &WHOLE {
+        sql(&mut client, &format!("CREATE DATABASE {} TEMPLATE template0", kind.0));
+        through(&cluster, &folder, "postgres", kind.0, kind);
+        let mut client = cluster.connect(kind.0, "postgres");
+        assert_brought_back(&mut client, kind.0, &before, &keys);
     }
-    cluster.database("from_rows", "UTF8");
-    run(&cluster, "psql", &["-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", "from_plain", "-f", &plain]);
-    run(&cluster, "pg_restore", &["-e", "-j", "4", "-d", "from_custom", &custom]);
-    run(&cluster, "psql", &["-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", "from_rows", "-f", &rows]);
-    std::fs::remove_dir_all(&folder).expect("the dumps go");
+    // It has other rows by now.
+    let kind = ("plain", &["--clean", "--if-exists"][..], None);
+    through(&cluster, &folder, "postgres", "plain", &kind);
+    let mut restored = cluster.connect("plain", "postgres");
+    assert_brought_back(&mut restored, "over what was there", &before, &keys);
+}
 
-    for database in ["from_plain", "from_custom", "from_rows"] {
-        let mut client = cluster.connect(database, "postgres");
-        assert_eq!(contents(&mut client, &keys), before, "{database}");
-        // Numbers of events go on where they were.
-        create(&mut client, "after");
+/// G7: the rows alone, into a fresh extension.
+#[test]
+fn every_kind_of_dump_brings_the_rows_into_a_fresh_extension() {
+    let cluster = start_late(&[]);
+    let mut client = cluster.client();
+    let keys = touched(&mut client);
+    let before = contents(&mut client, &keys);
+    let folder = Folder::new("dumped_rows");
+    for kind in &ROWS {
+        cluster.database(kind.0, "UTF8");
+        through(&cluster, &folder, "postgres", kind.0, kind);
+        let mut client = cluster.connect(kind.0, "postgres");
+        assert_brought_back(&mut client, kind.0, &before, &keys);
     }
+}
+
+/// G7: the schema of the functions is in the dump, and does not matter to the rows.
+#[test]
+fn dumps_of_an_extension_in_another_schema() {
+    let cluster = start_late(&[]);
+    let elsewhere = |name: &str, extension: &str| {
+        let mut client = cluster.client();
+        sql(&mut client, &format!("CREATE DATABASE {name} TEMPLATE template0"));
+        sql(&mut client, &format!("ALTER DATABASE {name} SET search_path = \"The keys\", public"));
+        let mut client = cluster.connect(name, "postgres");
+        sql(&mut client, extension);
+        client
+    };
+    let create_extension =
+        "CREATE SCHEMA \"The keys\"; CREATE EXTENSION vibepeak_keys SCHEMA \"The keys\"";
+    let mut origin = elsewhere("origin", create_extension);
+    let keys = touched(&mut origin);
+    let before = contents(&mut origin, &keys);
+    let folder = Folder::new("dumped_schemas");
+    for kind in [&WHOLE[0], &WHOLE[4]] {
+        let mut restored = elsewhere(kind.0, "");
+        through(&cluster, &folder, "origin", kind.0, kind);
+        let schema = "SELECT extnamespace::regnamespace::text FROM pg_extension
+                       WHERE extname = 'vibepeak_keys'";
+        assert_eq!(value(&mut restored, schema, &[]), "\"The keys\"");
+        assert_brought_back(&mut restored, kind.0, &before, &keys);
+    }
+    // From that schema to public, and back from there.
+    cluster.database(ROWS[0].0, "UTF8");
+    through(&cluster, &folder, "origin", ROWS[0].0, &ROWS[0]);
+    let mut restored = cluster.connect(ROWS[0].0, "postgres");
+    assert_eq!(contents(&mut restored, &keys), before);
+    let mut restored = elsewhere(ROWS[4].0, create_extension);
+    through(&cluster, &folder, ROWS[0].0, ROWS[4].0, &ROWS[4]);
+    assert_brought_back(&mut restored, "and back", &before, &keys);
 }

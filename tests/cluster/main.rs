@@ -1,13 +1,18 @@
 //! Tests with a real client on servers of their own; `make test-cluster` runs them.
 
+mod backups;
 mod docs;
 mod doctor;
 mod dumps;
+mod dumps_load;
+mod dumps_partial;
+mod dumps_roles;
 mod encodings;
 mod issuing;
 mod major_upgrades;
 mod never_raises;
 mod parallel;
+mod poolers;
 mod recent_buffers;
 mod recent_databases;
 mod recent_load;
@@ -31,6 +36,7 @@ mod server_errors;
 mod support;
 mod tasks;
 mod upgrades;
+mod upgrades_meanwhile;
 mod usage;
 mod usage_databases;
 mod usage_restarts;

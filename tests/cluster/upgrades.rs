@@ -31,7 +31,7 @@ fn server() -> Cluster {
 }
 
 /// A database that was made with a version.
-fn made_with(cluster: &Cluster, name: &str, version: &str) -> Client {
+pub fn made_with(cluster: &Cluster, name: &str, version: &str) -> Client {
     run(&mut cluster.client(), &format!("CREATE DATABASE {name} TEMPLATE template0"));
     let mut client = cluster.connect(name, "postgres");
     run(&mut client, &format!("CREATE EXTENSION vibepeak_keys VERSION '{version}'"));

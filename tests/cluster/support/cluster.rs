@@ -98,7 +98,7 @@ impl Cluster {
     }
 
     /// A folder for a server, with its guard.
-    fn folder() -> Cluster {
+    pub(super) fn folder() -> Cluster {
         Cluster::folder_of("VIBEPEAK_PG_CONFIG")
     }
 
@@ -242,6 +242,11 @@ impl Cluster {
         command.env_clear().env("LD_LIBRARY_PATH", &self.library_path);
         command.envs([("PATH", "/usr/bin:/bin"), ("LC_ALL", "C.UTF-8"), ("TZ", "UTC")]);
         command
+    }
+
+    /// A program and, for root, what runs it as the server's user.
+    pub(super) fn as_server_user(&self, program: &Path) -> Vec<String> {
+        as_user(&self.user, program)
     }
 
     /// A database of an encoding, with the extension.

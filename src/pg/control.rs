@@ -1,0 +1,32 @@
+//! What the server's control file says of where the server stopped.
+
+use core::mem::offset_of;
+use std::fs;
+
+use pgrx::pg_sys::{ControlFileData, PG_CONTROL_VERSION};
+
+use crate::pure::usage_file::Stop;
+
+/// In the data folder (src/include/access/xlog_internal.h).
+const FILE: &str = "global/pg_control";
+
+/// The stop that the control file tells of, while no process of the server is there that writes it: before
+/// recovery begins, and when only the postmaster is left. None where it cannot be read.
+pub fn last_stop() -> Option<Stop> {
+    let file = fs::read(FILE).ok()?;
+    let version =
+        u32::from_ne_bytes(bytes(&file, offset_of!(ControlFileData, pg_control_version))?);
+    (version == PG_CONTROL_VERSION).then_some(())?;
+    let checkpoint = offset_of!(ControlFileData, checkPoint);
+    let timeline = offset_of!(ControlFileData, checkPointCopy.ThisTimeLineID);
+    Some(Stop {
+        system: u64::from_ne_bytes(bytes(&file, offset_of!(ControlFileData, system_identifier))?),
+        timeline: u32::from_ne_bytes(bytes(&file, timeline)?),
+        checkpoint: u64::from_ne_bytes(bytes(&file, checkpoint)?),
+        state: u32::from_ne_bytes(bytes(&file, offset_of!(ControlFileData, state))?),
+    })
+}
+
+fn bytes<const N: usize>(file: &[u8], at: usize) -> Option<[u8; N]> {
+    file.get(at..)?.first_chunk().copied()
+}

@@ -1,0 +1,197 @@
+//! G7: copies of the server's files, and what becomes there of uses that were on their way.
+
+use crate::support::contents::{assert_telling, contents, touched};
+use crate::support::keys::{Key, authenticate, create, revoke, verify};
+use crate::support::usage::{
+    SOON, counter, start_late, use_key, uses, wait_for_uses, wait_until_flushed,
+};
+use crate::support::{Client, Cluster, caught_up, value, wait_until};
+
+/// Where uses are while the server is down.
+fn kept(cluster: &Cluster) -> bool {
+    cluster.data().join("pg_stat/vibepeak_keys.usage").exists()
+}
+
+/// Uses that were noted here since the start come to the table, and with them all that were there before.
+fn assert_uses(client: &mut Client, what: &str, key: &Key, number: i64) {
+    use_key(client, key, 1);
+    wait_until_flushed(client);
+    assert_eq!(uses(client, key), number + 1, "{what}");
+}
+
+/// G7: a base backup, and a copy of the stopped server, answer as the original.
+#[test]
+fn a_copy_answers_as_the_original() {
+    let cluster = start_late(&[]);
+    let mut client = cluster.client();
+    let keys = touched(&mut client);
+    let before = contents(&mut client, &keys);
+    assert_telling(&before);
+    let backup = cluster.base_backup();
+    backup.up();
+    assert_eq!(contents(&mut backup.client(), &keys), before, "a base backup");
+    backup.down();
+    cluster.down();
+    let copy = cluster.copied();
+    // What was pending comes to the table, here and there.
+    let [original, copied] = [&cluster, &copy].map(|server| {
+        server.up();
+        let mut client = server.client();
+        wait_until("the file is gone", || !kept(server));
+        wait_until_flushed(&mut client);
+        contents(&mut client, &keys)
+    });
+    assert_ne!(original, before, "the uses that were pending");
+    assert_eq!(copied, original, "a copy of the stopped server");
+}
+
+/// G7 and G1: recovery to a point just before a revocation brings back a key that is valid, and to one just
+/// after it a key that is revoked, however the point is told.
+#[test]
+fn recovery_to_a_point_in_time() {
+    let cluster = start_late(Cluster::ARCHIVING);
+    let mut client = cluster.client();
+    let before_backup = create(&mut client, "before the backup");
+    let backup = cluster.base_backup();
+    let key = create(&mut client, "after the backup");
+    let point = |client: &mut Client, name: &str| {
+        let sql = format!("SELECT pg_create_restore_point('{name}')::text");
+        (value(client, &sql, &[]), value(client, "SELECT clock_timestamp()::text", &[]))
+    };
+    let (before, before_time) = point(&mut client, "before");
+    let mut transaction = client.transaction().expect("a transaction");
+    revoke(&mut transaction, &key);
+    revoke(&mut transaction, &before_backup);
+    let xid = value(&mut transaction, "SELECT pg_current_xact_id()::text", &[]);
+    transaction.commit().expect("the revocation");
+    let (after, after_time) = point(&mut client, "after");
+    let later = create(&mut client, "later");
+    cluster.archive();
+
+    let inclusive = ("recovery_target_inclusive", "on");
+    let exclusive = ("recovery_target_inclusive", "off");
+    let targets: [(&[(&str, &str)], &str); 8] = [
+        (&[("recovery_target_lsn", &before), inclusive], "VALID"),
+        (&[("recovery_target_xid", &xid), exclusive], "VALID"),
+        (&[("recovery_target_time", &before_time), inclusive], "VALID"),
+        (&[("recovery_target_name", "before")], "VALID"),
+        (&[("recovery_target_lsn", &after), inclusive], "API_KEY_REVOKED"),
+        (&[("recovery_target_xid", &xid), inclusive], "API_KEY_REVOKED"),
+        (&[("recovery_target_time", &after_time), inclusive], "API_KEY_REVOKED"),
+        (&[("recovery_target_name", "after")], "API_KEY_REVOKED"),
+    ];
+    for (target, answer) in targets {
+        let copy = backup.copied();
+        copy.recover(&cluster, target);
+        let mut restored = copy.client();
+        for key in [&before_backup, &key] {
+            assert_eq!(verify(&mut restored, &key.token), answer, "{target:?}");
+            assert_eq!(authenticate(&mut restored, &key.token), answer, "{target:?}");
+        }
+        assert_eq!(verify(&mut restored, &later.token), "INVALID_API_KEY", "{target:?}");
+        // As the documentation advises: what was revoked since is asked of the old server.
+        let sql = "SELECT string_agg(key_id::text, ',' ORDER BY key_id) FROM vpk.events WHERE event = 'key_revoked'";
+        let since = value(&mut client, sql, &[]);
+        for id in since.split(',') {
+            let revoked = "SELECT vpk_revoke($1::text::uuid)::text";
+            assert_ne!(value(&mut restored, revoked, &[&id]), "");
+        }
+        assert_eq!(verify(&mut restored, &key.token), "API_KEY_REVOKED", "{target:?}, again");
+        let new = create(&mut restored, "new");
+        assert_eq!(verify(&mut restored, &new.token), "VALID", "{target:?}");
+    }
+    let end = backup.copied();
+    end.recover(&cluster, &[]);
+    assert_eq!(verify(&mut end.client(), &later.token), "VALID");
+    assert_eq!(verify(&mut end.client(), &key.token), "API_KEY_REVOKED");
+}
+
+/// G4: a standby keeps what was pending at its last stop in a file, until it is promoted. A base backup of it
+/// has that file, and takes no notice of it: the same uses would count there and here.
+#[test]
+fn a_base_backup_of_a_standby_that_was_restarted() {
+    let cluster = Cluster::start(SOON);
+    let mut primary = cluster.client();
+    let key = create(&mut primary, "used");
+    let standby = cluster.standby();
+    let mut client = standby.client();
+    caught_up(&mut primary, &mut client);
+    use_key(&mut client, &key, 4);
+    drop(client);
+    standby.down();
+    standby.up();
+    assert_eq!(counter(&mut standby.client(), "uses_pending"), 4);
+    let copy = standby.base_backup();
+    assert!(kept(&copy), "the file is in the base backup");
+    copy.up();
+    assert!(copy.log().contains("is ignored: it came with a backup"), "{}", copy.log());
+    assert_eq!(counter(&mut copy.client(), "uses_pending"), 0);
+    // It is a standby as well.
+    copy.promote();
+    assert_uses(&mut copy.client(), "the copy", &key, 0);
+
+    // The standby itself has lost nothing.
+    drop((primary, cluster));
+    standby.promote();
+    wait_for_uses(&mut standby.client(), &key, 4);
+    assert_uses(&mut standby.client(), "the standby", &key, 4);
+}
+
+/// G4: a copy of a stopped server has its uses, in the place of the original and beside it.
+#[test]
+fn a_copy_of_a_stopped_server_has_its_pending_uses() {
+    let cluster = start_late(&[]);
+    let mut client = cluster.client();
+    let key = create(&mut client, "used");
+    use_key(&mut client, &key, 4);
+    drop(client);
+    cluster.down();
+    let copy = cluster.copied();
+    for (server, what) in [(&cluster, "the original"), (&copy, "the copy")] {
+        server.set(SOON);
+        server.up();
+        wait_for_uses(&mut server.client(), &key, 4);
+        assert_uses(&mut server.client(), what, &key, 4);
+    }
+}
+
+/// G4: the copy does not count them again where it goes on with the WAL of the original, which has flushed
+/// them.
+#[test]
+fn a_copy_of_a_stopped_server_that_is_recovered() {
+    let cluster = start_late(Cluster::ARCHIVING);
+    let mut client = cluster.client();
+    let key = create(&mut client, "used");
+    use_key(&mut client, &key, 4);
+    drop(client);
+    cluster.down();
+    let copy = cluster.copied();
+    assert!(kept(&copy));
+    cluster.up();
+    wait_for_uses(&mut cluster.client(), &key, 4);
+    cluster.archive();
+    copy.set(SOON);
+    copy.recover(&cluster, &[]);
+    assert_uses(&mut copy.client(), "the copy", &key, 4);
+}
+
+/// G4: a file of another stop than the last one does not count, wherever it comes from.
+#[test]
+fn a_file_of_another_stop() {
+    let cluster = start_late(&[]);
+    let mut client = cluster.client();
+    let key = create(&mut client, "used");
+    use_key(&mut client, &key, 4);
+    drop(client);
+    cluster.down();
+    let path = cluster.data().join("pg_stat/vibepeak_keys.usage");
+    let old = std::fs::read(&path).expect("the file");
+    cluster.set(SOON);
+    cluster.up();
+    wait_for_uses(&mut cluster.client(), &key, 4);
+    cluster.down();
+    std::fs::write(&path, old).expect("the file");
+    cluster.up();
+    assert!(cluster.log().contains("is ignored: it is of another stop"), "{}", cluster.log());
+    assert_uses(&mut cluster.client(), "the server", &key, 4);
+}
