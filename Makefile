@@ -4,6 +4,7 @@
 #            which one to act on
 # PROFILE    release (default) or dev: how the library is built
 # DESTDIR    put before the destination of "make install"
+# FUZZ_SECONDS  for how long "make fuzz" runs each of its targets
 
 PG_CONFIG ?= pg_config
 PROFILE ?= release
@@ -11,7 +12,7 @@ export PG_CONFIG PROFILE DESTDIR
 
 .DEFAULT_GOAL := build
 .PHONY: help setup developer-setup build install installcheck demo demo-stop lint clean \
-        test test-unit test-regress test-isolation test-cluster \
+        test test-unit test-regress test-isolation test-cluster fuzz test-valgrind test-asan \
         bench bench-indexes bench-inside bench-issuing bench-preload bench-profile bench-scale
 
 help: ## show this list
@@ -39,7 +40,7 @@ demo-stop: ## stop the server of the demo and remove it
 	@tools/demo stop
 
 test: ## run every test
-	@tools/test unit regress isolation cluster
+	@tools/test unit fuzz regress isolation cluster
 
 test-unit: ## tests of the pure Rust modules
 	@tools/test unit
@@ -52,6 +53,15 @@ test-isolation: ## tests of concurrent sessions on a throwaway server
 
 test-cluster: ## tests in Rust that run servers of their own
 	@tools/test cluster
+
+fuzz: ## fuzz the pure modules, each target for FUZZ_SECONDS (15)
+	@tools/test fuzz
+
+test-valgrind: ## SQL tests on a server under valgrind (some 20 minutes)
+	@tools/test valgrind
+
+test-asan: ## SQL tests with the library built for AddressSanitizer
+	@tools/test asan
 
 bench: ## compare verifications with SELECT 1 and with other ways, side by side
 	@bench/run
@@ -74,7 +84,7 @@ bench-indexes: ## compare ways to find a key by its hash
 bench-scale: ## measure tables of 10 thousand to 10 million keys
 	@bench/scale
 
-lint: ## formatting, clippy with warnings as errors, rules of the source tree
+lint: ## formatting, clippy, crates, SQL scripts, shell scripts, rules of the source tree
 	@tools/lint
 
 clean: ## remove what was built, here and in the scratch folder

@@ -75,10 +75,12 @@ pub fn decode(file: &[u8]) -> Result<Kept, &'static str> {
     if checksum != Some(crc32fast::hash(head.0)) {
         return Err("its checksum is wrong");
     }
-    body(Reader(head.0)).ok_or("it ends too early")
+    let mut rest = Reader(head.0);
+    let kept = body(&mut rest).ok_or("it ends too early")?;
+    if rest.0.is_empty() { Ok(kept) } else { Err("it goes on after its end") }
 }
 
-fn body(mut reader: Reader) -> Option<Kept> {
+fn body(reader: &mut Reader) -> Option<Kept> {
     let mut kept = Kept::default();
     for _ in 0..reader.u32()? {
         let mut counters =
@@ -171,5 +173,16 @@ mod tests {
             changed[at] ^= 0x10;
             assert!(decode(&changed).is_err(), "changed at {at}");
         }
+    }
+
+    /// Also where head and checksum were made for what is there.
+    #[test]
+    fn nothing_stands_behind_the_end() {
+        let mut file = encode(&sample());
+        file.push(0);
+        let (checksum, length) = (crc32fast::hash(&file[HEAD..]), (file.len() - HEAD) as u64);
+        file[12..16].copy_from_slice(&checksum.to_le_bytes());
+        file[16..HEAD].copy_from_slice(&length.to_le_bytes());
+        assert_eq!(decode(&file), Err("it goes on after its end"));
     }
 }
