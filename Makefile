@@ -6,6 +6,7 @@
 #            example "16 17"
 # PROFILE    release (default) or dev: how the library is built
 # DESTDIR    put before the destination of "make install"
+# FUZZ_SECONDS  for how long "make fuzz" runs each of its targets
 
 PG_CONFIG ?= pg_config
 PROFILE ?= release
@@ -13,7 +14,8 @@ export PG_CONFIG PROFILE DESTDIR
 
 .DEFAULT_GOAL := build
 .PHONY: help setup developer-setup build install installcheck demo demo-stop lint lint-all clean \
-        test test-all test-assertions test-unit test-regress test-isolation test-upgraded test-cluster \
+        test test-all test-assertions test-valgrind test-asan fuzz \
+        test-unit test-regress test-isolation test-upgraded test-cluster \
         bench bench-indexes bench-inside bench-issuing bench-preload bench-profile bench-scale
 
 help: ## show this list
@@ -42,11 +44,11 @@ demo-stop: ## stop the server of the demo and remove it
 
 test: export MAJORS ?= 15 18
 test: ## run every test, on PostgreSQL 15 and 18
-	@tools/test unit regress isolation upgraded cluster
+	@tools/test unit fuzz regress isolation upgraded cluster
 
 test-all: export MAJORS = 15 16 17 18
 test-all: ## run every test, on every supported major version
-	@tools/test unit regress isolation upgraded cluster
+	@tools/test unit fuzz regress isolation upgraded cluster
 
 test-assertions: ## SQL tests on a server that checks its own assertions, built from source
 	@tools/test-assertions
@@ -65,6 +67,15 @@ test-upgraded: ## SQL tests in databases that were made with released versions
 
 test-cluster: ## tests in Rust that run servers of their own
 	@tools/test cluster
+
+fuzz: ## fuzz the pure modules, each target for FUZZ_SECONDS (15)
+	@tools/test fuzz
+
+test-valgrind: ## SQL tests on a server under valgrind (some 20 minutes)
+	@tools/test valgrind
+
+test-asan: ## SQL tests with the library built for AddressSanitizer
+	@tools/test asan
 
 bench: ## compare verifications with SELECT 1 and with other ways, side by side
 	@bench/run
@@ -88,7 +99,7 @@ bench-scale: ## measure tables of 10 thousand to 10 million keys
 	@bench/scale
 
 lint: export MAJORS ?= 15 18
-lint: ## formatting, clippy with warnings as errors, rules of the source tree
+lint: ## formatting, clippy, crates, SQL scripts, shell scripts, rules of the source tree
 	@tools/lint
 
 lint-all: export MAJORS = 15 16 17 18

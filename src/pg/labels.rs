@@ -20,7 +20,7 @@ use crate::pure::status::{Status, statuses};
 /// The SQL type, for the generated install script alone: its labels are the list of
 /// [`crate::pure::status`].
 mod declaration {
-    #![allow(non_camel_case_types, missing_docs, clippy::upper_case_acronyms, dead_code)]
+    #![allow(non_camel_case_types, missing_docs, clippy::upper_case_acronyms)]
 
     macro_rules! define_type {
         ($($name:ident $label:ident $http:literal $message:literal $description:literal;)+) => {

@@ -95,10 +95,12 @@ pub fn decode(file: &[u8]) -> Result<(Kept, Option<Stop>), &'static str> {
     if checksum != Some(crc32fast::hash(head.0)) {
         return Err("its checksum is wrong");
     }
-    body(Reader(head.0), version == Some(VERSION)).ok_or("it ends too early")
+    let mut rest = Reader(head.0);
+    let found = body(&mut rest, version == Some(VERSION)).ok_or("it ends too early")?;
+    if rest.0.is_empty() { Ok(found) } else { Err("it goes on after its end") }
 }
 
-fn body(mut reader: Reader, tells_stop: bool) -> Option<(Kept, Option<Stop>)> {
+fn body(reader: &mut Reader, tells_stop: bool) -> Option<(Kept, Option<Stop>)> {
     let mut stop = None;
     if tells_stop {
         stop = Some(Stop {
@@ -218,5 +220,16 @@ mod tests {
             changed[at] ^= 0x10;
             assert!(decode(&changed).is_err(), "changed at {at}");
         }
+    }
+
+    /// Also where head and checksum were made for what is there.
+    #[test]
+    fn nothing_stands_behind_the_end() {
+        let mut file = encode(&sample());
+        file.push(0);
+        let (checksum, length) = (crc32fast::hash(&file[HEAD..]), (file.len() - HEAD) as u64);
+        file[12..16].copy_from_slice(&checksum.to_le_bytes());
+        file[16..HEAD].copy_from_slice(&length.to_le_bytes());
+        assert_eq!(decode(&file), Err("it goes on after its end"));
     }
 }
