@@ -1,8 +1,11 @@
 //! What the tests share: servers of their own, and a client's short ways to ask them.
 
 pub mod cluster;
+pub mod journal;
 pub mod keys;
 pub mod known;
+pub mod load;
+pub mod process;
 pub mod random;
 pub mod redaction;
 pub mod transcript;
