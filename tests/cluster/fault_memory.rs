@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::support::keys::{Key, create_for, set_plan, verify};
 use crate::support::known::{assert_healthy, run};
-use crate::support::process::{contexts, limit, soak};
+use crate::support::process::{contexts, soak};
 use crate::support::random::Random;
 use crate::support::{Client, Cluster, pid, report, value};
 
@@ -94,10 +94,10 @@ fn sessions_without_memory() {
             }
             let before = everything(&mut admin);
             let more = [0, 0, 16, 64, 256, 512, 1_024, 2_048][random.below(8)] + random.below(64) as i64;
-            limit(pid, Some(more));
+            cluster.limit(pid, Some(more));
             let result = client.batch_execute(&sql);
             if !client.is_closed() {
-                limit(pid, None);
+                cluster.limit(pid, None);
             }
             let code = match &result {
                 Ok(()) => "00000",
@@ -138,14 +138,14 @@ fn a_session_that_runs_out_of_memory_again_and_again() {
         for call in CALLS {
             let sql = call.replace("KEY", &key.token).replace("ID", &key.id).replace("LEASE", &lease);
             run(&mut client, "BEGIN");
-            limit(process, Some(8));
+            cluster.limit(process, Some(8));
             let result = client.batch_execute(&sql);
             if client.is_closed() {
                 (client, process) = session(&cluster);
                 measured = None;
                 continue;
             }
-            limit(process, None);
+            cluster.limit(process, None);
             failed += u64::from(result.is_err());
             run(&mut client, "ROLLBACK");
         }

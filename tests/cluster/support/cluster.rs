@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use postgres::{Client, Config, NoTls};
 
-use super::wait_until;
+use super::{process, wait_until};
 
 /// A running server.
 pub struct Cluster {
@@ -180,17 +180,20 @@ impl Cluster {
             .unwrap_or_else(|error| panic!("{program}: {error}"))
     }
 
-    /// What runs a command where the server's own file systems are mounted.
-    fn inside(&self) -> [String; 4] {
-        ["nsenter", "--mount", "--target", &self.guard.id().to_string()].map(str::to_owned)
+    /// What runs a command in the cluster's folder, where its own file systems are mounted.
+    fn inside(&self) -> Vec<String> {
+        let guard = self.guard.id().to_string();
+        let enter = ["nsenter", "--mount", "--target", &guard, "sh", "-c"];
+        let socket = self.socket();
+        let command = ["cd \"$1\" && shift && exec \"$@\"", "sh", &socket];
+        enter.iter().chain(&command).map(|word| (*word).to_owned()).collect()
     }
 
     /// Runs a shell's command there, as oneself and in the cluster's folder; whether it succeeded.
     pub fn shell(&self, command: &str) -> bool {
-        let [program, arguments @ ..] = self.inside();
-        let mut shell = Command::new(program);
-        shell.args(arguments).args(["sh", "-c", "cd \"$1\" && eval \"$2\"", "sh"]);
-        let shell = shell.arg(&self.directory).arg(command).stdin(Stdio::null());
+        let inside = self.inside();
+        let mut shell = Command::new(&inside[0]);
+        shell.args(&inside[1..]).args(["sh", "-c", command]).stdin(Stdio::null());
         shell.stdout(Stdio::null()).stderr(Stdio::null()).status().expect("nsenter runs").success()
     }
 
@@ -232,6 +235,19 @@ impl Cluster {
     /// Stops the server as if the machine had failed.
     pub fn down_at_once(&self) {
         self.run("pg_ctl", &["stop", "-w", "-s", "-D", "data", "-m", "immediate"]);
+    }
+
+    /// Lets one of its processes have so many kilobytes more than it has, or any number again.
+    pub fn limit(&self, pid: i32, more: Option<i64>) {
+        let bytes = match more {
+            Some(more) => ((process::size(pid) + more) * 1024).to_string(),
+            None => "unlimited".to_owned(),
+        };
+        // As the user whose process it is: root may lack the right to.
+        let command = as_user(&self.user, Path::new("prlimit"));
+        let mut prlimit = Command::new(&command[0]);
+        prlimit.args(&command[1..]).args([format!("--pid={pid}"), format!("--as={bytes}:")]);
+        assert!(prlimit.status().expect("prlimit runs").success(), "a limit for process {pid}");
     }
 
     /// The process that has started all others of the server.

@@ -1,7 +1,6 @@
-//! Processes of a server, as the system shows them: their memory, and a limit to it.
+//! Processes of a server, as the system shows them: their memory and files.
 
 use std::fs;
-use std::process::Command;
 
 use super::{GenericClient, value};
 
@@ -30,15 +29,9 @@ pub fn open_files(pid: i32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).expect("a process").count()
 }
 
-/// Lets a process have so many kilobytes more than it has, or any number again.
-pub fn limit(pid: i32, more: Option<i64>) {
-    let bytes = match more {
-        Some(more) => ((kilobytes(pid, "VmSize") + more) * 1024).to_string(),
-        None => "unlimited".to_owned(),
-    };
-    let arguments = [format!("--pid={pid}"), format!("--as={bytes}:")];
-    let done = Command::new("prlimit").args(arguments).status().expect("prlimit runs");
-    assert!(done.success(), "a limit for process {pid}");
+/// The room that a process has taken, in kilobytes: used or not.
+pub fn size(pid: i32) -> i64 {
+    kilobytes(pid, "VmSize")
 }
 
 /// Whether the long variants of the tests are wanted: `make test-soak`.
