@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::support::journal::refused;
 use crate::support::keys::{Key, create_for, set_plan, verify};
 use crate::support::known::{assert_healthy, run};
 use crate::support::process::{contexts, soak};
@@ -56,6 +57,7 @@ struct Prepared {
 
 fn prepare(client: &mut Client) -> Prepared {
     set_plan(client, "acme", "Pro");
+    run(client, "DELETE FROM vpk.task_leases");
     set_plan(client, "poor", "Free");
     let key = create_for(client, "key", "acme");
     let lease = value(client, "SELECT lease::text FROM vpk_task_start($1)", &[&key.token]);
@@ -120,6 +122,43 @@ fn sessions_without_memory() {
     }
     println!("{told:?}");
     assert!(told.get("53200").is_some_and(|number| *number > 20), "{told:?}");
+    assert_eq!(cluster.restarts(), 0);
+    assert_healthy(&cluster);
+}
+
+/// A list of many keys takes memory of the server and of the library, by turns: wherever there is no more,
+/// the statement is refused, and the server and all its other sessions go on.
+#[test]
+fn a_list_without_memory() {
+    let cluster = Cluster::start(&[("autovacuum", "off")]);
+    let mut admin = cluster.client();
+    run(&mut admin, "SELECT count(*) FROM generate_series(1, 5000) AS g, vpk_create('key ' || g)");
+    let key = create_for(&mut admin, "kept", "default");
+    let mut told = BTreeMap::<&str, u64>::new();
+    let step = if soak() { 16 } else { 128 };
+    for more in (0..8_192).step_by(step) {
+        let (mut client, pid) = session(&cluster);
+        cluster.limit(pid, Some(more));
+        let result = client.query("SELECT * FROM vpk_list()", &[]);
+        let code = match &result {
+            Ok(rows) => {
+                assert_eq!(rows.len(), 5_001);
+                "complete"
+            }
+            Err(error) => {
+                assert_eq!(error.code().map(|code| code.code()), Some("53200"), "{}", report(error));
+                if refused(error) { "refused" } else { "ended" }
+            }
+        };
+        *told.entry(code).or_default() += 1;
+        if code != "ended" {
+            cluster.limit(pid, None);
+            assert_eq!(verify(&mut client, &key.token), "VALID");
+        }
+    }
+    println!("{told:?}");
+    assert!(told.get("refused").is_some_and(|number| *number > 10), "{told:?}");
+    assert_eq!(verify(&mut admin, &key.token), "VALID", "the other session is still there");
     assert_eq!(cluster.restarts(), 0);
     assert_healthy(&cluster);
 }
