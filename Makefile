@@ -11,7 +11,7 @@ export PG_CONFIG PROFILE DESTDIR
 
 .DEFAULT_GOAL := build
 .PHONY: help setup developer-setup build install installcheck demo demo-stop lint clean \
-        test test-unit test-regress test-isolation test-cluster \
+        test test-unit test-regress test-isolation test-cluster test-soak \
         bench bench-indexes bench-inside bench-issuing bench-preload bench-profile bench-scale
 
 help: ## show this list
@@ -52,6 +52,9 @@ test-isolation: ## tests of concurrent sessions on a throwaway server
 
 test-cluster: ## tests in Rust that run servers of their own
 	@tools/test cluster
+
+test-soak: ## crashes, faults and memory for as long as it takes: an hour or more
+	@VIBEPEAK_SOAK=1 tools/rust-tests cluster fault_ memory::
 
 bench: ## compare verifications with SELECT 1 and with other ways, side by side
 	@bench/run

@@ -188,6 +188,7 @@ unsafe extern "C-unwind" {
 
     // src/backend/utils/error/elog.c
     pub fn errstart(level: c_int, domain: *const c_char) -> bool;
+    pub fn geterrcode() -> c_int;
     pub fn errcode(code: c_int) -> c_int;
     pub fn errmsg(format: *const c_char, ...) -> c_int;
     pub fn errfinish(file: *const c_char, line: c_int, function: *const c_char);

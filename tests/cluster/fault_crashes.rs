@@ -5,9 +5,7 @@ use crate::support::cluster::kill;
 use crate::support::known::run;
 use crate::support::load::Load;
 use crate::support::process::soak;
-use crate::support::usage::{
-    SOON, create_and_use, launcher, wait_for_flushes, wait_until_flushed,
-};
+use crate::support::usage::{SOON, create_and_use, launcher, wait_for_flushes, wait_until_flushed};
 use crate::support::{Client, Cluster, wait_until};
 
 const CLIENTS: usize = 6;

@@ -52,7 +52,8 @@ fn a_full_disk_for_the_tables() {
     for table in tables {
         run(&mut client, &format!("ALTER TABLE vpk.{table} SET TABLESPACE small"));
     }
-    let indexes = "SELECT indexrelid::regclass::text FROM pg_index JOIN pg_class AS c ON c.oid = indrelid
+    let indexes =
+        "SELECT indexrelid::regclass::text FROM pg_index JOIN pg_class AS c ON c.oid = indrelid
                     WHERE relnamespace = 'vpk'::regnamespace";
     for row in client.query(indexes, &[]).expect("indexes") {
         let index: &str = row.get(0);
@@ -93,7 +94,10 @@ fn a_full_disk_for_the_uses() {
     cluster.mount(&folder, 16);
     run(&mut client, "ALTER TABLE vpk.key_usage SET TABLESPACE small");
     run(&mut client, "ALTER INDEX vpk.key_usage_pkey SET TABLESPACE small");
-    run(&mut client, "CREATE TABLE tokens AS SELECT token FROM generate_series(1, 3000) AS g, vpk_create('key ' || g)");
+    run(
+        &mut client,
+        "CREATE TABLE tokens AS SELECT token FROM generate_series(1, 3000) AS g, vpk_create('key ' || g)",
+    );
     fill(&cluster, &folder);
     let used = "SELECT count(*)::text FROM tokens WHERE vpk_verify(token) = 'VALID'";
     assert_eq!(value(&mut client, used, &[]), "3000");

@@ -122,7 +122,10 @@ fn timeouts_anywhere() {
                 "LOCK TABLE vpk.plans",
             ];
             while !done.load(Ordering::SeqCst) {
-                run(&mut holder, &format!("BEGIN; {}; SELECT pg_sleep(0.002); ROLLBACK", random.pick(&held)));
+                run(
+                    &mut holder,
+                    &format!("BEGIN; {}; SELECT pg_sleep(0.002); ROLLBACK", random.pick(&held)),
+                );
             }
         });
         let sessions: Vec<_> = (0..3u64)

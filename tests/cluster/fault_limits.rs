@@ -19,7 +19,10 @@ fn slots_for_uses() {
     const ROUNDS: i64 = 20;
     let cluster = start_late(&[("vibepeak_keys.usage_slots", "64")]);
     let mut client = cluster.client();
-    run(&mut client, "CREATE TABLE tokens AS SELECT token FROM generate_series(1, 400) AS g, vpk_create('key ' || g)");
+    run(
+        &mut client,
+        "CREATE TABLE tokens AS SELECT token FROM generate_series(1, 400) AS g, vpk_create('key ' || g)",
+    );
     flush_every(&mut client, "100ms");
     thread::scope(|scope| {
         for _ in 0..CLIENTS {
@@ -36,7 +39,8 @@ fn slots_for_uses() {
     assert_eq!(counter(&mut client, "valid"), used);
     assert!(counter(&mut client, "uses_dropped") > 0, "there were too few slots");
     wait_until_flushed(&mut client);
-    let (flushed, dropped) = (counter(&mut client, "uses_flushed"), counter(&mut client, "uses_dropped"));
+    let (flushed, dropped) =
+        (counter(&mut client, "uses_flushed"), counter(&mut client, "uses_dropped"));
     assert_eq!(flushed + dropped, used);
     let sql = "SELECT sum(uses)::text FROM vpk.key_usage";
     assert_eq!(value(&mut client, sql, &[]), flushed.to_string());
@@ -50,8 +54,7 @@ fn slots_for_uses() {
 /// told what the server tells; after that there is room.
 #[test]
 fn connections() {
-    let settings =
-        [("max_connections", "8"), ("vibepeak_keys.usage_flush_interval", "100ms")];
+    let settings = [("max_connections", "8"), ("vibepeak_keys.usage_flush_interval", "100ms")];
     let cluster = Cluster::start(&settings);
     let mut sessions: Vec<Client> = Vec::new();
     let refused = loop {
@@ -84,7 +87,8 @@ fn locks() {
         ("vibepeak_keys.usage_flush_interval", "100ms"),
     ];
     let cluster = Cluster::start(&settings);
-    let (mut holder, mut client, mut other) = (cluster.client(), cluster.client(), cluster.client());
+    let (mut holder, mut client, mut other) =
+        (cluster.client(), cluster.client(), cluster.client());
     let key = create(&mut client, "key");
     assert_eq!(verify(&mut client, &key.token), "VALID");
     verify(&mut other, &key.token);
@@ -102,7 +106,9 @@ fn locks() {
     }
     // What is left of the last ten.
     let sql = "SELECT pg_advisory_lock($1)";
-    while holder.execute("SAVEPOINT s", &[]).is_ok() && holder.execute(sql, &[&i64::from(-number)]).is_ok() {
+    while holder.execute("SAVEPOINT s", &[]).is_ok()
+        && holder.execute(sql, &[&i64::from(-number)]).is_ok()
+    {
         number += 1;
     }
     run(&mut holder, "ROLLBACK TO s");

@@ -83,11 +83,12 @@ fn sessions_without_memory() {
     let mut told = BTreeMap::<String, u64>::new();
     // Enough keys that a list of them, and what a session remembers of them, take memory.
     run(&mut admin, "SELECT count(*) FROM generate_series(1, 2000) AS g, vpk_create('key ' || g)");
-    let rounds = if soak() { 100 } else { 6 };
+    let rounds = if soak() { 100 } else { 2 };
     for round in 0..rounds {
         for call in CALLS {
             let Prepared { key, lease } = prepare(&mut admin);
-            let sql = call.replace("KEY", &key.token).replace("ID", &key.id).replace("LEASE", &lease);
+            let sql =
+                call.replace("KEY", &key.token).replace("ID", &key.id).replace("LEASE", &lease);
             let (mut client, pid) = session(&cluster);
             if round % 2 == 1 {
                 // One of them is an error.
@@ -95,10 +96,12 @@ fn sessions_without_memory() {
                 run(&mut client, "ROLLBACK");
             }
             let before = everything(&mut admin);
-            let more = [0, 0, 16, 64, 256, 512, 1_024, 2_048][random.below(8)] + random.below(64) as i64;
+            let more =
+                [0, 0, 16, 64, 256, 512, 1_024, 2_048][random.below(8)] + random.below(64) as i64;
             cluster.limit(pid, Some(more));
             let result = client.batch_execute(&sql);
-            if !client.is_closed() {
+            let ended = result.as_ref().is_err_and(|error| !refused(error));
+            if !ended {
                 cluster.limit(pid, None);
             }
             let code = match &result {
@@ -107,9 +110,15 @@ fn sessions_without_memory() {
             };
             let known = ["00000", "53200"].contains(&code)
                 || (code == "22023" && sql.contains("00000000-0000"));
-            assert!(known, "{sql} with {more} kB more: {}\n{}", report(&result.unwrap_err()), cluster.log());
-            let ended = client.is_closed();
-            *told.entry(if ended { format!("{code}, ended") } else { code.to_owned() }).or_default() += 1;
+            assert!(
+                known,
+                "{sql} with {more} kB more: {}\n{}",
+                report(&result.unwrap_err()),
+                cluster.log()
+            );
+            *told
+                .entry(if ended { format!("{code}, ended") } else { code.to_owned() })
+                .or_default() += 1;
             if code != "00000" {
                 assert_eq!(everything(&mut admin), before, "{sql}: half of it");
             }
@@ -121,7 +130,7 @@ fn sessions_without_memory() {
         }
     }
     println!("{told:?}");
-    assert!(told.get("53200").is_some_and(|number| *number > 20), "{told:?}");
+    assert!(told.get("53200").is_some_and(|number| *number > 5), "{told:?}");
     assert_eq!(cluster.restarts(), 0);
     assert_healthy(&cluster);
 }
@@ -135,7 +144,7 @@ fn a_list_without_memory() {
     run(&mut admin, "SELECT count(*) FROM generate_series(1, 5000) AS g, vpk_create('key ' || g)");
     let key = create_for(&mut admin, "kept", "default");
     let mut told = BTreeMap::<&str, u64>::new();
-    let step = if soak() { 16 } else { 128 };
+    let step = if soak() { 16 } else { 256 };
     for more in (0..8_192).step_by(step) {
         let (mut client, pid) = session(&cluster);
         cluster.limit(pid, Some(more));
@@ -146,7 +155,12 @@ fn a_list_without_memory() {
                 "complete"
             }
             Err(error) => {
-                assert_eq!(error.code().map(|code| code.code()), Some("53200"), "{}", report(error));
+                assert_eq!(
+                    error.code().map(|code| code.code()),
+                    Some("53200"),
+                    "{}",
+                    report(error)
+                );
                 if refused(error) { "refused" } else { "ended" }
             }
         };
@@ -157,7 +171,7 @@ fn a_list_without_memory() {
         }
     }
     println!("{told:?}");
-    assert!(told.get("refused").is_some_and(|number| *number > 10), "{told:?}");
+    assert!(told.get("refused").is_some_and(|number| *number > 5), "{told:?}");
     assert_eq!(verify(&mut admin, &key.token), "VALID", "the other session is still there");
     assert_eq!(cluster.restarts(), 0);
     assert_healthy(&cluster);
@@ -171,15 +185,16 @@ fn a_session_that_runs_out_of_memory_again_and_again() {
     let Prepared { key, lease } = prepare(&mut admin);
     let (mut client, mut process) = session(&cluster);
     let mut measured = None;
-    let rounds = if soak() { 2_000 } else { 60 };
+    let rounds = if soak() { 1_000 } else { 12 };
     let mut failed = 0;
     for round in 0..rounds {
         for call in CALLS {
-            let sql = call.replace("KEY", &key.token).replace("ID", &key.id).replace("LEASE", &lease);
+            let sql =
+                call.replace("KEY", &key.token).replace("ID", &key.id).replace("LEASE", &lease);
             run(&mut client, "BEGIN");
             cluster.limit(process, Some(8));
             let result = client.batch_execute(&sql);
-            if client.is_closed() {
+            if result.as_ref().is_err_and(|error| !refused(error)) {
                 (client, process) = session(&cluster);
                 measured = None;
                 continue;
@@ -188,7 +203,7 @@ fn a_session_that_runs_out_of_memory_again_and_again() {
             failed += u64::from(result.is_err());
             run(&mut client, "ROLLBACK");
         }
-        if round % 20 == 10 {
+        if round % 5 == 1 {
             let now = contexts(&mut client);
             let first = *measured.get_or_insert(now);
             assert!(now <= first + 512, "{first} kB of contexts, then {now}");

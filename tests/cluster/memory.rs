@@ -59,7 +59,9 @@ fn assert_flat(what: &str, before: &Measured, after: &Measured) {
 /// A server with so many keys, their tokens in a table.
 fn cluster(keys: usize) -> Cluster {
     let cluster = Cluster::start(&[("synchronous_commit", "off"), ("shared_buffers", "256MB")]);
-    let sql = format!("CREATE TABLE tokens AS SELECT token FROM generate_series(1, {keys}) AS g, vpk_create('key ' || g)");
+    let sql = format!(
+        "CREATE TABLE tokens AS SELECT token FROM generate_series(1, {keys}) AS g, vpk_create('key ' || g)"
+    );
     run(&mut cluster.client(), &sql);
     cluster
 }
@@ -153,7 +155,8 @@ fn every_call_without_end() {
     set_plan(&mut client, "poor", "Free");
     let key = create_for(&mut client, "key", "acme");
     let poor = create_for(&mut client, "key", "poor");
-    let lease = value(&mut client, "SELECT lease::text FROM vpk_task_start($1, '1 day')", &[&key.token]);
+    let lease =
+        value(&mut client, "SELECT lease::text FROM vpk_task_start($1, '1 day')", &[&key.token]);
     let fill = |call: &str| {
         let filled = call.replace("POOR", &poor.token).replace("KEY", &key.token);
         filled.replace("ID", &key.id).replace("LEASE", &lease)
@@ -162,7 +165,8 @@ fn every_call_without_end() {
         for call in calls {
             let sql = fill(call);
             let calls = |client: &mut Client, number: usize| {
-                let statement = client.prepare(&sql).unwrap_or_else(|error| panic!("{call}: {error}"));
+                let statement =
+                    client.prepare(&sql).unwrap_or_else(|error| panic!("{call}: {error}"));
                 for at in 0..number {
                     // The ones that fail are to be flat as well.
                     let result = client.query(&statement, &[]);

@@ -337,7 +337,8 @@ impl Drop for Cluster {
 
 /// Kills a process; whether there was one.
 pub fn kill(pid: i32) -> bool {
-    let kill = Command::new("kill").args(["-KILL", &pid.to_string()]).stderr(Stdio::null()).status();
+    let kill =
+        Command::new("kill").args(["-KILL", &pid.to_string()]).stderr(Stdio::null()).status();
     kill.expect("kill runs").success()
 }
 

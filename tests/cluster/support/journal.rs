@@ -175,9 +175,10 @@ impl Journal {
         for (what, sql) in HALVES {
             assert_eq!(value(&mut client, sql, &[]), "0", "{what}");
         }
-        let uses: i64 = value(&mut client, "SELECT coalesce(sum(uses), 0)::text FROM vpk.key_usage", &[])
-            .parse()
-            .expect("a number");
+        let uses: i64 =
+            value(&mut client, "SELECT coalesce(sum(uses), 0)::text FROM vpk.key_usage", &[])
+                .parse()
+                .expect("a number");
         let presented = self.presented.load(Ordering::SeqCst);
         assert!(uses as u64 <= presented, "{uses} uses of {presented} presented");
     }
@@ -217,7 +218,10 @@ const HALVES: &[(&str, &str)] = &[
         "accounts that are there twice",
         "SELECT (count(*) - count(DISTINCT account || '')) ::text FROM vpk.accounts",
     ),
-    ("rows of usage that are there twice", "SELECT (count(*) - count(DISTINCT key_id))::text FROM vpk.key_usage"),
+    (
+        "rows of usage that are there twice",
+        "SELECT (count(*) - count(DISTINCT key_id))::text FROM vpk.key_usage",
+    ),
     (
         "rotated keys without exactly one successor",
         "SELECT count(*)::text FROM vpk.keys AS o WHERE o.rotated_at IS NOT NULL

@@ -113,7 +113,8 @@ impl<'load> Load<'load> {
     fn judge(&self, error: &postgres::Error) {
         let Some(code) = error.code().map(|code| code.code()) else {
             // The connection is lost, or there was none.
-            let lost = std::error::Error::source(error).is_some_and(|source| source.is::<io::Error>());
+            let lost =
+                std::error::Error::source(error).is_some_and(|source| source.is::<io::Error>());
             assert!(lost || error.is_closed(), "{error:?}");
             return;
         };
@@ -130,7 +131,10 @@ impl<'load> Load<'load> {
         match random.below(24) {
             0 | 1 => self.create(client, ward, random),
             2 => {
-                let sql = ["SELECT vpk_revoke($1::text::uuid)::text", "SELECT vpk_revoke_token($2)::text"];
+                let sql = [
+                    "SELECT vpk_revoke($1::text::uuid)::text",
+                    "SELECT vpk_revoke_token($2)::text",
+                ];
                 let sql = sql[random.below(2)];
                 self.retire(client, ward, random, sql, Life::Revoked)
             }
@@ -138,13 +142,28 @@ impl<'load> Load<'load> {
             4 => {
                 let plan = *random.pick(&["Pro", "Free", "Plus"]);
                 let account = ward.lock().expect("a ward").account.clone();
-                Journal::change(ward, |ward| &mut ward.plans, plan, || {
-                    client.execute("SELECT vpk_set_plan($1, $2)", &[&account, &plan])
-                })
+                Journal::change(
+                    ward,
+                    |ward| &mut ward.plans,
+                    plan,
+                    || client.execute("SELECT vpk_set_plan($1, $2)", &[&account, &plan]),
+                )
                 .map(drop)
             }
-            5 => self.retire(client, ward, random, "SELECT vpk_disable($1::text::uuid)::text", Life::Disabled),
-            6 => self.retire(client, ward, random, "SELECT vpk_enable($1::text::uuid)::text", Life::Active),
+            5 => self.retire(
+                client,
+                ward,
+                random,
+                "SELECT vpk_disable($1::text::uuid)::text",
+                Life::Disabled,
+            ),
+            6 => self.retire(
+                client,
+                ward,
+                random,
+                "SELECT vpk_enable($1::text::uuid)::text",
+                Life::Active,
+            ),
             7..=9 => self.task(client, ward, random),
             10 => self.aside(client, number, random),
             _ => {
@@ -188,9 +207,12 @@ impl<'load> Load<'load> {
         let Some((at, key)) = pick(ward, random, |lives| !lives.contains(&Life::Revoked)) else {
             return Ok(());
         };
-        Journal::change(ward, |ward| &mut ward.charges[at].lives, to, || {
-            client.execute(&format!("{sql}, $1::text, $2::text"), &[&key.id, &key.token])
-        })
+        Journal::change(
+            ward,
+            |ward| &mut ward.charges[at].lives,
+            to,
+            || client.execute(&format!("{sql}, $1::text, $2::text"), &[&key.id, &key.token]),
+        )
         .map(drop)
     }
 
@@ -199,9 +221,15 @@ impl<'load> Load<'load> {
             return Ok(());
         };
         ward.lock().expect("a ward").wanted += 1;
-        let row = Journal::change(ward, |ward| &mut ward.charges[at].lives, Life::Revoked, || {
-            client.query_one("SELECT id::text, token FROM vpk_rotate($1::text::uuid)", &[&old.id])
-        })?;
+        let row = Journal::change(
+            ward,
+            |ward| &mut ward.charges[at].lives,
+            Life::Revoked,
+            || {
+                client
+                    .query_one("SELECT id::text, token FROM vpk_rotate($1::text::uuid)", &[&old.id])
+            },
+        )?;
         let key = Key { id: row.get(0), token: row.get(1) };
         ward.lock().expect("a ward").charges.push(Charge { key, lives: vec![Life::Active] });
         Ok(())
