@@ -14,7 +14,7 @@ export PG_CONFIG PROFILE DESTDIR
 
 .DEFAULT_GOAL := build
 .PHONY: help setup developer-setup build install installcheck demo demo-stop lint lint-all clean \
-        test test-all test-assertions test-valgrind test-asan fuzz \
+        test test-all test-assertions test-valgrind test-asan test-soak fuzz \
         test-unit test-regress test-isolation test-upgraded test-cluster \
         bench bench-indexes bench-inside bench-issuing bench-preload bench-profile bench-scale
 
@@ -76,6 +76,9 @@ test-valgrind: ## SQL tests on a server under valgrind (some 20 minutes)
 
 test-asan: ## SQL tests with the library built for AddressSanitizer
 	@tools/test asan
+
+test-soak: ## crashes, faults and memory for as long as it takes: an hour or more
+	@VIBEPEAK_SOAK=1 tools/rust-tests cluster fault_ memory::
 
 bench: ## compare verifications with SELECT 1 and with other ways, side by side
 	@bench/run

@@ -54,12 +54,8 @@ fn written(data: &[u8]) {
         uses: next(),
     });
     let kept = Kept { counters, uses: uses.collect() };
-    let stop = Stop {
-        system: next(),
-        timeline: next() as u32,
-        checkpoint: next(),
-        state: next() as u32,
-    };
+    let stop =
+        Stop { system: next(), timeline: next() as u32, checkpoint: next(), state: next() as u32 };
     let mut file = encode(&kept, stop);
     let length = 56 + kept.counters.len() * (44 + 8 * STATUSES) + kept.uses.len() * 36;
     assert_eq!(file.len(), length);

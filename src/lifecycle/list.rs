@@ -1,6 +1,7 @@
 //! What can be seen of keys.
 
 use crate::pg::call::Call;
+use crate::pg::memory;
 use crate::pg::spi::Row;
 use crate::pg::types::{SqlValue, Text, Timestamp, Uuid};
 use crate::pure::misuse::Misuse;
@@ -64,7 +65,10 @@ pub fn list(
         after.map(Uuid::datum),
         max_rows.map(Into::into),
     ];
-    Ok(keys::LIST.read(call, &parameters).iter().map(Listed::of).collect())
+    let rows = keys::LIST.read(call, &parameters);
+    let mut listed = memory::vec(rows.iter().len());
+    listed.extend(rows.iter().map(Listed::of));
+    Ok(listed)
 }
 
 /// One key, as the running function has just left it.

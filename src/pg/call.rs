@@ -6,7 +6,7 @@ use pgrx::pgrx_sql_entity_graph::metadata::{
     ArgumentError, ReturnsError, ReturnsRef, SqlMappingRef, SqlTranslatable, TypeOrigin,
 };
 
-use super::unguarded;
+use super::{memory, unguarded};
 
 /// The call that is under way. It borrows nothing but stands for the memory context that the server
 /// set up for it: what is allocated through it lives at least as long as it does.
@@ -18,6 +18,7 @@ pub struct Call {
 impl Call {
     /// Stands for a worker's transaction, where no function is called: for what needs memory only.
     pub(super) fn of_worker() -> Call {
+        memory::stand_by();
         // SAFETY: CurrentMemoryContext is always set (src/backend/utils/mmgr/mcxt.c).
         Call { info: core::ptr::null_mut(), memory: unsafe { pg_sys::CurrentMemoryContext } }
     }
@@ -56,6 +57,7 @@ impl Call {
 // SAFETY: a virtual argument, as pgrx's own for FunctionCallInfo (pgrx src/callconv.rs).
 unsafe impl<'fcx> ArgAbi<'fcx> for Call {
     unsafe fn unbox_arg_unchecked(arg: Arg<'_, 'fcx>) -> Self {
+        memory::stand_by();
         // SAFETY: FunctionCallInfo is virtual and always there; CurrentMemoryContext is always set
         // (src/backend/utils/mmgr/mcxt.c).
         unsafe {

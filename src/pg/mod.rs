@@ -17,6 +17,7 @@ pub mod json;
 pub mod labels;
 pub mod lock;
 pub mod majors;
+pub mod memory;
 pub mod one_row;
 pub mod recent;
 pub mod redaction;

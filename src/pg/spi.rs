@@ -10,7 +10,7 @@ use pgrx::pg_sys::{self, Datum, Oid};
 
 use super::call::Call;
 use super::types::{SqlValue, Text, Timestamp, Uuid};
-use super::{isolation, snapshot};
+use super::{isolation, memory, snapshot};
 
 /// A statement with the types of its parameters.
 pub struct Statement {
@@ -178,6 +178,7 @@ unsafe fn collect(_: &Call) -> Rows<'_> {
         }
         let descriptor = (*table).tupdesc;
         rows.columns = usize::try_from((*descriptor).natts).unwrap_or(0);
+        rows.values = memory::vec(rows.columns * (*table).numvals as usize);
         for row in 0..(*table).numvals as usize {
             let tuple = *(*table).vals.add(row);
             for column in 1..=(*descriptor).natts {
@@ -216,7 +217,7 @@ impl Rows<'_> {
     }
 
     /// All rows.
-    pub fn iter(&self) -> impl Iterator<Item = Row<'_>> {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = Row<'_>> {
         self.values.chunks_exact(self.columns.max(1)).map(Row)
     }
 }

@@ -17,6 +17,7 @@ pub mod misuse;
 pub mod places;
 pub mod response;
 pub mod rights;
+pub mod room;
 pub mod seen;
 pub mod slots;
 pub mod status;

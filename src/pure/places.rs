@@ -5,6 +5,8 @@
 //! more: two rows may share a tag, and a row may have moved or gone since. Whoever follows a place
 //! looks at what is there.
 
+use super::room;
+
 /// How many places are looked at for one tag, which is as many as share a cache line.
 const WAYS: usize = 4;
 /// How many sets of places the table begins with.
@@ -98,10 +100,10 @@ impl Places {
 
     /// Makes the table of so many sets, if that is within the limit and there is memory.
     fn resize(&mut self, sets: usize, limit: usize) -> bool {
-        let mut larger = Vec::new();
-        if sets * size_of::<Set>() > limit || larger.try_reserve_exact(sets).is_err() {
+        if sets * size_of::<Set>() > limit {
             return false;
         }
+        let Some(mut larger) = room::vec(sets) else { return false };
         larger.resize(sets, Set::default());
         let smaller = core::mem::replace(&mut self.sets, larger);
         for Set(entries) in smaller {

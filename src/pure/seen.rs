@@ -5,6 +5,7 @@
 //! what the decision is made from, not the decision: the clock and the settings go on meanwhile.
 
 use super::decision::{Instant, Key};
+use super::room;
 use super::token::{Environment, HASH_LENGTH};
 use super::view::View;
 
@@ -146,10 +147,10 @@ impl SeenKeys {
 
     /// Makes the table of so many sets, if that is within the limit and there is memory.
     fn resize(&mut self, sets: usize, limit: usize) -> bool {
-        let mut larger = Vec::new();
-        if sets * size_of::<[Entry; WAYS]>() > limit || larger.try_reserve_exact(sets).is_err() {
+        if sets * size_of::<[Entry; WAYS]>() > limit {
             return false;
         }
+        let Some(mut larger) = room::vec(sets) else { return false };
         larger.resize(sets, [EMPTY; WAYS]);
         for entry in core::mem::replace(&mut self.sets, larger).into_iter().flatten() {
             if entry.generation == self.generation {

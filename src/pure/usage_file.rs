@@ -225,7 +225,7 @@ mod tests {
     /// Also where head and checksum were made for what is there.
     #[test]
     fn nothing_stands_behind_the_end() {
-        let mut file = encode(&sample());
+        let mut file = encode(&sample(), STOP);
         file.push(0);
         let (checksum, length) = (crc32fast::hash(&file[HEAD..]), (file.len() - HEAD) as u64);
         file[12..16].copy_from_slice(&checksum.to_le_bytes());

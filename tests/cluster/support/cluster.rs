@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use postgres::{Client, Config, NoTls};
 
-use super::wait_until;
+use super::{process, wait_until};
 
 /// A running server.
 pub struct Cluster {
@@ -21,6 +21,8 @@ pub struct Cluster {
     user: Option<(String, String)>,
     directory: PathBuf,
     guard: Child,
+    /// Whether it sees file systems that are mounted for it alone, as its guard does.
+    own_mounts: bool,
 }
 
 impl Cluster {
@@ -36,7 +38,7 @@ impl Cluster {
 
     /// A running server of the older major version, without the extension.
     pub fn of_older_major(settings: &[(&str, &str)]) -> Cluster {
-        let cluster = Cluster::folder_of("VIBEPEAK_OLDER_PG_CONFIG");
+        let cluster = Cluster::folder_of("VIBEPEAK_OLDER_PG_CONFIG", false);
         cluster.initialise(settings, &[]);
         cluster.up();
         cluster
@@ -65,9 +67,21 @@ impl Cluster {
     fn initialised(settings: &[(&str, &str)], options: &[&str]) -> Cluster {
         let cluster = Cluster::folder();
         cluster.initialise(settings, options);
-        cluster.up();
-        cluster.client().batch_execute("CREATE EXTENSION vibepeak_keys").expect("the extension");
-        cluster
+        cluster.with_extension()
+    }
+
+    /// The same, with file systems of its own: see [`Cluster::mount`]. Only root can have them.
+    pub fn with_mounts(settings: &[(&str, &str)]) -> Cluster {
+        let cluster = Cluster::folder_of("VIBEPEAK_PG_CONFIG", true);
+        // Small files of WAL, so that a small disk has room for some.
+        cluster.initialise(settings, &["--wal-segsize=1"]);
+        cluster.with_extension()
+    }
+
+    fn with_extension(self) -> Cluster {
+        self.up();
+        self.client().batch_execute("CREATE EXTENSION vibepeak_keys").expect("the extension");
+        self
     }
 
     fn initialise(&self, settings: &[(&str, &str)], options: &[&str]) {
@@ -99,11 +113,11 @@ impl Cluster {
 
     /// A folder for a server, with its guard.
     pub(super) fn folder() -> Cluster {
-        Cluster::folder_of("VIBEPEAK_PG_CONFIG")
+        Cluster::folder_of("VIBEPEAK_PG_CONFIG", false)
     }
 
     /// The same, for a server of the PostgreSQL that a variable of the environment names.
-    fn folder_of(variable: &str) -> Cluster {
+    fn folder_of(variable: &str, own_mounts: bool) -> Cluster {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let pg_config = std::env::var(variable)
             .expect("these tests need an installed extension: run 'make test-cluster'");
@@ -138,8 +152,16 @@ impl Cluster {
             let done = Command::new("chown").arg(owner).arg(&directory).status();
             assert!(done.expect("chown runs").success());
         }
-        let guard = Self::guard(&bin, &library_path, &user, &directory);
-        Cluster { bin, library_path, user, directory, guard }
+        let guard = Self::guard(&bin, &library_path, &user, &directory, own_mounts);
+        let cluster = Cluster { bin, library_path, user, directory, guard, own_mounts };
+        if own_mounts {
+            let of = |process: &str| fs::read_link(format!("/proc/{process}/ns/mnt"));
+            let guard = cluster.guard.id().to_string();
+            wait_until("the guard has mounts of its own", || {
+                of(&guard).is_ok_and(|mounts| mounts != of("self").expect("one's own"))
+            });
+        }
+        cluster
     }
 
     fn guard(
@@ -147,6 +169,7 @@ impl Cluster {
         library_path: &str,
         user: &Option<(String, String)>,
         directory: &Path,
+        own_mounts: bool,
     ) -> Child {
         const SCRIPT: &str = "trap '' INT TERM HUP
             cat >/dev/null
@@ -155,9 +178,18 @@ impl Cluster {
             cd \"$directory\"
             if [ -f data/postmaster.pid ]; then \"$@\"; fi
             cd /
+            while read -r _ _ _ _ at _; do
+                case $at in \"$directory\"/*) umount -l \"$at\" ;; esac
+            done </proc/self/mountinfo
             rm -rf -- \"$directory\"";
         let stop = as_user(user, &bin.join("pg_ctl"));
-        let mut guard = Command::new("sh");
+        let mut guard = match own_mounts {
+            true => Command::new("unshare"),
+            false => Command::new("sh"),
+        };
+        if own_mounts {
+            guard.args(["--mount", "--propagation", "private", "sh"]);
+        }
         guard.args(["-c", SCRIPT, "guard"]).arg(directory).args(stop);
         guard.args(["stop", "-s", "-m", "immediate", "-D", "data"]);
         guard.env("LD_LIBRARY_PATH", library_path).stdin(Stdio::piped());
@@ -173,7 +205,10 @@ impl Cluster {
 
     /// Runs one of the server's programs, or of the system's by its path, as the server's user.
     pub fn attempt(&self, program: &str, arguments: &[&str]) -> Output {
-        let command = as_user(&self.user, &self.bin.join(program));
+        let mut command = as_user(&self.user, &self.bin.join(program));
+        if self.own_mounts {
+            command.splice(0..0, self.inside());
+        }
         Command::new(&command[0])
             .args(&command[1..])
             .args(arguments)
@@ -184,6 +219,32 @@ impl Cluster {
             .stdin(Stdio::null())
             .output()
             .unwrap_or_else(|error| panic!("{program}: {error}"))
+    }
+
+    /// What runs a command in the cluster's folder, where its own file systems are mounted.
+    fn inside(&self) -> Vec<String> {
+        let guard = self.guard.id().to_string();
+        let enter = ["nsenter", "--mount", "--target", &guard, "sh", "-c"];
+        let socket = self.socket();
+        let command = ["cd \"$1\" && shift && exec \"$@\"", "sh", &socket];
+        enter.iter().chain(&command).map(|word| (*word).to_owned()).collect()
+    }
+
+    /// Runs a shell's command there, as oneself and in the cluster's folder; whether it succeeded.
+    pub fn shell(&self, command: &str) -> bool {
+        let inside = self.inside();
+        let mut shell = Command::new(&inside[0]);
+        shell.args(&inside[1..]).args(["sh", "-c", command]).stdin(Stdio::null());
+        shell.stdout(Stdio::null()).stderr(Stdio::null()).status().expect("nsenter runs").success()
+    }
+
+    /// Puts a folder of the cluster onto a small disk of its own, with what is in it.
+    pub fn mount(&self, folder: &str, megabytes: usize) {
+        let command = format!(
+            "mkdir -p disk && mount -t tmpfs -o size={megabytes}m tmpfs disk &&
+             cp -a {folder}/. disk/ && mount --move disk {folder}"
+        );
+        assert!(self.shell(&command), "a disk for {folder}");
     }
 
     /// Adds settings, in force from the next start on.
@@ -210,6 +271,30 @@ impl Cluster {
     /// Stops the server.
     pub fn down(&self) {
         self.run("pg_ctl", &["stop", "-w", "-s", "-D", "data", "-m", "fast"]);
+    }
+
+    /// Stops the server as if the machine had failed.
+    pub fn down_at_once(&self) {
+        self.run("pg_ctl", &["stop", "-w", "-s", "-D", "data", "-m", "immediate"]);
+    }
+
+    /// Lets one of its processes have so many kilobytes more than it has, or any number again.
+    pub fn limit(&self, pid: i32, more: Option<i64>) {
+        let bytes = match more {
+            Some(more) => ((process::size(pid) + more) * 1024).to_string(),
+            None => "unlimited".to_owned(),
+        };
+        // As the user whose process it is: root may lack the right to.
+        let command = as_user(&self.user, Path::new("prlimit"));
+        let mut prlimit = Command::new(&command[0]);
+        prlimit.args(&command[1..]).args([format!("--pid={pid}"), format!("--as={bytes}:")]);
+        assert!(prlimit.status().expect("prlimit runs").success(), "a limit for process {pid}");
+    }
+
+    /// The process that has started all others of the server.
+    pub fn postmaster(&self) -> i32 {
+        let file = fs::read_to_string(self.data().join("postmaster.pid")).expect("a server");
+        file.lines().next().and_then(|line| line.parse().ok()).expect("a number")
     }
 
     /// Makes a standby a primary.
@@ -269,18 +354,21 @@ impl Cluster {
             .unwrap_or_else(|error| panic!("{database}: {error}\n{}", self.log()))
     }
 
-    fn try_connect(&self, database: &str, user: &str) -> Result<Client, postgres::Error> {
+    /// A connection, where there can be one.
+    pub fn try_connect(&self, database: &str, user: &str) -> Result<Client, postgres::Error> {
         Config::new().host_path(&self.directory).dbname(database).user(user).connect(NoTls)
+    }
+
+    /// How often the server has started over.
+    pub fn restarts(&self) -> usize {
+        self.log().matches("all server processes terminated; reinitializing").count()
     }
 
     /// Kills one of the server's processes, and waits until the server has started over.
     pub fn crash(&self, pid: i32) {
-        let restarts =
-            || self.log().matches("all server processes terminated; reinitializing").count();
-        let before = restarts();
-        let kill = Command::new("kill").args(["-KILL", &pid.to_string()]).status();
-        assert!(kill.expect("kill runs").success());
-        wait_until("the server has noticed", || restarts() > before);
+        let before = self.restarts();
+        assert!(kill(pid), "there is a process {pid}");
+        wait_until("the server has noticed", || self.restarts() > before);
         wait_until("it takes connections", || self.try_connect("postgres", "postgres").is_ok());
     }
 }
@@ -291,6 +379,13 @@ impl Drop for Cluster {
         drop(self.guard.stdin.take());
         let _ = self.guard.wait();
     }
+}
+
+/// Kills a process; whether there was one.
+pub fn kill(pid: i32) -> bool {
+    let kill =
+        Command::new("kill").args(["-KILL", &pid.to_string()]).stderr(Stdio::null()).status();
+    kill.expect("kill runs").success()
 }
 
 /// A program and, for root, what runs it as the server's user.

@@ -3,9 +3,12 @@
 pub mod cluster;
 pub mod contents;
 pub mod copies;
+pub mod journal;
 pub mod keys;
 pub mod known;
+pub mod load;
 pub mod pooler;
+pub mod process;
 pub mod random;
 pub mod redaction;
 pub mod transcript;

@@ -105,3 +105,10 @@ pub fn use_key(client: &mut impl GenericClient, key: &Key, times: i32) {
     let valid: i64 = client.query_one(sql, &[&key.token, &times]).expect("the answers").get(0);
     assert_eq!(valid, i64::from(times));
 }
+
+/// Uses a new key, and waits until that is in its table.
+pub fn create_and_use(client: &mut Client) {
+    let key = super::keys::create(client, "used");
+    use_key(client, &key, 3);
+    wait_for_uses(client, &key, 3);
+}

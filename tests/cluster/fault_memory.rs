@@ -1,0 +1,216 @@
+//! G2 and G10: calls for which there is not enough memory. The server says so as it always does, or ends
+//! this one session; it never starts over, and nothing is half done.
+
+use std::collections::BTreeMap;
+
+use crate::support::journal::refused;
+use crate::support::keys::{Key, create_for, set_plan, verify};
+use crate::support::known::{assert_healthy, run};
+use crate::support::process::{contexts, soak};
+use crate::support::random::Random;
+use crate::support::{Client, Cluster, pid, report, value};
+
+/// The calls, with a key K that they may end, its id and a lease of it; and what each leaves behind
+/// where it succeeds.
+const CALLS: &[&str] = &[
+    "SELECT vpk_verify('KEY')",
+    "SELECT count(vpk_verify('KEY' || g)) FROM generate_series(1, 1000) AS g",
+    "SELECT vpk_verify(repeat('x', 100000))",
+    "SELECT vpk_verify_hash(sha256('KEY'))",
+    "SELECT * FROM vpk_authenticate('Bearer KEY', scope => 'read', client_ip => '::1')",
+    "SELECT * FROM vpk_authenticate('Bearer unknown')",
+    "SELECT vpk_error('PLAN_REQUIRED', account => 'poor')",
+    "SELECT * FROM vpk_create('made', account => 'acme', scopes => '{a,b}', allowed_ips => '{::1}')",
+    "SELECT * FROM generate_series(1, 50) AS g, vpk_create('made ' || g, account => 'acme')",
+    "SELECT vpk_revoke('ID', 'reason')",
+    "SELECT vpk_revoke_token('KEY')",
+    "SELECT vpk_revoke_account('acme')",
+    "SELECT * FROM vpk_rotate('ID')",
+    "SELECT * FROM vpk_update('ID', name => 'other', metadata => '{\"a\": [1, 2, 3]}')",
+    "SELECT vpk_disable('ID')",
+    "SELECT vpk_enable('ID')",
+    "SELECT vpk_purge('2001-01-01')",
+    "SELECT vpk_set_plan('new', 'Plus')",
+    "SELECT vpk_delete_account('acme')",
+    "SELECT * FROM vpk_list()",
+    "SELECT * FROM vpk_task_start('KEY')",
+    "SELECT vpk_task_extend('LEASE', '1 hour')",
+    "SELECT vpk_task_finish('LEASE')",
+    "SELECT * FROM vpk_doctor()",
+    "SELECT * FROM vpk.stats, vpk.status_codes",
+    "SELECT vpk_revoke('00000000-0000-7000-8000-000000000000')",
+];
+
+/// The database, as one number.
+fn everything(client: &mut Client) -> String {
+    let sql = "SELECT md5(string_agg(r, ' ' ORDER BY r)) FROM (
+        SELECT k::text FROM vpk.keys AS k UNION ALL SELECT a::text FROM vpk.accounts AS a
+        UNION ALL SELECT e::text FROM vpk.events AS e
+        UNION ALL SELECT l::text FROM vpk.task_leases AS l) AS all_rows (r)";
+    value(client, sql, &[])
+}
+
+struct Prepared {
+    key: Key,
+    lease: String,
+}
+
+fn prepare(client: &mut Client) -> Prepared {
+    set_plan(client, "acme", "Pro");
+    run(client, "DELETE FROM vpk.task_leases");
+    set_plan(client, "poor", "Free");
+    let key = create_for(client, "key", "acme");
+    let lease = value(client, "SELECT lease::text FROM vpk_task_start($1)", &[&key.token]);
+    Prepared { key, lease }
+}
+
+/// A session whose stack has grown, which it could not do later: that would be the system's to punish.
+fn session(cluster: &Cluster) -> (Client, i32) {
+    let mut client = cluster.client();
+    let deep = format!("SELECT {}1{}", "(1+".repeat(3_000), ")".repeat(3_000));
+    run(&mut client, &deep);
+    let pid = pid(&mut client);
+    (client, pid)
+}
+
+/// Sessions that know nothing yet and others that have made each call before get little more memory than
+/// they have, for one call: somewhere in it there is no more.
+#[test]
+fn sessions_without_memory() {
+    let cluster = Cluster::start(&[("synchronous_commit", "off"), ("autovacuum", "off")]);
+    let mut admin = cluster.client();
+    let mut random = Random::new();
+    let mut told = BTreeMap::<String, u64>::new();
+    // Enough keys that a list of them, and what a session remembers of them, take memory.
+    run(&mut admin, "SELECT count(*) FROM generate_series(1, 2000) AS g, vpk_create('key ' || g)");
+    let rounds = if soak() { 100 } else { 2 };
+    for round in 0..rounds {
+        for call in CALLS {
+            let Prepared { key, lease } = prepare(&mut admin);
+            let sql =
+                call.replace("KEY", &key.token).replace("ID", &key.id).replace("LEASE", &lease);
+            let (mut client, pid) = session(&cluster);
+            if round % 2 == 1 {
+                // One of them is an error.
+                let _ = client.batch_execute(&format!("BEGIN; {sql}"));
+                run(&mut client, "ROLLBACK");
+            }
+            let before = everything(&mut admin);
+            let more =
+                [0, 0, 16, 64, 256, 512, 1_024, 2_048][random.below(8)] + random.below(64) as i64;
+            cluster.limit(pid, Some(more));
+            let result = client.batch_execute(&sql);
+            let ended = result.as_ref().is_err_and(|error| !refused(error));
+            if !ended {
+                cluster.limit(pid, None);
+            }
+            let code = match &result {
+                Ok(()) => "00000",
+                Err(error) => error.code().map_or("lost", |code| code.code()),
+            };
+            let known = ["00000", "53200"].contains(&code)
+                || (code == "22023" && sql.contains("00000000-0000"));
+            assert!(
+                known,
+                "{sql} with {more} kB more: {}\n{}",
+                report(&result.unwrap_err()),
+                cluster.log()
+            );
+            *told
+                .entry(if ended { format!("{code}, ended") } else { code.to_owned() })
+                .or_default() += 1;
+            if code != "00000" {
+                assert_eq!(everything(&mut admin), before, "{sql}: half of it");
+            }
+            if !ended {
+                run(&mut client, "SELECT 1");
+                let expected = verify(&mut cluster.client(), &key.token);
+                assert_eq!(verify(&mut client, &key.token), expected, "{sql}");
+            }
+        }
+    }
+    println!("{told:?}");
+    assert!(told.get("53200").is_some_and(|number| *number > 5), "{told:?}");
+    assert_eq!(cluster.restarts(), 0);
+    assert_healthy(&cluster);
+}
+
+/// A list of many keys takes memory of the server and of the library, by turns: wherever there is no more,
+/// the statement is refused, and the server and all its other sessions go on.
+#[test]
+fn a_list_without_memory() {
+    let cluster = Cluster::start(&[("autovacuum", "off")]);
+    let mut admin = cluster.client();
+    run(&mut admin, "SELECT count(*) FROM generate_series(1, 5000) AS g, vpk_create('key ' || g)");
+    let key = create_for(&mut admin, "kept", "default");
+    let mut told = BTreeMap::<&str, u64>::new();
+    let step = if soak() { 16 } else { 256 };
+    for more in (0..8_192).step_by(step) {
+        let (mut client, pid) = session(&cluster);
+        cluster.limit(pid, Some(more));
+        let result = client.query("SELECT * FROM vpk_list()", &[]);
+        let code = match &result {
+            Ok(rows) => {
+                assert_eq!(rows.len(), 5_001);
+                "complete"
+            }
+            Err(error) => {
+                assert_eq!(
+                    error.code().map(|code| code.code()),
+                    Some("53200"),
+                    "{}",
+                    report(error)
+                );
+                if refused(error) { "refused" } else { "ended" }
+            }
+        };
+        *told.entry(code).or_default() += 1;
+        if code != "ended" {
+            cluster.limit(pid, None);
+            assert_eq!(verify(&mut client, &key.token), "VALID");
+        }
+    }
+    println!("{told:?}");
+    assert!(told.get("refused").is_some_and(|number| *number > 5), "{told:?}");
+    assert_eq!(verify(&mut admin, &key.token), "VALID", "the other session is still there");
+    assert_eq!(cluster.restarts(), 0);
+    assert_healthy(&cluster);
+}
+
+/// One session that has run out of memory again and again has what it had before, and not more.
+#[test]
+fn a_session_that_runs_out_of_memory_again_and_again() {
+    let cluster = Cluster::start(&[("autovacuum", "off")]);
+    let mut admin = cluster.client();
+    let Prepared { key, lease } = prepare(&mut admin);
+    let (mut client, mut process) = session(&cluster);
+    let mut measured = None;
+    let rounds = if soak() { 1_000 } else { 12 };
+    let mut failed = 0;
+    for round in 0..rounds {
+        for call in CALLS {
+            let sql =
+                call.replace("KEY", &key.token).replace("ID", &key.id).replace("LEASE", &lease);
+            run(&mut client, "BEGIN");
+            cluster.limit(process, Some(8));
+            let result = client.batch_execute(&sql);
+            if result.as_ref().is_err_and(|error| !refused(error)) {
+                (client, process) = session(&cluster);
+                measured = None;
+                continue;
+            }
+            cluster.limit(process, None);
+            failed += u64::from(result.is_err());
+            run(&mut client, "ROLLBACK");
+        }
+        if round % 5 == 1 {
+            let now = contexts(&mut client);
+            let first = *measured.get_or_insert(now);
+            assert!(now <= first + 512, "{first} kB of contexts, then {now}");
+        }
+    }
+    assert!(failed > 0, "there was never too little");
+    assert_eq!(verify(&mut client, &key.token), "VALID");
+    assert_eq!(cluster.restarts(), 0);
+    assert_healthy(&cluster);
+}

@@ -1,0 +1,233 @@
+//! The memory of a session that works without end: it stays as it was after a while, and what it
+//! remembers of keys stays within `vibepeak_keys.backend_cache`. Part of G10: a server that runs for
+//! months has such sessions, in its users' pools.
+
+use std::thread;
+use std::time::Duration;
+
+use crate::support::keys::{checksum, create_for, set_plan};
+use crate::support::known::run;
+use crate::support::process::{contexts, own_memory, soak};
+use crate::support::random::Random;
+use crate::support::{Client, Cluster, pid, value};
+
+/// What may be more at the end, in kilobytes: the allocator's leftovers. A leak of 10 bytes for each of
+/// 200,000 verifications would be four times as much.
+const SLACK: i64 = 512;
+
+/// Well-formed keys that nobody has.
+fn unknown(random: &mut Random, number: usize) -> Vec<String> {
+    let one = |random: &mut Random| {
+        let body = format!("vpk_live_{:026}", u128::from(random.next()) << 20);
+        let tail = checksum(body.as_bytes());
+        format!("{body}{}", String::from_utf8_lossy(&tail))
+    };
+    (0..number).map(|_| one(random)).collect()
+}
+
+/// Strings that are no keys.
+fn malformed(random: &mut Random, number: usize) -> Vec<String> {
+    let one = |random: &mut Random| match random.below(3) {
+        0 => " ".repeat(random.below(50)),
+        1 => format!("vpk_live_{:032}", random.next()),
+        _ => "é".repeat(random.below(3_000)),
+    };
+    (0..number).map(|_| one(random)).collect()
+}
+
+/// How many of these are valid, by one statement.
+fn valid(client: &mut Client, tokens: &[String]) -> i64 {
+    let sql = "SELECT count(*) FROM unnest($1::text[]) AS token WHERE vpk_verify(token) = 'VALID'";
+    client.query_one(sql, &[&tokens]).expect("the answers").get(0)
+}
+
+struct Measured {
+    contexts: i64,
+    own: i64,
+}
+
+fn measure(client: &mut Client, pid: i32) -> Measured {
+    Measured { contexts: contexts(client), own: own_memory(pid) }
+}
+
+fn assert_flat(what: &str, before: &Measured, after: &Measured) {
+    for (kind, before, after) in
+        [("contexts", before.contexts, after.contexts), ("own", before.own, after.own)]
+    {
+        println!("{what}, {kind}: {before} kB, then {after} kB");
+        assert!(after - before <= SLACK, "{what}, {kind}: {before} kB, then {after} kB");
+    }
+}
+
+/// A server with so many keys, their tokens in a table.
+fn cluster(keys: usize) -> Cluster {
+    let cluster = Cluster::start(&[("synchronous_commit", "off"), ("shared_buffers", "256MB")]);
+    let sql = format!(
+        "CREATE TABLE tokens AS SELECT token FROM generate_series(1, {keys}) AS g, vpk_create('key ' || g)"
+    );
+    run(&mut cluster.client(), &sql);
+    cluster
+}
+
+/// Real keys, unknown ones and malformed strings, by many statements, and by one.
+#[test]
+fn verifications_without_end() {
+    let (keys, unknown_keys) = if soak() { (200_000, 5_000_000) } else { (20_000, 100_000) };
+    const BATCH: usize = 10_000;
+    let cluster = cluster(keys);
+    let mut client = cluster.client();
+    let process = pid(&mut client);
+    let mut random = Random::new();
+    let all = "SELECT count(*)::text FROM tokens WHERE vpk_verify(token) = 'VALID'";
+    let batch = |client: &mut Client, random: &mut Random| {
+        assert_eq!(valid(client, &unknown(random, BATCH)), 0);
+        assert_eq!(valid(client, &malformed(random, BATCH / 10)), 0);
+        assert_eq!(value(client, "SELECT vpk_verify($1)::text", &[&"nonsense"]), "INVALID_API_KEY");
+    };
+    for _ in 0..3 {
+        assert_eq!(value(&mut client, all, &[]), keys.to_string());
+        batch(&mut client, &mut random);
+    }
+    let before = measure(&mut client, process);
+    for round in 0..unknown_keys / BATCH {
+        batch(&mut client, &mut random);
+        if round % 5 == 0 {
+            assert_eq!(value(&mut client, all, &[]), keys.to_string());
+        }
+    }
+    let after = measure(&mut client, process);
+    assert_flat("many statements", &before, &after);
+
+    // One statement has all its memory until it ends, so it is looked at meanwhile.
+    run(&mut client, "SET enable_material = off");
+    let sql = format!(
+        "SELECT count(*) FILTER (WHERE vpk_verify(token) = 'VALID'),
+                count(*) FILTER (WHERE vpk_verify('vpk_live_' || n) = 'VALID')
+           FROM tokens, (SELECT generate_series(1, {}) AS n) AS s",
+        unknown_keys / keys
+    );
+    let most = thread::scope(|scope| {
+        let statement = scope.spawn(|| client.query_one(&sql, &[]).expect("the answers"));
+        let mut most = 0;
+        while !statement.is_finished() {
+            most = most.max(own_memory(process));
+            thread::sleep(Duration::from_millis(5));
+        }
+        let row = statement.join().expect("a statement");
+        assert_eq!(row.get::<_, i64>(0), (unknown_keys / keys * keys) as i64);
+        assert_eq!(row.get::<_, i64>(1), 0);
+        most
+    });
+    println!("one statement: at most {most} kB");
+    assert!(most <= after.own + SLACK, "{} kB before, {most} kB in one statement", after.own);
+}
+
+/// What a session remembers of keys is bounded by the setting, also after it was made smaller and larger
+/// again.
+#[test]
+fn what_is_remembered_is_bounded() {
+    let keys = if soak() { 200_000 } else { 20_000 };
+    let cluster = cluster(keys);
+    let all = "SELECT count(*)::text FROM tokens WHERE vpk_verify(token) = 'VALID'";
+    let grown = |kilobytes: i64| {
+        let mut client = cluster.client();
+        let process = pid(&mut client);
+        run(&mut client, &format!("SET vibepeak_keys.backend_cache = {kilobytes}"));
+        // One key is enough for all else that a session keeps.
+        run(&mut client, &all.replace("tokens", "(SELECT * FROM tokens LIMIT 1) AS one"));
+        contexts(&mut client);
+        let before = own_memory(process);
+        for _ in 0..3 {
+            assert_eq!(value(&mut client, all, &[]), keys.to_string());
+        }
+        let full = own_memory(process) - before;
+        for limit in [0, kilobytes] {
+            run(&mut client, &format!("SET vibepeak_keys.backend_cache = {limit}"));
+            assert_eq!(value(&mut client, all, &[]), keys.to_string());
+        }
+        (full, own_memory(process) - before)
+    };
+    let (nothing, _) = grown(0);
+    for limit in [256, 2_048, 8_192] {
+        let (full, again) = grown(limit);
+        println!(
+            "limit {limit} kB: {full} kB, {nothing} kB with nothing, {again} kB the next time"
+        );
+        // A table that has grown leaves room behind, for the session's other uses.
+        assert!(
+            full - nothing <= limit * 3 / 2 + 256,
+            "{full} kB with {limit}, {nothing} kB with 0"
+        );
+        assert!(again <= full + 256, "{again} kB when the limit came back, {full} kB before");
+    }
+    let (full, _) = grown(8_192);
+    assert!(full - nothing >= 1_024, "it is made use of: {full} kB, {nothing} kB with nothing");
+}
+
+/// Every call, again and again in one session.
+#[test]
+fn every_call_without_end() {
+    let (reads, writes) = if soak() { (100_000, 10_000) } else { (1_500, 150) };
+    let cluster = Cluster::start(&[("synchronous_commit", "off"), ("shared_buffers", "64MB")]);
+    let mut client = cluster.client();
+    let process = pid(&mut client);
+    set_plan(&mut client, "acme", "Pro");
+    set_plan(&mut client, "poor", "Free");
+    let key = create_for(&mut client, "key", "acme");
+    let poor = create_for(&mut client, "key", "poor");
+    let lease =
+        value(&mut client, "SELECT lease::text FROM vpk_task_start($1, '1 day')", &[&key.token]);
+    let fill = |call: &str| {
+        let filled = call.replace("POOR", &poor.token).replace("KEY", &key.token);
+        filled.replace("ID", &key.id).replace("LEASE", &lease)
+    };
+    for (calls, number) in [(READS, reads), (WRITES, writes)] {
+        for call in calls {
+            let sql = fill(call);
+            let calls = |client: &mut Client, number: usize| {
+                let statement =
+                    client.prepare(&sql).unwrap_or_else(|error| panic!("{call}: {error}"));
+                for at in 0..number {
+                    // The ones that fail are to be flat as well.
+                    let result = client.query(&statement, &[]);
+                    assert!(result.is_ok() || call.contains("'0000"), "{call}: {:?}", result.err());
+                    if at % 100 == 99 {
+                        run(client, "DELETE FROM vpk.task_leases WHERE account = 'other'");
+                    }
+                }
+            };
+            calls(&mut client, number / 5);
+            let before = measure(&mut client, process);
+            calls(&mut client, number);
+            assert_flat(call, &before, &measure(&mut client, process));
+        }
+    }
+}
+
+const READS: &[&str] = &[
+    "SELECT vpk_verify('KEY')",
+    "SELECT vpk_verify_hash(sha256('KEY'))",
+    "SELECT * FROM vpk_authenticate('Bearer KEY', scope => 'read', client_ip => '::1')",
+    "SELECT * FROM vpk_authenticate('Bearer POOR', request_id => 'mine')",
+    "SELECT vpk_error('PLAN_REQUIRED', account => 'poor')",
+    "SELECT * FROM vpk_list(max_rows => 5)",
+    "SELECT * FROM vpk.stats",
+    "SELECT * FROM vpk.status_codes",
+];
+
+const WRITES: &[&str] = &[
+    "SELECT * FROM vpk_create('made', account => 'acme', scopes => '{a}', allowed_ips => '{::1}')",
+    "SELECT * FROM generate_series(1, 5) AS g, vpk_create('made ' || g, account => 'acme')",
+    "SELECT vpk_revoke(id) FROM vpk_create('made', account => 'acme')",
+    "SELECT vpk_revoke_token(token) FROM vpk_create('made', account => 'acme')",
+    "SELECT s.id FROM vpk_create('made', account => 'acme') AS c, vpk_rotate(c.id) AS s",
+    "SELECT * FROM vpk_update('ID', name => 'other', metadata => '{\"a\": 1}')",
+    "SELECT vpk_disable('ID'), vpk_enable('ID')",
+    "SELECT vpk_purge('2001-01-01')",
+    "SELECT vpk_set_plan('acme', 'Pro')",
+    "SELECT vpk_task_extend('LEASE', '1 day')",
+    "SELECT vpk_task_finish(lease) FROM vpk_task_start('KEY')",
+    "SELECT * FROM vpk_doctor()",
+    "SELECT vpk_revoke('00000000-0000-7000-8000-000000000000')",
+    "SELECT vpk_create(name => '', account => '0000')",
+];
