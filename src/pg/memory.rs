@@ -26,8 +26,6 @@ use crate::pure::room;
 
 struct Memory;
 
-// Tests of pure modules run without a server.
-#[cfg(not(test))]
 #[global_allocator]
 static MEMORY: Memory = Memory;
 
@@ -120,17 +118,32 @@ unsafe extern "C-unwind" fn on_error(_nothing: *mut c_void) {
 }
 
 #[cold]
+#[cfg(not(test))]
 fn end_session() {
+    use core::ffi::c_char;
+    // src/backend/utils/error/elog.c
+    unsafe extern "C-unwind" {
+        fn errstart(level: c_int, domain: *const c_char) -> bool;
+        fn errcode(code: c_int) -> c_int;
+        fn errmsg(format: *const c_char, ...) -> c_int;
+        fn errfinish(file: *const c_char, line: c_int, function: *const c_char);
+    }
     // SAFETY: ereport(FATAL) of src/include/utils/elog.h. It needs no memory but what ErrorContext keeps
-    // for this, and ends in proc_exit, which returns to no frame (src/backend/utils/error/elog.c:
-    // errfinish). Nobody asks for memory while he holds a lock of the server or a word of ours.
+    // for this, and ends in proc_exit, which returns to no frame (errfinish). Nobody asks for memory while
+    // he holds a lock of the server or a word of ours.
     unsafe {
-        if unguarded::errstart(PgLogLevel::FATAL as c_int, core::ptr::null()) {
-            unguarded::errcode(PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY as c_int);
-            unguarded::errmsg(c"out of memory".as_ptr());
-            unguarded::errfinish(c"vibepeak_keys".as_ptr(), 0, c"end_session".as_ptr());
+        if errstart(PgLogLevel::FATAL as c_int, ptr::null()) {
+            errcode(PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY as c_int);
+            errmsg(c"out of memory".as_ptr());
+            errfinish(c"vibepeak_keys".as_ptr(), 0, c"end_session".as_ptr());
         }
     }
+}
+
+/// Tests of pure modules run without a server.
+#[cfg(test)]
+fn end_session() {
+    std::process::abort();
 }
 
 /// A vector with room for so many values. Raises the server's out of memory where there is none.

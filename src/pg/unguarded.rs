@@ -187,11 +187,7 @@ unsafe extern "C-unwind" {
     pub fn GetHeapamTableAmRoutine() -> *const TableAmRoutine;
 
     // src/backend/utils/error/elog.c
-    pub fn errstart(level: c_int, domain: *const c_char) -> bool;
     pub fn geterrcode() -> c_int;
-    pub fn errcode(code: c_int) -> c_int;
-    pub fn errmsg(format: *const c_char, ...) -> c_int;
-    pub fn errfinish(file: *const c_char, line: c_int, function: *const c_char);
 
     // src/backend/utils/misc/timeout.c
     pub fn enable_timeout_after(timeout: c_int, milliseconds: c_int);
