@@ -131,9 +131,12 @@ fn own(stop: Option<Stop>) -> Result<(), &'static str> {
     if restored.iter().any(|name| fs::exists(name).unwrap_or(true)) {
         return Err("it came with a backup");
     }
-    match stop {
-        Some(stop) if control::last_stop() != Some(stop) => Err("it is of another stop"),
-        _ => Ok(()),
+    let Some(stop) = stop else { return Ok(()) };
+    match control::last_stop() {
+        // A copy has the original's identifier. With another one, pg_upgrade has made the folder, and
+        // somebody has put the file there.
+        Some(last) if last == stop || last.system != stop.system => Ok(()),
+        _ => Err("it is of another stop"),
     }
 }
 
