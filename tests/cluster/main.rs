@@ -10,6 +10,7 @@ mod parallel;
 mod recent_buffers;
 mod recent_databases;
 mod recent_load;
+mod recent_middle;
 mod recent_parallel;
 mod recent_places;
 mod recent_plans;
