@@ -33,6 +33,7 @@ mod tasks;
 mod upgrades;
 mod usage;
 mod usage_databases;
+mod usage_memory;
 mod usage_restarts;
 mod usage_tables;
 mod writes_nothing;
