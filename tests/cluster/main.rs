@@ -7,6 +7,7 @@ mod encodings;
 mod issuing;
 mod never_raises;
 mod parallel;
+mod recent_access_methods;
 mod recent_buffers;
 mod recent_databases;
 mod recent_load;
