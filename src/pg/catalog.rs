@@ -86,25 +86,42 @@ pub fn changes() -> u64 {
 /// A table and its index, or None in a database without the extension. Unguarded: see
 /// [`super::unguarded`].
 pub fn indexed(table: Table) -> Option<Indexed> {
-    // SAFETY: the cell is read and written by this thread alone, never across a call that could run
-    // the callback below while a reference is held.
-    unsafe {
-        if let Some(known) = &*KNOWN.0.get() {
-            return Some(known.indexed[table as usize]);
+    loop {
+        // SAFETY: the cell is read and written by this thread alone, never across a call that could run
+        // the callback below while a reference is held.
+        unsafe {
+            if let Some(known) = &*KNOWN.0.get() {
+                return Some(known.indexed[table as usize]);
+            }
         }
-        let schema = unguarded::get_namespace_oid(c"vpk".as_ptr(), true);
-        let find = |name: &CStr| {
-            let relation = unguarded::get_relname_relid(name.as_ptr(), schema);
-            (relation != Oid::INVALID).then_some(relation)
-        };
-        let mut indexed = [Indexed { table: Oid::INVALID, index: Oid::INVALID }; Table::COUNT];
-        for (found, (table, indexes)) in indexed.iter_mut().zip(Table::NAMES) {
-            let index = indexes.iter().find_map(|index| find(index))?;
-            *found = Indexed { table: find(table)?, index };
+        let before = changes();
+        let found = look_up();
+        // Each look-up may bring news, of a relation too whose name was looked up before it.
+        if changes() == before {
+            let indexed = found?;
+            // SAFETY: as above.
+            unsafe { *KNOWN.0.get() = Some(Relations { indexed, files: [None; Table::COUNT] }) };
+            return Some(indexed[table as usize]);
         }
-        *KNOWN.0.get() = Some(Relations { indexed, files: [None; Table::COUNT] });
-        Some(indexed[table as usize])
     }
+}
+
+/// The tables with their indexes, by their names, as they were some time during the call. Unguarded: see
+/// [`super::unguarded`].
+fn look_up() -> Option<[Indexed; Table::COUNT]> {
+    // SAFETY: a null-terminated string (src/backend/catalog/namespace.c).
+    let schema = unsafe { unguarded::get_namespace_oid(c"vpk".as_ptr(), true) };
+    let find = |name: &CStr| {
+        // SAFETY: as above (src/backend/utils/cache/lsyscache.c).
+        let relation = unsafe { unguarded::get_relname_relid(name.as_ptr(), schema) };
+        (relation != Oid::INVALID).then_some(relation)
+    };
+    let mut indexed = [Indexed { table: Oid::INVALID, index: Oid::INVALID }; Table::COUNT];
+    for (found, (table, indexes)) in indexed.iter_mut().zip(Table::NAMES) {
+        let index = indexes.iter().find_map(|index| find(index))?;
+        *found = Indexed { table: find(table)?, index };
+    }
+    Some(indexed)
 }
 
 /// The file of a table, unless anything of the table has changed since it was set.

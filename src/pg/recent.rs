@@ -75,7 +75,7 @@ pub fn accept_news() {
     unsafe { unguarded::AcceptInvalidationMessages() }
 }
 
-/// Whether rows of a table may be found here.
+/// Whether rows of a table may be found here; only a heap's ever are.
 pub fn knows(table: Table) -> bool {
     settings::backend_cache() > 0 && catalog::file(table).is_some()
 }

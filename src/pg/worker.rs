@@ -194,7 +194,7 @@ pub fn run_in(database: u32) -> Run {
     const PATIENCE: Duration = Duration::from_secs(5);
     // SAFETY: reads a variable.
     let own = unsafe { pg_sys::MyProcPid };
-    let started = BackgroundWorkerBuilder::new("vibepeak_keys flusher")
+    let flusher = BackgroundWorkerBuilder::new("vibepeak_keys flusher")
         .set_type("vibepeak_keys flusher")
         .set_library("vibepeak_keys")
         .set_function("vibepeak_keys_flusher")
@@ -202,19 +202,42 @@ pub fn run_in(database: u32) -> Run {
         .set_start_time(BgWorkerStartTime::RecoveryFinished)
         .set_restart_time(None)
         .set_argument(Some(Datum::from(database)))
-        .set_notify_pid(own)
-        .load_dynamic();
-    let Ok(worker) = started else { return Run::NoRoom };
-    let begun = Instant::now();
-    while !matches!(worker.pid(), Err(BackgroundWorkerStatus::Stopped)) {
-        let left = PATIENCE.saturating_sub(begun.elapsed());
-        // The postmaster wakes this process when the worker ends.
-        if left.is_zero() || !wait(left) {
-            worker.terminate();
-            return Run::TooLong;
+        .set_notify_pid(own);
+    // What stands for a started worker is allocated, and would stay as long as this process does.
+    with_own_memory(|| {
+        let Ok(worker) = flusher.load_dynamic() else { return Run::NoRoom };
+        let begun = Instant::now();
+        while !matches!(worker.pid(), Err(BackgroundWorkerStatus::Stopped)) {
+            let left = PATIENCE.saturating_sub(begun.elapsed());
+            // The postmaster wakes this process when the worker ends.
+            if left.is_zero() || !wait(left) {
+                worker.terminate();
+                return Run::TooLong;
+            }
         }
+        Run::Ended
+    })
+}
+
+/// Runs it with memory of its own, which goes when it is done.
+fn with_own_memory<R: Copy>(run: impl FnOnce() -> R) -> R {
+    // SAFETY: the context is nobody else's, and what is left of it is plain data. An error ends the
+    // process.
+    unsafe {
+        let memory = pg_sys::AllocSetContextCreateExtended(
+            pg_sys::TopMemoryContext,
+            c"vibepeak_keys".as_ptr(),
+            pg_sys::ALLOCSET_SMALL_MINSIZE as usize,
+            pg_sys::ALLOCSET_SMALL_INITSIZE as usize,
+            pg_sys::ALLOCSET_SMALL_MAXSIZE as usize,
+        );
+        let before = pg_sys::CurrentMemoryContext;
+        pg_sys::CurrentMemoryContext = memory;
+        let result = run();
+        pg_sys::CurrentMemoryContext = before;
+        pg_sys::MemoryContextDelete(memory);
+        result
     }
-    Run::Ended
 }
 
 /// A table of the extension, and who owns it.

@@ -208,6 +208,12 @@ pub fn running_tasks(account: Text) -> i64 {
     running
 }
 
+/// Whether what is seen of tables can change with the view alone. So it is with heaps, where whoever changes
+/// a row has a transaction id; another access method may have transactions of its own.
+fn follow_views(tables: &[Table]) -> bool {
+    tables.iter().all(|table| recent::knows(*table))
+}
+
 impl<'call> Instant<'call> {
     /// What `read` makes of the row with a value in the first column of its table's index. The tag
     /// stands for the value; `read` gives None for another value's row.
@@ -249,6 +255,9 @@ impl<'call> Instant<'call> {
 
     /// Remembers a key with its access, which were read after the view was asked for.
     pub fn remember(&self, view: View, hash: &[u8; HASH_LENGTH], key: Seen) {
+        if !follow_views(&READ_TOGETHER) {
+            return;
+        }
         let limit = settings::backend_cache() / 2;
         SEEN.with_borrow_mut(|seen| seen.remember(view, hash, key, limit));
     }
@@ -318,7 +327,7 @@ impl<'call> Instant<'call> {
         let plan = self.plan_of(account)?;
         let included = plan.map(|plan| self.includes_access(plan)).transpose()?.flatten();
         let included = included.unwrap_or(false);
-        if let Some(view) = view {
+        if let Some(view) = view.filter(|_| follow_views(&[Table::Accounts, Table::Plans])) {
             ACCESSES.with_borrow_mut(|accesses| accesses.remember(view, tag, name, included));
         }
         Ok(included)

@@ -210,3 +210,42 @@ fn places_that_are_replayed() {
     }
     assert_healthy(&standby);
 }
+
+/// G1, G9: revocations that were prepared before a standby became a primary count from their commit there,
+/// and not where they are rolled back there.
+#[test]
+fn prepared_transactions_of_a_primary_that_is_gone() {
+    let settings = [("autovacuum", "off"), ("max_prepared_transactions", "5")];
+    let primary = start_late(&settings);
+    let standby = primary.standby();
+    let mut admin = primary.client();
+    let mut answers = Answers::of_every_kind(&mut admin, 3);
+    let mut standing = Sessions::new(&primary, &standby, &answers);
+    let of = |answer| answers.0.iter().enumerate().filter(move |(_, known)| known.answer == answer);
+    let [committed, undone] = [0, 1].map(|number| of(VALID).nth(number).expect("a key").0);
+    for (name, at) in [("committed", committed), ("undone", undone)] {
+        run(&mut admin, "BEGIN; SAVEPOINT s");
+        let id = &answers.0[at].key.id;
+        run(&mut admin, &format!("UPDATE vpk.keys SET revoked_at = now() WHERE id = '{id}'"));
+        run(&mut admin, &format!("RELEASE s; PREPARE TRANSACTION '{name}'"));
+        standing.check(&answers, name);
+    }
+    drop(primary);
+    standby.promote();
+    let Sessions { mut observer, mut sessions, .. } = standing;
+    for (end, at) in
+        [("ROLLBACK PREPARED 'undone'", None), ("COMMIT PREPARED 'committed'", Some(committed))]
+    {
+        for session in &mut sessions {
+            answers.remember(session);
+        }
+        run(&mut observer, end);
+        if let Some(at) = at {
+            answers.0[at].answer = REVOKED;
+        }
+        for session in &mut sessions {
+            answers.check(session, end);
+        }
+    }
+    assert_healthy(&standby);
+}
