@@ -78,7 +78,7 @@ test-asan: ## SQL tests with the library built for AddressSanitizer
 	@tools/test asan
 
 test-soak: ## crashes, faults and memory for as long as it takes: an hour or more
-	@VIBEPEAK_SOAK=1 tools/rust-tests cluster fault_ memory::
+	@VIBEPEAK_SOAK=1 tools/rust-tests cluster fault_crashes fault_disk fault_interrupts fault_limits fault_sessions memory::
 
 bench: ## compare verifications with SELECT 1 and with other ways, side by side
 	@bench/run

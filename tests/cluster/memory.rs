@@ -154,11 +154,9 @@ fn what_is_remembered_is_bounded() {
             "limit {limit} kB: {full} kB, {nothing} kB with nothing, {again} kB the next time"
         );
         // A table that has grown leaves room behind, for the session's other uses.
-        assert!(
-            full - nothing <= limit * 3 / 2 + 256,
-            "{full} kB with {limit}, {nothing} kB with 0"
-        );
-        assert!(again <= full + 256, "{again} kB when the limit came back, {full} kB before");
+        let most = limit * 3 / 2 + 256;
+        assert!(full - nothing <= most, "{full} kB with {limit}, {nothing} kB with 0");
+        assert!(again - nothing <= most + limit / 2, "{again} kB with {limit}, {full} kB at first");
     }
     let (full, _) = grown(8_192);
     assert!(full - nothing >= 1_024, "it is made use of: {full} kB, {nothing} kB with nothing");
