@@ -231,7 +231,8 @@ fn with_own_memory<R: Copy>(run: impl FnOnce() -> R) -> R {
             pg_sys::ALLOCSET_SMALL_INITSIZE as usize,
             pg_sys::ALLOCSET_SMALL_MAXSIZE as usize,
         );
-        let before = core::mem::replace(&mut *(&raw mut pg_sys::CurrentMemoryContext), memory);
+        let before = pg_sys::CurrentMemoryContext;
+        pg_sys::CurrentMemoryContext = memory;
         let result = run();
         pg_sys::CurrentMemoryContext = before;
         pg_sys::MemoryContextDelete(memory);
