@@ -24,8 +24,8 @@ const STATEMENTS: [(&str, Option<&str>); 16] = [
     ("SELECT length('KEY') AS number", Some("41")),
     ("SELECT 2 AS KEY", Some("2")),
     ("SELECT 3 AS \"KEY\"", Some("3")),
-    ("/* KEY/x it's */ SELECT 'a'", Some("a")),
-    ("SELECT 'b' -- KEY", Some("b")),
+    ("SELECT /* KEY/x it's */ 'a'", Some("a")),
+    ("/* KEY/x it's */ SELECT 'b' -- KEY", Some("b")),
     ("SELECT $$KEY$$, E'KEY\\n', U&'KEY'", Some("KEY")),
     ("SELECT 'KEY0', 'vpk_live_12345678901234567890-KEY', 'it''s'", Some("KEY0")),
     ("INSERT INTO texts VALUES ('KEY') RETURNING t", Some("KEY")),
@@ -143,6 +143,8 @@ fn statistics_of_statements_show_no_key() {
             ("pg_stat_statements.track", "all"),
             ("pg_stat_statements.track_planning", "on"),
             ("pg_stat_statements.track_utility", "on"),
+            // What the worker does is counted as well, and not the same each time.
+            ("vibepeak_keys.usage_flush_interval", "1h"),
             ("auto_explain.log_min_duration", "0"),
             ("auto_explain.log_nested_statements", "on"),
         ]);
@@ -182,7 +184,8 @@ fn statistics_of_statements_show_no_key() {
         for utility in [false, true] {
             assert_eq!(comparable(&kept, utility), comparable(&unmasked, utility), "{order}");
         }
-        let sql = format!("/* {hidden}/x it's */ SELECT $1");
+        // From 18 on, comments in front of a statement are not kept.
+        let sql = format!("SELECT /* {hidden}/x it's */ $1");
         assert_eq!(kept.iter().filter(|kept| kept.query == sql).count(), 1, "{kept:#?}");
         // Everything was forgotten in between, and so the file was written anew.
         let text = fs::read(logged.cluster.data().join("pg_stat_tmp/pgss_query_texts.stat"));
