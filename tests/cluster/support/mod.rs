@@ -4,6 +4,7 @@ pub mod cluster;
 pub mod keys;
 pub mod known;
 pub mod random;
+pub mod recipes;
 pub mod redaction;
 pub mod transcript;
 pub mod usage;
