@@ -115,6 +115,12 @@ COMMENT ON FUNCTION @extschema@.vpk_grant_verifier(regrole) IS 'Lets a role veri
 COMMENT ON FUNCTION @extschema@.vpk_grant_admin(regrole) IS 'Lets a role manage keys, accounts and plans';
 COMMENT ON FUNCTION @extschema@.vpk_doctor() IS
     'Looks at the installation: what is well, what is not, and what to do about it';
+COMMENT ON FUNCTION @extschema@.vpk_pending_uses(integer) IS
+    'On a standby: uses of keys that its memory holds, to be added on the primary; until the end of the transaction nobody else is told';
+COMMENT ON FUNCTION @extschema@.vpk_settle_uses(uuid, bigint) IS
+    'On a standby: takes uses that were added on the primary from its memory; returns how many';
+COMMENT ON FUNCTION @extschema@.vpk_add_uses(uuid, timestamptz, bigint) IS
+    'On the primary: adds uses that a standby has noted; returns whether there is such a key';
 COMMENT ON FUNCTION vpk.plan_in_use(text) IS 'Whether an account is on a plan; for the triggers on vpk.plans';
 COMMENT ON FUNCTION vpk.stats_row() IS 'The row of vpk.stats';
 COMMENT ON FUNCTION vpk.status_rows() IS 'The rows of vpk.status_codes';

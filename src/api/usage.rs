@@ -1,10 +1,11 @@
-//! What was counted.
+//! What was counted, and uses that are brought from a standby to the primary.
 
 use pgrx::prelude::*;
 
 use crate::pg::call::Call;
-use crate::pg::types::{Text, Timestamp};
-use crate::usage::stats;
+use crate::pg::report::OrRaise;
+use crate::pg::types::{Text, Timestamp, Uuid};
+use crate::usage::{handover, stats};
 
 /// The row of the view `vpk.stats`.
 #[pg_extern(volatile, parallel_unsafe, schema = "vpk")]
@@ -40,4 +41,37 @@ fn stats_row(
         stats.failure.as_ref().map(|(at, _)| Timestamp::from_micros(*at)),
         stats.failure.as_ref().map(|(_, message)| Text::new(&call, message)),
     ))
+}
+
+#[pg_extern(volatile, parallel_unsafe)]
+fn vpk_pending_uses(
+    max_rows: default!(Option<i32>, "10000"),
+    call: Call,
+) -> TableIterator<'static, (name!(key_id, Uuid), name!(last_used_at, Timestamp), name!(uses, i64))>
+{
+    let told: Vec<_> = handover::pending(max_rows)
+        .or_raise()
+        .into_iter()
+        .map(|told| {
+            let uses = i64::try_from(told.uses).unwrap_or(i64::MAX);
+            (Uuid::new(&call, told.key), Timestamp::from_micros(told.last_used_at), uses)
+        })
+        .collect();
+    TableIterator::new(told)
+}
+
+#[pg_extern(volatile, parallel_unsafe)]
+fn vpk_settle_uses(key_id: Option<Uuid>, uses: Option<i64>) -> i64 {
+    handover::settle(key_id, uses).or_raise()
+}
+
+#[pg_extern(volatile, parallel_unsafe, security_definer)]
+#[search_path(pg_catalog, pg_temp)]
+fn vpk_add_uses(
+    key_id: Option<Uuid>,
+    last_used_at: Option<Timestamp>,
+    uses: Option<i64>,
+    call: Call,
+) -> bool {
+    handover::add(&call, key_id, last_used_at, uses).or_raise()
 }

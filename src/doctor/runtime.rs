@@ -22,6 +22,8 @@ pub struct Usage {
     pub round_at: Option<i64>,
     pub flush_interval_ms: i64,
     pub pending: i64,
+    /// Whether half of the room for them is taken.
+    pub crowded: bool,
     /// Since the server started.
     pub dropped: i64,
     pub last_error: Option<String>,
@@ -38,6 +40,7 @@ pub fn runtime() -> Runtime {
         round_at: launcher.looked_at,
         flush_interval_ms: settings::usage_flush_interval().as_millis().try_into().unwrap_or(0),
         pending: stats.pending,
+        crowded: stats.crowded,
         dropped: stats.dropped_lately,
         last_error: stats.failure.as_ref().map(|(_, message)| widen(message)),
         last_error_at: stats.failure.map(|(at, _)| at),

@@ -14,12 +14,20 @@ pub fn worker(usage: Option<&Usage>, now: i64) -> Finding {
     let Some(usage) = usage else { return not_noted(ITEM) };
     let pending = counted(usage.pending, "use is", "uses are");
     let Some(pid) = usage.worker_pid else {
-        return match usage.in_recovery {
-            true => Finding::good(
+        return match (usage.in_recovery, usage.crowded) {
+            (true, false) => Finding::good(
                 ITEM,
-                format!("a standby: uses are kept until it is promoted; {pending} pending"),
+                format!(
+                    "a standby: uses are kept until they are settled or it is promoted; {pending} pending"
+                ),
             ),
-            false => Finding::bad(
+            (true, true) => Finding::bad(
+                ITEM,
+                format!("a standby, and half of its room for uses is taken; {pending} pending"),
+                "Bring them to the primary, with vpk_pending_uses, vpk_add_uses and vpk_settle_uses, \
+                 or raise vibepeak_keys.usage_slots, which takes a restart of this server.",
+            ),
+            (false, _) => Finding::bad(
                 ITEM,
                 format!("the worker is not running; {pending} pending"),
                 "The server log says why it ended. The server starts it again by itself; where it \
@@ -93,6 +101,7 @@ mod tests {
             round_at: Some(NOW),
             flush_interval_ms: 2_000,
             pending: 3,
+            crowded: false,
             dropped: 0,
             last_error: None,
             last_error_at: None,
@@ -124,9 +133,19 @@ mod tests {
         let gone = Usage { worker_pid: None, ..alive() };
         let (ok, detail) = judged(&gone);
         assert_eq!((ok, &*detail), (Some(false), "the worker is not running; 3 uses are pending"));
-        let (ok, detail) = judged(&Usage { in_recovery: true, ..gone });
+        let standby = Usage { in_recovery: true, ..gone };
+        let (ok, detail) = judged(&standby);
         assert_eq!(ok, Some(true));
-        assert!(detail.starts_with("a standby: uses are kept until it is promoted"), "{detail}");
+        assert!(
+            detail.starts_with("a standby: uses are kept until they are settled or it is promoted"),
+            "{detail}"
+        );
+        let (ok, detail) = judged(&Usage { crowded: true, ..standby });
+        assert_eq!(ok, Some(false));
+        assert!(
+            detail.ends_with("half of its room for uses is taken; 3 uses are pending"),
+            "{detail}"
+        );
         assert_eq!(worker(None, NOW).ok, None);
         assert!(worker(None, NOW).advice.is_some());
     }

@@ -5,7 +5,7 @@ use core::ffi::CStr;
 use super::{caller, required};
 use crate::pg::call::Call;
 use crate::pg::types::{SqlValue, Text};
-use crate::pg::{clock, lock};
+use crate::pg::{clock, lock, synchronous};
 use crate::pure::misuse::{Misuse, quoted};
 use crate::store::accounts;
 
@@ -17,6 +17,7 @@ pub fn set_plan(call: &Call, account: Option<Text>, plan: Option<Text>) -> Resul
     let [role, session_role] = caller(call);
     let parameters = [Some(account.datum()), Some(plan.datum()), role, session_role];
     if !accounts::SET_PLAN.write(call, &parameters).is_empty() {
+        synchronous::until_applied();
         return Ok(());
     }
     let plans = accounts::PLANS.write(call, &[]);
@@ -43,6 +44,7 @@ pub fn delete_account(call: &Call, account: Option<Text>) -> Result<i64, Misuse>
     let deleted = accounts::EMPTY.write(call, &[name, role, session_role, now]);
     let deleted = super::forget_uses(call, &deleted);
     accounts::DELETE.write(call, &[name]);
+    synchronous::until_applied();
     Ok(deleted)
 }
 

@@ -2,9 +2,9 @@
 
 use super::{caller, kept_reason, required};
 use crate::pg::call::Call;
-use crate::pg::clock;
 use crate::pg::spi::{Row, Statement};
 use crate::pg::types::{Bytes, SqlValue, Text, Timestamp, Uuid};
+use crate::pg::{clock, synchronous};
 use crate::pure::bearer::MAX_LENGTH;
 use crate::pure::misuse::Misuse;
 use crate::pure::token::Token;
@@ -16,6 +16,7 @@ pub fn revoke(call: &Call, id: Option<Uuid>, reason: Option<Text>) -> Result<Tim
     let [role, session_role] = caller(call);
     let reason = kept_reason(call, reason).map(Text::datum);
     let revoked = keys::REVOKE.write(call, &[id, reason, role, session_role]);
+    synchronous::until_applied();
     let revoked = match revoked.first() {
         Some(row) => row.timestamp(1),
         None => first_timestamp(call, &keys::REVOKED_AT, id).flatten(),
@@ -30,6 +31,7 @@ pub fn revoke_token(call: &Call, token: Option<Text>, reason: Option<Text>) -> O
     let [role, session_role] = caller(call);
     let reason = kept_reason(call, reason).map(Text::datum);
     let revoked = keys::REVOKE_HASH.write(call, &[hash, reason, role, session_role]);
+    synchronous::until_applied();
     match revoked.first() {
         Some(row) => row.uuid(0),
         None => keys::ID_OF_HASH.write(call, &[hash]).first().and_then(|row| row.uuid(0)),
@@ -50,12 +52,16 @@ pub fn revoke_account(
     }
     let [role, session_role] = caller(call);
     let reason = kept_reason(call, reason).map(Text::datum);
-    Ok(keys::REVOKE_ACCOUNT.write(call, &[name, reason, role, session_role]).processed())
+    let revoked = keys::REVOKE_ACCOUNT.write(call, &[name, reason, role, session_role]);
+    synchronous::until_applied();
+    Ok(revoked.processed())
 }
 
 /// Disables a key; since when it is.
 pub fn disable(call: &Call, id: Option<Uuid>) -> Result<Timestamp, Misuse> {
-    set_disabled(call, id, true)?.ok_or_else(super::unknown_key)
+    let disabled = set_disabled(call, id, true)?;
+    synchronous::until_applied();
+    disabled.ok_or_else(super::unknown_key)
 }
 
 /// Enables a key that may have been disabled.

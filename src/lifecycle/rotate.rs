@@ -2,6 +2,7 @@
 
 use super::{IssuedKey, caller, required};
 use crate::pg::call::Call;
+use crate::pg::synchronous;
 use crate::pg::types::{Bytes, Interval, SqlValue, Timestamp, Uuid};
 use crate::pure::limits;
 use crate::pure::misuse::Misuse;
@@ -60,5 +61,6 @@ pub fn rotate(
             session_role,
         ],
     );
+    synchronous::until_applied();
     Ok(issued)
 }

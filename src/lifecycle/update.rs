@@ -3,6 +3,7 @@
 use super::list::{self, Listed};
 use super::{caller, required};
 use crate::pg::call::Call;
+use crate::pg::synchronous;
 use crate::pg::types::{CidrArray, Json, SqlValue, Text, TextArray, Timestamp, Uuid};
 use crate::pure::misuse::Misuse;
 use crate::store::keys;
@@ -51,6 +52,10 @@ pub fn update(call: &Call, id: Option<Uuid>, change: &Change) -> Result<Listed, 
                 session_role,
             ],
         );
+    }
+    // Whether they allow less than before is not looked at.
+    if change.expires_at.is_some() || change.scopes.is_some() || change.allowed_ips.is_some() {
+        synchronous::until_applied();
     }
     list::one_after_change(call, id).ok_or_else(super::unknown_key)
 }

@@ -1,4 +1,5 @@
-//! The queue of an account's task starters.
+//! Locks of the server: the queue of an account's task starters, and the one who brings a standby's uses
+//! over.
 
 use core::ffi::CStr;
 
@@ -29,5 +30,41 @@ pub fn account(call: &Call, command: &CStr, account: Text) {
             0,
             pg_sys::ExclusiveLock as pg_sys::LOCKMODE,
         );
+    }
+}
+
+/// What became of the lock of who brings a standby's uses over.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Handover {
+    /// The transaction has it now.
+    Taken,
+    /// It had it before.
+    Held,
+    /// Another transaction has it.
+    Busy,
+}
+
+/// Takes the lock for this transaction, in this database. Works on a standby, where the locks of class
+/// [`account`] do not.
+pub fn handover() -> Handover {
+    /// Users' own advisory locks have 1 or 2 here (src/backend/utils/adt/lockfuncs.c).
+    const KIND: u16 = 3;
+    let tag = pg_sys::LOCKTAG {
+        locktag_field1: super::database::own(),
+        locktag_field2: 0,
+        locktag_field3: 0,
+        locktag_field4: KIND,
+        locktag_type: pg_sys::LockTagType::LOCKTAG_ADVISORY as u8,
+        locktag_lockmethodid: pg_sys::USER_LOCKMETHOD as u8,
+    };
+    // SAFETY: the tag is copied; a lock of no session goes with the transaction
+    // (src/backend/storage/lmgr/lock.c).
+    let result = unsafe {
+        pg_sys::LockAcquire(&tag, pg_sys::ExclusiveLock as pg_sys::LOCKMODE, false, true)
+    };
+    match result {
+        pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL => Handover::Busy,
+        pg_sys::LockAcquireResult::LOCKACQUIRE_OK => Handover::Taken,
+        _ => Handover::Held,
     }
 }

@@ -1,6 +1,6 @@
 //! What differs between the supported majors of PostgreSQL (15 to 18), and nothing else.
 
-use core::ffi::{CStr, c_int};
+use core::ffi::{CStr, c_char, c_int};
 
 use pgrx::pg_sys::{BlockNumber, Buffer, ForkNumber, IndexScanDesc, Relation, Snapshot};
 
@@ -120,3 +120,33 @@ pub const WORKER_SETTINGS: &[(&CStr, &CStr)] = if cfg!(any(feature = "pg17", fea
 } else {
     &[]
 };
+
+unsafe extern "C-unwind" {
+    /// Writes a record that belongs to the transaction and is of no consequence
+    /// (src/backend/replication/logical/message.c), unguarded. PostgreSQL 17 can flush it at once.
+    fn LogLogicalMessage(
+        prefix: *const c_char,
+        message: *const c_char,
+        size: usize,
+        transactional: bool,
+        #[cfg(any(feature = "pg17", feature = "pg18"))] flush: bool,
+    ) -> pgrx::pg_sys::XLogRecPtr;
+}
+
+/// Writes an empty message of the current transaction to the WAL, unguarded.
+///
+/// # Safety
+/// The transaction may write.
+pub unsafe fn log_empty_message(prefix: &CStr) {
+    // SAFETY: the caller's; both are null-terminated strings.
+    unsafe {
+        LogLogicalMessage(
+            prefix.as_ptr(),
+            c"".as_ptr(),
+            0,
+            true,
+            #[cfg(any(feature = "pg17", feature = "pg18"))]
+            false,
+        );
+    }
+}

@@ -28,6 +28,7 @@ pub mod settings;
 pub mod shmem;
 pub mod snapshot;
 pub mod spi;
+pub mod synchronous;
 pub mod text;
 pub mod tuple;
 pub mod types;

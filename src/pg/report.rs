@@ -4,7 +4,7 @@ use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::PgLogLevel;
 
-use crate::pure::misuse::Misuse;
+use crate::pure::misuse::{Condition, Misuse};
 
 /// Takes the value out, or raises the misuse as an error of the server.
 pub trait OrRaise<T> {
@@ -19,11 +19,14 @@ impl<T> OrRaise<T> for Result<T, Misuse> {
 }
 
 fn raise(misuse: Misuse) -> ! {
-    let mut report = ErrorReport::new(
-        PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
-        misuse.message,
-        "vibepeak_keys",
-    );
+    let code = match misuse.condition {
+        Condition::InvalidParameterValue => PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+        Condition::ObjectNotInPrerequisiteState => {
+            PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
+        }
+        Condition::LockNotAvailable => PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
+    };
+    let mut report = ErrorReport::new(code, misuse.message, "vibepeak_keys");
     if let Some(detail) = misuse.detail {
         report = report.set_detail(detail);
     }

@@ -169,6 +169,17 @@ pub fn sign_in(place: &'static AtomicI32) -> bool {
     }
 }
 
+/// Runs it with this process's number written where there is none; None where there is one. It cannot
+/// raise, and takes no time worth mentioning.
+pub fn alone<R>(place: &AtomicI32, run: impl FnOnce() -> R) -> Option<R> {
+    // SAFETY: reads a variable.
+    let own = unsafe { pg_sys::MyProcPid };
+    place.compare_exchange(0, own, Relaxed, Relaxed).ok()?;
+    let result = run();
+    place.store(0, Relaxed);
+    Some(result)
+}
+
 fn ptr_of(place: &'static AtomicI32) -> *mut AtomicI32 {
     core::ptr::from_ref(place).cast_mut()
 }

@@ -139,6 +139,11 @@ impl<'memory> Ledger<'memory> {
         crowded && !self.header.wanted.load(Relaxed) && !self.header.wanted.swap(true, Relaxed)
     }
 
+    /// Whether half of the slots hold uses.
+    pub fn crowded(self) -> bool {
+        self.header.occupied.load(Relaxed) >= self.slots.0.len() / 2
+    }
+
     /// The tally of a database, given to it where it has none; None where all are given.
     pub fn tally(self, database: u32, now: i64) -> Option<&'memory Tally> {
         self.tally_number(database, now).and_then(|number| self.tally_at(number))
@@ -289,10 +294,11 @@ mod tests {
         let asked: Vec<_> =
             (0u8..6).map(|key| ledger.note(1, &[key; 16], 1, Some(tally))).collect();
         assert_eq!(asked, [false, false, true, false, false, false]);
+        assert!(ledger.crowded());
         assert_eq!(tally.dropped.load(Relaxed), 2);
         let (batch, _) = ledger.slots.collect(1, 0, 10);
         ledger.settle(batch.iter());
-        assert_eq!(header.occupied.load(Relaxed), 0);
+        assert_eq!((header.occupied.load(Relaxed), ledger.crowded()), (0, false));
     }
 
     #[test]

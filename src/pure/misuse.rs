@@ -2,10 +2,12 @@
 
 use super::mask;
 
-/// A refusal to carry out a call (SQLSTATE 22023), in the style of PostgreSQL's own messages: a primary message
+/// A refusal to carry out a call, in the style of PostgreSQL's own messages: a primary message
 /// without a full stop, detail and hint in whole sentences.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Misuse {
+    /// What kind of refusal it is.
+    pub condition: Condition,
     /// What was wrong.
     pub message: String,
     /// The facts of the case.
@@ -14,10 +16,35 @@ pub struct Misuse {
     pub hint: Option<String>,
 }
 
+/// The condition that an SQLSTATE names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// 22023: a bad argument or an unknown id.
+    InvalidParameterValue,
+    /// 55000: the server, or the session, is not in the state for it.
+    ObjectNotInPrerequisiteState,
+    /// 55P03: another session is at it.
+    LockNotAvailable,
+}
+
 impl Misuse {
     /// A bad argument or an unknown id.
     pub fn invalid(message: impl Into<String>) -> Misuse {
-        Misuse { message: message.into(), detail: None, hint: None }
+        Misuse::of(Condition::InvalidParameterValue, message)
+    }
+
+    /// A call that is out of place, or out of turn.
+    pub fn out_of_place(message: impl Into<String>) -> Misuse {
+        Misuse::of(Condition::ObjectNotInPrerequisiteState, message)
+    }
+
+    /// A call that another session's work excludes.
+    pub fn busy(message: impl Into<String>) -> Misuse {
+        Misuse::of(Condition::LockNotAvailable, message)
+    }
+
+    fn of(condition: Condition, message: impl Into<String>) -> Misuse {
+        Misuse { condition, message: message.into(), detail: None, hint: None }
     }
 
     /// Adds the facts of the case.

@@ -10,6 +10,7 @@ pub mod bearer;
 pub mod decision;
 pub mod encoding;
 pub mod entropy;
+pub mod handover;
 pub mod ledger;
 pub mod limits;
 pub mod mask;

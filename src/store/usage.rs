@@ -1,6 +1,8 @@
-//! The statement that brings uses to their table.
+//! The statements that bring uses to their table.
 
-use pgrx::pg_sys::{INT8ARRAYOID, TIMESTAMPTZARRAYOID, UUIDARRAYOID};
+use pgrx::pg_sys::{
+    INT8ARRAYOID, INT8OID, TIMESTAMPTZARRAYOID, TIMESTAMPTZOID, UUIDARRAYOID, UUIDOID,
+};
 
 use crate::pg::array;
 use crate::pg::call::Call;
@@ -75,6 +77,21 @@ static BRING: Statement = Statement::new(
      WHERE NOT EXISTS (SELECT FROM updated AS u WHERE u.key_id = n.key_id)
        AND NOT EXISTS (SELECT FROM added AS a WHERE a.key_id = n.key_id)",
     &[UUIDARRAYOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID],
+);
+
+/// Key, last instant, number of uses. A row where there is such a key. It waits for who is changing
+/// the same row, or removing the key.
+pub static ADD: Statement = Statement::new(
+    c"WITH used AS (
+        SELECT k.id FROM vpk.keys AS k WHERE k.id = $1 FOR KEY SHARE
+    )
+    INSERT INTO vpk.key_usage AS u (key_id, last_used_at, uses)
+    SELECT k.id, $2, $3 FROM used AS k
+    ON CONFLICT (key_id) DO UPDATE
+       SET last_used_at = greatest(u.last_used_at, EXCLUDED.last_used_at),
+           uses = u.uses + EXCLUDED.uses
+    RETURNING u.key_id",
+    &[UUIDOID, TIMESTAMPTZOID, INT8OID],
 );
 
 /// Keys that the transaction has removed. Their usage goes too.

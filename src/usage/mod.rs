@@ -5,6 +5,7 @@
 //! the library was not preloaded there is no such memory, and nothing is noted.
 
 mod flusher;
+pub mod handover;
 mod launcher;
 pub mod stats;
 

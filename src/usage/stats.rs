@@ -12,6 +12,8 @@ pub struct Stats {
     pub answers: Vec<i64>,
     /// Uses that are not in the table yet.
     pub pending: i64,
+    /// Whether half of the room for them is taken, by all databases.
+    pub crowded: bool,
     /// Uses that came to the table.
     pub flushed: i64,
     /// Uses for which there was no room.
@@ -49,6 +51,7 @@ pub fn own() -> Option<Stats> {
         since: tally.since.load(Relaxed),
         answers: tally.answers.iter().map(|answers| number(answers.load(Relaxed))).collect(),
         pending: number(ledger.slots.pending(database::own())),
+        crowded: ledger.crowded(),
         flushed: number(tally.flushed.load(Relaxed)),
         dropped: number(dropped),
         dropped_lately: number(dropped.saturating_sub(tally.dropped_before.load(Relaxed))),

@@ -71,7 +71,8 @@ fn a_primary_and_its_standby() {
     wait_until("the key is on the standby", || value(&mut reader, sql, &[&key.id]) == "true");
     writes_nothing(&mut reader, true);
     assert_eq!(verify(&mut reader, &key.token), "VALID");
-    let kept = "a standby: uses are kept until it is promoted; 1 use is pending";
+    let kept =
+        "a standby: uses are kept until they are settled or it is promoted; 1 use is pending";
     assert_eq!(found(&mut reader, "usage_worker", Some(true), kept).detail, kept);
     assert_eq!(not_well(&mut reader), "");
 

@@ -16,6 +16,7 @@ const WRITES: &[&str] = &[
     "SELECT vpk_delete_account('acme')",
     "SELECT vpk_purge(now())",
     "SELECT vpk_set_plan('acme', 'Pro')",
+    "SELECT vpk_add_uses($1, now(), 1)",
     "SELECT FROM vpk_task_start($2)",
     "SELECT vpk_task_extend($3, '1 min')",
     "SELECT vpk_task_finish($3)",

@@ -101,14 +101,36 @@ impl Cluster {
 
     /// A hot standby of this server.
     pub fn standby(&self) -> Cluster {
+        self.standby_with(&[])
+    }
+
+    /// A hot standby with settings of its own. It goes by its `cluster_name`.
+    pub fn standby_with(&self, settings: &[(&str, &str)]) -> Cluster {
         let standby = Cluster::folder();
         let (data, socket) = (standby.data(), self.socket());
         let data = data.to_str().expect("a plain path");
         let from = ["-h", &socket, "-U", "postgres", "-D", data, "-R"];
         standby.run("pg_basebackup", &[&from[..], &["-X", "stream", "-c", "fast"]].concat());
         standby.set(&[("unix_socket_directories", &standby.socket())]);
+        standby.set(settings);
         standby.up();
         standby
+    }
+
+    /// Makes this server, which is down, a standby of the one that was promoted in its place.
+    pub fn rewind(&self, source: &Cluster, settings: &[(&str, &str)]) {
+        // The timeline of its promotion is in its control file from then on.
+        source.client().batch_execute("CHECKPOINT").expect("a checkpoint");
+        let from = format!("--source-server={}", source.address());
+        self.run("pg_rewind", &["-R", "--no-sync", "-D", "data", &from]);
+        // It has brought the other's configuration.
+        self.set(&[("unix_socket_directories", &self.socket())]);
+        self.set(settings);
+    }
+
+    /// How a client or another server connects to the database `postgres`.
+    pub fn address(&self) -> String {
+        format!("host={} user=postgres dbname=postgres", self.socket())
     }
 
     /// A folder for a server, with its guard.

@@ -10,6 +10,7 @@ pub mod load;
 pub mod pooler;
 pub mod process;
 pub mod random;
+pub mod recipes;
 pub mod redaction;
 pub mod transcript;
 pub mod usage;
