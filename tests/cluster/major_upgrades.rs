@@ -3,6 +3,7 @@
 //! From the older major that VIBEPEAK_OLDER_PG_CONFIG names (see tools/rust-tests).
 
 use std::collections::BTreeSet;
+use std::fs;
 
 use postgres::GenericClient;
 
@@ -178,10 +179,13 @@ fn upgraded(checksums: bool, versions: &[String], options: &[&str]) {
     if checksums {
         older.run("pg_checksums", &["--enable", "--no-sync", "-D", "data"]);
     }
-    assert!(older.data().join(FILE).exists());
+    let copied = older.data().join(FILE);
+    // But for its head, which tells of which stop of the server it is (src/pure/usage_file.rs).
+    let pending = || fs::read(&copied).expect("the file of pending uses").split_off(48);
+    let kept = pending();
 
     let newer = Cluster::upgraded_from(&older, initdb_options(&older, checksums), options);
-    let copied = older.data().join(FILE);
+    assert_eq!(pending(), kept, "a server that pg_upgrade started had a worker");
     let copy = ["-p", copied.to_str().expect("a plain path"), "data/pg_stat/"];
     newer.run("/bin/cp", &copy);
     newer.set(SOON);
