@@ -32,9 +32,7 @@ fn headed(version: u32, body: &[u8]) -> Vec<u8> {
 
 fn written(data: &[u8]) {
     let Some((&[size, bit, ..], numbers)) = data.split_first_chunk::<4>() else { return };
-    let mut numbers = numbers
-        .chunks_exact(8)
-        .map(|chunk| chunk.iter().fold(0u64, |number, byte| number << 8 | u64::from(*byte)));
+    let mut numbers = numbers.as_chunks().0.iter().map(|chunk| u64::from_be_bytes(*chunk));
     let mut next = || numbers.next().unwrap_or(0);
     let counters = (0..size & 3).map(|_| Counters {
         database: next() as u32,

@@ -216,7 +216,7 @@ mod tests {
     fn names_have_tags_of_their_own() {
         let names = (0..1_000).map(|number| format!("account {number}"));
         let mut tags: Vec<u32> =
-            names.flat_map(|name| [b'a', b'p'].map(|kind| tag(kind, name.as_bytes()))).collect();
+            names.flat_map(|name| (*b"ap").map(|kind| tag(kind, name.as_bytes()))).collect();
         tags.sort_unstable();
         tags.dedup();
         assert_eq!(tags.len(), 2_000);
