@@ -61,7 +61,7 @@ fn given(ask: impl Fn() -> *mut u8) -> *mut u8 {
     give_back();
     let memory = ask();
     if memory.is_null() {
-        end_session();
+        out_of_memory(PgLogLevel::FATAL);
     }
     memory
 }
@@ -82,7 +82,8 @@ static mut LAST_CALLBACK: ErrorContextCallback = ErrorContextCallback {
     arg: ptr::null_mut(),
 };
 
-/// Sees to it that there is a reserve, and that it is given back when it is needed.
+/// Sees to it that there is a reserve, and that it is given back when it is needed. Without one, the
+/// call is refused while that can still be done. Unguarded: see [`super::unguarded`].
 pub(super) fn stand_by() {
     // SAFETY: a list whose members are their makers' until they take them off, the last made first
     // (src/include/utils/elog.h). Ours is the last of the list and stays: who takes one off puts what
@@ -90,7 +91,11 @@ pub(super) fn stand_by() {
     // (src/backend/tcop/postgres.c: PostgresMain).
     unsafe {
         if RESERVED.load(Relaxed).is_null() {
-            RESERVED.store(System.alloc(RESERVE), Relaxed);
+            let reserve = System.alloc(RESERVE);
+            if reserve.is_null() {
+                out_of_memory(PgLogLevel::ERROR);
+            }
+            RESERVED.store(reserve, Relaxed);
         }
         let ours = &raw mut LAST_CALLBACK;
         let mut place = &raw mut pg_sys::error_context_stack;
@@ -117,9 +122,10 @@ unsafe extern "C-unwind" fn on_error(_nothing: *mut c_void) {
     }
 }
 
+/// Raises the server's own error.
 #[cold]
 #[cfg(not(test))]
-fn end_session() {
+fn out_of_memory(level: PgLogLevel) {
     use core::ffi::c_char;
     // src/backend/utils/error/elog.c
     unsafe extern "C-unwind" {
@@ -128,21 +134,22 @@ fn end_session() {
         fn errmsg(format: *const c_char, ...) -> c_int;
         fn errfinish(file: *const c_char, line: c_int, function: *const c_char);
     }
-    // SAFETY: ereport(FATAL) of src/include/utils/elog.h. It needs no memory but what ErrorContext keeps
-    // for this, and ends in proc_exit, which returns to no frame (errfinish). Nobody asks for memory while
-    // he holds a lock of the server or a word of ours.
+    // SAFETY: ereport of src/include/utils/elog.h. It needs no memory but what ErrorContext keeps for
+    // this. FATAL ends in proc_exit, which returns to no frame (errfinish), and ERROR is for callers that
+    // hold nothing with a destructor. Nobody asks for memory while he holds a lock of the server or a word
+    // of ours.
     unsafe {
-        if errstart(PgLogLevel::FATAL as c_int, ptr::null()) {
+        if errstart(level as c_int, ptr::null()) {
             errcode(PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY as c_int);
             errmsg(c"out of memory".as_ptr());
-            errfinish(c"vibepeak_keys".as_ptr(), 0, c"end_session".as_ptr());
+            errfinish(c"vibepeak_keys".as_ptr(), 0, c"out_of_memory".as_ptr());
         }
     }
 }
 
 /// Tests of pure modules run without a server.
 #[cfg(test)]
-fn end_session() {
+fn out_of_memory(_level: PgLogLevel) {
     std::process::abort();
 }
 
