@@ -405,9 +405,10 @@ impl Drop for Cluster {
 
 /// Kills a process; whether there was one.
 pub fn kill(pid: i32) -> bool {
-    let kill =
-        Command::new("kill").args(["-KILL", &pid.to_string()]).stderr(Stdio::null()).status();
-    kill.expect("kill runs").success()
+    // The shell's own: a bare system has no other.
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "kill -KILL \"$0\"", &pid.to_string()]).stderr(Stdio::null());
+    shell.status().expect("sh runs").success()
 }
 
 /// A program and, for root, what runs it as the server's user.
