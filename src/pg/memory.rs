@@ -7,7 +7,7 @@
 //!
 //! An error of the server needs memory too, once pgrx has caught it: it copies it, and raises it anew, in
 //! the context that has just got none. So each process has a reserve, which it gives back to the system
-//! at the first such error, and at the next call takes again.
+//! at the first such error, and at the next call takes again: a call that cannot have it is refused.
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::ffi::{c_int, c_void};

@@ -70,7 +70,15 @@ impl Cluster {
         cluster.with_extension()
     }
 
-    /// The same, with file systems of its own: see [`Cluster::mount`]. Only root can have them.
+    /// Whether a file system can be mounted where nobody else sees it.
+    pub fn can_mount() -> bool {
+        let mut attempt = Command::new("unshare");
+        attempt.args(["--mount", "--propagation", "private"]);
+        attempt.args(["mount", "-t", "tmpfs", "tmpfs"]).arg(std::env::temp_dir());
+        attempt.stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+    }
+
+    /// The same, with file systems of its own: see [`Cluster::mount`].
     pub fn with_mounts(settings: &[(&str, &str)]) -> Cluster {
         let cluster = Cluster::folder_of("VIBEPEAK_PG_CONFIG", true);
         // Small files of WAL, so that a small disk has room for some.
