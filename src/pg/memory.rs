@@ -7,7 +7,7 @@
 //!
 //! An error of the server needs memory too, once pgrx has caught it: it copies it, and raises it anew, in
 //! the context that has just got none. So each process has a reserve, which it gives back to the system
-//! at the first such error, and at the next call takes again.
+//! at the first such error, and at the next call takes again: a call that cannot have it is refused.
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::ffi::{c_int, c_void};
@@ -61,7 +61,7 @@ fn given(ask: impl Fn() -> *mut u8) -> *mut u8 {
     give_back();
     let memory = ask();
     if memory.is_null() {
-        end_session();
+        raise(PgLogLevel::FATAL);
     }
     memory
 }
@@ -91,6 +91,11 @@ pub(super) fn stand_by() {
     unsafe {
         if RESERVED.load(Relaxed).is_null() {
             RESERVED.store(System.alloc(RESERVE), Relaxed);
+            if RESERVED.load(Relaxed).is_null() {
+                // Without one, an error that pgrx catches could raise another, and that one more, until
+                // the server gives up in a PANIC.
+                raise(PgLogLevel::ERROR);
+            }
         }
         let ours = &raw mut LAST_CALLBACK;
         let mut place = &raw mut pg_sys::error_context_stack;
@@ -117,9 +122,10 @@ unsafe extern "C-unwind" fn on_error(_nothing: *mut c_void) {
     }
 }
 
+/// Out of memory: FATAL ends the session, ERROR the statement, as [`unguarded`] says.
 #[cold]
 #[cfg(not(test))]
-fn end_session() {
+fn raise(level: PgLogLevel) {
     use core::ffi::c_char;
     // src/backend/utils/error/elog.c
     unsafe extern "C-unwind" {
@@ -128,21 +134,22 @@ fn end_session() {
         fn errmsg(format: *const c_char, ...) -> c_int;
         fn errfinish(file: *const c_char, line: c_int, function: *const c_char);
     }
-    // SAFETY: ereport(FATAL) of src/include/utils/elog.h. It needs no memory but what ErrorContext keeps
-    // for this, and ends in proc_exit, which returns to no frame (errfinish). Nobody asks for memory while
-    // he holds a lock of the server or a word of ours.
+    // SAFETY: ereport of src/include/utils/elog.h. It needs no memory but what ErrorContext keeps for
+    // this. FATAL ends in proc_exit, which returns to no frame (errfinish); nobody asks for memory while
+    // he holds a lock of the server or a word of ours. ERROR is raised before anything of a call has a
+    // destructor.
     unsafe {
-        if errstart(PgLogLevel::FATAL as c_int, ptr::null()) {
+        if errstart(level as c_int, ptr::null()) {
             errcode(PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY as c_int);
             errmsg(c"out of memory".as_ptr());
-            errfinish(c"vibepeak_keys".as_ptr(), 0, c"end_session".as_ptr());
+            errfinish(c"vibepeak_keys".as_ptr(), 0, c"raise".as_ptr());
         }
     }
 }
 
 /// Tests of pure modules run without a server.
 #[cfg(test)]
-fn end_session() {
+fn raise(_level: PgLogLevel) {
     std::process::abort();
 }
 

@@ -108,7 +108,11 @@ fn sessions_without_memory() {
                 Ok(()) => "00000",
                 Err(error) => error.code().map_or("lost", |code| code.code()),
             };
+            // The server's own, where there is no room for a library: that of the triggers on plans.
+            let library =
+                code == "58P01" && report(result.as_ref().unwrap_err()).contains("plpgsql.so");
             let known = ["00000", "53200"].contains(&code)
+                || library
                 || (code == "22023" && sql.contains("00000000-0000"));
             assert!(
                 known,
