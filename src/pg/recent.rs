@@ -77,7 +77,7 @@ pub fn accept_news() {
 
 /// Whether rows of a table may be found here; only a heap's ever are.
 pub fn knows(table: Table) -> bool {
-    settings::backend_cache() > 0 && catalog::file(table).is_some()
+    settings::cache_share() > 0 && catalog::file(table).is_some()
 }
 
 /// What `read` makes of a row that was remembered with this tag, if it is visible and still there.
@@ -95,7 +95,7 @@ pub fn row<R: Copy>(
     }
     let (relation, File { locator, row_type }) = catalog::file(table)?;
     // SAFETY: the reference ends before anything else is called.
-    let place = unsafe { (*KEPT.0.get()).places.find(tag, settings::backend_cache() / 2) }?;
+    let place = unsafe { (*KEPT.0.get()).places.find(tag, settings::cache_share()) }?;
     // SAFETY: the pin is the resource owner's, which releases it where an error leaves this function.
     unsafe {
         let fork = ForkNumber::MAIN_FORKNUM;
@@ -112,9 +112,11 @@ pub fn row<R: Copy>(
 /// Counts a look-up that is answered from memory and touches no page; or says that it must not be, for
 /// the pages' sake: the next one through [`row`] goes the long way.
 pub fn may_leave_the_page() -> bool {
-    let may = !(LOOK_UPS.load(Relaxed).wrapping_add(1)).is_multiple_of(LONG_WAY_EVERY);
+    let number = LOOK_UPS.load(Relaxed).wrapping_add(1);
+    let may = !number.is_multiple_of(LONG_WAY_EVERY);
     if may {
-        LOOK_UPS.fetch_add(1, Relaxed);
+        // Nobody else writes here: not the price of an atomic addition.
+        LOOK_UPS.store(number, Relaxed);
     }
     may
 }
@@ -123,9 +125,11 @@ pub fn may_leave_the_page() -> bool {
 /// count as a use of the page, as a pin on any other way does: without this, pages in constant use would
 /// be the first to be evicted where memory is short.
 fn is_for_the_long_way() -> bool {
-    let number = LOOK_UPS.load(Relaxed).wrapping_add(1);
-    LOOK_UPS.store(number, Relaxed);
-    number.is_multiple_of(LONG_WAY_EVERY)
+    let is = !may_leave_the_page();
+    if is {
+        LOOK_UPS.store(LOOK_UPS.load(Relaxed).wrapping_add(1), Relaxed);
+    }
+    is
 }
 
 /// Whether a table and its index could be locked for reading right now.
@@ -205,7 +209,7 @@ fn is_settled(status: u32) -> bool {
 /// Remembers where a row is that was read in an open table, and the table's file. Unguarded: see
 /// [`super::unguarded`].
 pub fn remember(table: Table, opened: &Opened, tag: u32, tuple: &Tuple) {
-    let limit = settings::backend_cache() / 2;
+    let limit = settings::cache_share();
     let Some(place) = tuple.place().filter(|_| limit > 0 && opened.is_heap()) else { return };
     // SAFETY: the references end before anything else is called. A row type that is replaced is in use
     // nowhere: it is used while a row is looked at, and this is not called then for another row. The

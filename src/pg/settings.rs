@@ -30,10 +30,10 @@ pub fn redact_logs() -> bool {
     REDACT_LOGS.get()
 }
 
-/// How many bytes a backend may use to remember keys (`vibepeak_keys.backend_cache`): half of them for
-/// where rows are, half for what keys are.
-pub fn backend_cache() -> usize {
-    usize::try_from(BACKEND_CACHE.get()).unwrap_or(0) * 1_024
+/// How many bytes a backend may use to remember where rows are, and as many again to remember what keys
+/// are: each half of `vibepeak_keys.backend_cache`.
+pub fn cache_share() -> usize {
+    usize::try_from(BACKEND_CACHE.get()).unwrap_or(0) * 1_024 / 2
 }
 
 /// How many different keys can be in use between two flushes (`vibepeak_keys.usage_slots`).

@@ -248,7 +248,7 @@ impl<'call> Instant<'call> {
         if self.missed.is_some() {
             return None;
         }
-        let limit = settings::backend_cache() / 2;
+        let limit = settings::cache_share();
         let found = SEEN.with_borrow_mut(|seen| seen.find(view, hash, limit))?;
         recent::may_leave_the_page().then_some(found)
     }
@@ -258,7 +258,7 @@ impl<'call> Instant<'call> {
         if !follow_views(&READ_TOGETHER) {
             return;
         }
-        let limit = settings::backend_cache() / 2;
+        let limit = settings::cache_share();
         SEEN.with_borrow_mut(|seen| seen.remember(view, hash, key, limit));
     }
 
@@ -339,7 +339,7 @@ impl<'call> Instant<'call> {
     pub fn view(&self) -> Option<View> {
         let snapshot = snapshot::number(self.snapshot)?;
         let relations = catalog::changes();
-        (settings::backend_cache() > 0).then_some(View { snapshot, relations })
+        (settings::cache_share() > 0).then_some(View { snapshot, relations })
     }
 
     /// The name of an account's plan.
