@@ -28,6 +28,9 @@ die() {
     exit 1
 }
 
+# The version of the sources.
+extension_version() { sed -n 's/^version = "\(.*\)"$/\1/p' "$root/Cargo.toml" | head -n 1; }
+
 # --- PostgreSQL -----------------------------------------------------------
 
 # Whether a pg_config belongs to a server that can be built for and started.
