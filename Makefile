@@ -74,6 +74,7 @@ fuzz: ## fuzz the pure modules, each target for FUZZ_SECONDS (15)
 test-valgrind: ## SQL tests on a server under valgrind (some 20 minutes)
 	@tools/test valgrind
 
+test-asan: export MAJORS ?= 18
 test-asan: ## SQL tests with the library built for AddressSanitizer
 	@tools/test asan
 
