@@ -22,6 +22,7 @@ mod major_upgrades;
 mod memory;
 mod never_raises;
 mod parallel;
+mod patroni;
 mod poolers;
 mod recent_access_methods;
 mod recent_buffers;

@@ -239,16 +239,22 @@ impl Cluster {
         if self.own_mounts {
             command.splice(0..0, self.inside());
         }
-        Command::new(&command[0])
-            .args(&command[1..])
-            .args(arguments)
-            .current_dir(&self.directory)
-            .env_clear()
-            .envs([("PATH", "/usr/bin:/bin"), ("LC_ALL", "C"), ("TZ", "UTC")])
-            .env("LD_LIBRARY_PATH", &self.library_path)
-            .stdin(Stdio::null())
-            .output()
-            .unwrap_or_else(|error| panic!("{program}: {error}"))
+        let mut process = Command::new(&command[0]);
+        process.args(&command[1..]).args(arguments).current_dir(&self.directory);
+        self.with_its_environment(&mut process).stdin(Stdio::null());
+        process.output().unwrap_or_else(|error| panic!("{program}: {error}"))
+    }
+
+    /// Gives a process what it needs to find this PostgreSQL's libraries, and nothing else of the
+    /// environment.
+    pub(super) fn with_its_environment<'a>(&self, process: &'a mut Command) -> &'a mut Command {
+        process.env_clear().env("LD_LIBRARY_PATH", &self.library_path);
+        process.envs([("PATH", "/usr/bin:/bin"), ("LC_ALL", "C"), ("TZ", "UTC")])
+    }
+
+    /// The folder of this PostgreSQL's programs.
+    pub(super) fn bin(&self) -> &str {
+        self.bin.to_str().expect("a plain path")
     }
 
     /// What runs a command in the cluster's folder, where its own file systems are mounted.
@@ -354,8 +360,7 @@ impl Cluster {
     pub fn program(&self, name: &str) -> Command {
         let own = self.bin.join(name);
         let mut command = Command::new(if own.exists() { own } else { PathBuf::from(name) });
-        command.env_clear().env("LD_LIBRARY_PATH", &self.library_path);
-        command.envs([("PATH", "/usr/bin:/bin"), ("LC_ALL", "C.UTF-8"), ("TZ", "UTC")]);
+        self.with_its_environment(&mut command).env("LC_ALL", "C.UTF-8");
         command
     }
 

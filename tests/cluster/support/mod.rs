@@ -7,6 +7,7 @@ pub mod journal;
 pub mod keys;
 pub mod known;
 pub mod load;
+pub mod patroni;
 pub mod pooler;
 pub mod process;
 pub mod random;
