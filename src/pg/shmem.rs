@@ -13,18 +13,17 @@
 
 use core::ffi::c_int;
 use core::ptr;
-use core::sync::atomic::AtomicPtr;
 use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::{AtomicBool, AtomicPtr};
 use std::fs;
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
 
 use pgrx::pg_sys::{self, Datum};
 
 use super::{control, redaction, settings};
 use crate::pure::ledger::{Header, Ledger};
 use crate::pure::slots::{Slot, Slots};
-use crate::pure::usage_file::{self, Stop};
+use crate::pure::usage_file::{self, Kept, Stop};
 
 /// In the data folder, beside the statistics that the server itself keeps over a restart.
 const FILE: &str = "pg_stat/vibepeak_keys.usage";
@@ -33,6 +32,9 @@ const FILE_BEING_WRITTEN: &str = "pg_stat/vibepeak_keys.usage.tmp";
 /// Where the memory is; null where the library was not preloaded. Set in the postmaster, whose children
 /// have the same memory at the same place.
 static HEADER: AtomicPtr<Header> = AtomicPtr::new(ptr::null_mut());
+
+/// Whether the memory was started with what is in the file. The postmaster's own.
+static STARTED_WITH_FILE: AtomicBool = AtomicBool::new(false);
 
 static mut NEXT_REQUEST: pg_sys::shmem_request_hook_type = None;
 static mut NEXT_STARTUP: pg_sys::shmem_startup_hook_type = None;
@@ -109,6 +111,7 @@ unsafe extern "C-unwind" fn on_startup() {
 /// Goes on from the file, if there is one.
 fn restore() {
     let Some(ledger) = ledger() else { return };
+    STARTED_WITH_FILE.store(false, Relaxed);
     let kept = match fs::read(FILE) {
         Ok(file) => usage_file::decode(&file).and_then(|(kept, stop)| own(stop).map(|()| kept)),
         Err(error) if error.kind() == ErrorKind::NotFound => return,
@@ -118,7 +121,10 @@ fn restore() {
         }
     };
     match kept {
-        Ok(kept) => ledger.import(&kept),
+        Ok(kept) => {
+            ledger.import(&kept);
+            STARTED_WITH_FILE.store(true, Relaxed);
+        }
         Err(reason) => pgrx::log!("vibepeak_keys: file \"{FILE}\" is ignored: {reason}"),
     }
 }
@@ -158,10 +164,8 @@ unsafe extern "C-unwind" fn on_postmaster_exit(code: c_int, _nothing: Datum) {
     let Some(ledger) = ledger() else { return };
     // After a crash the memory is not to be trusted. An immediate shutdown ends processes anywhere: a
     // flush may have committed what the memory still has, a slot may be half written.
-    if code != 0 || ledger.header.flusher.load(Relaxed) != 0 {
-        return;
-    }
-    let Some(kept) = ledger.export() else { return };
+    let whole = code == 0 && ledger.header.flusher.load(Relaxed) == 0;
+    let Some(kept) = whole.then(|| ledger.export()).flatten().or_else(started_with) else { return };
     let Some(stop) = control::last_stop() else {
         pgrx::log!(
             "vibepeak_keys: uses that are pending are lost: the control file cannot be read"
@@ -173,10 +177,18 @@ unsafe extern "C-unwind" fn on_postmaster_exit(code: c_int, _nothing: Datum) {
     }
 }
 
+/// What the memory was started with, of which nothing was flushed as long as the file is there. A start
+/// that fails in recovery has written to the control file all the same, so that this is another stop.
+fn started_with() -> Option<Kept> {
+    STARTED_WITH_FILE.load(Relaxed).then_some(())?;
+    let (kept, _) = usage_file::decode(&fs::read(FILE).ok()?).ok()?;
+    Some(kept)
+}
+
 fn keep(contents: &[u8]) -> io::Result<()> {
-    let mut options = fs::OpenOptions::new();
-    let mut file =
-        options.write(true).create(true).truncate(true).mode(0o600).open(FILE_BEING_WRITTEN)?;
+    // Who may read it besides the server is for the postmaster's umask to say, which follows the data folder
+    // (src/backend/utils/init/miscinit.c: checkDataDir).
+    let mut file = fs::File::create(FILE_BEING_WRITTEN)?;
     file.write_all(contents)?;
     file.sync_all()?;
     fs::rename(FILE_BEING_WRITTEN, FILE)?;

@@ -170,7 +170,7 @@ pub fn sign_in(place: &'static AtomicI32) -> bool {
 }
 
 /// Runs it with this process's number written where there is none; None where there is one. It cannot
-/// raise, and takes no time worth mentioning.
+/// raise, asks for no memory, which might end the process, and takes no time worth mentioning.
 pub fn alone<R>(place: &AtomicI32, run: impl FnOnce() -> R) -> Option<R> {
     // SAFETY: reads a variable.
     let own = unsafe { pg_sys::MyProcPid };

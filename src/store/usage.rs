@@ -41,8 +41,11 @@ pub fn bring(call: &Call, batch: &[Pending]) -> Option<Vec<Left>> {
 /// Keys, last instants, numbers of uses. The keys that were left out, and whether they exist.
 ///
 /// It waits for no row and so takes part in no deadlock: a row of the table that somebody else is
-/// changing or removing is left for the next time, and so is a key that is just being removed. Only a
-/// key's first use locks its row, so that a removal waits for the new row, which [`FORGET`] then sees.
+/// changing or removing is left for the next time, and so is a key that is just being changed or removed,
+/// or to which [`ADD`] is adding a first use. Only a key's first use locks its row, so that a removal waits
+/// for the new row, which [`FORGET`] then sees.
+///
+/// A number that is full stays so: an error would keep all others from the table as well.
 static BRING: Statement = Statement::new(
     c"WITH noted AS MATERIALIZED (
         SELECT n.key_id, pg_catalog.max(n.last_used_at) AS last_used_at,
@@ -56,7 +59,8 @@ static BRING: Statement = Statement::new(
            FOR NO KEY UPDATE OF u SKIP LOCKED
     ), updated AS (
         UPDATE vpk.key_usage AS u
-           SET last_used_at = greatest(u.last_used_at, n.last_used_at), uses = u.uses + n.uses
+           SET last_used_at = greatest(u.last_used_at, n.last_used_at),
+               uses = u.uses + least(n.uses, 9223372036854775807 - u.uses)
           FROM free AS f JOIN noted AS n ON n.key_id = f.key_id
          WHERE u.key_id = f.key_id
         RETURNING u.key_id
@@ -64,7 +68,7 @@ static BRING: Statement = Statement::new(
         SELECT k.id
           FROM vpk.keys AS k JOIN noted AS n ON n.key_id = k.id
          WHERE NOT EXISTS (SELECT FROM vpk.key_usage AS u WHERE u.key_id = k.id)
-           FOR KEY SHARE OF k SKIP LOCKED
+           FOR UPDATE OF k SKIP LOCKED
     ), added AS (
         INSERT INTO vpk.key_usage AS u (key_id, last_used_at, uses)
         SELECT n.key_id, n.last_used_at, n.uses
@@ -89,7 +93,7 @@ pub static ADD: Statement = Statement::new(
     SELECT k.id, $2, $3 FROM used AS k
     ON CONFLICT (key_id) DO UPDATE
        SET last_used_at = greatest(u.last_used_at, EXCLUDED.last_used_at),
-           uses = u.uses + EXCLUDED.uses
+           uses = u.uses + least(EXCLUDED.uses, 9223372036854775807 - u.uses)
     RETURNING u.key_id",
     &[UUIDOID, TIMESTAMPTZOID, INT8OID],
 );

@@ -61,14 +61,26 @@ pub fn settle(key: Option<Uuid>, uses: Option<i64>) -> Result<i64, Misuse> {
         return Err(Misuse::out_of_place("the file of pending uses cannot be removed")
             .hint("See the server log."));
     }
-    // After a promotion the worker settles, which might begin just now.
-    let settled = worker::alone(&ledger.header.flusher, || {
-        let taken = database::in_recovery()
-            .then(|| HANDOVER.with_borrow_mut(|handover| handover.take(&key, uses)))?;
-        ledger.settle(taken.iter());
-        Some(taken.iter().map(|pending| pending.uses).sum::<u64>())
-    });
-    let settled = settled.flatten().ok_or_else(not_a_standby)?;
+    let taken = HANDOVER.with_borrow_mut(|handover| handover.take(&key, uses));
+    // After a promotion the worker settles, which might begin just now. Before, it is a session of another
+    // database that is at it, for as long as this one will be.
+    let settled = loop {
+        if !database::in_recovery() {
+            return Err(not_a_standby());
+        }
+        let settled = worker::alone(&ledger.header.flusher, || {
+            let settling = database::in_recovery();
+            if settling {
+                ledger.settle(taken.iter());
+            }
+            settling
+        });
+        match settled {
+            Some(true) => break taken.iter().map(|pending| pending.uses).sum(),
+            Some(false) => return Err(not_a_standby()),
+            None => std::thread::yield_now(),
+        }
+    };
     if let Some(tally) = ledger.tally(database::own(), clock::now().micros()) {
         tally.flushed.fetch_add(settled, Relaxed);
     }

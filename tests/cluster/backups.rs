@@ -5,7 +5,7 @@ use crate::support::keys::{Key, authenticate, create, revoke, verify};
 use crate::support::usage::{
     SOON, counter, start_late, use_key, uses, wait_for_uses, wait_until_flushed,
 };
-use crate::support::{Client, Cluster, caught_up, value, wait_until};
+use crate::support::{Client, Cluster, caught_up, pid, value, wait_until};
 
 /// Where uses are while the server is down.
 fn kept(cluster: &Cluster) -> bool {
@@ -125,6 +125,11 @@ fn a_base_backup_of_a_standby_that_was_restarted() {
     assert!(kept(&copy), "the file is in the base backup");
     copy.up();
     assert!(copy.log().contains("is ignored: it came with a backup"), "{}", copy.log());
+    assert_eq!(counter(&mut copy.client(), "uses_pending"), 0);
+    // Nor does it after a crash, when it is no fresh backup any more.
+    let mut session = copy.client();
+    let killed = pid(&mut session);
+    copy.crash(killed);
     assert_eq!(counter(&mut copy.client(), "uses_pending"), 0);
     // It is a standby as well.
     copy.promote();

@@ -52,6 +52,7 @@ mod tasks;
 mod upgrades;
 mod upgrades_meanwhile;
 mod usage;
+mod usage_added;
 mod usage_databases;
 mod usage_memory;
 mod usage_restarts;

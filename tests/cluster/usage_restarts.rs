@@ -1,6 +1,7 @@
 //! G4 and G10: what becomes of uses on their way when the server, or one of its processes, ends.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use crate::support::keys::{create, verify};
@@ -8,7 +9,7 @@ use crate::support::usage::{
     SOON, counter, flush_every, launcher, start_late, stats, use_key, uses, wait_for_uses,
     wait_until_flushed,
 };
-use crate::support::{Client, Cluster, pid, value, wait_until};
+use crate::support::{Client, Cluster, caught_up, pid, value, wait_until};
 
 /// Where uses are while the server is down.
 fn file(cluster: &Cluster) -> PathBuf {
@@ -232,4 +233,38 @@ fn a_standby_and_its_promotion() {
     wait_for_uses(&mut standby, &key, 6);
     use_key(&mut standby, &key, 1);
     wait_for_uses(&mut standby, &key, 7);
+}
+
+/// G4: nor does a start of a standby that fails after recovery has begun, however it had stopped, lose what
+/// it had noted.
+#[test]
+fn a_standby_whose_start_fails() {
+    let primary = Cluster::start(&[]);
+    let standby = primary.standby();
+    let mut client = primary.client();
+    let key = create(&mut client, "used");
+    caught_up(&mut client, &mut standby.client());
+    for (number, stop) in [(1, Cluster::down as fn(&Cluster)), (2, Cluster::down_at_once)] {
+        use_key(&mut standby.client(), &key, 4);
+        stop(&standby);
+        standby.set(&[("max_connections", "20")]);
+        assert!(!standby.comes_up(), "fewer connections than on the primary");
+        standby.set(&[("max_connections", "50")]);
+        standby.up();
+        assert_eq!(counter(&mut standby.client(), "uses_pending"), 4 * number);
+    }
+}
+
+/// G4: who may read the server's files may read this one, and nobody else: a backup of them all by their
+/// group, where the group has that right, is not refused.
+#[test]
+fn a_file_for_the_group() {
+    let cluster = start_late(&[]);
+    let mode = || fs::metadata(file(&cluster)).expect("the file").permissions().mode() & 0o777;
+    cluster.down();
+    assert_eq!(mode(), 0o600);
+    fs::set_permissions(cluster.data(), Permissions::from_mode(0o750)).expect("the folder");
+    cluster.up();
+    cluster.down();
+    assert_eq!(mode(), 0o640);
 }
