@@ -4,8 +4,6 @@
 //! transaction ends, and then counts on the latest snapshot: what the lock waited for is seen, also
 //! by a caller whose own snapshot is older.
 
-use core::ffi::CStr;
-
 use crate::pg::call::Call;
 use crate::pg::types::{Inet, Interval, Json, SqlValue, Text, Timestamp, Uuid};
 use crate::pg::{clock, entropy, lock};
@@ -38,7 +36,6 @@ pub fn start(
     client_ip: Option<Inet>,
     scope: Option<Text>,
 ) -> Result<Started, Misuse> {
-    const COMMAND: &CStr = c"vpk_task_start()";
     let scope = scope.map(|scope| scope.presented(call, MAX_LENGTH).bytes);
     let client_ip = verify::client(client_ip);
     let judge = || {
@@ -47,7 +44,7 @@ pub fn start(
     };
     let mut answer = judge();
     if let (Status::Valid, Some(key)) = (answer.status, answer.key) {
-        lock::account(call, COMMAND, key.account);
+        lock::account(call, key.account);
         // The wait may have been long.
         answer = judge();
     }
@@ -98,12 +95,11 @@ pub fn extend(
     lease: Option<Uuid>,
     ttl: Option<Interval>,
 ) -> Result<Option<Timestamp>, Misuse> {
-    const COMMAND: &CStr = c"vpk_task_extend()";
     end_of(call, ttl)?;
     let lease = lease.map(Uuid::datum);
     let Some(account) = leases::account_of(call, lease) else { return Ok(None) };
     // Or a starter could count the lease as ended while its extension is not committed.
-    lock::account(call, COMMAND, account);
+    lock::account(call, account);
     let extended = leases::EXTEND.write(call, &[lease, ttl.map(Interval::datum)]);
     Ok(extended.first().and_then(|row| row.timestamp(0)))
 }

@@ -135,7 +135,7 @@ fn vpk_revoke_token(
     reason: default!(Option<Text>, "NULL"),
     call: Call,
 ) -> Option<Uuid> {
-    retire::revoke_token(&call, token, reason)
+    retire::revoke_token(&call, token, reason).or_raise()
 }
 
 #[pg_extern(volatile, parallel_unsafe, security_definer)]

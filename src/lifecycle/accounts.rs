@@ -1,7 +1,5 @@
 //! Accounts: their plan, and their end.
 
-use core::ffi::CStr;
-
 use super::{caller, required};
 use crate::pg::call::Call;
 use crate::pg::types::{SqlValue, Text};
@@ -25,19 +23,18 @@ pub fn set_plan(call: &Call, account: Option<Text>, plan: Option<Text>) -> Resul
         plans.iter().filter_map(|row| row.text(0)).map(|plan| quoted(plan.bytes(call))).collect();
     Err(Misuse::invalid(format!("plan {} does not exist", quoted(plan.bytes(call))))
         .detail(format!("The plans are: {}.", plans.join(", ")))
-        .hint("Insert a row into vpk.plans to add a plan."))
+        .hint("Names are case-sensitive. Insert a row into vpk.plans to add a plan."))
 }
 
 /// Removes an account with all its keys, leases and usage; the number of its keys. Events stay, with
 /// ids only.
 pub fn delete_account(call: &Call, account: Option<Text>) -> Result<i64, Misuse> {
-    const COMMAND: &CStr = c"vpk_delete_account()";
     let account = required("account", account)?;
     // Nobody starts a task of an account that is about to go.
-    lock::account(call, COMMAND, account);
+    lock::account(call, account);
     let name = Some(account.datum());
     if accounts::LOCK.write(call, &[name]).is_empty() {
-        return Err(super::unknown_account(account.bytes(call)));
+        return Err(super::unknown_account(account.bytes(call)).hint(super::SEE_ACCOUNTS));
     }
     let [role, session_role] = caller(call);
     let now = Some(clock::now().datum());

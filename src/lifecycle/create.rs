@@ -25,7 +25,8 @@ pub fn create(call: &Call, wish: &Wish) -> Result<IssuedKey, Misuse> {
     let account_name = super::checked_account(call, account)?;
     let environment = required("environment", wish.environment)?;
     let environment = limits::environment(environment.bytes(call))?;
-    let expires_at = wish.expires_at.map(super::checked_expiry).transpose()?.flatten();
+    let checked = |expires_at| super::checked_expiry(expires_at, "Leave it out");
+    let expires_at = wish.expires_at.map(checked).transpose()?.flatten();
     let scopes = super::checked_scopes(call, required("scopes", wish.scopes)?)?;
     let allowed_ips =
         wish.allowed_ips.map(|list| super::checked_networks(call, list)).transpose()?.flatten();
@@ -53,5 +54,9 @@ pub fn create(call: &Call, wish: &Wish) -> Result<IssuedKey, Misuse> {
         ],
         account_name,
     );
-    if created { Ok(issued) } else { Err(super::unknown_account(account_name)) }
+    if created {
+        return Ok(issued);
+    }
+    Err(super::unknown_account(account_name)
+        .hint("Use vpk_set_plan(account, plan) to create an account."))
 }

@@ -44,6 +44,6 @@ fn grant(
         .filter_map(|row| row.text(0))
         .map(|statement| statement.bytes(call).to_vec())
         .collect();
-    spi::execute_utility(&statements);
+    spi::execute_utility(call, &statements);
     Ok(())
 }

@@ -104,14 +104,19 @@ fn checked_metadata(metadata: Json) -> Result<Json, Misuse> {
     limits::metadata(&metadata.text()).map(|()| metadata)
 }
 
-/// An end that lies ahead; `infinity` is none.
-fn checked_expiry(expires_at: Timestamp) -> Result<Option<Timestamp>, Misuse> {
+/// An end that lies ahead; `infinity` is none. What else stands for none, the hint says.
+fn checked_expiry(expires_at: Timestamp, none: &str) -> Result<Option<Timestamp>, Misuse> {
     if expires_at.micros() <= clock::now().micros() {
-        return Err(Misuse::invalid("expires_at must be in the future").hint(
-            "Leave it out for a key that does not expire; use vpk_revoke to end a key now.",
-        ));
+        return Err(Misuse::invalid("expires_at must be in the future").hint(format!(
+            "{none} for a key that does not expire; use vpk_revoke to end a key now."
+        )));
     }
     Ok((!expires_at.is_infinity()).then_some(expires_at))
+}
+
+/// The same in place of an end that a key may have.
+fn checked_new_expiry(expires_at: Timestamp) -> Result<Option<Timestamp>, Misuse> {
+    checked_expiry(expires_at, "Use 'infinity'")
 }
 
 /// A reason as it may be kept.
@@ -129,7 +134,9 @@ fn unknown_key() -> Misuse {
         .hint("vpk_list() shows the ids of all keys.")
 }
 
+/// A hint on an account that was expected to be there.
+const SEE_ACCOUNTS: &str = "Names are case-sensitive. vpk.accounts lists them.";
+
 fn unknown_account(name: &[u8]) -> Misuse {
     Misuse::invalid(format!("account {} does not exist", quoted(name)))
-        .hint("Use vpk_set_plan(account, plan) to create an account.")
 }

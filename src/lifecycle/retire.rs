@@ -24,18 +24,32 @@ pub fn revoke(call: &Call, id: Option<Uuid>, reason: Option<Text>) -> Result<Tim
     revoked.ok_or_else(super::unknown_key)
 }
 
-/// Revokes the key that a token is; its id, or None where there is no such key.
-pub fn revoke_token(call: &Call, token: Option<Text>, reason: Option<Text>) -> Option<Uuid> {
-    let token = Token::parse(token?.presented(call, MAX_LENGTH).bytes)?;
+/// Revokes the key that a text has; its id, or None where there is no such key. What stands around the
+/// key, as in a paste, does not matter: a revocation is urgent.
+pub fn revoke_token(
+    call: &Call,
+    token: Option<Text>,
+    reason: Option<Text>,
+) -> Result<Option<Uuid>, Misuse> {
+    let Some(text) = token else { return Ok(None) };
+    let tokens = Token::all_in(text.presented(call, MAX_LENGTH).bytes);
+    let token = match &tokens[..] {
+        [] => return Ok(None),
+        [token] => token,
+        [..] => {
+            return Err(Misuse::invalid("there is more than one API key in token")
+                .hint("Call the function for each of them."));
+        }
+    };
     let hash = Some(Bytes::new(call, &token.hash()).datum());
     let [role, session_role] = caller(call);
     let reason = kept_reason(call, reason).map(Text::datum);
     let revoked = keys::REVOKE_HASH.write(call, &[hash, reason, role, session_role]);
     synchronous::until_applied();
-    match revoked.first() {
+    Ok(match revoked.first() {
         Some(row) => row.uuid(0),
         None => keys::ID_OF_HASH.write(call, &[hash]).first().and_then(|row| row.uuid(0)),
-    }
+    })
 }
 
 /// Revokes every key of an account; how many were not revoked before.
@@ -48,7 +62,7 @@ pub fn revoke_account(
     let name = Some(account.datum());
     // A key that is just being issued is waited for, and revoked too.
     if accounts::LOCK.write(call, &[name]).is_empty() {
-        return Err(super::unknown_account(account.bytes(call)));
+        return Err(super::unknown_account(account.bytes(call)).hint(super::SEE_ACCOUNTS));
     }
     let [role, session_role] = caller(call);
     let reason = kept_reason(call, reason).map(Text::datum);

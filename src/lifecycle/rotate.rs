@@ -17,7 +17,7 @@ pub fn rotate(
 ) -> Result<IssuedKey, Misuse> {
     let id = required("id", id)?;
     let grace = required("grace", grace)?;
-    let given_expiry = expires_at.map(super::checked_expiry).transpose()?;
+    let given_expiry = expires_at.map(super::checked_new_expiry).transpose()?;
 
     // The account first, as its deletion does.
     keys::LOCK_ACCOUNT.write(call, &[Some(id.datum())]).first().ok_or_else(super::unknown_key)?;

@@ -23,7 +23,7 @@ pub struct Change {
 pub fn update(call: &Call, id: Option<Uuid>, change: &Change) -> Result<Listed, Misuse> {
     let id = required("id", id)?;
     let name = change.name.map(|name| super::checked_name(call, name)).transpose()?;
-    change.expires_at.map(super::checked_expiry).transpose()?;
+    change.expires_at.map(super::checked_new_expiry).transpose()?;
     change.scopes.map(|scopes| super::checked_scopes(call, scopes)).transpose()?;
     change.allowed_ips.map(|list| super::checked_networks(call, list)).transpose()?;
     change.metadata.map(super::checked_metadata).transpose()?;

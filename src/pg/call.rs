@@ -1,12 +1,14 @@
 //! One call of an SQL function: its memory, and the types of its result.
 
+use core::ffi::CStr;
+
 use pgrx::callconv::{Arg, ArgAbi};
 use pgrx::pg_sys;
 use pgrx::pgrx_sql_entity_graph::metadata::{
     ArgumentError, ReturnsError, ReturnsRef, SqlMappingRef, SqlTranslatable, TypeOrigin,
 };
 
-use super::{memory, unguarded};
+use super::{memory, report, unguarded};
 
 /// The call that is under way. It borrows nothing but stands for the memory context that the server
 /// set up for it: what is allocated through it lives at least as long as it does.
@@ -30,6 +32,24 @@ impl Call {
     /// The context in which this call's results live.
     pub(super) fn memory(&self) -> pg_sys::MemoryContext {
         self.memory
+    }
+
+    /// Raises 25006 where the transaction may not write, as the server does for a command
+    /// (src/backend/tcop/utility.c: PreventCommandIfReadOnly), and says which function cannot run: the
+    /// server would name the statements inside.
+    pub fn prevent_if_read_only(&self) {
+        // SAFETY: reads a variable, which is set on a standby too (src/backend/access/transam/xact.c:
+        // StartTransaction). A function that is called has its lookup data; a worker's call has none, and may
+        // write. The name is a null-terminated copy, or null.
+        let name = unsafe {
+            if !pg_sys::XactReadOnly || self.info.is_null() {
+                return;
+            }
+            pg_sys::get_func_name((*(*self.info).flinfo).fn_oid)
+        };
+        // SAFETY: as above.
+        let name = (!name.is_null()).then(|| unsafe { CStr::from_ptr(name) });
+        report::read_only(&name.unwrap_or(c"the function").to_string_lossy())
     }
 
     /// A copy of the values in the call's memory; the iterator knows an upper bound of their number.

@@ -1,8 +1,6 @@
 //! Locks of the server: the queue of an account's task starters, and the one who brings a standby's uses
 //! over.
 
-use core::ffi::CStr;
-
 use pgrx::pg_sys;
 
 use super::call::Call;
@@ -15,13 +13,13 @@ use super::{catalog, report};
 ///
 /// It is a lock of the server on an object of class vpk.accounts, numbered by a checksum of the
 /// name: two accounts of one number wait for each other, nothing worse. Raises 25006 in a read-only
-/// transaction and on a standby, as `command`. Unguarded: see [`super::unguarded`].
-pub fn account(call: &Call, command: &CStr, account: Text) {
+/// transaction and on a standby. Unguarded: see [`super::unguarded`].
+pub fn account(call: &Call, account: Text) {
+    call.prevent_if_read_only();
     let Some(accounts) = catalog::indexed(Table::Accounts) else { report::not_installed() };
     // SAFETY: LockDatabaseObject takes any numbers for an object and releases with the transaction
-    // (src/backend/storage/lmgr/lmgr.c); the command is a null-terminated string.
+    // (src/backend/storage/lmgr/lmgr.c).
     unsafe {
-        pg_sys::PreventCommandIfReadOnly(command.as_ptr());
         let name = account.bytes_unguarded(call);
         let number = crc32fast::hash(name);
         pg_sys::LockDatabaseObject(

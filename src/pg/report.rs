@@ -49,6 +49,18 @@ pub fn not_installed() -> ! {
     unreachable!("an error does not return")
 }
 
+/// Raises that a function which writes was called where nothing can be written.
+pub fn read_only(function: &str) -> ! {
+    ErrorReport::new(
+        PgSqlErrorCode::ERRCODE_READ_ONLY_SQL_TRANSACTION,
+        format!("cannot execute {function}() in a read-only transaction"),
+        "vibepeak_keys",
+    )
+    .set_hint("Call it on the primary, in a transaction that may write.")
+    .report(PgLogLevel::ERROR);
+    unreachable!("an error does not return")
+}
+
 /// Raises that a function which returns a table was called where there can be none.
 pub fn no_set_expected() -> ! {
     ErrorReport::new(

@@ -73,6 +73,9 @@ impl Statement {
 
     fn run<'call>(&self, call: &'call Call, mode: Mode, parameters: &[Parameter]) -> Rows<'call> {
         assert_eq!(parameters.len(), self.types.len(), "parameters of {:?}", self.sql);
+        if mode == Mode::Write {
+            call.prevent_if_read_only();
+        }
         let mut values: Vec<Datum> =
             parameters.iter().map(|value| value.unwrap_or(Datum::null())).collect();
         let nulls: Vec<c_char> = parameters
@@ -142,7 +145,8 @@ impl Statement {
 }
 
 /// Runs statements that cannot be prepared, one after the other.
-pub fn execute_utility(statements: &[Vec<u8>]) {
+pub fn execute_utility(call: &Call, statements: &[Vec<u8>]) {
+    call.prevent_if_read_only();
     for statement in statements {
         let mut text = statement.clone();
         text.push(0);

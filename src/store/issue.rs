@@ -50,6 +50,7 @@ pub fn issue(call: &Call, parameters: &[Parameter; 14], account: &[u8]) -> bool 
     let Some(bulk) = Bulk::of_statement(call, &TABLES) else {
         return !keys::CREATE.write(call, parameters).is_empty();
     };
+    call.prevent_if_read_only();
     let (key, caller) = parameters.split_at(KEY_COLUMNS);
     let (id, owner) = (key[0], key[2]);
     // The lock on an account lasts until the end of the transaction or of the savepoint.

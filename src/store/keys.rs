@@ -100,7 +100,8 @@ pub static LOCK_FOR_ROTATION: Statement = Statement::new(
     c"SELECT k.revoked_at IS NOT NULL,
              coalesce(k.expires_at <= pg_catalog.clock_timestamp(), false),
              k.rotated_at IS NOT NULL,
-             $2 NOT BETWEEN interval '0' AND interval '100 years',
+             $2 NOT BETWEEN interval '0' AND interval '100 years'
+                 OR pg_catalog.now() + $2 < pg_catalog.now(),
              k.environment, k.name, k.account, k.expires_at
         FROM vpk.keys AS k WHERE k.id = $1 FOR NO KEY UPDATE",
     &[UUIDOID, INTERVALOID],

@@ -10,6 +10,7 @@ use crate::pg::types::{SqlValue, Text};
 /// A time to live. Its end from now, null where it is out of range.
 pub static END: Statement = Statement::new(
     c"SELECT CASE WHEN $1 > interval '0' AND $1 <= interval '100 years'
+                       AND pg_catalog.now() + $1 > pg_catalog.now()
                   THEN pg_catalog.clock_timestamp() + $1 END",
     &[INTERVALOID],
 );

@@ -63,6 +63,16 @@ SELECT vpk_disable(:'id5') IS NOT NULL AS disabled;
 UPDATE vpk.keys SET expires_at = now() - interval '1 day' WHERE id = :'id5';
 SELECT vpk_revoke_token(:'token5') = :'id5' AS id, vpk_verify(:'token5');
 
+-- Whatever stands around it in a paste does not matter.
+SELECT vpk_revoke_token(around.before || key.token || around.after) = key.id AS revoked, vpk_verify(key.token)
+  FROM (VALUES (' ', E'\n'), ('Authorization: Bearer ', ''), ('"', '",'), ('https://api.example/?key=', '&page=1'), ('é', 'é'))
+       AS around (before, after), vpk_create('Pasted ' || around.before, 'acme') AS key;
+-- Which of two is meant would be a guess.
+SELECT a.token AS token_a, b.token AS token_b FROM vpk_create('A', 'acme') AS a, vpk_create('B', 'acme') AS b \gset
+SELECT vpk_revoke_token(:'token_a' || ' ' || :'token_b');
+\echo :SQLSTATE
+SELECT vpk_verify(:'token_a'), vpk_verify(:'token_b'), vpk_revoke_token(:'token_a' || ' ' || :'token_a') IS NOT NULL AS twice;
+
 -- A reason that quotes the key is kept without it.
 SELECT id AS id6, token AS token6 FROM vpk_create('Quoted', 'acme') \gset
 SELECT vpk_revoke(:'id6', 'found ' || :'token6' || ' in a log') IS NOT NULL AS revoked;

@@ -98,6 +98,7 @@ SELECT vpk_rotate(:'graceful', '2 hours');
 \set VERBOSITY sqlstate
 SELECT vpk_rotate(:'id', '-1 second');
 SELECT vpk_rotate(:'id', '1 day -25 hours');
+SELECT vpk_rotate(:'id', '-1 year 361 days');
 SELECT vpk_rotate(NULL);
 SELECT vpk_rotate(:'id', NULL);
 \set VERBOSITY default

@@ -111,6 +111,9 @@ SELECT vpk_task_start(:'second', NULL);
 \echo :SQLSTATE
 SELECT vpk_task_start(:'second', '1 month -31 days');
 \echo :SQLSTATE
+-- Months and days have no fixed length: this is more than 0 and yet ends in the past.
+SELECT vpk_task_start(:'second', '-1 year 361 days');
+\echo :SQLSTATE
 SELECT lease FROM vpk_task_start(:'second') \gset
 SELECT vpk_task_extend(:'lease', '0');
 \echo :SQLSTATE

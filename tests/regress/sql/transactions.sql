@@ -104,22 +104,29 @@ BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY DEFERRABLE;
 SELECT vpk_verify(:'token');
 COMMIT;
 -- What changes something says that it cannot.
-\set VERBOSITY sqlstate
+\set ON_ERROR_ROLLBACK on
 BEGIN READ ONLY;
 SELECT vpk_create('Key', 'acme');
-ROLLBACK;
-BEGIN READ ONLY;
+\echo :SQLSTATE
+\set VERBOSITY terse
+SELECT count(*) FROM generate_series(1, 3) AS g, vpk_create('Key ' || g, 'acme');
 SELECT vpk_revoke(:'id');
-ROLLBACK;
-BEGIN READ ONLY;
 SELECT vpk_revoke_token(:'token');
-ROLLBACK;
-BEGIN READ ONLY;
+SELECT vpk_revoke_account('acme');
+SELECT vpk_rotate(:'id');
+SELECT vpk_update(:'id', name => 'Other');
+SELECT vpk_disable(:'id');
+SELECT vpk_enable(:'id');
 SELECT vpk_set_plan('acme', 'Free');
-ROLLBACK;
-BEGIN READ ONLY;
 SELECT vpk_delete_account('acme');
+SELECT vpk_purge(now());
+SELECT vpk_task_start(:'token');
+SELECT vpk_task_finish(:'id');
+SELECT vpk_add_uses(:'id', now(), 1);
+SELECT vpk_grant_verifier('pg_monitor');
+SELECT vpk_grant_admin('pg_monitor');
 ROLLBACK;
+\set ON_ERROR_ROLLBACK off
 \set VERBOSITY default
 SELECT vpk_verify(:'token');
 
