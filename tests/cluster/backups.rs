@@ -200,3 +200,46 @@ fn a_file_of_another_stop() {
     assert!(cluster.log().contains("is ignored: it is of another stop"), "{}", cluster.log());
     assert_uses(&mut cluster.client(), "the server", &key, 4);
 }
+
+/// G4: each of the numbers by which a file tells its stop has to be that of the last one. Only where the
+/// server itself is another has somebody put the file there, as after pg_upgrade.
+#[test]
+fn a_file_that_tells_another_stop() {
+    let cluster = start_late(&[]);
+    let mut client = cluster.client();
+    let key = create(&mut client, "used");
+    drop(client);
+    let path = cluster.data().join("pg_stat/vibepeak_keys.usage");
+    // Where they are in the file, behind its head (src/pure/usage_file.rs).
+    let (system, timeline, checkpoint, state) = (24, 32, 36, 44);
+    let (mut counted, mut ignored) = (0, 0);
+    for (what, changed, counts) in [
+        ("nothing", &[][..], true),
+        ("the timeline", &[timeline][..], false),
+        ("the checkpoint", &[checkpoint][..], false),
+        ("the state", &[state][..], false),
+        ("the server", &[system][..], true),
+        ("all", &[system, timeline, checkpoint, state][..], true),
+    ] {
+        use_key(&mut cluster.client(), &key, 1);
+        cluster.down();
+        let mut file = std::fs::read(&path).expect("the file");
+        changed.iter().for_each(|at: &usize| file[*at] ^= 1);
+        let checksum = crc32fast::hash(&file[24..]).to_le_bytes();
+        file[12..16].copy_from_slice(&checksum);
+        std::fs::write(&path, file).expect("the file");
+        cluster.up();
+        let mut client = cluster.client();
+        if counts {
+            counted += 1;
+            wait_for_uses(&mut client, &key, counted);
+        } else {
+            ignored += 1;
+        }
+        let found = cluster.log().matches("is ignored: it is of another stop").count();
+        assert_eq!(found, ignored, "{what} differs");
+        wait_until("the file is gone", || !kept(&cluster));
+    }
+    wait_until_flushed(&mut cluster.client());
+    assert_eq!(uses(&mut cluster.client(), &key), counted);
+}

@@ -8,7 +8,7 @@ use crate::support::keys::{Key, create_for, set_plan, verify};
 use crate::support::known::{assert_healthy, run};
 use crate::support::process::{contexts, soak};
 use crate::support::random::Random;
-use crate::support::{Client, Cluster, pid, report, value};
+use crate::support::{Client, Cluster, pid, report, sqlstate, value, wait_until};
 
 /// The calls, with a key K that they may end, its id and a lease of it; and what each leaves behind
 /// where it succeeds.
@@ -139,23 +139,51 @@ fn sessions_without_memory() {
     assert_healthy(&cluster);
 }
 
+/// However little is left for a call that has the server do much: the server's own error comes out of it.
+#[test]
+fn an_error_that_passes_through() {
+    let cluster = Cluster::start(&[("autovacuum", "off")]);
+    let sql = "SELECT * FROM vpk_doctor()";
+    let mut told = BTreeMap::<&str, u64>::new();
+    let step = if soak() { 2 } else { 16 };
+    for more in (0..1_024).step_by(step) {
+        let (mut client, pid) = session(&cluster);
+        run(&mut client, sql);
+        cluster.limit(pid, Some(more));
+        let result = client.batch_execute(sql);
+        let said = match &result {
+            Ok(()) => "complete",
+            Err(error) if refused(error) => "refused",
+            Err(_) => "ended",
+        };
+        *told.entry(said).or_default() += 1;
+        assert_eq!(cluster.restarts(), 0, "with {more} kB more: {}", cluster.log());
+        if said == "refused" {
+            assert_eq!(sqlstate(sql, result), "53200");
+        }
+    }
+    println!("{told:?}");
+    assert!(told.get("refused").is_some_and(|number| *number > 5), "{told:?}");
+    assert_healthy(&cluster);
+}
+
 /// A list of many keys takes memory of the server and of the library, by turns: wherever there is no more,
 /// the statement is refused, and the server and all its other sessions go on.
 #[test]
 fn a_list_without_memory() {
     let cluster = Cluster::start(&[("autovacuum", "off")]);
     let mut admin = cluster.client();
-    run(&mut admin, "SELECT count(*) FROM generate_series(1, 5000) AS g, vpk_create('key ' || g)");
+    run(&mut admin, "SELECT count(*) FROM generate_series(1, 20000) AS g, vpk_create('key ' || g)");
     let key = create_for(&mut admin, "kept", "default");
     let mut told = BTreeMap::<&str, u64>::new();
-    let step = if soak() { 16 } else { 256 };
-    for more in (0..8_192).step_by(step) {
+    let step = if soak() { 32 } else { 1_024 };
+    for more in (0..32_768).step_by(step) {
         let (mut client, pid) = session(&cluster);
         cluster.limit(pid, Some(more));
         let result = client.query("SELECT * FROM vpk_list()", &[]);
         let code = match &result {
             Ok(rows) => {
-                assert_eq!(rows.len(), 5_001);
+                assert_eq!(rows.len(), 20_001);
                 "complete"
             }
             Err(error) => {
@@ -176,9 +204,42 @@ fn a_list_without_memory() {
     }
     println!("{told:?}");
     assert!(told.get("refused").is_some_and(|number| *number > 5), "{told:?}");
+    assert_eq!(told.get("ended"), None, "the session goes on: {told:?}");
     assert_eq!(verify(&mut admin, &key.token), "VALID", "the other session is still there");
     assert_eq!(cluster.restarts(), 0);
     assert_healthy(&cluster);
+}
+
+/// Where the library asks for more than there is and cannot do without, that ends the session, by an error
+/// of the server, and nothing but the session.
+#[test]
+fn a_session_that_ends_without_memory() {
+    let primary = Cluster::start(&[("autovacuum", "off")]);
+    let mut admin = primary.client();
+    let sql =
+        "SELECT array_agg(token) FROM generate_series(1, 20000) AS g, vpk_create('key ' || g)";
+    let tokens: Vec<String> = admin.query_one(sql, &[]).expect("keys").get(0);
+    let standby = primary.standby_with(&[("vibepeak_keys.usage_slots", "50000")]);
+    let mut other = standby.client();
+    let sql = "SELECT count(vpk_verify(t))::text FROM unnest($1::text[]) AS t";
+    assert_eq!(value(&mut other, sql, &[&tokens]), "20000");
+    // What is to be told is collected in memory of the library's own.
+    let all = "SELECT count(*)::text FROM vpk_pending_uses(NULL)";
+    let (mut client, pid) = session(&standby);
+    // With a reserve, which is too small.
+    run(&mut client, "SELECT vpk_verify('')");
+    standby.limit(pid, Some(256));
+    let error = client.batch_execute(all).expect_err("so much memory");
+    // The client may see the end of the connection before it has read why.
+    assert!(!refused(&error), "{}", report(&error));
+    let log = standby.log();
+    assert!(log.contains("FATAL:  out of memory"), "{log}");
+    // It has held a lock until its end.
+    let others = "SELECT count(*)::text FROM pg_locks WHERE locktype = 'advisory'";
+    wait_until("the session is gone", || value(&mut other, others, &[]) == "0");
+    assert_eq!(value(&mut other, all, &[]), "20000", "nothing else has ended");
+    assert_eq!(standby.restarts(), 0);
+    assert_healthy(&standby);
 }
 
 /// One session that has run out of memory again and again has what it had before, and not more.

@@ -1,5 +1,7 @@
 //! G10 and G4: sessions that come and go leave nothing behind, and all they did is counted.
 
+use std::fs;
+
 use crate::support::keys::create;
 use crate::support::known::assert_healthy;
 use crate::support::process::{open_files, own_memory, soak};
@@ -57,7 +59,8 @@ fn a_thousand_sessions() {
     assert_healthy(&cluster);
 }
 
-/// Databases that come and go, more of them than there are tallies: the last has one too.
+/// Databases that come and go: each has a tally, which is free again once the database is gone. There are
+/// fewer tallies than the long variant makes databases.
 #[test]
 fn many_databases() {
     let number = if soak() { 600 } else { 12 };
@@ -78,5 +81,15 @@ fn many_databases() {
         let sql = format!("DROP DATABASE {name}");
         wait_until("it is gone", || admin.batch_execute(&sql).is_ok());
     }
+    // The flush of a use looks for tallies of databases that are gone.
+    let key = create(&mut admin, "key");
+    assert_eq!(value(&mut admin, "SELECT vpk_verify($1)::text", &[&key.token]), "VALID");
+    wait_for_uses(&mut admin, &key, 1);
     assert_healthy(&cluster);
+    drop(admin);
+    cluster.down();
+    let file = fs::read(cluster.data().join("pg_stat/vibepeak_keys.usage")).expect("the file");
+    // Behind its head and the stop that it tells (src/pure/usage_file.rs).
+    let tallies = u32::from_le_bytes(file[48..52].try_into().expect("four bytes"));
+    assert_eq!(tallies, 1, "that of the database postgres");
 }

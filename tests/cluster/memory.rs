@@ -12,7 +12,7 @@ use crate::support::random::Random;
 use crate::support::{Client, Cluster, pid, value};
 
 /// What a session's contexts may have more at the end, in kilobytes. A leak of 64 bytes for each call would
-/// be more, however few of them there are here.
+/// be more: of what reads, always, and of what writes, in the long variant.
 const SLACK: i64 = 96;
 
 /// What a session may remember of keys in [`verifications_without_end`], in kilobytes.

@@ -1,6 +1,8 @@
-//! G10: the launcher runs as long as the server does, and keeps no memory of the workers that it has started.
+//! G10: the launcher runs as long as the server does, and keeps neither memory nor files of the
+//! workers that it has started.
 
 use crate::support::keys::create;
+use crate::support::process::open_files;
 use crate::support::usage::{SOON, launcher, use_key, wait_for_flushes, wait_until_flushed};
 use crate::support::{Client, Cluster, value, wait_until};
 
@@ -20,7 +22,7 @@ fn kept(cluster: &Cluster, client: &mut Client) -> u64 {
     told()[before]
 }
 
-/// G10: after many flushes it has as much as after a few.
+/// G10: after many flushes it has as much memory, and as many files open, as after a few.
 #[test]
 fn the_launcher_does_not_grow() {
     let cluster = Cluster::start(SOON);
@@ -32,7 +34,8 @@ fn the_launcher_does_not_grow() {
             wait_for_flushes(&mut client, 1);
         }
         wait_until_flushed(&mut client);
-        kept(&cluster, &mut client)
+        let launcher = launcher(&mut client).expect("a launcher");
+        (kept(&cluster, &mut client), open_files(launcher))
     };
     let few = after(5);
     assert_eq!(after(20), few);
