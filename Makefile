@@ -1,6 +1,6 @@
 # vibepeak_keys: the commands of the project. Each is one script in tools/.
 #
-# PG_CONFIG  which PostgreSQL to build for, and for install and installcheck
+# PG_CONFIG  which PostgreSQL to build for, and for install, uninstall and installcheck
 #            which one to act on
 # MAJORS     where PG_CONFIG is not given: on which major versions to test, for
 #            example "16 17"
@@ -13,7 +13,7 @@ PROFILE ?= release
 export PG_CONFIG PROFILE DESTDIR
 
 .DEFAULT_GOAL := build
-.PHONY: help setup developer-setup build install installcheck demo demo-stop lint lint-all clean \
+.PHONY: help setup developer-setup build install uninstall installcheck demo demo-stop lint lint-all clean \
         test test-all test-assertions test-valgrind test-asan test-soak fuzz \
         test-unit test-regress test-isolation test-upgraded test-cluster \
         bench bench-indexes bench-inside bench-issuing bench-preload bench-profile bench-scale
@@ -32,6 +32,9 @@ build: ## build the extension (the default)
 
 install: build ## install into the PostgreSQL of PG_CONFIG
 	@tools/install
+
+uninstall: ## remove the files from the PostgreSQL of PG_CONFIG
+	@tools/uninstall
 
 installcheck: ## run the SQL tests against the running server of PG_CONFIG
 	@tools/installcheck

@@ -10,6 +10,7 @@ use crate::support::keys::{Key, create, create_for, revoke, set_plan};
 use crate::support::known::run;
 use crate::support::pooler::{Pooler, keeps_prepared_statements};
 use crate::support::random::Random;
+use crate::support::recipes::configuration;
 use crate::support::redaction::{Logged, exposed};
 use crate::support::{Client, Cluster, report, sqlstate, value};
 
@@ -261,6 +262,25 @@ fn settings_that_clients_leave_behind() {
         ask(&mut next, "VALID");
         revoke(&mut admin, &key);
         ask(&mut next, "API_KEY_REVOKED");
+    }
+}
+
+/// The configuration that the documentation prints, with the place and the database of this server.
+#[test]
+fn the_printed_configuration() {
+    let cluster = server();
+    let key = create(&mut cluster.client(), "pooled");
+    let printed = configuration("poolers.md", "[databases]");
+    let [host, database] = ["host=localhost", "dbname=app"];
+    assert!(printed.contains(host) && printed.contains(database), "{printed}");
+    let mut own = printed.replace(host, &format!("host={}", cluster.socket()));
+    own = own.replace(database, "dbname=postgres").replace("\napp =", "\npostgres =");
+    if keeps_prepared_statements() {
+        own = own.replace("; max_prepared_statements", "max_prepared_statements");
+    }
+    let pooler = Pooler::configured(&cluster, &own, &[]);
+    for ask in PROTOCOLS {
+        assert_eq!(ask(&mut pooler.client("backend"), VERIFY, &key.token), "VALID");
     }
 }
 

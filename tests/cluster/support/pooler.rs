@@ -19,6 +19,13 @@ pub struct Pooler {
 impl Pooler {
     /// A pooler with three connections to the server for each database and user, in this mode.
     pub fn start(cluster: &Cluster, mode: &str, settings: &[(&str, &str)]) -> Pooler {
+        let of_the_mode = [("pool_mode", mode), ("default_pool_size", "3")];
+        let databases = format!("[databases]\n* = host={}\n[pgbouncer]", cluster.socket());
+        Pooler::configured(cluster, &databases, &[&of_the_mode, settings].concat())
+    }
+
+    /// A pooler with this beginning of its configuration, which has the database `postgres`.
+    pub fn configured(cluster: &Cluster, beginning: &str, settings: &[(&str, &str)]) -> Pooler {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let folder = cluster.data().with_file_name(format!("pooler_{number}"));
@@ -29,11 +36,9 @@ impl Pooler {
             ("unix_socket_dir", path),
             ("auth_type", "trust"),
             ("auth_file", &format!("{path}/users")),
-            ("pool_mode", mode),
-            ("default_pool_size", "3"),
             ("max_client_conn", "100"),
         ];
-        let mut text = format!("[databases]\n* = host={}\n[pgbouncer]\n", cluster.socket());
+        let mut text = format!("{beginning}\n");
         for (name, value) in fixed.iter().chain(settings) {
             text.push_str(&format!("{name} = {value}\n"));
         }

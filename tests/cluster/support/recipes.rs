@@ -5,10 +5,18 @@ use std::path::Path;
 
 /// The block of SQL of a page that begins like this, and is marked as run by this test.
 pub fn recipe(page: &str, test: &str, beginning: &str) -> String {
+    block(page, &format!("tests/cluster/{test} runs it -->\n```sql\n"), beginning)
+}
+
+/// The lines of a page that go into a configuration file, and begin like this.
+pub fn configuration(page: &str, beginning: &str) -> String {
+    block(page, "```ini\n", beginning)
+}
+
+fn block(page: &str, mark: &str, beginning: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(page);
     let text = fs::read_to_string(&path).expect("a page");
-    let mark = format!("tests/cluster/{test} runs it -->\n```sql\n");
-    let mut blocks = text.split(&mark).skip(1).filter_map(|rest| rest.split("\n```").next());
+    let mut blocks = text.split(mark).skip(1).filter_map(|rest| rest.split("\n```").next());
     let found = blocks.find(|block| block.starts_with(beginning));
-    found.unwrap_or_else(|| panic!("{page} has no block for {test}: {beginning}")).to_owned()
+    found.unwrap_or_else(|| panic!("{page} has no such block: {mark}{beginning}")).to_owned()
 }
