@@ -16,7 +16,9 @@ pub fn version(extension: Option<&str>, library: &str) -> Finding {
             "Have the installed library loaded: restart the server where it is preloaded, else \
              reconnect."
         }
-        _ => "Run ALTER EXTENSION vibepeak_keys UPDATE.",
+        _ => {
+            "Run ALTER EXTENSION vibepeak_keys UPDATE, and call vpk_grant_admin again for admin roles."
+        }
     };
     Finding::bad(
         ITEM,
