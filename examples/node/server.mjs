@@ -18,7 +18,7 @@ function send(res, status, headers, body) {
   res.end(JSON.stringify(body));
 }
 
-http.createServer(async (req, res) => {
+const server = http.createServer(async (req, res) => {
   try {
     const { rows: [answer] } = await pool.query({ ...authenticate, values: [req.headers.authorization] });
     console.log(answer.status, answer.key_id, answer.account);
@@ -29,3 +29,4 @@ http.createServer(async (req, res) => {
     send(res, 503, {}, { error: { code: 'UNAVAILABLE' } });
   }
 }).listen(Number(process.env.PORT ?? 8080), '127.0.0.1');
+process.on('SIGTERM', () => server.close(() => pool.end())); // when all requests have answers

@@ -1,11 +1,12 @@
 """A minimal HTTP server that asks PostgreSQL who calls. Run:
-pip install -r requirements.txt && PGHOST=... PGDATABASE=... PGUSER=... python server.py
+python3 -m venv .venv && .venv/bin/pip install -r requirements.txt
+PGHOST=... PGDATABASE=... PGUSER=... .venv/bin/python server.py
 """
 import json
 import os
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from psycopg import Error
+from psycopg import Error, OperationalError
 from psycopg_pool import ConnectionPool
 
 # The header is a bind parameter (%s): it never becomes part of the SQL text.
@@ -13,11 +14,23 @@ AUTHENTICATE = """SELECT status, http_status, key_id, account, headers, error
                     FROM vpk_authenticate(%s)"""
 
 
+def authenticate(authorization, again=True):
+    with pool.connection() as connection:
+        try:
+            return connection.execute(AUTHENTICATE, [authorization]).fetchone()
+        except OperationalError:
+            if not again:
+                raise
+    pool.check()  # the connection was lost: replace all that were
+    return authenticate(authorization, again=False)
+
+
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
+        # No text of SQL has a NUL; in a header it may be taken for a space (RFC 9110).
+        authorization = self.headers.get("Authorization", "").replace("\0", " ")
         try:
-            with pool.connection() as connection:
-                row = connection.execute(AUTHENTICATE, [self.headers["Authorization"]]).fetchone()
+            row = authenticate(authorization)
         except Error as failure:  # no database, no access
             self.log_error("%s", failure)
             return self.send(503, {}, {"error": {"code": "UNAVAILABLE"}})
@@ -36,5 +49,5 @@ class Handler(BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":  # PGHOST, PGDATABASE, PGUSER, ... say where
-    pool = ConnectionPool(kwargs={"autocommit": True}, open=True, timeout=5)
+    pool = ConnectionPool(kwargs={"autocommit": True}, open=True, timeout=5, reconnect_timeout=5)
     ThreadingHTTPServer(("127.0.0.1", int(os.environ.get("PORT", 8080))), Handler).serve_forever()

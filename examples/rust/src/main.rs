@@ -1,42 +1,69 @@
 //! A minimal HTTP server that asks PostgreSQL who calls. Run:
-//!   DATABASE_URL="host=... dbname=... user=..." cargo run
+//!   PGHOST=... PGDATABASE=... PGUSER=... cargo run --locked
+use std::{collections::HashMap, env};
+
+use axum::http::{HeaderMap, StatusCode};
+use axum::{Json, Router, extract::State};
+use deadpool_postgres::{Config, Pool, PoolError};
 use serde_json::{Value, json};
-use tiny_http::{Header, Request, Response, Server};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_postgres::{NoTls, Row, types};
 
 /// The header is a bind parameter: it never becomes part of the SQL text. The crate reads an enum
 /// of SQL only into a type of its own, hence the cast to text.
 const AUTHENTICATE: &str = "SELECT status::text, http_status, key_id, account, headers, error
                               FROM vpk_authenticate($1)";
 
-fn send(request: Request, status: i32, headers: &Value, body: &Value) -> std::io::Result<()> {
-    let mut response = Response::from_string(body.to_string()).with_status_code(status as u16);
-    let json = ("Content-Type", "application/json");
-    let given = headers.as_object().into_iter().flatten();
-    let given = given.filter_map(|(name, value)| Some((name.as_str(), value.as_str()?)));
-    for (name, value) in given.chain([json]) {
-        response.add_header(Header::from_bytes(name, value).expect("a header field"));
-    }
-    request.respond(response)
+type Answer = (StatusCode, HeaderMap, Json<Value>);
+
+async fn authenticate(pool: &Pool, authorization: Option<String>) -> Result<Row, PoolError> {
+    let connection = pool.get().await?; // a new one where the old one was closed
+    let statement = connection.prepare_cached(AUTHENTICATE).await?;
+    Ok(connection.query_one(&statement, &[&authorization]).await?)
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let port = std::env::var("PORT").unwrap_or("8080".into());
-    let mut database = postgres::Client::connect(&std::env::var("DATABASE_URL")?, postgres::NoTls)?;
-    let authenticate = database.prepare(AUTHENTICATE)?;
-    for request in Server::http(format!("127.0.0.1:{port}"))?.incoming_requests() {
-        let header = request.headers().iter().find(|header| header.field.equiv("Authorization"));
-        let header = header.map(|header| header.value.as_str());
-        let Ok(row) = database.query_one(&authenticate, &[&header]) else {
-            // No database, no access. A real service would connect again.
-            send(request, 503, &json!({}), &json!({"error": {"code": "UNAVAILABLE"}}))?;
-            continue;
-        };
-        let (status, account): (&str, Option<&str>) = (row.get("status"), row.get("account"));
-        println!("{status} {:?} {account:?}", row.get::<_, Option<uuid::Uuid>>("key_id"));
-        match status {
-            "VALID" => send(request, 200, &json!({}), &json!({"hello": account}))?,
-            _ => send(request, row.get("http_status"), &row.get("headers"), &row.get("error"))?,
+async fn answer(State(pool): State<Pool>, headers: HeaderMap) -> Answer {
+    // Any byte may come: each is a character, and no key has one beyond ASCII.
+    let header = headers.get("authorization");
+    let header =
+        header.map(|value| value.as_bytes().iter().map(|&byte| char::from(byte)).collect());
+    let row = match authenticate(&pool, header).await {
+        Ok(row) => row,
+        Err(error) => {
+            eprintln!("{error:?}"); // no database, no access
+            let body = json!({"error": {"code": "UNAVAILABLE"}});
+            return (StatusCode::SERVICE_UNAVAILABLE, HeaderMap::new(), Json(body));
         }
+    };
+    let (status, account): (&str, Option<&str>) = (row.get("status"), row.get("account"));
+    println!("{status} {:?} {account:?}", row.get::<_, Option<uuid::Uuid>>("key_id"));
+    if status != "VALID" {
+        let http_status = StatusCode::from_u16(row.get::<_, i32>("http_status") as u16);
+        let types::Json(headers): types::Json<HashMap<String, String>> = row.get("headers");
+        let headers = HeaderMap::try_from(&headers).expect("header fields");
+        return (http_status.expect("a status"), headers, Json(row.get("error")));
     }
+    (StatusCode::OK, HeaderMap::new(), Json(json!({"hello": account})))
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let variable = |name| env::var(name).ok();
+    let user = variable("PGUSER").or(variable("USER")).ok_or("PGUSER is not set")?;
+    let config = Config {
+        host: variable("PGHOST"),
+        port: variable("PGPORT").map(|port| port.parse()).transpose()?,
+        dbname: variable("PGDATABASE").or(Some(user.clone())),
+        user: Some(user),
+        password: variable("PGPASSWORD"),
+        ..Config::default()
+    };
+    let pool = config.create_pool(None, NoTls)?; // no TLS: the server is on this machine
+    let port = variable("PORT").unwrap_or("8080".into());
+    let listener = tokio::net::TcpListener::bind(format!("127.0.0.1:{port}")).await?;
+    let mut terminate = signal(SignalKind::terminate())?; // ends when all requests have answers
+    axum::serve(listener, Router::new().fallback(answer).with_state(pool))
+        .with_graceful_shutdown(async move { _ = terminate.recv().await })
+        .await?;
     Ok(())
 }
