@@ -3,7 +3,7 @@
 use crate::support::keys::{Key, create, revoke, verify};
 use crate::support::patroni::Patroni;
 use crate::support::usage::{counter, use_key, wait_for_uses};
-use crate::support::{Client, caught_up, value, wait_until};
+use crate::support::{Client, caught_up, value, wait_longer_until, wait_until};
 
 fn check(client: &mut Client, valid: &[Key], revoked: &[Key]) {
     for (keys, expected) in [(valid, "VALID"), (revoked, "API_KEY_REVOKED")] {
@@ -18,7 +18,8 @@ fn check(client: &mut Client, valid: &[Key], revoked: &[Key]) {
 /// as its standby, and refuses what was revoked meanwhile.
 #[test]
 fn patroni_fails_over() {
-    let mut patroni = Patroni::start(&[("vibepeak_keys.usage_flush_interval", "200ms")]);
+    let settings = [("vibepeak_keys.usage_flush_interval", "200ms")];
+    let Some(mut patroni) = Patroni::start(&settings) else { return };
     let leader = patroni.leader();
     let standby = 1 - leader;
     let (mut admin, mut reader) = (patroni.client(leader), patroni.client(standby));
@@ -37,7 +38,8 @@ fn patroni_fails_over() {
 
     patroni.fail(leader);
     check(&mut reader, &valid, &revoked);
-    wait_until("the standby leads", || patroni.is(standby, "leader"));
+    // Not before the leader's lock has run out, after 20 seconds.
+    wait_longer_until("the standby leads", 180, || patroni.is(standby, "leader"));
     wait_for_uses(&mut reader, &key, 50);
     wait_until("nothing is pending", || counter(&mut reader, "uses_pending") == 0);
     check(&mut reader, &valid, &revoked);
@@ -49,7 +51,7 @@ fn patroni_fails_over() {
     revoked.push(valid[0].clone());
 
     patroni.begin(leader);
-    wait_until("the failed one is a standby", || patroni.is(leader, "sync"));
+    wait_longer_until("the failed one is a standby", 180, || patroni.is(leader, "sync"));
     let mut old = patroni.client(leader);
     caught_up(&mut reader, &mut old);
     assert_eq!(value(&mut old, "SELECT pg_is_in_recovery()::text", &[]), "true");

@@ -22,10 +22,15 @@ pub use cluster::Cluster;
 pub use postgres::{Client, GenericClient};
 
 /// Asks again until it is so. The limit is for a test that hangs, not a measure of speed.
-pub fn wait_until(what: &str, mut so: impl FnMut() -> bool) {
+pub fn wait_until(what: &str, so: impl FnMut() -> bool) {
+    wait_longer_until(what, 60, so);
+}
+
+/// The same with a limit in seconds, for what takes its time by itself.
+pub fn wait_longer_until(what: &str, limit: u64, mut so: impl FnMut() -> bool) {
     let start = Instant::now();
     while !so() {
-        assert!(start.elapsed() < Duration::from_secs(60), "still waiting until {what}");
+        assert!(start.elapsed() < Duration::from_secs(limit), "still waiting until {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }

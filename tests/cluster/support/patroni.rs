@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 
 use postgres::{Client, Config, NoTls};
 
-use super::{Cluster, wait_until};
+use super::{Cluster, wait_longer_until};
 
 /// A Patroni cluster in synchronous mode. Its members are 0 and 1.
 pub struct Patroni {
@@ -27,14 +27,19 @@ struct Member {
 
 impl Patroni {
     /// Starts both members, with the library preloaded, and waits until one leads and the other is its
-    /// synchronous standby.
-    pub fn start(settings: &[(&str, &str)]) -> Patroni {
+    /// synchronous standby. None where Patroni, in Python, has no shared memory for its semaphores.
+    pub fn start(settings: &[(&str, &str)]) -> Option<Patroni> {
+        let folder = Cluster::folder();
+        if !folder.attempt("/bin/sh", &["-c", "test -w /dev/shm"]).status.success() {
+            println!("not run: the server's user may not write to /dev/shm here");
+            return None;
+        }
         let [etcd, peer, ports @ ..] = free_ports();
         let members = ["a", "b"].map(|name| {
             let first = if name == "a" { 0 } else { 2 };
             Member { name, ports: [ports[first], ports[first + 1]] }
         });
-        let mut patroni = Patroni { guards: Vec::new(), members, folder: Cluster::folder() };
+        let mut patroni = Patroni { guards: Vec::new(), members, folder };
         let [client, peer] = [etcd, peer].map(|port| format!("http://127.0.0.1:{port}"));
         let options = [
             ["--data-dir", "etcd"],
@@ -50,13 +55,13 @@ impl Patroni {
             patroni.begin(member);
         }
         let mut leader = None;
-        wait_until("one of them leads", || {
+        wait_longer_until("one of them leads", 180, || {
             leader = (0..2).find(|&member| patroni.is(member, "leader"));
             leader.is_some()
         });
         let standby = 1 - leader.expect("a leader");
-        wait_until("the other is synchronous", || patroni.is(standby, "sync"));
-        patroni
+        wait_longer_until("the other is synchronous", 180, || patroni.is(standby, "sync"));
+        Some(patroni)
     }
 
     fn configure(&self, member: usize, etcd: u16, settings: &[(&str, &str)]) {
