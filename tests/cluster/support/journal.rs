@@ -224,8 +224,10 @@ const HALVES: &[(&str, &str)] = &[
     ),
     (
         "rotated keys without exactly one successor",
-        "SELECT count(*)::text FROM vpk.keys AS o WHERE o.rotated_at IS NOT NULL
-            AND (SELECT count(*) FROM vpk.keys AS s WHERE s.rotated_from = o.id) <> 1",
+        "SELECT count(*)::text FROM vpk.keys AS o
+           LEFT JOIN (SELECT rotated_from, count(*) FROM vpk.keys GROUP BY rotated_from)
+                  AS s ON s.rotated_from = o.id
+          WHERE o.rotated_at IS NOT NULL AND s.count IS DISTINCT FROM 1",
     ),
     (
         "successors of keys that were not rotated",
@@ -234,14 +236,18 @@ const HALVES: &[(&str, &str)] = &[
     ),
     (
         "keys without exactly one event of their making",
-        "SELECT count(*)::text FROM vpk.keys AS k WHERE (SELECT count(*) FROM vpk.events AS e
-            WHERE e.key_id = k.id AND e.event = 'key_created') <> 1",
+        "SELECT count(*)::text FROM vpk.keys AS k
+           LEFT JOIN (SELECT key_id, count(*) FROM vpk.events WHERE event = 'key_created' GROUP BY key_id)
+                  AS e ON e.key_id = k.id
+          WHERE e.count IS DISTINCT FROM 1",
     ),
     (
         "revoked keys without exactly one event of their end",
-        "SELECT count(*)::text FROM vpk.keys AS k WHERE k.revoked_at IS NOT NULL
-            AND (SELECT count(*) FROM vpk.events AS e WHERE e.key_id = k.id
-                    AND e.event IN ('key_revoked', 'key_rotated')) <> 1",
+        "SELECT count(*)::text FROM vpk.keys AS k
+           LEFT JOIN (SELECT key_id, count(*) FROM vpk.events
+                       WHERE event IN ('key_revoked', 'key_rotated') GROUP BY key_id)
+                  AS e ON e.key_id = k.id
+          WHERE k.revoked_at IS NOT NULL AND e.count IS DISTINCT FROM 1",
     ),
     (
         "events of keys that are not there and were not removed",
