@@ -64,23 +64,17 @@ pub fn settle(key: Option<Uuid>, uses: Option<i64>) -> Result<i64, Misuse> {
     let taken = HANDOVER.with_borrow_mut(|handover| handover.take(&key, uses));
     // After a promotion the worker settles, which might begin just now. Before, it is a session of another
     // database that is at it, for as long as this one will be.
-    let settled = loop {
-        if !database::in_recovery() {
-            return Err(not_a_standby());
-        }
+    loop {
         let settled = worker::alone(&ledger.header.flusher, || {
-            let settling = database::in_recovery();
-            if settling {
-                ledger.settle(taken.iter());
-            }
-            settling
+            database::in_recovery().then(|| ledger.settle(taken.iter()))
         });
         match settled {
-            Some(true) => break taken.iter().map(|pending| pending.uses).sum(),
-            Some(false) => return Err(not_a_standby()),
-            None => std::thread::yield_now(),
+            Some(Some(())) => break,
+            None if database::in_recovery() => std::thread::yield_now(),
+            _ => return Err(not_a_standby()),
         }
-    };
+    }
+    let settled = taken.iter().map(|pending| pending.uses).sum();
     if let Some(tally) = ledger.tally(database::own(), clock::now().micros()) {
         tally.flushed.fetch_add(settled, Relaxed);
     }

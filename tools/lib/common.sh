@@ -73,6 +73,19 @@ pg_feature() {
     printf '%s\n' "$feature"
 }
 
+# Sets lib and share to the folders that the files of the extension go to, for a
+# pg_config and below DESTDIR, when given. They have to be writable.
+places_of_install() {
+    local directory
+    lib=${DESTDIR:-}$("$1" --pkglibdir)
+    share=${DESTDIR:-}$("$1" --sharedir)/extension
+    for directory in "$lib" "$share"; do
+        if [ -d "$directory" ] && [ ! -w "$directory" ]; then
+            die "no right to change $directory: run as its owner, for example by sudo"
+        fi
+    done
+}
+
 # --- Rust -----------------------------------------------------------------
 
 # Cargo.lock is where the version of pgrx, and so of cargo-pgrx, is read.

@@ -3,6 +3,7 @@
 pub mod cluster;
 pub mod contents;
 pub mod copies;
+pub mod guarded;
 pub mod journal;
 pub mod keys;
 pub mod known;

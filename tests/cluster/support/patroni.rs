@@ -4,17 +4,16 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 
 use postgres::{Client, Config, NoTls};
 
+use super::guarded::Guarded;
 use super::{Cluster, wait_longer_until};
 
 /// A Patroni cluster in synchronous mode. Its members are 0 and 1.
 pub struct Patroni {
-    /// A shell for each process, which ends it when its input ends, and so also when the test's process
-    /// is killed.
-    guards: Vec<(&'static str, Child)>,
+    /// The programs that run. They end before the folder goes: fields are dropped in this order.
+    guards: Vec<(&'static str, Guarded)>,
     members: [Member; 2],
     folder: Cluster,
 }
@@ -112,24 +111,7 @@ postgresql:
 
     fn guard(&mut self, name: &'static str, program: &str, arguments: &[&str]) {
         assert!(fs::exists(program).unwrap_or(false), "{program} is there: make setup installs it");
-        // The server is no child of Patroni's, and would go on without it.
-        const SCRIPT: &str = "trap '' INT TERM HUP
-            name=$1
-            shift
-            \"$@\" </dev/null >>\"$name.log\" 2>&1 &
-            cat >/dev/null
-            kill -KILL $!
-            wait
-            if read -r server <\"$name/postmaster.pid\"; then
-                kill -QUIT \"$server\"
-                while kill -0 \"$server\"; do sleep 0.05; done
-            fi";
-        let shell = self.folder.as_server_user(Path::new("/bin/sh"));
-        let mut guard = Command::new(&shell[0]);
-        guard.args(&shell[1..]).args(["-c", SCRIPT, "guard", name, program]).args(arguments);
-        guard.current_dir(self.folder.socket()).stdin(Stdio::piped()).stderr(Stdio::null());
-        self.folder.with_its_environment(&mut guard);
-        self.guards.push((name, guard.spawn().expect("sh runs")));
+        self.guards.push((name, Guarded::start(&self.folder, name, program, arguments)));
     }
 
     /// Whether a member is `leader`, `sync` or `replica`, as Patroni's own answer says.
@@ -161,14 +143,8 @@ postgresql:
 
     /// Ends a member as if its machine had failed.
     pub fn fail(&mut self, member: usize) {
-        let failed = |(name, _): &mut (&str, Child)| *name == self.members[member].name;
-        self.guards.extract_if(.., failed).for_each(end);
+        self.guards.retain(|(name, _)| *name != self.members[member].name);
     }
-}
-
-fn end((_, mut guard): (&str, Child)) {
-    drop(guard.stdin.take());
-    let _ = guard.wait();
 }
 
 impl Drop for Patroni {
@@ -179,8 +155,6 @@ impl Drop for Patroni {
             let last: Vec<&str> = log.lines().rev().take(20).collect();
             println!("{}, the last line first:\n{}", member.name, last.join("\n"));
         }
-        // Before the folder goes.
-        self.guards.drain(..).for_each(end);
     }
 }
 

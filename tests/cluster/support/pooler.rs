@@ -2,18 +2,19 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use postgres::{Client, Config, NoTls};
 
+use super::guarded::Guarded;
 use super::{Cluster, wait_until};
 
 /// A running pooler.
 pub struct Pooler {
     folder: PathBuf,
-    /// A shell that ends it when its input ends, and so also when the test's process is killed.
-    guard: Child,
+    log: PathBuf,
+    _guard: Guarded,
 }
 
 impl Pooler {
@@ -46,24 +47,15 @@ impl Pooler {
         for (name, text) in [("ini", text), ("users", users.concat())] {
             fs::write(folder.join(name), text).expect("a file of the pooler");
         }
-        // The shell of the pooler's own user: it may end it.
-        const SCRIPT: &str = "trap '' INT TERM HUP
-            \"$@\" </dev/null >\"$0/log\" 2>&1 &
-            cat >/dev/null
-            kill -KILL $!
-            wait $!";
-        let shell = cluster.as_server_user(PathBuf::from("/bin/sh").as_path());
-        let mut guard = Command::new(&shell[0]);
-        guard.args(&shell[1..]).args(["-c", SCRIPT, path]).arg(program());
-        let guard =
-            guard.arg(folder.join("ini")).stdin(Stdio::piped()).stderr(Stdio::null()).spawn();
-        let pooler = Pooler { folder, guard: guard.expect("sh runs") };
+        let name = folder.file_name().and_then(|name| name.to_str()).expect("a plain name");
+        let guard = Guarded::start(cluster, name, program(), &[&format!("{path}/ini")]);
+        let pooler = Pooler { log: folder.with_extension("log"), folder, _guard: guard };
         let mut told = String::new();
         wait_until("the pooler takes connections", || {
             let config = pooler.config("postgres", "postgres").connect(NoTls);
             told = config.as_ref().err().map(ToString::to_string).unwrap_or_default();
             config.is_ok() || {
-                let log = fs::read_to_string(pooler.folder.join("log")).unwrap_or_default();
+                let log = fs::read_to_string(&pooler.log).unwrap_or_default();
                 assert!(!log.contains("FATAL"), "{log}{told}");
                 false
             }
@@ -79,20 +71,13 @@ impl Pooler {
 
     /// What it has logged.
     pub fn log(&self) -> String {
-        fs::read_to_string(self.folder.join("log")).expect("its log")
+        fs::read_to_string(&self.log).expect("its log")
     }
 
     /// A client of the pooler.
     pub fn client(&self, user: &str) -> Client {
         let connected = self.config("postgres", user).connect(NoTls);
         connected.unwrap_or_else(|error| panic!("{user}: {error}"))
-    }
-}
-
-impl Drop for Pooler {
-    fn drop(&mut self) {
-        drop(self.guard.stdin.take());
-        let _ = self.guard.wait();
     }
 }
 
