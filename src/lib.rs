@@ -5,11 +5,10 @@
 
 pgrx::pg_module_magic!(name, version);
 
+mod admin;
 mod api;
 mod doctor;
-mod lifecycle;
 mod pg;
-mod pure;
 mod store;
 mod tasks;
 mod usage;
@@ -37,21 +36,21 @@ extension_sql_file!(
         "defaults",
         "views",
         vibepeak_keys::api::doctor::vpk_doctor,
-        vibepeak_keys::api::grants::vpk_grant_admin,
-        vibepeak_keys::api::grants::vpk_grant_verifier,
-        vibepeak_keys::api::lifecycle::plan_in_use,
-        vibepeak_keys::api::lifecycle::vpk_create,
-        vibepeak_keys::api::lifecycle::vpk_delete_account,
-        vibepeak_keys::api::lifecycle::vpk_disable,
-        vibepeak_keys::api::lifecycle::vpk_enable,
-        vibepeak_keys::api::lifecycle::vpk_list,
-        vibepeak_keys::api::lifecycle::vpk_purge,
-        vibepeak_keys::api::lifecycle::vpk_revoke,
-        vibepeak_keys::api::lifecycle::vpk_revoke_account,
-        vibepeak_keys::api::lifecycle::vpk_revoke_token,
-        vibepeak_keys::api::lifecycle::vpk_rotate,
-        vibepeak_keys::api::lifecycle::vpk_set_plan,
-        vibepeak_keys::api::lifecycle::vpk_update,
+        vibepeak_keys::api::roles::vpk_grant_admin,
+        vibepeak_keys::api::roles::vpk_grant_verifier,
+        vibepeak_keys::api::accounts::plan_in_use,
+        vibepeak_keys::api::keys::vpk_create,
+        vibepeak_keys::api::accounts::vpk_delete_account,
+        vibepeak_keys::api::keys::vpk_disable,
+        vibepeak_keys::api::keys::vpk_enable,
+        vibepeak_keys::api::keys::vpk_list,
+        vibepeak_keys::api::keys::vpk_purge,
+        vibepeak_keys::api::keys::vpk_revoke,
+        vibepeak_keys::api::keys::vpk_revoke_account,
+        vibepeak_keys::api::keys::vpk_revoke_token,
+        vibepeak_keys::api::keys::vpk_rotate,
+        vibepeak_keys::api::accounts::vpk_set_plan,
+        vibepeak_keys::api::keys::vpk_update,
         vibepeak_keys::api::tasks::vpk_task_extend,
         vibepeak_keys::api::tasks::vpk_task_finish,
         vibepeak_keys::api::tasks::vpk_task_start,

@@ -1,20 +1,22 @@
 //! Concurrent tasks: leases with an end, counted per account against its plan.
 //!
-//! Whoever counts first waits for the account's queue ([`crate::pg::lock`]), which lasts until the
+//! Whoever counts first waits for the account's queue ([`crate::pg::sql::lock`]), which lasts until the
 //! transaction ends, and then counts on the latest snapshot: what the lock waited for is seen, also
 //! by a caller whose own snapshot is older.
 
+use pure::answer::decision::Request;
+use pure::answer::status::Status;
+use pure::error::Misuse;
+use pure::request::authorization::MAX_LENGTH;
+
 use crate::pg::call::Call;
+use crate::pg::server::{clock, random};
+use crate::pg::sql::lock;
 use crate::pg::types::{Inet, Interval, Json, SqlValue, Text, Timestamp, Uuid};
-use crate::pg::{clock, entropy, lock};
-use crate::pure::bearer::MAX_LENGTH;
-use crate::pure::decision::Request;
-use crate::pure::misuse::Misuse;
-use crate::pure::status::Status;
 use crate::store::leases;
 use crate::usage;
-use crate::verify::error::Known;
-use crate::verify::{self, Answer, error};
+use crate::verify::body::Known;
+use crate::verify::{self, Answer, body};
 
 /// The answer to a task that wants to start.
 pub struct Started {
@@ -62,12 +64,12 @@ pub fn start(
         let status = Status::ConcurrencyLimitExceeded;
         note(status, None);
         let known = Known { tasks: Some((allowed, running)), ..Known::default() };
-        let (_, error) = error::compose(call, status, &known, None);
+        let (_, error) = body::compose(call, status, &known, None);
         let running = Some(saturated(running));
         return Ok(Started { status, lease: None, running, allowed, expires_at: None, error });
     }
     leases::clear_ended(call, key.account);
-    let lease = entropy::uuid_v4(call);
+    let lease = random::uuid_v4(call);
     leases::START.write(
         call,
         &[
@@ -114,7 +116,7 @@ fn note(status: Status, key: Option<&[u8; 16]>) {
 }
 
 fn denied(call: &Call, answer: &Answer) -> Started {
-    let (_, error) = error::for_answer(call, answer, None);
+    let (_, error) = body::for_answer(call, answer, None);
     Started {
         status: answer.status,
         lease: None,

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use vibepeak_keys_fuzz::pure::bearer;
+use pure::request::authorization;
 
 fuzz_target!(|data: &[u8]| {
     read(data);
@@ -17,10 +17,10 @@ fn is_white(byte: &u8) -> bool {
 }
 
 fn read(header: &[u8]) {
-    let credential = bearer::credential(header);
+    let credential = authorization::credential(header);
     assert_eq!(credential, expected(header));
     let blank = header.iter().all(|byte| is_white(byte) || *byte == 0x0b);
-    assert_eq!(bearer::is_blank(header), blank);
+    assert_eq!(authorization::is_blank(header), blank);
     assert!(!blank || credential.is_none());
 }
 
@@ -52,5 +52,5 @@ fn framed(before: u8, spaces: usize, after: u8, credential: &[u8]) {
     }
     let gap = b" ".repeat(spaces);
     let header = [choose(before), &scheme, &gap, credential, choose(after)].concat();
-    assert_eq!(bearer::credential(&header), Some(credential));
+    assert_eq!(authorization::credential(&header), Some(credential));
 }

@@ -4,9 +4,11 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use pure::key::environment::{Environment, Environments};
+use pure::key::token::Token;
+use pure::random::random_characters;
 use sha2::{Digest, Sha256};
 use vibepeak_keys_fuzz::model;
-use vibepeak_keys_fuzz::pure::token::{Environment, Environments, Token, random_characters};
 
 fuzz_target!(|data: &[u8]| {
     presented(data);

@@ -3,8 +3,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use pure::key::redact::{contains_key, mask_keys, mask_source, may_be_tag, shows_key};
 use vibepeak_keys_fuzz::model;
-use vibepeak_keys_fuzz::pure::mask::{contains_key, mask_keys, mask_source, may_be_tag, shows_key};
 
 /// From how many characters after its label on a text is taken for a key, and how many stay.
 const TELLTALE: usize = 8;

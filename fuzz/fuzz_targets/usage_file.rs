@@ -4,9 +4,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use pure::usage::file::{Counters, Kept, Stop, decode, encode};
+use pure::usage::slots::Pending;
 use vibepeak_keys_fuzz::model::STATUSES;
-use vibepeak_keys_fuzz::pure::slots::Pending;
-use vibepeak_keys_fuzz::pure::usage_file::{Counters, Kept, Stop, decode, encode};
 
 fuzz_target!(|data: &[u8]| {
     read(data);

@@ -1,6 +1,3 @@
-//! What the fuzz targets share: the pure modules, as the extension has them but without PostgreSQL,
-//! and a second opinion on them.
+//! What the fuzz targets share: a second opinion on the format of keys.
 
 pub mod model;
-#[path = "../../src/pure/mod.rs"]
-pub mod pure;

@@ -7,7 +7,7 @@ macro_rules! count {
         pub const STATUSES: usize = [$(stringify!($label)),+].len();
     };
 }
-crate::pure::status::statuses!(count);
+pure::statuses!(count);
 
 /// The characters of a key, which are also the digits of its checksum.
 pub const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";

@@ -1,11 +1,54 @@
 //! Issuing a key.
 
-use super::{IssuedKey, caller, required};
+use pure::error::Misuse;
+use pure::key::environment::Environment;
+use pure::key::token::Token;
+use pure::validate;
+
+use super::arguments::{self, caller, required};
 use crate::pg::call::Call;
-use crate::pg::types::{Bytes, CidrArray, Json, SqlValue, Text, TextArray, Timestamp};
-use crate::pure::limits;
-use crate::pure::misuse::Misuse;
-use crate::store::issue;
+use crate::pg::server::{clock, random};
+use crate::pg::types::{Bytes, CidrArray, Json, SqlValue, Text, TextArray, Timestamp, Uuid};
+use crate::store::create as store;
+
+/// A key that was just made: the only place where its token is.
+pub struct IssuedKey {
+    pub id: Uuid,
+    pub token: Text,
+    pub name: Text,
+    pub account: Text,
+    pub environment: Text,
+    pub prefix: Text,
+    pub hint: Text,
+    pub created_at: Timestamp,
+    pub expires_at: Option<Timestamp>,
+}
+
+impl IssuedKey {
+    /// Draws a key of this name; it is not stored yet. The token itself comes beside it, to be hashed.
+    pub(super) fn draw(
+        call: &Call,
+        environment: Environment,
+        name: Text,
+        account: Text,
+        expires_at: Option<Timestamp>,
+    ) -> (IssuedKey, Token) {
+        let token = random::token(environment);
+        let created_at = clock::now();
+        let issued = IssuedKey {
+            id: random::uuid_v7(call, created_at),
+            token: Text::new(call, token.as_str().as_bytes()),
+            name,
+            account,
+            environment: Text::new(call, environment.name().as_bytes()),
+            prefix: Text::new(call, token.prefix().as_bytes()),
+            hint: Text::new(call, token.hint().as_bytes()),
+            created_at,
+            expires_at,
+        };
+        (issued, token)
+    }
+}
 
 /// What a key is to be like, as the caller asked.
 pub struct Wish {
@@ -20,21 +63,21 @@ pub struct Wish {
 
 /// Makes a key, and an event that says so.
 pub fn create(call: &Call, wish: &Wish) -> Result<IssuedKey, Misuse> {
-    let name = super::checked_name(call, required("name", wish.name)?)?;
+    let name = arguments::checked_name(call, required("name", wish.name)?)?;
     let account = required("account", wish.account)?;
-    let account_name = super::checked_account(call, account)?;
+    let account_name = arguments::checked_account(call, account)?;
     let environment = required("environment", wish.environment)?;
-    let environment = limits::environment(environment.bytes(call))?;
-    let checked = |expires_at| super::checked_expiry(expires_at, "Leave it out");
+    let environment = validate::environment(environment.bytes(call))?;
+    let checked = |expires_at| arguments::checked_expiry(expires_at, "Leave it out");
     let expires_at = wish.expires_at.map(checked).transpose()?.flatten();
-    let scopes = super::checked_scopes(call, required("scopes", wish.scopes)?)?;
+    let scopes = arguments::checked_scopes(call, required("scopes", wish.scopes)?)?;
     let allowed_ips =
-        wish.allowed_ips.map(|list| super::checked_networks(call, list)).transpose()?.flatten();
-    let metadata = super::checked_metadata(required("metadata", wish.metadata)?)?;
+        wish.allowed_ips.map(|list| arguments::checked_networks(call, list)).transpose()?.flatten();
+    let metadata = arguments::checked_metadata(required("metadata", wish.metadata)?)?;
 
     let (issued, token) = IssuedKey::draw(call, environment, name, account, expires_at);
     let [role, session_role] = caller(call);
-    let created = issue::issue(
+    let created = store::issue(
         call,
         &[
             Some(issued.id.datum()),
@@ -57,6 +100,6 @@ pub fn create(call: &Call, wish: &Wish) -> Result<IssuedKey, Misuse> {
     if created {
         return Ok(issued);
     }
-    Err(super::unknown_account(account_name)
+    Err(arguments::unknown_account(account_name)
         .hint("Use vpk_set_plan(account, plan) to create an account."))
 }

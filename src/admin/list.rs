@@ -1,10 +1,11 @@
 //! What can be seen of keys.
 
+use pure::error::Misuse;
+
 use crate::pg::call::Call;
-use crate::pg::memory;
-use crate::pg::spi::Row;
+use crate::pg::ffi::allocator;
+use crate::pg::sql::statement::Row;
 use crate::pg::types::{SqlValue, Text, Timestamp, Uuid};
-use crate::pure::misuse::Misuse;
 use crate::store::keys;
 
 /// A key as a dashboard shows it.
@@ -66,7 +67,7 @@ pub fn list(
         max_rows.map(Into::into),
     ];
     let rows = keys::LIST.read(call, &parameters);
-    let mut listed = memory::vec(rows.iter().len());
+    let mut listed = allocator::vec(rows.iter().len());
     listed.extend(rows.iter().map(Listed::of));
     Ok(listed)
 }

@@ -1,13 +1,14 @@
 //! Ending keys: for good (revoke, purge), or for now (disable).
 
-use super::{caller, kept_reason, required};
+use pure::error::Misuse;
+use pure::key::token::Token;
+use pure::request::authorization::MAX_LENGTH;
+
+use super::arguments::{self, caller, kept_reason, required};
 use crate::pg::call::Call;
-use crate::pg::spi::{Row, Statement};
+use crate::pg::sql::commit;
+use crate::pg::sql::statement::{Row, Statement};
 use crate::pg::types::{Bytes, SqlValue, Text, Timestamp, Uuid};
-use crate::pg::{clock, synchronous};
-use crate::pure::bearer::MAX_LENGTH;
-use crate::pure::misuse::Misuse;
-use crate::pure::token::Token;
 use crate::store::{accounts, keys};
 
 /// Revokes a key; the instant of its first revocation.
@@ -16,12 +17,12 @@ pub fn revoke(call: &Call, id: Option<Uuid>, reason: Option<Text>) -> Result<Tim
     let [role, session_role] = caller(call);
     let reason = kept_reason(call, reason).map(Text::datum);
     let revoked = keys::REVOKE.write(call, &[id, reason, role, session_role]);
-    synchronous::until_applied();
+    commit::until_applied();
     let revoked = match revoked.first() {
         Some(row) => row.timestamp(1),
         None => first_timestamp(call, &keys::REVOKED_AT, id).flatten(),
     };
-    revoked.ok_or_else(super::unknown_key)
+    revoked.ok_or_else(arguments::unknown_key)
 }
 
 /// Revokes the key that a text has; its id, or None where there is no such key. What stands around the
@@ -45,7 +46,7 @@ pub fn revoke_token(
     let [role, session_role] = caller(call);
     let reason = kept_reason(call, reason).map(Text::datum);
     let revoked = keys::REVOKE_HASH.write(call, &[hash, reason, role, session_role]);
-    synchronous::until_applied();
+    commit::until_applied();
     Ok(match revoked.first() {
         Some(row) => row.uuid(0),
         None => keys::ID_OF_HASH.write(call, &[hash]).first().and_then(|row| row.uuid(0)),
@@ -62,59 +63,20 @@ pub fn revoke_account(
     let name = Some(account.datum());
     // A key that is just being issued is waited for, and revoked too.
     if accounts::LOCK.write(call, &[name]).is_empty() {
-        return Err(super::unknown_account(account.bytes(call)).hint(super::SEE_ACCOUNTS));
+        return Err(arguments::unknown_account(account.bytes(call)).hint(arguments::SEE_ACCOUNTS));
     }
     let [role, session_role] = caller(call);
     let reason = kept_reason(call, reason).map(Text::datum);
     let revoked = keys::REVOKE_ACCOUNT.write(call, &[name, reason, role, session_role]);
-    synchronous::until_applied();
+    commit::until_applied();
     Ok(revoked.processed())
 }
 
-/// Disables a key; since when it is.
-pub fn disable(call: &Call, id: Option<Uuid>) -> Result<Timestamp, Misuse> {
-    let disabled = set_disabled(call, id, true)?;
-    synchronous::until_applied();
-    disabled.ok_or_else(super::unknown_key)
-}
-
-/// Enables a key that may have been disabled.
-pub fn enable(call: &Call, id: Option<Uuid>) -> Result<(), Misuse> {
-    set_disabled(call, id, false).map(|_| ())
-}
-
-fn set_disabled(
-    call: &Call,
-    id: Option<Uuid>,
-    disabled: bool,
-) -> Result<Option<Timestamp>, Misuse> {
-    let id = Some(required("id", id)?.datum());
-    let [role, session_role] = caller(call);
-    let changed = keys::SET_DISABLED.write(call, &[id, Some(disabled.into()), role, session_role]);
-    match changed.first() {
-        Some(row) => Ok(row.timestamp(0)),
-        None => first_timestamp(call, &keys::DISABLED_AT, id).ok_or_else(super::unknown_key),
-    }
-}
-
-/// Removes keys that were revoked or expired before an instant; how many.
-pub fn purge(call: &Call, before: Option<Timestamp>) -> Result<i64, Misuse> {
-    let before = required("before", before)?;
-    if before.micros() > clock::now().micros() {
-        return Err(Misuse::invalid("before must not be in the future")
-            .detail("Keys that are still active would be removed.")
-            .hint("Name an instant in the past, for example now() - interval '90 days'."));
-    }
-    let [role, session_role] = caller(call);
-    let purged = keys::PURGE.write(call, &[Some(before.datum()), role, session_role]);
-    Ok(super::forget_uses(call, &purged))
-}
-
 /// The first column of the row that a statement returns: None for no row, Some(None) for null.
-fn first_timestamp(
+pub(super) fn first_timestamp(
     call: &Call,
     statement: &Statement,
-    id: crate::pg::spi::Parameter,
+    id: crate::pg::types::Parameter,
 ) -> Option<Option<Timestamp>> {
     statement.write(call, &[id]).first().map(|row: Row| row.timestamp(0))
 }

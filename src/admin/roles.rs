@@ -1,14 +1,13 @@
 //! Giving roles what they need.
 
-use super::required;
+use pure::error::Misuse;
+use pure::privileges::{ADMIN_RELATIONS, NOT_FOR_ADMINS, VERIFIER_FUNCTIONS, VERIFIER_RELATIONS};
+
+use super::arguments::required;
 use crate::pg::call::Call;
-use crate::pg::spi;
+use crate::pg::sql::statement;
 use crate::pg::types::{Role, SqlValue, TextArray};
-use crate::pure::misuse::Misuse;
-use crate::pure::rights::{
-    ADMIN_RELATIONS, NOT_FOR_ADMINS, VERIFIER_FUNCTIONS, VERIFIER_RELATIONS,
-};
-use crate::store::grants;
+use crate::store::roles;
 
 /// Lets a role verify keys, and no more.
 pub fn grant_verifier(call: &Call, role: Option<Role>) -> Result<(), Misuse> {
@@ -30,9 +29,9 @@ fn grant(
 ) -> Result<(), Misuse> {
     let role = Some(required("role", role)?.datum());
     let functions = functions.map(TextArray::datum);
-    let of_functions = grants::OF_FUNCTIONS.read(call, &[role, functions, Some(all_but.datum())]);
+    let of_functions = roles::OF_FUNCTIONS.read(call, &[role, functions, Some(all_but.datum())]);
     let relations = Some(TextArray::new(relations.iter().copied()).datum());
-    let of_relations = grants::OF_RELATIONS.read(call, &[role, relations]);
+    let of_relations = roles::OF_RELATIONS.read(call, &[role, relations]);
     if of_relations.is_empty() {
         return Err(
             Misuse::invalid("role does not exist").hint("Use CREATE ROLE to create it first.")
@@ -44,6 +43,6 @@ fn grant(
         .filter_map(|row| row.text(0))
         .map(|statement| statement.bytes(call).to_vec())
         .collect();
-    spi::execute_utility(call, &statements);
+    statement::execute_utility(call, &statements);
     Ok(())
 }

@@ -1,11 +1,13 @@
 //! Replacing a key by a successor.
 
-use super::{IssuedKey, caller, required};
+use pure::error::Misuse;
+use pure::validate;
+
+use super::arguments::{self, caller, required};
+use super::create::IssuedKey;
 use crate::pg::call::Call;
-use crate::pg::synchronous;
+use crate::pg::sql::commit;
 use crate::pg::types::{Bytes, Interval, SqlValue, Timestamp, Uuid};
-use crate::pure::limits;
-use crate::pure::misuse::Misuse;
 use crate::store::keys;
 
 /// Makes a successor of the key, and lets the key itself end after the grace, or at once.
@@ -17,12 +19,15 @@ pub fn rotate(
 ) -> Result<IssuedKey, Misuse> {
     let id = required("id", id)?;
     let grace = required("grace", grace)?;
-    let given_expiry = expires_at.map(super::checked_new_expiry).transpose()?;
+    let given_expiry = expires_at.map(arguments::checked_new_expiry).transpose()?;
 
     // The account first, as its deletion does.
-    keys::LOCK_ACCOUNT.write(call, &[Some(id.datum())]).first().ok_or_else(super::unknown_key)?;
+    keys::LOCK_ACCOUNT
+        .write(call, &[Some(id.datum())])
+        .first()
+        .ok_or_else(arguments::unknown_key)?;
     let old = keys::LOCK_FOR_ROTATION.write(call, &[Some(id.datum()), Some(grace.datum())]);
-    let old = old.first().ok_or_else(super::unknown_key)?;
+    let old = old.first().ok_or_else(arguments::unknown_key)?;
     let [revoked, expired, rotated, bad_grace] = [0, 1, 2, 3].map(|column| old.is(column));
     if bad_grace {
         return Err(Misuse::invalid("grace must be between 0 and 100 years")
@@ -39,10 +44,10 @@ pub fn rotate(
     }
     let (Some(environment), Some(name), Some(account)) = (old.text(4), old.text(5), old.text(6))
     else {
-        return Err(super::unknown_key());
+        return Err(arguments::unknown_key());
     };
 
-    let environment = limits::environment(environment.bytes(call))?;
+    let environment = validate::environment(environment.bytes(call))?;
     let expires_at = given_expiry.unwrap_or(old.timestamp(7));
     let (issued, token) = IssuedKey::draw(call, environment, name, account, expires_at);
     let [role, session_role] = caller(call);
@@ -61,6 +66,6 @@ pub fn rotate(
             session_role,
         ],
     );
-    synchronous::until_applied();
+    commit::until_applied();
     Ok(issued)
 }

@@ -1,11 +1,12 @@
 //! Changing what a key is called and may do.
 
+use pure::error::Misuse;
+
+use super::arguments::{self, caller, required};
 use super::list::{self, Listed};
-use super::{caller, required};
 use crate::pg::call::Call;
-use crate::pg::synchronous;
+use crate::pg::sql::commit;
 use crate::pg::types::{CidrArray, Json, SqlValue, Text, TextArray, Timestamp, Uuid};
-use crate::pure::misuse::Misuse;
 use crate::store::keys;
 
 /// What is to change; None leaves a field as it is.
@@ -22,11 +23,11 @@ pub struct Change {
 /// Changes a key, with an event that names the changed fields, and returns it as it is then listed.
 pub fn update(call: &Call, id: Option<Uuid>, change: &Change) -> Result<Listed, Misuse> {
     let id = required("id", id)?;
-    let name = change.name.map(|name| super::checked_name(call, name)).transpose()?;
-    change.expires_at.map(super::checked_new_expiry).transpose()?;
-    change.scopes.map(|scopes| super::checked_scopes(call, scopes)).transpose()?;
-    change.allowed_ips.map(|list| super::checked_networks(call, list)).transpose()?;
-    change.metadata.map(super::checked_metadata).transpose()?;
+    let name = change.name.map(|name| arguments::checked_name(call, name)).transpose()?;
+    change.expires_at.map(arguments::checked_new_expiry).transpose()?;
+    change.scopes.map(|scopes| arguments::checked_scopes(call, scopes)).transpose()?;
+    change.allowed_ips.map(|list| arguments::checked_networks(call, list)).transpose()?;
+    change.metadata.map(arguments::checked_metadata).transpose()?;
 
     let changed = [
         ("name", name.is_some()),
@@ -55,7 +56,7 @@ pub fn update(call: &Call, id: Option<Uuid>, change: &Change) -> Result<Listed, 
     }
     // Whether they allow less than before is not looked at.
     if change.expires_at.is_some() || change.scopes.is_some() || change.allowed_ips.is_some() {
-        synchronous::until_applied();
+        commit::until_applied();
     }
-    list::one_after_change(call, id).ok_or_else(super::unknown_key)
+    list::one_after_change(call, id).ok_or_else(arguments::unknown_key)
 }

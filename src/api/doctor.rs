@@ -2,10 +2,11 @@
 
 use pgrx::prelude::*;
 
+use pure::encoding::narrow;
+
 use crate::doctor;
 use crate::pg::call::Call;
 use crate::pg::types::Text;
-use crate::pure::encoding::narrow;
 
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
 #[search_path(pg_catalog, pg_temp)]

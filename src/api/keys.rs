@@ -2,14 +2,13 @@
 
 use pgrx::prelude::*;
 
-use crate::lifecycle::create::{self, Wish};
-use crate::lifecycle::list::{self, Listed};
-use crate::lifecycle::update::{self, Change};
-use crate::lifecycle::{IssuedKey, accounts, retire, rotate};
+use crate::admin::create::{self, IssuedKey, Wish};
+use crate::admin::list::{self, Listed};
+use crate::admin::update::{self, Change};
+use crate::admin::{delete, disable, revoke, rotate};
 use crate::pg::call::Call;
-use crate::pg::one_row;
-use crate::pg::report::OrRaise;
-use crate::pg::types::{CidrArray, Interval, Json, Text, TextArray, Timestamp, Uuid};
+use crate::pg::error::OrRaise;
+use crate::pg::types::{CidrArray, Interval, Json, Text, TextArray, Timestamp, Uuid, single_row};
 
 /// The columns of a key that was just made.
 type IssuedRow = (Uuid, Text, Text, Text, Text, Text, Text, Timestamp, Option<Timestamp>);
@@ -77,7 +76,7 @@ fn vpk_create(
     allowed_ips: default!(Option<CidrArray>, "NULL"),
     metadata: default!(Option<Json>, "'{}'"),
     call: Call,
-) -> one_row::TableIterator<
+) -> single_row::TableIterator<
     'static,
     (
         name!(id, Uuid),
@@ -92,7 +91,7 @@ fn vpk_create(
     ),
 > {
     let wish = Wish { name, account, environment, expires_at, scopes, allowed_ips, metadata };
-    one_row::TableIterator::once(issued_row(create::create(&call, &wish).or_raise()))
+    single_row::TableIterator::once(issued_row(create::create(&call, &wish).or_raise()))
 }
 
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
@@ -103,7 +102,7 @@ fn vpk_rotate(
     grace: default!(Option<Interval>, "'0'"),
     expires_at: default!(Option<Timestamp>, "NULL"),
     call: Call,
-) -> one_row::TableIterator<
+) -> single_row::TableIterator<
     'static,
     (
         name!(id, Uuid),
@@ -117,7 +116,7 @@ fn vpk_rotate(
         name!(expires_at, Option<Timestamp>),
     ),
 > {
-    one_row::TableIterator::once(issued_row(
+    single_row::TableIterator::once(issued_row(
         rotate::rotate(&call, id, grace, expires_at).or_raise(),
     ))
 }
@@ -125,7 +124,7 @@ fn vpk_rotate(
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
 #[search_path(pg_catalog, pg_temp)]
 fn vpk_revoke(id: Option<Uuid>, reason: default!(Option<Text>, "NULL"), call: Call) -> Timestamp {
-    retire::revoke(&call, id, reason).or_raise()
+    revoke::revoke(&call, id, reason).or_raise()
 }
 
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
@@ -135,7 +134,7 @@ fn vpk_revoke_token(
     reason: default!(Option<Text>, "NULL"),
     call: Call,
 ) -> Option<Uuid> {
-    retire::revoke_token(&call, token, reason).or_raise()
+    revoke::revoke_token(&call, token, reason).or_raise()
 }
 
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
@@ -145,44 +144,25 @@ fn vpk_revoke_account(
     reason: default!(Option<Text>, "NULL"),
     call: Call,
 ) -> i64 {
-    retire::revoke_account(&call, account, reason).or_raise()
+    revoke::revoke_account(&call, account, reason).or_raise()
 }
 
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
 #[search_path(pg_catalog, pg_temp)]
 fn vpk_disable(id: Option<Uuid>, call: Call) -> Timestamp {
-    retire::disable(&call, id).or_raise()
+    disable::disable(&call, id).or_raise()
 }
 
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
 #[search_path(pg_catalog, pg_temp)]
 fn vpk_enable(id: Option<Uuid>, call: Call) {
-    retire::enable(&call, id).or_raise();
+    disable::enable(&call, id).or_raise();
 }
 
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
 #[search_path(pg_catalog, pg_temp)]
 fn vpk_purge(before: Option<Timestamp>, call: Call) -> i64 {
-    retire::purge(&call, before).or_raise()
-}
-
-#[pg_extern(volatile, parallel_unsafe, security_definer)]
-#[search_path(pg_catalog, pg_temp)]
-fn vpk_set_plan(account: Option<Text>, plan: Option<Text>, call: Call) {
-    accounts::set_plan(&call, account, plan).or_raise();
-}
-
-/// For the triggers on `vpk.plans`.
-#[pg_extern(volatile, parallel_unsafe, security_definer, schema = "vpk")]
-#[search_path(pg_catalog, pg_temp)]
-fn plan_in_use(plan: Option<Text>, call: Call) -> bool {
-    accounts::plan_in_use(&call, plan)
-}
-
-#[pg_extern(volatile, parallel_unsafe, security_definer)]
-#[search_path(pg_catalog, pg_temp)]
-fn vpk_delete_account(account: Option<Text>, call: Call) -> i64 {
-    accounts::delete_account(&call, account).or_raise()
+    delete::purge(&call, before).or_raise()
 }
 
 #[pg_extern(volatile, parallel_unsafe, security_definer)]

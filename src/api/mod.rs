@@ -4,9 +4,10 @@
 //! SECURITY DEFINER nor has it a SET clause (both cost a microsecond); what runs SQL is and has both,
 //! so that a caller's search_path bends nothing.
 
+mod accounts;
 mod doctor;
-mod grants;
-mod lifecycle;
+mod keys;
+mod roles;
 mod tasks;
 mod usage;
 mod verify;

@@ -3,8 +3,8 @@
 use pgrx::prelude::*;
 
 use crate::pg::call::Call;
-use crate::pg::labels::StatusLabel;
-use crate::pg::report::OrRaise;
+use crate::pg::error::OrRaise;
+use crate::pg::types::status::StatusLabel;
 use crate::pg::types::{Inet, Interval, Json, Text, Timestamp, Uuid};
 use crate::tasks;
 

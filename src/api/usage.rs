@@ -3,7 +3,7 @@
 use pgrx::prelude::*;
 
 use crate::pg::call::Call;
-use crate::pg::report::OrRaise;
+use crate::pg::error::OrRaise;
 use crate::pg::types::{Text, Timestamp, Uuid};
 use crate::usage::{handover, stats};
 

@@ -2,15 +2,16 @@
 
 use pgrx::prelude::*;
 
+use pure::answer::decision::Request;
+use pure::answer::response;
+use pure::answer::status::Status;
+use pure::encoding::narrow;
+
 use crate::pg::call::Call;
-use crate::pg::labels::StatusLabel;
+use crate::pg::types::status::StatusLabel;
 use crate::pg::types::{Bytes, Inet, Json, Text, TextArray, Timestamp, Uuid};
-use crate::pure::decision::Request;
-use crate::pure::encoding::narrow;
-use crate::pure::response;
-use crate::pure::status::Status;
 use crate::verify::authenticate::{self, Asked};
-use crate::verify::{self, error};
+use crate::verify::{self, body};
 
 #[pg_extern(volatile, parallel_unsafe)]
 fn vpk_verify(token: Option<Text>, call: Call) -> StatusLabel {
@@ -83,8 +84,8 @@ fn vpk_error(
     call: Call,
 ) -> Option<Json> {
     let status = status.and_then(StatusLabel::status)?;
-    let known = error::known(&call, status, account, None);
-    error::compose(&call, status, &known, request_id).1
+    let known = body::known(&call, status, account, None);
+    body::compose(&call, status, &known, request_id).1
 }
 
 /// The rows of the view `vpk.status_codes`.
@@ -100,8 +101,8 @@ fn status_rows(
         name!(description, Text),
     ),
 > {
-    let known = error::known(&call, Status::PlanRequired, None, None);
-    let plans = error::plan_names(known.required_plans);
+    let known = body::known(&call, Status::PlanRequired, None, None);
+    let plans = body::plan_names(known.required_plans);
     let rows: Vec<_> = Status::ALL
         .iter()
         .map(|&status| {

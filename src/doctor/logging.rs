@@ -1,10 +1,11 @@
 //! Whether a key can get into the server log.
 
-use super::{Finding, enumerated};
+use pure::encoding::widen;
+
+use super::finding::{Finding, enumerated};
 use crate::pg::call::Call;
 use crate::pg::redaction::Redaction;
 use crate::pg::types::{SqlValue, TextArray};
-use crate::pure::encoding::widen;
 use crate::store::doctor::{self, Listing};
 
 /// A setting as it is for somebody.

@@ -1,50 +1,22 @@
 //! `vpk_doctor`: what is well, what is not, and what to do about it.
 //!
-//! Texts are composed as in [`crate::pure::encoding`]: one character per byte of the server's text.
+//! Texts are composed as in [`pure::encoding`]: one character per byte of the server's text.
 
+mod finding;
 mod logging;
 mod runtime;
 mod usage;
 mod version;
 
+use pure::privileges::{ADMIN_RELATIONS, NOT_FOR_ADMINS, VERIFIER_FUNCTIONS, VERIFIER_RELATIONS};
+
+use self::finding::{Finding, counted, enumerated};
 use crate::pg::call::Call;
-use crate::pg::clock;
-use crate::pg::spi::{Parameter, Statement};
+use crate::pg::server::clock;
+use crate::pg::sql::statement::Statement;
+use crate::pg::types::Parameter;
 use crate::pg::types::{SqlValue, TextArray};
-use crate::pure::rights::{
-    ADMIN_RELATIONS, NOT_FOR_ADMINS, VERIFIER_FUNCTIONS, VERIFIER_RELATIONS,
-};
 use crate::store::doctor::{self, Listing};
-
-/// What was found of one item.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    pub item: &'static str,
-    /// None is not known.
-    pub ok: Option<bool>,
-    pub detail: String,
-    /// What to do, where there is something to do.
-    pub advice: Option<String>,
-}
-
-impl Finding {
-    fn good(item: &'static str, detail: impl Into<String>) -> Finding {
-        Finding { item, ok: Some(true), detail: detail.into(), advice: None }
-    }
-
-    fn bad(item: &'static str, detail: impl Into<String>, advice: impl Into<String>) -> Finding {
-        let (detail, advice) = (detail.into(), Some(advice.into()));
-        Finding { item, ok: Some(false), detail, advice }
-    }
-
-    fn unknown(
-        item: &'static str,
-        detail: impl Into<String>,
-        advice: impl Into<String>,
-    ) -> Finding {
-        Finding { ok: None, ..Finding::bad(item, detail, advice) }
-    }
-}
 
 /// All items, in their order.
 pub fn examine(call: &Call) -> Vec<Finding> {
@@ -178,17 +150,5 @@ fn found_none_of(
     match listing.total {
         0 => Finding::good(item, good),
         total => Finding::bad(item, format!("{}: {}", bad(total), enumerated(listing)), advice),
-    }
-}
-
-fn counted(number: i64, one: &str, more: &str) -> String {
-    format!("{number} {}", if number == 1 { one } else { more })
-}
-
-fn enumerated(listing: &Listing) -> String {
-    let shown = listing.lines.join("; ");
-    match listing.total - listing.lines.len() as i64 {
-        0 => shown,
-        more => format!("{shown}; and {more} more"),
     }
 }

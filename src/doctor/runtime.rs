@@ -1,8 +1,9 @@
 //! What the parts that live outside of tables say of themselves.
 
+use pure::encoding::widen;
+
 use crate::pg::redaction::{self, Redaction};
-use crate::pg::{database, settings};
-use crate::pure::encoding::widen;
+use crate::pg::server::{database, settings};
 use crate::usage::stats;
 
 /// The running library.

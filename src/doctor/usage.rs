@@ -1,7 +1,6 @@
 //! Whether uses get to where they belong.
 
-use super::Finding;
-use super::counted;
+use super::finding::{Finding, counted};
 use super::runtime::Usage;
 
 const MICROS: i64 = 1_000_000;

@@ -2,7 +2,7 @@
 
 use core::cmp::Ordering;
 
-use super::Finding;
+use super::finding::Finding;
 
 /// The version of the extension in this database, and that of the library.
 pub fn version(extension: Option<&str>, library: &str) -> Finding {

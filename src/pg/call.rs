@@ -8,7 +8,8 @@ use pgrx::pgrx_sql_entity_graph::metadata::{
     ArgumentError, ReturnsError, ReturnsRef, SqlMappingRef, SqlTranslatable, TypeOrigin,
 };
 
-use super::{memory, report, unguarded};
+use crate::pg::error;
+use crate::pg::ffi::{allocator, unguarded};
 
 /// The call that is under way. It borrows nothing but stands for the memory context that the server
 /// set up for it: what is allocated through it lives at least as long as it does.
@@ -20,7 +21,7 @@ pub struct Call {
 impl Call {
     /// Stands for a worker's transaction, where no function is called: for what needs memory only.
     pub(super) fn of_worker() -> Call {
-        memory::stand_by();
+        allocator::stand_by();
         // SAFETY: CurrentMemoryContext is always set (src/backend/utils/mmgr/mcxt.c).
         Call { info: core::ptr::null_mut(), memory: unsafe { pg_sys::CurrentMemoryContext } }
     }
@@ -49,11 +50,11 @@ impl Call {
         };
         // SAFETY: as above.
         let name = (!name.is_null()).then(|| unsafe { CStr::from_ptr(name) });
-        report::read_only(&name.unwrap_or(c"the function").to_string_lossy())
+        error::read_only(&name.unwrap_or(c"the function").to_string_lossy())
     }
 
     /// A copy of the values in the call's memory; the iterator knows an upper bound of their number.
-    /// Unguarded: see [`super::unguarded`].
+    /// Unguarded: see [`crate::pg::ffi::unguarded`].
     #[allow(clippy::mut_from_ref, reason = "each call returns memory of its own")]
     pub fn keep<T: Copy>(&self, values: impl Iterator<Item = T>) -> &mut [T] {
         let room = values.size_hint().1.unwrap_or(0);
@@ -77,7 +78,7 @@ impl Call {
 // SAFETY: a virtual argument, as pgrx's own for FunctionCallInfo (pgrx src/callconv.rs).
 unsafe impl<'fcx> ArgAbi<'fcx> for Call {
     unsafe fn unbox_arg_unchecked(arg: Arg<'_, 'fcx>) -> Self {
-        memory::stand_by();
+        allocator::stand_by();
         // SAFETY: FunctionCallInfo is virtual and always there; CurrentMemoryContext is always set
         // (src/backend/utils/mmgr/mcxt.c).
         unsafe {

@@ -4,7 +4,7 @@ use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::PgLogLevel;
 
-use crate::pure::misuse::{Condition, Misuse};
+use pure::error::{Condition, Misuse};
 
 /// Takes the value out, or raises the misuse as an error of the server.
 pub trait OrRaise<T> {

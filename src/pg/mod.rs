@@ -4,36 +4,58 @@
 
 #![allow(unsafe_code)]
 
-pub mod array;
-pub mod bulk;
+/// Work beside the sessions: shared memory, the workers, and what they need of files and tables.
+pub mod background {
+    mod control_file;
+    pub mod own_table;
+    pub mod shmem;
+    pub mod worker;
+}
+
+/// How server functions are called: with a guard or without, and what differs by major version.
+pub mod ffi {
+    pub mod allocator;
+    pub mod compat;
+    pub mod guard;
+    pub mod unguarded;
+}
+
+/// Reading tables without a statement.
+pub mod read {
+    pub mod catalog;
+    pub mod in_place;
+    pub mod scan;
+    pub mod snapshot;
+    pub mod tuple;
+}
+
+/// What the server knows of itself and of the caller.
+pub mod server {
+    pub mod caller;
+    pub mod clock;
+    pub mod database;
+    pub mod random;
+    pub mod settings;
+}
+
+/// Statements, and what goes with them.
+pub mod sql {
+    pub mod bulk_insert;
+    pub mod commit;
+    pub mod isolation;
+    pub mod lock;
+    pub mod statement;
+}
+
 pub mod call;
-pub mod catalog;
-pub mod clock;
-mod control;
-pub mod database;
-pub mod entropy;
-pub mod isolation;
-pub mod json;
-pub mod labels;
-pub mod lock;
-pub mod majors;
-pub mod memory;
-pub mod one_row;
-pub mod recent;
+pub mod error;
 pub mod redaction;
-pub mod report;
-pub mod roles;
-pub mod scan;
-pub mod settings;
-pub mod shmem;
-pub mod snapshot;
-pub mod spi;
-pub mod synchronous;
-pub mod text;
-pub mod tuple;
 pub mod types;
-pub mod unguarded;
-pub mod worker;
+
+use background::{shmem, worker};
+use read::catalog;
+use server::settings;
+use types::status;
 
 /// What the library does when a process loads it: the postmaster, or a backend at its first call.
 pub fn load(programs: worker::Programs) {
@@ -41,7 +63,7 @@ pub fn load(programs: worker::Programs) {
     let preloading = unsafe { pgrx::pg_sys::process_shared_preload_libraries_in_progress };
     settings::define(preloading);
     catalog::watch();
-    labels::watch();
+    status::watch();
     if preloading {
         shmem::request();
         worker::register(programs);

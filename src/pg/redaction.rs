@@ -29,8 +29,10 @@ use pgrx::pg_sys::{
     QueryDesc, QueryEnvironment, SubTransactionId, SubXactEvent, XactEvent,
 };
 
-use super::{settings, unguarded};
-use crate::pure::mask;
+use pure::key::redact;
+
+use crate::pg::ffi::unguarded;
+use crate::pg::server::settings;
 
 /// Whose lines are masked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,7 +110,7 @@ unsafe extern "C-unwind" fn on_log(report: *mut ErrorData) {
                 report.datatype_name,
                 report.constraint_name,
             ] {
-                mask_string(text, mask::mask_keys);
+                mask_string(text, redact::mask_keys);
             }
             mask_statement(report);
         }
@@ -127,10 +129,10 @@ unsafe fn mask_statement(report: &mut ErrorData) {
     unsafe {
         let statement = pg_sys::debug_query_string;
         if report.elevel >= PgLogLevel::ERROR as c_int && serves_client() {
-            if mask_string(statement.cast_mut(), mask::mask_keys) {
+            if mask_string(statement.cast_mut(), redact::mask_keys) {
                 mask_activity();
             }
-        } else if !statement.is_null() && mask::shows_key(CStr::from_ptr(statement).to_bytes()) {
+        } else if !statement.is_null() && redact::shows_key(CStr::from_ptr(statement).to_bytes()) {
             report.hide_stmt = true;
         }
     }
@@ -168,13 +170,13 @@ fn mask_activity() {
         let text: &mut [u8] = slice::from_raw_parts_mut((*entry).st_activity_raw.cast(), room);
         let length = memchr::memchr(0, text).unwrap_or(room);
         let text = &mut text[..length];
-        if !mask::shows_key(text) {
+        if !redact::shows_key(text) {
             return;
         }
         let count = &raw mut (*entry).st_changecount;
         count.write_volatile(count.read_volatile().wrapping_add(1));
         core::sync::atomic::fence(Release);
-        mask::mask_keys(text);
+        redact::mask_keys(text);
         core::sync::atomic::fence(Release);
         count.write_volatile(count.read_volatile().wrapping_add(1));
     }
@@ -192,23 +194,23 @@ unsafe fn redacted(text: *const c_char) -> *const c_char {
     // lives as long as what is being worked on, whose memory is the current.
     unsafe {
         let bytes = CStr::from_ptr(text).to_bytes_with_nul();
-        if !mask::shows_key(bytes) {
+        if !redact::shows_key(bytes) {
             return text;
         }
         mask_activity();
         if serves_client() {
             // Executing a portal, the server shows one more copy, which was made of the portal's text.
             let shown = pg_sys::debug_query_string;
-            mask_string(shown.cast_mut(), mask::mask_source);
+            mask_string(shown.cast_mut(), redact::mask_source);
             let portal = pg_sys::ActivePortal;
             if ptr::eq(text, shown) || (!portal.is_null() && ptr::eq(text, (*portal).sourceText)) {
-                mask_string(text.cast_mut(), mask::mask_source);
+                mask_string(text.cast_mut(), redact::mask_source);
                 return text;
             }
         }
         let copy: *mut u8 = unguarded::palloc(bytes.len()).cast();
         copy.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
-        mask_string(copy.cast(), mask::mask_source);
+        mask_string(copy.cast(), redact::mask_source);
         copy.cast()
     }
 }
@@ -235,7 +237,7 @@ unsafe extern "C-unwind" fn on_analyze(
         if !jumble.is_null()
             && !text.is_null()
             && settings::redact_logs()
-            && mask::may_be_tag(CStr::from_ptr(text).to_bytes())
+            && redact::may_be_tag(CStr::from_ptr(text).to_bytes())
         {
             (*jumble).clocations_count = 0;
         }

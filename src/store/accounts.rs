@@ -2,7 +2,7 @@
 
 use pgrx::pg_sys::{TEXTOID, TIMESTAMPTZOID};
 
-use crate::pg::spi::Statement;
+use crate::pg::sql::statement::Statement;
 
 /// All plans, in order of rank.
 pub static PLANS: Statement =

@@ -5,11 +5,11 @@ use pgrx::pg_sys::{
     BYTEAOID, CIDRARRAYOID, JSONBOID, TEXTARRAYOID, TEXTOID, TIMESTAMPTZOID, UUIDOID,
 };
 
-use super::{accounts, keys};
-use crate::pg::bulk::{Bulk, Table};
 use crate::pg::call::Call;
-use crate::pg::spi::Parameter;
+use crate::pg::sql::bulk_insert::{Bulk, Table};
+use crate::pg::types::Parameter;
 use crate::pg::types::{SqlValue, Text};
+use crate::store::{accounts, keys};
 
 const KEY_COLUMNS: usize = TABLES[0].columns.len();
 

@@ -5,9 +5,11 @@
 
 use pgrx::pg_sys::TEXTARRAYOID;
 
+use pure::encoding::widen;
+
 use crate::pg::call::Call;
-use crate::pg::spi::{Parameter, Statement};
-use crate::pure::encoding::widen;
+use crate::pg::sql::statement::Statement;
+use crate::pg::types::Parameter;
 
 /// Lines to show, one character per byte, and how many there are in all.
 pub struct Listing {

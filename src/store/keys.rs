@@ -5,7 +5,7 @@ use pgrx::pg_sys::{
     TIMESTAMPTZOID, UUIDOID,
 };
 
-use crate::pg::spi::Statement;
+use crate::pg::sql::statement::Statement;
 
 /// Id, hash, account, environment, name, prefix, hint, created_at, expires_at, scopes, allowed_ips,
 /// metadata, role, session role. A row when it is made, none where the account is unknown.

@@ -3,8 +3,9 @@
 use pgrx::pg_sys::{INTERVALOID, TEXTOID, TIMESTAMPTZOID, UUIDOID};
 
 use crate::pg::call::Call;
-use crate::pg::isolation;
-use crate::pg::spi::{Parameter, Statement};
+use crate::pg::sql::isolation;
+use crate::pg::sql::statement::Statement;
+use crate::pg::types::Parameter;
 use crate::pg::types::{SqlValue, Text};
 
 /// A time to live. Its end from now, null where it is out of range.

@@ -1,10 +1,10 @@
 //! The tables: the only place that knows them and speaks SQL.
 
 pub mod accounts;
+pub mod create;
 pub mod doctor;
-pub mod grants;
-pub mod issue;
 pub mod keys;
 pub mod leases;
-pub mod rows;
+pub mod lookup;
+pub mod roles;
 pub mod usage;

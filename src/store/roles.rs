@@ -2,7 +2,7 @@
 
 use pgrx::pg_sys::{REGROLEOID, TEXTARRAYOID};
 
-use crate::pg::spi::Statement;
+use crate::pg::sql::statement::Statement;
 
 /// Role, functions (null: all but those of the second list), functions left out. The statements that
 /// let the role use the extension's schemas, its type and these functions.

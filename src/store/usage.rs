@@ -4,11 +4,12 @@ use pgrx::pg_sys::{
     INT8ARRAYOID, INT8OID, TIMESTAMPTZARRAYOID, TIMESTAMPTZOID, UUIDARRAYOID, UUIDOID,
 };
 
-use crate::pg::array;
+use pure::usage::slots::Pending;
+
+use crate::pg::background::own_table::OwnTable;
 use crate::pg::call::Call;
-use crate::pg::spi::Statement;
-use crate::pg::worker::OwnTable;
-use crate::pure::slots::Pending;
+use crate::pg::sql::statement::Statement;
+use crate::pg::types;
 
 /// A key whose uses did not come to the table.
 pub struct Left {
@@ -25,9 +26,9 @@ pub fn bring(call: &Call, batch: &[Pending]) -> Option<Vec<Left>> {
         let rows = BRING.write(
             call,
             &[
-                array::of_uuids(batch.iter().map(|pending| pending.key)),
-                array::of_timestamps(batch.iter().map(|pending| pending.last_used_at)),
-                array::of_bigints(
+                types::array_of_uuids(batch.iter().map(|pending| pending.key)),
+                types::array_of_timestamps(batch.iter().map(|pending| pending.last_used_at)),
+                types::array_of_bigints(
                     batch.iter().map(|pending| pending.uses.try_into().unwrap_or(i64::MAX)),
                 ),
             ],

@@ -4,9 +4,11 @@ use core::sync::atomic::Ordering::Relaxed;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use crate::pg::{clock, shmem, worker};
-use crate::pure::ledger::{Ledger, Tally};
-use crate::pure::slots::Pending;
+use pure::usage::shared::{Ledger, Tally};
+use pure::usage::slots::Pending;
+
+use crate::pg::background::{shmem, worker};
+use crate::pg::server::clock;
 use crate::store::usage::{self, Left};
 
 /// For how long transactions are begun: with the last one, the database is kept from being removed or

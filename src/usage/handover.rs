@@ -7,12 +7,15 @@
 use core::sync::atomic::Ordering::Relaxed;
 use std::cell::RefCell;
 
+use pure::error::Misuse;
+use pure::usage::handover::{Handover, Told};
+use pure::usage::shared::Ledger;
+
+use crate::pg::background::{shmem, worker};
 use crate::pg::call::Call;
+use crate::pg::server::{clock, database};
+use crate::pg::sql::{commit, lock};
 use crate::pg::types::{SqlValue, Timestamp, Uuid};
-use crate::pg::{clock, database, lock, shmem, synchronous, worker};
-use crate::pure::handover::{Handover, Told};
-use crate::pure::ledger::Ledger;
-use crate::pure::misuse::Misuse;
 use crate::store::usage;
 
 /// How far a standby's clock may be ahead, in microseconds.
@@ -106,7 +109,7 @@ pub fn add(
     };
     let parameters = [Some(key.datum()), Some(last_used_at.datum()), uses.map(Into::into)];
     let added = !usage::ADD.write(call, &parameters).is_empty();
-    synchronous::until_on_disk();
+    commit::until_on_disk();
     Ok(added)
 }
 

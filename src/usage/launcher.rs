@@ -3,9 +3,11 @@
 use core::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use crate::pg::worker::{self, Run};
-use crate::pg::{clock, database, settings, shmem};
-use crate::pure::ledger::Ledger;
+use pure::usage::shared::Ledger;
+
+use crate::pg::background::shmem;
+use crate::pg::background::worker::{self, Run};
+use crate::pg::server::{clock, database, settings};
 
 /// At least this long after a round the next one begins, also where it is asked for. Who wants to
 /// remove a database looks every 0.1 s whether it is free (src/backend/storage/ipc/procarray.c:

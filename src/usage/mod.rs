@@ -1,6 +1,6 @@
 //! Noting that keys were used, and counting answers, without a write.
 //!
-//! A verification adds to memory that all processes share ([`crate::pg::shmem`]); the launcher starts
+//! A verification adds to memory that all processes share ([`crate::pg::background::shmem`]); the launcher starts
 //! a worker in each database of which uses are pending, which brings them to `vpk.key_usage`. Where
 //! the library was not preloaded there is no such memory, and nothing is noted.
 
@@ -12,10 +12,12 @@ pub mod stats;
 use core::sync::atomic::AtomicUsize;
 use core::sync::atomic::Ordering::Relaxed;
 
-use crate::pg::worker::{self, Programs};
-use crate::pg::{database, shmem};
-use crate::pure::ledger::{Ledger, Tally};
-use crate::pure::status::Status;
+use pure::answer::status::Status;
+use pure::usage::shared::{Ledger, Tally};
+
+use crate::pg::background::shmem;
+use crate::pg::background::worker::{self, Programs};
+use crate::pg::server::database;
 
 /// What the background workers do.
 pub const PROGRAMS: Programs = Programs { launcher: launcher::run, flusher: flusher::run };

@@ -2,7 +2,8 @@
 
 use core::sync::atomic::Ordering::Relaxed;
 
-use crate::pg::{clock, database, shmem};
+use crate::pg::background::shmem;
+use crate::pg::server::{clock, database};
 
 /// The counters of this database.
 pub struct Stats {

@@ -1,16 +1,17 @@
 //! The full answer for a service: `vpk_authenticate`.
 
-use super::{Answer, error};
+use pure::answer::decision::Request;
+use pure::answer::response;
+use pure::answer::status::Status;
+use pure::encoding::widen;
+use pure::key::environment::{Environment, Environments};
+use pure::request::authorization::MAX_LENGTH;
+
 use crate::pg::call::Call;
-use crate::pg::json::jsonb;
+use crate::pg::server::{clock, settings};
+use crate::pg::types::json::jsonb;
 use crate::pg::types::{Inet, Json, Text, TextArray, Timestamp, Uuid};
-use crate::pg::{clock, settings};
-use crate::pure::bearer::MAX_LENGTH;
-use crate::pure::decision::Request;
-use crate::pure::encoding::widen;
-use crate::pure::response;
-use crate::pure::status::Status;
-use crate::pure::token::{Environment, Environments};
+use crate::verify::{Answer, body};
 
 /// Everything a service needs to go on, or to answer its own caller.
 pub struct Authentication {
@@ -48,7 +49,7 @@ pub fn authenticate(call: &Call, header: Option<Text>, asked: &Asked) -> Authent
     };
     let answer = super::header(call, header, &request);
     // From here on nothing is read any more.
-    let (request_id, error) = error::for_answer(call, &answer, asked.request_id);
+    let (request_id, error) = body::for_answer(call, &answer, asked.request_id);
     let scope = scope.map(widen);
     let headers = jsonb(&response::headers(answer.status, scope.as_deref()));
     shape(call, &answer, request_id, headers, error)

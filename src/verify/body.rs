@@ -1,16 +1,18 @@
 //! The JSON body of an answer, with what the tables know of it.
 
-use super::Answer;
-use crate::pg::call::Call;
-use crate::pg::entropy;
-use crate::pg::json::jsonb;
-use crate::pg::types::{Json, Text};
-use crate::pure::encoding::widen;
-use crate::pure::response::{self, Context};
-use crate::pure::status::Status;
-use crate::store::rows::{self, Plan};
+use pure::answer::response::{self, Context};
+use pure::answer::status::Status;
+use pure::encoding::widen;
+use pure::request::id;
 
-/// What the tables know of an answer: plain data, for the rule of [`crate::pg::unguarded`].
+use crate::pg::call::Call;
+use crate::pg::server::random;
+use crate::pg::types::json::jsonb;
+use crate::pg::types::{Json, Text};
+use crate::store::lookup::{self, Plan};
+use crate::verify::Answer;
+
+/// What the tables know of an answer: plain data, for the rule of [`crate::pg::ffi::unguarded`].
 #[derive(Clone, Copy, Default)]
 pub struct Known<'call> {
     /// The name of the account's plan.
@@ -29,7 +31,7 @@ pub fn known<'call>(
     plan: Option<Text>,
 ) -> Known<'call> {
     match status {
-        Status::PlanRequired => rows::now(call, |instant| {
+        Status::PlanRequired => lookup::now(call, |instant| {
             let asked = account.filter(|_| plan.is_none());
             let found = asked.map(|account| instant.plan_of(account)).transpose()?.flatten();
             Ok(Known {
@@ -39,12 +41,12 @@ pub fn known<'call>(
             })
         }),
         Status::ConcurrencyLimitExceeded => {
-            let allowed = rows::now(call, |instant| {
+            let allowed = lookup::now(call, |instant| {
                 let plan = account.map(|account| instant.plan_of(account)).transpose()?.flatten();
                 let plan = plan.map(|plan| instant.plan(plan)).transpose()?.flatten();
                 Ok(plan.map(|plan| plan.concurrent_tasks))
             });
-            let running = account.map(rows::running_tasks);
+            let running = account.map(lookup::running_tasks);
             Known { tasks: allowed.zip(running), ..Known::default() }
         }
         _ => Known::default(),
@@ -66,9 +68,9 @@ pub fn compose(
     request_id: Option<Text>,
 ) -> (Text, Option<Json>) {
     let echoed = request_id.map(|id| id.presented(call, 129).bytes);
-    let id = match echoed.and_then(response::echoed_request_id) {
+    let id = match echoed.and_then(id::echoed_request_id) {
         Some(id) => id.to_owned(),
-        None => entropy::request_id(),
+        None => random::request_id(),
     };
     let context = Context {
         current_plan: known.current_plan.map(|plan| widen(plan.bytes(call))),

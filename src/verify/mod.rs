@@ -1,19 +1,20 @@
 //! From what a caller presented to an answer.
 //!
-//! Everything that reads is unguarded (see [`crate::pg::unguarded`]): the functions up to the answer
+//! Everything that reads is unguarded (see [`crate::pg::ffi::unguarded`]): the functions up to the answer
 //! hold plain data only, and the JSON around an answer is made after the last read.
 
 pub mod authenticate;
-pub mod error;
+pub mod body;
+
+use pure::answer::decision::{self, Request};
+use pure::answer::status::Status;
+use pure::key::token::{HASH_LENGTH, Token};
+use pure::request::authorization;
 
 use crate::pg::call::Call;
+use crate::pg::server::{clock, settings};
 use crate::pg::types::{Bytes, Inet, Presented, Text};
-use crate::pg::{clock, settings};
-use crate::pure::bearer;
-use crate::pure::decision::{self, Request};
-use crate::pure::status::Status;
-use crate::pure::token::{HASH_LENGTH, Token};
-use crate::store::rows::{self, StoredKey};
+use crate::store::lookup::{self, StoredKey};
 use crate::usage;
 
 /// The answer to a presented key, with the key it belongs to where that is known.
@@ -87,7 +88,7 @@ pub fn header<'call>(call: &'call Call, header: Option<Text>, request: &Request)
 }
 
 /// The client's address as the decision wants it.
-pub fn client(address: Option<Inet>) -> Option<crate::pure::address::Network> {
+pub fn client(address: Option<Inet>) -> Option<pure::request::network::Network> {
     address.map(Inet::network)
 }
 
@@ -96,7 +97,7 @@ type Hash = [u8; HASH_LENGTH];
 
 /// The hash of a token, or what is wrong with it.
 fn token_hash(call: &Call, token: Option<Text>) -> Result<Hash, Status> {
-    match token.map(|token| token.presented(call, bearer::MAX_LENGTH)) {
+    match token.map(|token| token.presented(call, authorization::MAX_LENGTH)) {
         None => Err(Status::MissingApiKey),
         Some(Presented { bytes, cut: false }) => credential_hash(bytes),
         Some(Presented { bytes, cut: true }) => Err(blank_or_invalid(bytes)),
@@ -105,10 +106,11 @@ fn token_hash(call: &Call, token: Option<Text>) -> Result<Hash, Status> {
 
 /// The hash of the token in a header, or what is wrong with it.
 fn header_hash(call: &Call, header: Option<Text>) -> Result<Hash, Status> {
-    let Some(header) = header.map(|header| header.presented(call, bearer::MAX_LENGTH)) else {
+    let Some(header) = header.map(|header| header.presented(call, authorization::MAX_LENGTH))
+    else {
         return Err(Status::MissingApiKey);
     };
-    match bearer::credential(header.bytes) {
+    match authorization::credential(header.bytes) {
         None => Err(Status::MissingApiKey),
         Some(_) if header.cut => Err(Status::InvalidApiKey),
         Some(bytes) => credential_hash(bytes),
@@ -121,12 +123,12 @@ fn credential_hash(bytes: &[u8]) -> Result<Hash, Status> {
 }
 
 fn blank_or_invalid(bytes: &[u8]) -> Status {
-    if bearer::is_blank(bytes) { Status::MissingApiKey } else { Status::InvalidApiKey }
+    if authorization::is_blank(bytes) { Status::MissingApiKey } else { Status::InvalidApiKey }
 }
 
 /// The status of a key by its hash, with the id of the key it belongs to.
 fn stored_status(call: &Call, hash: &Hash, request: &Request) -> (Status, Option<[u8; 16]>) {
-    rows::now(call, |instant| {
+    lookup::now(call, |instant| {
         let view = instant.view();
         if let Some(seen) = view.and_then(|view| instant.seen(view, hash)) {
             return Ok((decision::decide(&seen.key(), request), Some(seen.id)));
@@ -153,7 +155,7 @@ fn stored<'call>(
         Ok(hash) => hash,
         Err(status) => return Answer::without_key(status),
     };
-    rows::now(call, |instant| {
+    lookup::now(call, |instant| {
         let Some(key) = instant.key(&hash, with_details)? else {
             return Ok(Answer::without_key(Status::InvalidApiKey));
         };

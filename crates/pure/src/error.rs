@@ -1,6 +1,6 @@
 //! A call that cannot be served: what was wrong, and what to do.
 
-use super::mask;
+use crate::key::redact;
 
 /// A refusal to carry out a call, in the style of PostgreSQL's own messages: a primary message
 /// without a full stop, detail and hint in whole sentences.
@@ -61,7 +61,7 @@ impl Misuse {
 /// A caller's value as it may appear in a message: quoted, without a key, and not too long.
 pub fn quoted(value: &[u8]) -> String {
     let mut shown = value.to_vec();
-    mask::mask_keys(&mut shown);
+    redact::mask_keys(&mut shown);
     // What is not UTF-8 is of another server encoding, in which a lone byte may be no character.
     let text = String::from_utf8(shown).unwrap_or_else(|error| {
         let bytes = error.into_bytes();

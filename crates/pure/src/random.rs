@@ -14,3 +14,51 @@ pub struct Unavailable;
 pub fn fill(buffer: &mut [u8]) -> Result<(), Unavailable> {
     SysRng.try_fill_bytes(buffer).map_err(|_| Unavailable)
 }
+
+/// The digits of base 62.
+pub const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+/// Fills `target` with characters of the alphabet, each equally likely: a byte below 4 x 62 stands
+/// for its remainder, any other is thrown away.
+pub fn random_characters<E>(
+    target: &mut [u8],
+    draw: &mut impl FnMut(&mut [u8]) -> Result<(), E>,
+) -> Result<(), E> {
+    const UNBIASED: u8 = (u8::MAX as usize / ALPHABET.len() * ALPHABET.len()) as u8;
+    let mut filled = 0;
+    while filled < target.len() {
+        let mut pool = [0; 32];
+        draw(&mut pool)?;
+        for byte in pool.into_iter().filter(|byte| *byte < UNBIASED) {
+            if filled == target.len() {
+                break;
+            }
+            target[filled] = ALPHABET[byte as usize % ALPHABET.len()];
+            filled += 1;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn characters_are_unbiased() {
+        // Every byte value once: 248 of them are used, each character exactly four times.
+        let mut next = 0u8;
+        let mut counts = [0usize; 256];
+        let mut target = [0; 248];
+        random_characters(&mut target, &mut |pool: &mut [u8]| {
+            pool.iter_mut().for_each(|byte| {
+                *byte = next;
+                next = next.wrapping_add(1);
+            });
+            Ok::<(), ()>(())
+        })
+        .expect("the counter answers");
+        target.iter().for_each(|byte| counts[*byte as usize] += 1);
+        assert!(ALPHABET.iter().all(|character| counts[*character as usize] == 4));
+    }
+}

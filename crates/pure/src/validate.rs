@@ -1,11 +1,11 @@
 //! What may be stored with a key, and how a caller who tries more is told.
 
-use super::address::Network;
-use super::encoding::Encoding;
-use super::mask;
-use super::misuse::{Misuse, quoted};
-use super::response::is_scope;
-use super::token::Environment;
+use crate::encoding::Encoding;
+use crate::error::{Misuse, quoted};
+use crate::key::environment::Environment;
+use crate::key::redact;
+use crate::request::network::Network;
+use crate::request::scope::is_scope;
 
 /// The longest name of a key or an account, in characters.
 pub const MAX_NAME_CHARACTERS: usize = 255;
@@ -42,7 +42,7 @@ pub fn account(value: &[u8], encoding: &impl Encoding) -> Result<(), Misuse> {
 pub fn reason(value: &[u8], encoding: &impl Encoding) -> Option<Vec<u8>> {
     let mut kept = trimmed(value, encoding).to_vec();
     // Before the cut: what is left of a key in two halves may not look like one.
-    mask::mask_keys(&mut kept);
+    redact::mask_keys(&mut kept);
     kept.truncate(encoding.bytes_of_characters(&kept, MAX_REASON_CHARACTERS));
     (!kept.is_empty()).then_some(kept)
 }
@@ -139,7 +139,7 @@ pub fn metadata(json: &[u8]) -> Result<(), Misuse> {
 
 /// A key in a place that is stored in the clear would outlive its one showing.
 fn no_key(what: &str, value: &[u8]) -> Result<(), Misuse> {
-    if !mask::contains_key(value) {
+    if !redact::contains_key(value) {
         return Ok(());
     }
     Err(Misuse::invalid(format!("the {what} contains what looks like an API key"))

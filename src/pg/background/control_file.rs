@@ -5,7 +5,7 @@ use std::fs;
 
 use pgrx::pg_sys::{ControlFileData, PG_CONTROL_VERSION};
 
-use crate::pure::usage_file::Stop;
+use pure::usage::file::Stop;
 
 /// In the data folder (src/include/access/xlog_internal.h).
 const FILE: &str = "global/pg_control";

@@ -1,4 +1,4 @@
-//! The memory that all processes of the server share: a ledger of uses (see [`crate::pure::ledger`]).
+//! The memory that all processes of the server share: a ledger of uses (see [`pure::usage::shared`]).
 //!
 //! It exists only where the library is in `shared_preload_libraries`. There are no locks of the server
 //! in here: everything in it is an atomic number, and the words that guard some of them are held for a
@@ -20,10 +20,13 @@ use std::io::{self, ErrorKind, Write};
 
 use pgrx::pg_sys::{self, Datum};
 
-use super::{control, redaction, settings};
-use crate::pure::ledger::{Header, Ledger};
-use crate::pure::slots::{Slot, Slots};
-use crate::pure::usage_file::{self, Kept, Stop};
+use pure::usage::file::{self, Kept, Stop};
+use pure::usage::shared::{Header, Ledger};
+use pure::usage::slots::{Slot, Slots};
+
+use crate::pg::background::control_file;
+use crate::pg::redaction;
+use crate::pg::server::settings;
 
 /// In the data folder, beside the statistics that the server itself keeps over a restart.
 const FILE: &str = "pg_stat/vibepeak_keys.usage";
@@ -61,7 +64,7 @@ fn size() -> usize {
 }
 
 /// Asks the postmaster for the memory. Called while it loads the library.
-pub(super) fn request() {
+pub(in crate::pg) fn request() {
     // SAFETY: hooks are set while libraries are preloaded, and call the one that was there before
     // (src/backend/utils/init/miscinit.c: process_shmem_requests).
     unsafe {
@@ -113,7 +116,7 @@ fn restore() {
     let Some(ledger) = ledger() else { return };
     STARTED_WITH_FILE.store(false, Relaxed);
     let kept = match fs::read(FILE) {
-        Ok(file) => usage_file::decode(&file).and_then(|(kept, stop)| own(stop).map(|()| kept)),
+        Ok(file) => file::decode(&file).and_then(|(kept, stop)| own(stop).map(|()| kept)),
         Err(error) if error.kind() == ErrorKind::NotFound => return,
         Err(error) => {
             pgrx::log!("vibepeak_keys: could not read file \"{FILE}\": {error}");
@@ -138,7 +141,7 @@ fn own(stop: Option<Stop>) -> Result<(), &'static str> {
         return Err("it came with a backup");
     }
     let Some(stop) = stop else { return Ok(()) };
-    match control::last_stop() {
+    match control_file::last_stop() {
         // A copy has the original's identifier. With another one, pg_upgrade has made the folder, and
         // somebody has put the file there.
         Some(last) if last == stop || last.system != stop.system => Ok(()),
@@ -166,13 +169,13 @@ unsafe extern "C-unwind" fn on_postmaster_exit(code: c_int, _nothing: Datum) {
     // flush may have committed what the memory still has, a slot may be half written.
     let whole = code == 0 && ledger.header.flusher.load(Relaxed) == 0;
     let Some(kept) = whole.then(|| ledger.export()).flatten().or_else(started_with) else { return };
-    let Some(stop) = control::last_stop() else {
+    let Some(stop) = control_file::last_stop() else {
         pgrx::log!(
             "vibepeak_keys: uses that are pending are lost: the control file cannot be read"
         );
         return;
     };
-    if let Err(error) = keep(&usage_file::encode(&kept, stop)) {
+    if let Err(error) = keep(&file::encode(&kept, stop)) {
         pgrx::log!("vibepeak_keys: could not write file \"{FILE}\": {error}");
     }
 }
@@ -181,7 +184,7 @@ unsafe extern "C-unwind" fn on_postmaster_exit(code: c_int, _nothing: Datum) {
 /// that fails in recovery has written to the control file all the same, so that this is another stop.
 fn started_with() -> Option<Kept> {
     STARTED_WITH_FILE.load(Relaxed).then_some(())?;
-    let (kept, _) = usage_file::decode(&fs::read(FILE).ok()?).ok()?;
+    let (kept, _) = file::decode(&fs::read(FILE).ok()?).ok()?;
     Some(kept)
 }
 

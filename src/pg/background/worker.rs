@@ -7,7 +7,6 @@
 use core::ffi::{CStr, c_int};
 use core::sync::atomic::AtomicI32;
 use core::sync::atomic::Ordering::Relaxed;
-use std::ffi::CString;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -20,8 +19,8 @@ use pgrx::bgworkers::{
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::pg_sys::{self, Datum, Oid};
 
-use super::call::Call;
-use super::{majors, unguarded};
+use crate::pg::call::Call;
+use crate::pg::ffi::{compat, unguarded};
 
 /// What the two kinds of workers do; the second is given its database.
 #[derive(Clone, Copy)]
@@ -41,7 +40,7 @@ const TRANSACTION_TIMEOUT: c_int = 1_000;
 
 /// Asks the postmaster to keep the launcher running, from the end of recovery on. Called while the
 /// postmaster loads the library.
-pub(super) fn register(programs: Programs) {
+pub(in crate::pg) fn register(programs: Programs) {
     // SAFETY: reads a variable.
     let upgrading = unsafe { pg_sys::IsBinaryUpgrade };
     if !upgrading && PROGRAMS.set(programs).is_ok() {
@@ -79,7 +78,7 @@ pub unsafe extern "C-unwind" fn vibepeak_keys_flusher(database: Datum) {
     // SIGTERM is the one of sessions, which waits for a place where interrupting is safe. What is set
     // here overrides what the database or the cluster has set.
     unsafe {
-        majors::set_signal_handler(pg_sys::SIGTERM as c_int, unguarded::die);
+        compat::set_signal_handler(pg_sys::SIGTERM as c_int, unguarded::die);
         pg_sys::BackgroundWorkerUnblockSignals();
         let settings = [
             (c"search_path", c"pg_catalog, pg_temp"),
@@ -93,7 +92,7 @@ pub unsafe extern "C-unwind" fn vibepeak_keys_flusher(database: Datum) {
             (c"row_security", c"on"),
             (c"jit", c"off"),
         ];
-        for (name, value) in settings.iter().chain(majors::WORKER_SETTINGS) {
+        for (name, value) in settings.iter().chain(compat::WORKER_SETTINGS) {
             set(name, value);
         }
         pg_sys::BackgroundWorkerInitializeConnectionByOid(database, Oid::INVALID, 0);
@@ -248,62 +247,6 @@ fn with_own_memory<R: Copy>(run: impl FnOnce() -> R) -> R {
         pg_sys::CurrentMemoryContext = before;
         pg_sys::MemoryContextDelete(memory);
         result
-    }
-}
-
-/// A table of the extension, and who owns it.
-#[derive(Clone, Copy)]
-pub struct OwnTable {
-    owner: Oid,
-}
-
-impl OwnTable {
-    /// Finds a table of the extension in the schema vpk and keeps it as it is until the transaction
-    /// ends. None where there is no extension, or something else has the name.
-    pub fn find(name: &str) -> Option<OwnTable> {
-        let name = CString::new(name).ok()?;
-        // SAFETY: catalogue look-ups. The lock comes first, so that what is found out afterwards stays
-        // (src/backend/utils/cache/lsyscache.c, src/backend/catalog/pg_depend.c).
-        unsafe {
-            let schema = pg_sys::get_namespace_oid(c"vpk".as_ptr(), true);
-            let table = pg_sys::get_relname_relid(name.as_ptr(), schema);
-            let extension = pg_sys::get_extension_oid(c"vibepeak_keys".as_ptr(), true);
-            if table == Oid::INVALID || extension == Oid::INVALID {
-                return None;
-            }
-            pg_sys::LockRelationOid(table, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE);
-            if pg_sys::getExtensionOfObject(pg_sys::RelationRelationId, table) != extension {
-                return None;
-            }
-            let tuple = pg_sys::SearchSysCache1(
-                pg_sys::SysCacheIdentifier::RELOID as i32,
-                Datum::from(table),
-            );
-            if tuple.is_null() {
-                return None;
-            }
-            let form: pg_sys::Form_pg_class = pg_sys::GETSTRUCT(tuple).cast();
-            let owner =
-                ((*form).relkind as u8 == pg_sys::RELKIND_RELATION).then(|| (*form).relowner);
-            pg_sys::ReleaseSysCache(tuple);
-            owner.map(|owner| OwnTable { owner })
-        }
-    }
-
-    /// Acts as the table's owner and not as the superuser that a worker is, and can do nothing that
-    /// would outlast the call: a trigger that the owner has put there has the owner's rights.
-    pub fn as_owner<R>(self, act: impl FnOnce() -> R) -> R {
-        let (mut role, mut context) = (Oid::INVALID, 0);
-        // SAFETY: as src/backend/commands/vacuum.c does. An error ends the process.
-        unsafe {
-            pg_sys::GetUserIdAndSecContext(&mut role, &mut context);
-            let restricted =
-                pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION;
-            pg_sys::SetUserIdAndSecContext(self.owner, context | restricted as c_int);
-            let result = act();
-            pg_sys::SetUserIdAndSecContext(role, context);
-            result
-        }
     }
 }
 

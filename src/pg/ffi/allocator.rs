@@ -21,8 +21,9 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::pg_sys::{self, ErrorContextCallback};
 use pgrx::prelude::PgLogLevel;
 
-use super::unguarded;
-use crate::pure::room;
+use pure::fallible;
+
+use crate::pg::ffi::unguarded;
 
 struct Memory;
 
@@ -55,7 +56,7 @@ unsafe impl GlobalAlloc for Memory {
 
 fn given(ask: impl Fn() -> *mut u8) -> *mut u8 {
     let memory = ask();
-    if !memory.is_null() || room::may_be_refused() {
+    if !memory.is_null() || fallible::may_be_refused() {
         return memory;
     }
     give_back();
@@ -83,8 +84,8 @@ static mut LAST_CALLBACK: ErrorContextCallback = ErrorContextCallback {
 };
 
 /// Sees to it that there is a reserve, and that it is given back when it is needed. Without one, the
-/// call is refused while that can still be done. Unguarded: see [`super::unguarded`].
-pub(super) fn stand_by() {
+/// call is refused while that can still be done. Unguarded: see [`crate::pg::ffi::unguarded`].
+pub(in crate::pg) fn stand_by() {
     // SAFETY: a list whose members are their makers' until they take them off, the last made first
     // (src/include/utils/elog.h). Ours is the last of the list and stays: who takes one off puts what
     // was below it first. After an error that ended a statement the list is empty
@@ -155,7 +156,7 @@ fn out_of_memory(_level: PgLogLevel) {
 
 /// A vector with room for so many values. Raises the server's out of memory where there is none.
 pub fn vec<T>(length: usize) -> Vec<T> {
-    room::vec(length).unwrap_or_else(|| {
+    fallible::vec(length).unwrap_or_else(|| {
         give_back();
         ErrorReport::new(PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY, "out of memory", "vibepeak_keys")
             .report(PgLogLevel::ERROR);

@@ -58,7 +58,7 @@ mod beginscan {
 ///
 /// # Safety
 /// Both relations are open and locked, and belong together; the snapshot outlives the scan; and
-/// the rule of [`super::unguarded`] holds.
+/// the rule of [`crate::pg::ffi::unguarded`] holds.
 pub unsafe fn index_beginscan(
     heap: Relation,
     index: Relation,

@@ -11,7 +11,7 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use pgrx::pg_sys::{self, Datum, Oid};
 
-use super::{majors, unguarded};
+use crate::pg::ffi::{compat, unguarded};
 
 /// A table with the index through which it is read.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -52,8 +52,8 @@ impl Table {
 
 /// The file of a table, as it was when the table was last open, and the type of the rows in it.
 #[derive(Clone, Copy)]
-pub(super) struct File {
-    pub locator: majors::FileLocator,
+pub(in crate::pg) struct File {
+    pub locator: compat::FileLocator,
     pub row_type: pg_sys::TupleDesc,
 }
 
@@ -84,7 +84,7 @@ pub fn changes() -> u64 {
 }
 
 /// A table and its index, or None in a database without the extension. Unguarded: see
-/// [`super::unguarded`].
+/// [`crate::pg::ffi::unguarded`].
 pub fn indexed(table: Table) -> Option<Indexed> {
     loop {
         // SAFETY: the cell is read and written by this thread alone, never across a call that could run
@@ -107,7 +107,7 @@ pub fn indexed(table: Table) -> Option<Indexed> {
 }
 
 /// The tables with their indexes, by their names, as they were some time during the call. Unguarded: see
-/// [`super::unguarded`].
+/// [`crate::pg::ffi::unguarded`].
 fn look_up() -> Option<[Indexed; Table::COUNT]> {
     // SAFETY: a null-terminated string (src/backend/catalog/namespace.c).
     let schema = unsafe { unguarded::get_namespace_oid(c"vpk".as_ptr(), true) };
@@ -125,7 +125,7 @@ fn look_up() -> Option<[Indexed; Table::COUNT]> {
 }
 
 /// The file of a table, unless anything of the table has changed since it was set.
-pub(super) fn file(table: Table) -> Option<(Oid, File)> {
+pub(in crate::pg) fn file(table: Table) -> Option<(Oid, File)> {
     // SAFETY: as in `indexed`.
     let known = unsafe { (*KNOWN.0.get()).as_ref() }?;
     Some((known.indexed[table as usize].table, known.files[table as usize]?))
@@ -133,7 +133,7 @@ pub(super) fn file(table: Table) -> Option<(Oid, File)> {
 
 /// Sets the file of a table that is open, and so cannot be given another. Nothing is set where the
 /// table has changed since it was looked up.
-pub(super) fn set_file(table: Table, file: File) {
+pub(in crate::pg) fn set_file(table: Table, file: File) {
     // SAFETY: as in `indexed`.
     unsafe {
         if let Some(known) = &mut *KNOWN.0.get() {
@@ -143,14 +143,14 @@ pub(super) fn set_file(table: Table, file: File) {
 }
 
 /// Looks the names up again at the next call of [`indexed`].
-pub(super) fn look_again() {
+pub(in crate::pg) fn look_again() {
     CHANGES.fetch_add(1, Relaxed);
     // SAFETY: as in `indexed`.
     unsafe { *KNOWN.0.get() = None }
 }
 
 /// Asks the relation cache to say when one of the relations changes. Called once, at load.
-pub(super) fn watch() {
+pub(in crate::pg) fn watch() {
     // SAFETY: the callback has the signature of RelcacheCallbackFunction and cannot raise.
     unsafe { pg_sys::CacheRegisterRelcacheCallback(Some(forget), Datum::null()) }
 }

@@ -1,7 +1,7 @@
 //! Rows read where they were last seen, without opening a table.
 //!
 //! For each row that was read through an index, this process remembers the place and the buffer it was
-//! found in ([`crate::pure::places`]). The next time the page is pinned there, if the buffer still has
+//! found in ([`pure::cache::tids`]). The next time the page is pinned there, if the buffer still has
 //! it, and what is at the place decides.
 //!
 //! A wrong answer is impossible, and nothing needs to be told to forget, for these reasons:
@@ -17,7 +17,7 @@
 //!   no block beyond the end of a file is asked for. A line pointer counts only where the page has it.
 //! - The file is the table's. It is known by the latest opening of the table, and forgotten together
 //!   with everything that is known of the table when the relation cache is told of any change
-//!   ([`super::catalog`]). Whoever gives a table another file or drops it sends that message, in a
+//!   ([`crate::pg::read::catalog`]). Whoever gives a table another file or drops it sends that message, in a
 //!   standby its replay does, before its COMMIT returns and before its lock on the table is given back
 //!   (src/backend/access/transam/xact.c: CommitTransaction, xact_redo_commit), thus before anybody can
 //!   write into the new file. The messages are accepted first ([`accept_news`]) and the snapshot is
@@ -40,11 +40,13 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use pgrx::pg_sys::{self, ForkNumber, HeapTupleData, ItemIdData, PageHeaderData, TupleDesc};
 
-use super::catalog::{self, File, Table};
-use super::scan::{LOCK, Opened};
-use super::tuple::Tuple;
-use super::{database, majors, settings, unguarded};
-use crate::pure::places::{Place, Places};
+use pure::cache::tids::{Place, Places};
+
+use crate::pg::ffi::{compat, unguarded};
+use crate::pg::read::catalog::{self, File, Table};
+use crate::pg::read::scan::{LOCK, Opened};
+use crate::pg::read::tuple::Tuple;
+use crate::pg::server::{database, settings};
 
 /// One look-up out of so many goes the long way. It has no factor in common with the number of look-ups
 /// of a verification, so that each kind of row has its turn.
@@ -69,7 +71,7 @@ static KEPT: Kept = Kept(UnsafeCell::new(Memory {
 }));
 
 /// Learns what other sessions have committed about the tables. What is read under a snapshot that is
-/// taken after this is never older than this instant. Unguarded: see [`super::unguarded`].
+/// taken after this is never older than this instant. Unguarded: see [`crate::pg::ffi::unguarded`].
 pub fn accept_news() {
     // SAFETY: as each lock on a table does it (src/backend/storage/lmgr/lmgr.c: LockRelationOid).
     unsafe { unguarded::AcceptInvalidationMessages() }
@@ -82,7 +84,7 @@ pub fn knows(table: Table) -> bool {
 
 /// What `read` makes of a row that was remembered with this tag, if it is visible and still there.
 /// `read` reads no column beyond the first `columns`, gives None for a row that is not the wanted one,
-/// and neither waits nor holds anything with a destructor. Unguarded: see [`super::unguarded`].
+/// and neither waits nor holds anything with a destructor. Unguarded: see [`crate::pg::ffi::unguarded`].
 pub fn row<R: Copy>(
     table: Table,
     tag: u32,
@@ -99,7 +101,7 @@ pub fn row<R: Copy>(
     // SAFETY: the pin is the resource owner's, which releases it where an error leaves this function.
     unsafe {
         let fork = ForkNumber::MAIN_FORKNUM;
-        if !majors::ReadRecentBuffer(locator, fork, place.block, place.buffer) {
+        if !compat::ReadRecentBuffer(locator, fork, place.block, place.buffer) {
             return None;
         }
         let found = visible(place, relation, columns, snapshot)
@@ -207,7 +209,7 @@ fn is_settled(status: u32) -> bool {
 }
 
 /// Remembers where a row is that was read in an open table, and the table's file. Unguarded: see
-/// [`super::unguarded`].
+/// [`crate::pg::ffi::unguarded`].
 pub fn remember(table: Table, opened: &Opened, tag: u32, tuple: &Tuple) {
     let limit = settings::cache_share();
     let Some(place) = tuple.place().filter(|_| limit > 0 && opened.is_heap()) else { return };
@@ -225,7 +227,7 @@ pub fn remember(table: Table, opened: &Opened, tag: u32, tuple: &Tuple) {
         pg_sys::CurrentMemoryContext = context;
         let kept = &mut (*KEPT.0.get()).row_types[table as usize];
         let replaced = core::mem::replace(kept, row_type);
-        catalog::set_file(table, File { locator: majors::locator(opened.heap()), row_type });
+        catalog::set_file(table, File { locator: compat::locator(opened.heap()), row_type });
         if !replaced.is_null() {
             unguarded::FreeTupleDesc(replaced);
         }

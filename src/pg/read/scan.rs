@@ -16,10 +16,11 @@ use core::ptr;
 
 use pgrx::pg_sys::{self, Datum, Oid};
 
-use super::catalog::{self, Table};
-use super::tuple::Tuple;
-use super::types::SqlValue;
-use super::{majors, report, unguarded};
+use crate::pg::error;
+use crate::pg::ffi::{compat, unguarded};
+use crate::pg::read::catalog::{self, Table};
+use crate::pg::read::tuple::Tuple;
+use crate::pg::types::SqlValue;
 
 /// A value to look for in an index's first column.
 #[derive(Clone, Copy)]
@@ -31,7 +32,7 @@ pub struct Wanted {
 
 impl Wanted {
     /// A `bytea`.
-    pub fn bytes(value: super::types::Bytes) -> Wanted {
+    pub fn bytes(value: crate::pg::types::Bytes) -> Wanted {
         Wanted {
             value: value.datum(),
             equality: pg_sys::Oid::from(pg_sys::F_BYTEAEQ),
@@ -40,7 +41,7 @@ impl Wanted {
     }
 
     /// A `text` in a column of collation "C".
-    pub fn text(value: super::types::Text) -> Wanted {
+    pub fn text(value: crate::pg::types::Text) -> Wanted {
         Wanted {
             value: value.datum(),
             equality: pg_sys::Oid::from(pg_sys::F_TEXTEQ),
@@ -57,16 +58,16 @@ pub struct Opened {
 }
 
 /// How tables and indexes are locked to be read.
-pub(super) const LOCK: pg_sys::LOCKMODE = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+pub(in crate::pg) const LOCK: pg_sys::LOCKMODE = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
 
 impl Opened {
     /// Opens a table of the extension. A snapshot by which it is read is taken after this: a rewrite of
     /// the table that the lock waited for is invisible to an older one.
     ///
-    /// Unguarded: see [`super::unguarded`].
+    /// Unguarded: see [`crate::pg::ffi::unguarded`].
     pub fn open(table: Table) -> Opened {
         loop {
-            let Some(wanted) = catalog::indexed(table) else { report::not_installed() };
+            let Some(wanted) = catalog::indexed(table) else { error::not_installed() };
             // SAFETY: opening by OID, which may be out of date by now: then there is no such table, or
             // the lock has brought the news, and the names are looked up again. With the table locked,
             // its index stays (src/backend/commands/indexcmds.c: ReindexRelationConcurrently waits for
@@ -85,7 +86,7 @@ impl Opened {
         }
     }
 
-    /// Closes both, and gives the locks back. Unguarded: see [`super::unguarded`].
+    /// Closes both, and gives the locks back. Unguarded: see [`crate::pg::ffi::unguarded`].
     pub fn close(self) {
         // SAFETY: both are open, and nothing of theirs is in use any more.
         unsafe {
@@ -95,12 +96,12 @@ impl Opened {
     }
 
     /// The table.
-    pub(super) fn heap(&self) -> pg_sys::Relation {
+    pub(in crate::pg) fn heap(&self) -> pg_sys::Relation {
         self.heap
     }
 
     /// Whether its rows are stored by the access method of heaps, on pages of shared buffers.
-    pub(super) fn is_heap(&self) -> bool {
+    pub(in crate::pg) fn is_heap(&self) -> bool {
         // SAFETY: the table is open.
         unsafe { ptr::eq((*self.heap).rd_tableam, unguarded::GetHeapamTableAmRoutine()) }
     }
@@ -122,7 +123,7 @@ impl Opened {
     /// every row) in the index's first column, in index order, until it breaks. A hash index also
     /// brings rows of other values, whose hash code is the same: who visits compares.
     ///
-    /// Unguarded: see [`super::unguarded`]. `visit` must not hold anything with a destructor either.
+    /// Unguarded: see [`crate::pg::ffi::unguarded`]. `visit` must not hold anything with a destructor either.
     pub fn each_visible(
         self,
         wanted: Option<Wanted>,
@@ -149,7 +150,7 @@ impl Opened {
                     wanted.value,
                 );
             }
-            let scan = majors::index_beginscan(self.heap, self.index, any, nkeys);
+            let scan = compat::index_beginscan(self.heap, self.index, any, nkeys);
             unguarded::index_rescan(scan, key.as_mut_ptr(), nkeys, ptr::null_mut(), 0);
             let visible = (*(*self.heap).rd_tableam)
                 .tuple_satisfies_snapshot

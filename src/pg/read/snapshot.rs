@@ -4,7 +4,7 @@ use core::mem::MaybeUninit;
 
 use pgrx::pg_sys;
 
-use super::unguarded;
+use crate::pg::ffi::unguarded;
 
 /// Room for one snapshot, kept for the backend's life: GetSnapshotData allocates its arrays once and
 /// fills them again as long as anything has changed.
@@ -23,7 +23,7 @@ static LATEST: Room =
 ///
 /// GetLatestSnapshot would do the same but refuses in parallel mode. The snapshot is not registered:
 /// it is good until the next call of this function, inside a statement, whose own snapshot holds back
-/// the horizon behind which rows are removed. Unguarded: see [`super::unguarded`].
+/// the horizon behind which rows are removed. Unguarded: see [`crate::pg::ffi::unguarded`].
 pub fn latest() -> pg_sys::Snapshot {
     // SAFETY: the room lives for ever, and nothing else holds a reference into it.
     unsafe { unguarded::GetSnapshotData(LATEST.0.get()) }
@@ -45,7 +45,7 @@ pub fn number(snapshot: pg_sys::Snapshot) -> Option<u64> {
 }
 
 /// As [`latest`], for callers that hold values with destructors.
-pub(super) fn latest_guarded() -> pg_sys::Snapshot {
+pub(in crate::pg) fn latest_guarded() -> pg_sys::Snapshot {
     // SAFETY: as above.
     unsafe { pg_sys::GetSnapshotData(LATEST.0.get()) }
 }

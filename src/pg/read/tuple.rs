@@ -2,8 +2,9 @@
 
 use pgrx::pg_sys::{self, AttrNumber, Datum};
 
-use super::unguarded;
-use crate::pure::places::Place;
+use pure::cache::tids::Place;
+
+use crate::pg::ffi::unguarded;
 
 /// A row that is visible. Its values are good while it is looked at, and no longer.
 pub struct Tuple(Source);
@@ -20,7 +21,7 @@ impl Tuple {
     ///
     /// # Safety
     /// The slot holds a row as long as the value is used.
-    pub(super) unsafe fn in_slot(slot: *mut pg_sys::TupleTableSlot) -> Tuple {
+    pub(in crate::pg) unsafe fn in_slot(slot: *mut pg_sys::TupleTableSlot) -> Tuple {
         Tuple(Source::Slot(slot))
     }
 
@@ -29,7 +30,7 @@ impl Tuple {
     /// # Safety
     /// The page is pinned as long as the value is used, and the tuple, which has all columns of the row
     /// type and no value outside the page, was visible when the page was locked.
-    pub(super) unsafe fn on_page(
+    pub(in crate::pg) unsafe fn on_page(
         tuple: pg_sys::HeapTupleData,
         row_type: pg_sys::TupleDesc,
     ) -> Tuple {
@@ -37,7 +38,7 @@ impl Tuple {
     }
 
     /// The value of a column (the first is 1), None where it is null. Unguarded: see
-    /// [`super::unguarded`].
+    /// [`crate::pg::ffi::unguarded`].
     pub fn get(&self, column: AttrNumber) -> Option<Datum> {
         match &self.0 {
             // SAFETY: the slot holds a tuple. A column beyond the row's last is filled as null
@@ -63,7 +64,7 @@ impl Tuple {
     }
 
     /// Where the row is, if that is a page of a shared buffer.
-    pub(super) fn place(&self) -> Option<Place> {
+    pub(in crate::pg) fn place(&self) -> Option<Place> {
         let Source::Slot(slot) = self.0 else { return None };
         // SAFETY: a slot with these operations is a BufferHeapTupleTableSlot, and its tuple is on the
         // page of its buffer (src/include/executor/tuptable.h). A buffer below 1 is this process's own

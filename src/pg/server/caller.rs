@@ -4,8 +4,8 @@ use core::ffi::CStr;
 
 use pgrx::pg_sys::{self, Oid};
 
-use super::call::Call;
-use super::types::Text;
+use crate::pg::call::Call;
+use crate::pg::types::Text;
 
 /// The role that is in force outside of every SECURITY DEFINER function: the one of `SET ROLE`, else
 /// the session's.

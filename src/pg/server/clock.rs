@@ -1,7 +1,7 @@
 //! The clock.
 
-use super::types::Timestamp;
-use super::unguarded;
+use crate::pg::ffi::unguarded;
+use crate::pg::types::Timestamp;
 
 /// Now, by the machine's clock: not the start of the transaction.
 pub fn now() -> Timestamp {

@@ -3,7 +3,7 @@
 use pgrx::bgworkers::BackgroundWorker;
 use pgrx::pg_sys;
 
-use super::unguarded;
+use crate::pg::ffi::unguarded;
 
 /// The OID of the database that this process is connected to.
 pub fn own() -> u32 {

@@ -6,20 +6,23 @@ use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::PgLogLevel;
 
-use super::call::Call;
-use super::clock::UNIX_EPOCH_OFFSET;
-use super::types::{Timestamp, Uuid};
-use crate::pure::token::{Environment, Token};
-use crate::pure::{entropy, response, uuid};
+use pure::key::environment::Environment;
+use pure::key::token::Token;
+use pure::request::id;
+use pure::{random, uuid};
+
+use crate::pg::call::Call;
+use crate::pg::server::clock::UNIX_EPOCH_OFFSET;
+use crate::pg::types::{Timestamp, Uuid};
 
 /// A new key.
 pub fn token(environment: Environment) -> Token {
-    or_raise(Token::generate(environment, entropy::fill))
+    or_raise(Token::generate(environment, random::fill))
 }
 
 /// A new request id.
 pub fn request_id() -> String {
-    or_raise(response::new_request_id(entropy::fill))
+    or_raise(id::new_request_id(random::fill))
 }
 
 /// An id that nobody can guess.
@@ -38,11 +41,11 @@ pub fn uuid_v7(call: &Call, now: Timestamp) -> Uuid {
 
 fn random<const LENGTH: usize>() -> [u8; LENGTH] {
     let mut bytes = [0; LENGTH];
-    or_raise(entropy::fill(&mut bytes));
+    or_raise(random::fill(&mut bytes));
     bytes
 }
 
-fn or_raise<T>(result: Result<T, entropy::Unavailable>) -> T {
+fn or_raise<T>(result: Result<T, random::Unavailable>) -> T {
     result.unwrap_or_else(|_| {
         ErrorReport::new(
             PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,

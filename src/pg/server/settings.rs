@@ -8,7 +8,7 @@ use std::time::Duration;
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
 use pgrx::pg_sys;
 
-use crate::pure::token::Environments;
+use pure::key::environment::Environments;
 
 static ENVIRONMENTS_TEXT: GucSetting<Option<CString>> =
     GucSetting::<Option<CString>>::new(Some(c"live,test"));
@@ -47,7 +47,7 @@ pub fn usage_flush_interval() -> Duration {
 }
 
 /// Makes the settings known to the server. Called once, at load.
-pub(super) fn define(preloading: bool) {
+pub(in crate::pg) fn define(preloading: bool) {
     // What is fixed at start can only be defined then. Elsewhere it means nothing, but a line for it in
     // the configuration must not bring a warning to every session.
     let at_start = if preloading { GucContext::Postmaster } else { GucContext::Sighup };

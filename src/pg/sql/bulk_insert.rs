@@ -23,10 +23,11 @@ use pgrx::pg_sys::{
     SubTransactionId, Trigger, TriggerDesc, TupleTableSlot,
 };
 
-use super::call::Call;
-use super::spi::Parameter;
-use super::types::guarded;
-use super::{snapshot, unguarded};
+use crate::pg::call::Call;
+use crate::pg::ffi::guard::guarded;
+use crate::pg::ffi::unguarded;
+use crate::pg::read::snapshot;
+use crate::pg::types::Parameter;
 
 /// A table of the schema `vpk`, and those of its columns that a row has values for.
 pub struct Table {
@@ -162,7 +163,7 @@ impl Bulk {
         after == before.wrapping_add(1)
     }
 
-    /// Unguarded: see [`super::unguarded`].
+    /// Unguarded: see [`crate::pg::ffi::unguarded`].
     fn insert_unguarded(self, open: Open, row: &[Parameter]) {
         // SAFETY: the slot has as many values as the table has columns, and places are among them. An
         // expression is evaluated as ExecEvalExprSwitchContext of src/include/executor/executor.h
@@ -459,7 +460,7 @@ unsafe fn columns(relation: Relation, table: &Table) -> Option<(*mut usize, *mut
     }
 }
 
-/// Closes what is open; the tables stay locked. Unguarded: see [`super::unguarded`].
+/// Closes what is open; the tables stay locked. Unguarded: see [`crate::pg::ffi::unguarded`].
 unsafe fn close(held: *mut Held) {
     // SAFETY: a table that was not opened is null.
     unsafe {

@@ -9,8 +9,8 @@ use core::ffi::{CStr, c_int};
 
 use pgrx::pg_sys::{self, SyncCommitLevel};
 
-use super::majors;
-use super::types::guarded;
+use crate::pg::ffi::compat;
+use crate::pg::ffi::guard::guarded;
 
 /// Until the synchronous standbys have applied what was committed up to then, so that nobody is told
 /// anything older by them. Where there is none, it changes nothing.
@@ -29,7 +29,7 @@ pub fn until_applied() {
         }
         let numbered = pg_sys::GetTopTransactionIdIfAny() != pg_sys::TransactionId::INVALID;
         if !numbered || pg_sys::XactLastRecEnd == 0 {
-            guarded(|| majors::log_empty_message(c"vibepeak_keys"));
+            guarded(|| compat::log_empty_message(c"vibepeak_keys"));
         }
     }
     raise_to(SyncCommitLevel::SYNCHRONOUS_COMMIT_REMOTE_APPLY as c_int, c"remote_apply");

@@ -3,20 +3,20 @@
 
 use pgrx::pg_sys;
 
-use super::call::Call;
-use super::catalog::Table;
-use super::types::Text;
-use super::{catalog, report};
+use crate::pg::call::Call;
+use crate::pg::error;
+use crate::pg::read::catalog::{self, Table};
+use crate::pg::types::Text;
 
 /// Waits until no other open transaction has started, extended or ended a task of the account, and
 /// keeps others waiting until this one ends.
 ///
 /// It is a lock of the server on an object of class vpk.accounts, numbered by a checksum of the
 /// name: two accounts of one number wait for each other, nothing worse. Raises 25006 in a read-only
-/// transaction and on a standby. Unguarded: see [`super::unguarded`].
+/// transaction and on a standby. Unguarded: see [`crate::pg::ffi::unguarded`].
 pub fn account(call: &Call, account: Text) {
     call.prevent_if_read_only();
-    let Some(accounts) = catalog::indexed(Table::Accounts) else { report::not_installed() };
+    let Some(accounts) = catalog::indexed(Table::Accounts) else { error::not_installed() };
     // SAFETY: LockDatabaseObject takes any numbers for an object and releases with the transaction
     // (src/backend/storage/lmgr/lmgr.c).
     unsafe {
@@ -48,7 +48,7 @@ pub fn handover() -> Handover {
     /// Users' own advisory locks have 1 or 2 here (src/backend/utils/adt/lockfuncs.c).
     const KIND: u16 = 3;
     let tag = pg_sys::LOCKTAG {
-        locktag_field1: super::database::own(),
+        locktag_field1: crate::pg::server::database::own(),
         locktag_field2: 0,
         locktag_field3: 0,
         locktag_field4: KIND,

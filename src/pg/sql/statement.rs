@@ -8,9 +8,11 @@ use core::{marker::PhantomData, ptr};
 
 use pgrx::pg_sys::{self, Datum, Oid};
 
-use super::call::Call;
-use super::types::{SqlValue, Text, Timestamp, Uuid};
-use super::{isolation, memory, snapshot};
+use crate::pg::call::Call;
+use crate::pg::ffi::allocator;
+use crate::pg::read::snapshot;
+use crate::pg::sql::isolation;
+use crate::pg::types::{Parameter, SqlValue, Text, Timestamp, Uuid};
 
 /// A statement with the types of its parameters.
 pub struct Statement {
@@ -29,9 +31,6 @@ enum Mode {
     /// What the calling query sees, without writing.
     Read,
 }
-
-/// A value for a parameter: None is null.
-pub type Parameter = Option<Datum>;
 
 /// The rows that a statement returned, in the call's memory.
 pub struct Rows<'call> {
@@ -182,7 +181,7 @@ unsafe fn collect(_: &Call) -> Rows<'_> {
         }
         let descriptor = (*table).tupdesc;
         rows.columns = usize::try_from((*descriptor).natts).unwrap_or(0);
-        rows.values = memory::vec(rows.columns * (*table).numvals as usize);
+        rows.values = allocator::vec(rows.columns * (*table).numvals as usize);
         for row in 0..(*table).numvals as usize {
             let tuple = *(*table).vals.add(row);
             for column in 1..=(*descriptor).natts {

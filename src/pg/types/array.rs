@@ -3,12 +3,10 @@
 use core::ffi::{c_char, c_int};
 use core::ptr;
 
-use pgrx::datum::IntoDatum;
 use pgrx::pg_sys::{self, Datum, Oid};
 
-use super::call::Call;
-use super::types::Timestamp;
-use super::unguarded;
+use crate::pg::call::Call;
+use crate::pg::ffi::unguarded;
 
 /// How the server stores an element (src/include/catalog/pg_type.dat).
 #[derive(Clone, Copy)]
@@ -24,8 +22,8 @@ impl Element {
     pub const CIDR: Element = Element { oid: pg_sys::CIDROID, alignment: b'i' };
 }
 
-/// The elements of an array of variable-length values. Unguarded: see [`super::unguarded`].
-pub(super) fn elements(call: &Call, array: Datum, element: Element) -> &[Option<Datum>] {
+/// The elements of an array of variable-length values. Unguarded: see [`crate::pg::ffi::unguarded`].
+pub(in crate::pg) fn elements(call: &Call, array: Datum, element: Element) -> &[Option<Datum>] {
     let mut values: *mut Datum = ptr::null_mut();
     let mut nulls: *mut bool = ptr::null_mut();
     let mut count: c_int = 0;
@@ -47,19 +45,4 @@ pub(super) fn elements(call: &Call, array: Datum, element: Element) -> &[Option<
         let count = usize::try_from(count).unwrap_or(0);
         call.keep((0..count).map(|at| (!*nulls.add(at)).then(|| *values.add(at))))
     }
-}
-
-/// A `uuid[]`.
-pub fn of_uuids(values: impl Iterator<Item = [u8; 16]>) -> Option<Datum> {
-    values.map(pgrx::Uuid::from_bytes).collect::<Vec<_>>().into_datum()
-}
-
-/// A `bigint[]`.
-pub fn of_bigints(values: impl Iterator<Item = i64>) -> Option<Datum> {
-    values.collect::<Vec<_>>().into_datum()
-}
-
-/// A `timestamptz[]` of instants in microseconds since 2000.
-pub fn of_timestamps(values: impl Iterator<Item = i64>) -> Option<Datum> {
-    values.map(Timestamp::from_micros).collect::<Vec<_>>().into_datum()
 }

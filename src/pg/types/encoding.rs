@@ -2,7 +2,7 @@
 
 use pgrx::pg_sys;
 
-use crate::pure::encoding::Encoding;
+use pure::encoding::Encoding;
 
 /// The encoding of this database (src/backend/utils/mb/mbutils.c).
 pub struct ServerEncoding;

@@ -4,8 +4,9 @@ use core::ffi::CStr;
 
 use pgrx::pg_sys;
 
-use super::types::{Json, SqlValue};
-use crate::pure::encoding;
+use pure::encoding;
+
+use crate::pg::types::{Json, SqlValue};
 
 /// A jsonb of a value whose strings are widened text (see [`encoding`]).
 pub fn jsonb(value: &serde_json::Value) -> Json {

@@ -3,6 +3,12 @@
 //! pgrx reads `text` as `&str`, which fails for bytes that are not UTF-8, and detoasts at once. These
 //! types carry the datum as it came and look into it when asked.
 
+pub mod array;
+pub mod encoding;
+pub mod json;
+pub mod single_row;
+pub mod status;
+
 use core::slice;
 
 use pgrx::callconv::{Arg, ArgAbi, BoxRet, FcInfo};
@@ -10,9 +16,11 @@ use pgrx::datum::{FromDatum, IntoDatum};
 use pgrx::pg_sys::{self, Datum, Oid};
 use pgrx::prelude::impl_sql_translatable;
 
-use super::call::Call;
-use super::{array, unguarded};
-use crate::pure::address::Network;
+use pure::request::network::Network;
+
+use crate::pg::call::Call;
+use crate::pg::ffi::guard::guarded;
+use crate::pg::ffi::unguarded;
 
 /// A value of one SQL type.
 pub trait SqlValue {
@@ -99,6 +107,24 @@ sql_types! {
     Role "regrole" REGROLEOID;
 }
 
+/// A value for a parameter: None is null.
+pub type Parameter = Option<Datum>;
+
+/// A `uuid[]`.
+pub fn array_of_uuids(values: impl Iterator<Item = [u8; 16]>) -> Parameter {
+    values.map(pgrx::Uuid::from_bytes).collect::<Vec<_>>().into_datum()
+}
+
+/// A `bigint[]`.
+pub fn array_of_bigints(values: impl Iterator<Item = i64>) -> Parameter {
+    values.collect::<Vec<_>>().into_datum()
+}
+
+/// A `timestamptz[]` of instants in microseconds since 2000.
+pub fn array_of_timestamps(values: impl Iterator<Item = i64>) -> Parameter {
+    values.map(Timestamp::from_micros).collect::<Vec<_>>().into_datum()
+}
+
 /// What a caller presented, as far as it is worth looking at.
 pub struct Presented<'call> {
     /// The bytes, or the first of them.
@@ -108,7 +134,7 @@ pub struct Presented<'call> {
 }
 
 impl Text {
-    /// At most the first `limit` bytes. Unguarded: see [`super::unguarded`].
+    /// At most the first `limit` bytes. Unguarded: see [`crate::pg::ffi::unguarded`].
     pub fn presented(self, _: &Call, limit: usize) -> Presented<'_> {
         presented(self.0, limit)
     }
@@ -118,7 +144,7 @@ impl Text {
         guarded(|| packed(self.0))
     }
 
-    /// The text's bytes. Unguarded: see [`super::unguarded`].
+    /// The text's bytes. Unguarded: see [`crate::pg::ffi::unguarded`].
     pub fn bytes_unguarded(self, _: &Call) -> &[u8] {
         packed(self.0)
     }
@@ -128,19 +154,19 @@ impl Text {
         guarded(|| Text(varlena(call, bytes)))
     }
 
-    /// The same text in the call's memory. Unguarded: see [`super::unguarded`].
+    /// The same text in the call's memory. Unguarded: see [`crate::pg::ffi::unguarded`].
     pub fn kept(self, call: &Call) -> Text {
         Text(varlena(call, packed(self.0)))
     }
 }
 
 impl Bytes {
-    /// At most the first `limit` bytes. Unguarded: see [`super::unguarded`].
+    /// At most the first `limit` bytes. Unguarded: see [`crate::pg::ffi::unguarded`].
     pub fn presented(self, _: &Call, limit: usize) -> Presented<'_> {
         presented(self.0, limit)
     }
 
-    /// Its bytes. Unguarded: see [`super::unguarded`].
+    /// Its bytes. Unguarded: see [`crate::pg::ffi::unguarded`].
     pub fn bytes_unguarded(self, _: &Call) -> &[u8] {
         packed(self.0)
     }
@@ -150,7 +176,7 @@ impl Bytes {
         guarded(|| Bytes(varlena(call, bytes)))
     }
 
-    /// A bytea of these bytes. Unguarded: see [`super::unguarded`].
+    /// A bytea of these bytes. Unguarded: see [`crate::pg::ffi::unguarded`].
     pub fn new_unguarded(call: &Call, bytes: &[u8]) -> Bytes {
         Bytes(varlena(call, bytes))
     }
@@ -163,7 +189,7 @@ impl TextArray {
         TextArray(texts.into_datum().unwrap_or(Datum::null()))
     }
 
-    /// The same array in the call's memory. Unguarded: see [`super::unguarded`].
+    /// The same array in the call's memory. Unguarded: see [`crate::pg::ffi::unguarded`].
     pub fn kept(self, _: &Call) -> TextArray {
         TextArray(detoasted_copy(self.0))
     }
@@ -173,7 +199,7 @@ impl TextArray {
         guarded(|| self.elements_unguarded(call))
     }
 
-    /// Its elements, in order. Unguarded: see [`super::unguarded`].
+    /// Its elements, in order. Unguarded: see [`crate::pg::ffi::unguarded`].
     pub fn elements_unguarded(self, call: &Call) -> &[Option<&[u8]>] {
         let elements = array::elements(call, self.0, array::Element::TEXT);
         call.keep(elements.iter().map(|element| element.map(packed)))
@@ -186,7 +212,7 @@ impl CidrArray {
         guarded(|| self.networks_unguarded(call))
     }
 
-    /// Its networks, in order. Unguarded: see [`super::unguarded`].
+    /// Its networks, in order. Unguarded: see [`crate::pg::ffi::unguarded`].
     pub fn networks_unguarded(self, call: &Call) -> &[Option<Network>] {
         let elements = array::elements(call, self.0, array::Element::CIDR);
         call.keep(elements.iter().map(|element| element.map(|datum| Inet(datum).network())))
@@ -194,7 +220,7 @@ impl CidrArray {
 }
 
 impl Inet {
-    /// The address or network. Unguarded: see [`super::unguarded`].
+    /// The address or network. Unguarded: see [`crate::pg::ffi::unguarded`].
     pub fn network(self) -> Network {
         // src/include/utils/inet.h: family (2 is IPv4, 3 is IPv6), bits, address.
         match packed(self.0) {
@@ -214,7 +240,7 @@ impl Inet {
 }
 
 impl Json {
-    /// The same value in the call's memory. Unguarded: see [`super::unguarded`].
+    /// The same value in the call's memory. Unguarded: see [`crate::pg::ffi::unguarded`].
     pub fn kept(self, _: &Call) -> Json {
         Json(detoasted_copy(self.0))
     }
@@ -251,7 +277,7 @@ impl Timestamp {
 }
 
 /// The first bytes of a varlena, whose length is judged before anything is detoasted. Unguarded: see
-/// [`super::unguarded`].
+/// [`crate::pg::ffi::unguarded`].
 fn presented<'call>(datum: Datum, limit: usize) -> Presented<'call> {
     // SAFETY: the datum is a varlena. toast_raw_datum_size counts the four-byte header
     // (src/backend/access/common/detoast.c). A slice is a fresh copy; a packed datum is the argument
@@ -269,21 +295,14 @@ fn presented<'call>(datum: Datum, limit: usize) -> Presented<'call> {
     }
 }
 
-/// Turns an error of the server inside into a panic, which unwinds and becomes that error again.
-pub(super) fn guarded<T>(unguarded: impl FnOnce() -> T) -> T {
-    // SAFETY: this is the backend's only thread; what runs inside holds plain data only
-    // (pgrx src/submodules/ffi.rs).
-    unsafe { pg_sys::ffi::pg_guard_ffi_boundary(unguarded) }
-}
-
-/// The contents of a varlena, detoasted where need be. Unguarded: see [`super::unguarded`].
+/// The contents of a varlena, detoasted where need be. Unguarded: see [`crate::pg::ffi::unguarded`].
 fn packed<'call>(datum: Datum) -> &'call [u8] {
     // SAFETY: the datum is a varlena; what is detoasted is allocated in the call's memory context,
     // and what is not is an argument or a tuple that outlives the call.
     unsafe { contents(unguarded::pg_detoast_datum_packed(datum.cast_mut_ptr())) }
 }
 
-/// A varlena of these bytes, in the call's memory. Unguarded: see [`super::unguarded`].
+/// A varlena of these bytes, in the call's memory. Unguarded: see [`crate::pg::ffi::unguarded`].
 fn varlena(call: &Call, bytes: &[u8]) -> Datum {
     let size = pg_sys::VARHDRSZ + bytes.len();
     // SAFETY: the allocation has room for the header and the bytes; SET_VARSIZE_4B of
@@ -298,7 +317,7 @@ fn varlena(call: &Call, bytes: &[u8]) -> Datum {
 }
 
 /// A copy of a varlena in the current memory, neither compressed nor external nor short. Unguarded:
-/// see [`super::unguarded`].
+/// see [`crate::pg::ffi::unguarded`].
 fn detoasted_copy(datum: Datum) -> Datum {
     // SAFETY: the datum is a varlena.
     unsafe { Datum::from(unguarded::pg_detoast_datum_copy(datum.cast_mut_ptr())) }

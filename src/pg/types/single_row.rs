@@ -11,9 +11,10 @@ use pgrx::pgrx_sql_entity_graph::metadata::{
     ArgumentError, ReturnsError, ReturnsRef, SqlMappingRef, SqlTranslatable, TypeOrigin,
 };
 
-use super::spi::Parameter;
-use super::types::guarded;
-use super::{report, unguarded};
+use crate::pg::error;
+use crate::pg::ffi::guard::guarded;
+use crate::pg::ffi::unguarded;
+use crate::pg::types::Parameter;
 
 /// One row. Its name is that of pgrx's type, by which `#[pg_extern]` tells that a function returns a
 /// table.
@@ -65,7 +66,7 @@ unsafe fn store<const COLUMNS: usize>(info: FunctionCallInfo, row: [Parameter; C
             || (*result).allowedModes & SetFunctionReturnMode::SFRM_Materialize as i32 == 0
             || (*result).expectedDesc.is_null()
         {
-            report::no_set_expected();
+            error::no_set_expected();
         }
         let columns = (*result).expectedDesc;
         assert_eq!(usize::try_from((*columns).natts), Ok(COLUMNS), "columns of the result");

@@ -14,11 +14,12 @@ use pgrx::pgrx_sql_entity_graph::metadata::{
     ArgumentError, ReturnsError, ReturnsRef, SqlMappingRef, SqlTranslatable, TypeOrigin,
 };
 
-use super::call::Call;
-use crate::pure::status::{Status, statuses};
+use pure::answer::status::Status;
+
+use crate::pg::call::Call;
 
 /// The SQL type, for the generated install script alone: its labels are the list of
-/// [`crate::pure::status`].
+/// [`pure::answer::status`].
 mod declaration {
     #![allow(non_camel_case_types, missing_docs, clippy::upper_case_acronyms)]
 
@@ -30,7 +31,7 @@ mod declaration {
             }
         };
     }
-    super::statuses!(define_type);
+    pure::statuses!(define_type);
 }
 
 /// A value of `vpk_status`: an argument, or a result.
@@ -125,7 +126,7 @@ fn look_up(call: &Call) -> Labels {
 }
 
 /// Asks the catalogue caches to say when an enum changes. Called once, at load.
-pub(super) fn watch() {
+pub(in crate::pg) fn watch() {
     // SAFETY: the callback has the signature of SyscacheCallbackFunction and cannot raise.
     unsafe {
         pg_sys::CacheRegisterSyscacheCallback(

@@ -6,24 +6,27 @@ use core::ops::ControlFlow;
 
 use pgrx::pg_sys::AttrNumber;
 
+use pure::answer::decision::{self, Key, Request};
+use pure::answer::status::Status;
+use pure::cache::access::Accesses;
+use pure::cache::epoch::View;
+use pure::cache::keys::{Seen, SeenKeys};
+use pure::cache::tids;
+use pure::key::environment::Environment;
+use pure::key::token::HASH_LENGTH;
+use pure::request::network::Network;
+
 use crate::pg::call::Call;
-use crate::pg::catalog::Table;
-use crate::pg::scan::{Opened, Wanted};
-use crate::pg::tuple::Tuple;
+use crate::pg::read::catalog::Table;
+use crate::pg::read::scan::{Opened, Wanted};
+use crate::pg::read::tuple::Tuple;
+use crate::pg::read::{catalog, in_place, snapshot};
+use crate::pg::server::{clock, settings};
 use crate::pg::types::{Bytes, CidrArray, Json, SqlValue, Text, TextArray, Timestamp, Uuid};
-use crate::pg::{catalog, clock, recent, settings, snapshot};
-use crate::pure::access::Accesses;
-use crate::pure::address::Network;
-use crate::pure::decision::{self, Key, Request};
-use crate::pure::places;
-use crate::pure::seen::{Seen, SeenKeys};
-use crate::pure::status::Status;
-use crate::pure::token::{Environment, HASH_LENGTH};
-use crate::pure::view::View;
 
 /// Column numbers, as sql/tables.sql numbers them. Columns are only ever appended.
 mod column {
-    use super::{AttrNumber, Table};
+    use crate::store::lookup::{AttrNumber, Table};
 
     /// The last column that is read of a table.
     pub fn last(table: Table) -> AttrNumber {
@@ -36,7 +39,7 @@ mod column {
     }
 
     pub mod keys {
-        use super::AttrNumber;
+        use crate::store::lookup::AttrNumber;
         pub const ID: AttrNumber = 1;
         pub const KEY_HASH: AttrNumber = 2;
         pub const ACCOUNT: AttrNumber = 3;
@@ -54,19 +57,19 @@ mod column {
     pub const NAME: AttrNumber = 1;
 
     pub mod accounts {
-        use super::AttrNumber;
+        use crate::store::lookup::AttrNumber;
         pub const PLAN: AttrNumber = 2;
     }
 
     pub mod plans {
-        use super::AttrNumber;
+        use crate::store::lookup::AttrNumber;
         pub const API_ACCESS: AttrNumber = 2;
         pub const CONCURRENT_TASKS: AttrNumber = 3;
         pub const RANK: AttrNumber = 4;
     }
 
     pub mod task_leases {
-        use super::AttrNumber;
+        use crate::store::lookup::AttrNumber;
         pub const EXPIRES_AT: AttrNumber = 5;
     }
 }
@@ -145,7 +148,7 @@ pub struct NotOpen(Table);
 
 /// The tables as they are at one instant.
 ///
-/// Everything here is unguarded: see [`crate::pg::unguarded`].
+/// Everything here is unguarded: see [`crate::pg::ffi::unguarded`].
 pub struct Instant<'call> {
     call: &'call Call,
     opened: [Option<Opened>; READ_TOGETHER.len()],
@@ -161,7 +164,7 @@ const READ_TOGETHER: [Table; 3] = [Table::Keys, Table::Accounts, Table::Plans];
 /// call's memory.
 ///
 /// Rows that were read before are looked for where they were, without opening anything
-/// ([`crate::pg::recent`]). Where one is not found so, reading begins anew, with its table open: the
+/// ([`crate::pg::read::in_place`]). Where one is not found so, reading begins anew, with its table open: the
 /// snapshot is taken after the lock, since a rewrite that the lock waited for is invisible to an older
 /// one.
 pub fn now<'call, R: Copy>(
@@ -175,7 +178,7 @@ pub fn now<'call, R: Copy>(
         for table in READ_TOGETHER.into_iter().filter(|table| wanted[*table as usize]) {
             opened[table as usize] = Some(Opened::open(table));
         }
-        recent::accept_news();
+        in_place::accept_news();
         let result = read(&Instant { call, opened, missed, snapshot: snapshot::latest() });
         for opened in opened.into_iter().rev().flatten() {
             opened.close();
@@ -186,7 +189,7 @@ pub fn now<'call, R: Copy>(
                 missed = Some(table);
                 wanted[table as usize] = true;
                 // Nothing of these would be found next.
-                for table in READ_TOGETHER.into_iter().filter(|table| !recent::knows(*table)) {
+                for table in READ_TOGETHER.into_iter().filter(|table| !in_place::knows(*table)) {
                     wanted[table as usize] = true;
                 }
             }
@@ -211,7 +214,7 @@ pub fn running_tasks(account: Text) -> i64 {
 /// Whether what is seen of tables can change with the view alone. So it is with heaps, where whoever changes
 /// a row has a transaction id; another access method may have transactions of its own.
 fn follow_views(tables: &[Table]) -> bool {
-    tables.iter().all(|table| recent::knows(*table))
+    tables.iter().all(|table| in_place::knows(*table))
 }
 
 impl<'call> Instant<'call> {
@@ -226,7 +229,7 @@ impl<'call> Instant<'call> {
     ) -> Result<Option<R>, NotOpen> {
         if self.missed != Some(table) {
             let columns = column::last(table);
-            if let Some(found) = recent::row(table, tag, columns, self.snapshot, &read) {
+            if let Some(found) = in_place::row(table, tag, columns, self.snapshot, &read) {
                 return Ok(Some(found));
             }
         }
@@ -237,7 +240,7 @@ impl<'call> Instant<'call> {
             if found.is_none() {
                 return ControlFlow::Continue(());
             }
-            recent::remember(table, &opened, tag, tuple);
+            in_place::remember(table, &opened, tag, tuple);
             ControlFlow::Break(())
         });
         Ok(found)
@@ -250,7 +253,7 @@ impl<'call> Instant<'call> {
         }
         let limit = settings::cache_share();
         let found = SEEN.with_borrow_mut(|seen| seen.find(view, hash, limit))?;
-        recent::may_leave_the_page().then_some(found)
+        in_place::may_leave_the_page().then_some(found)
     }
 
     /// Remembers a key with its access, which were read after the view was asked for.
@@ -318,7 +321,7 @@ impl<'call> Instant<'call> {
     /// found out, nothing is read.
     pub fn has_access(&self, account: Text) -> Result<bool, NotOpen> {
         let name = account.bytes_unguarded(self.call);
-        let tag = places::tag(Table::Accounts as u8, name);
+        let tag = tids::tag(Table::Accounts as u8, name);
         let view = self.view();
         let known = |view| ACCESSES.with_borrow(|accesses| accesses.find(view, tag, name));
         if let Some(known) = view.and_then(known) {
@@ -368,7 +371,7 @@ impl<'call> Instant<'call> {
     ) -> Result<Option<R>, NotOpen> {
         let wanted = name.bytes_unguarded(self.call);
         let value = || Wanted::text(name);
-        self.row(table, places::tag(table as u8, wanted), value, |tuple| {
+        self.row(table, tids::tag(table as u8, wanted), value, |tuple| {
             let stored = Text::from_raw(tuple.get(column::NAME)?).bytes_unguarded(self.call);
             (stored == wanted).then(|| read(tuple))?
         })

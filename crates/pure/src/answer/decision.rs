@@ -1,8 +1,8 @@
 //! The decision: from a key, its account's plan, the request and the clock to a status.
 
-use super::address::Network;
-use super::status::Status;
-use super::token::{Environment, Environments};
+use crate::answer::status::Status;
+use crate::key::environment::{Environment, Environments};
+use crate::request::network::Network;
 
 /// An instant in microseconds, on whatever scale the caller keeps for all of them.
 pub type Instant = i64;

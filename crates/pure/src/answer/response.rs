@@ -4,9 +4,8 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value, json};
 
-use super::mask;
-use super::status::Status;
-use super::token::random_characters;
+use crate::answer::status::Status;
+use crate::request::scope::is_scope;
 
 /// What a body says beside code and message.
 #[derive(Clone, Debug, Default)]
@@ -77,31 +76,9 @@ pub fn headers(status: Status, scope: Option<&str>) -> Value {
     json!({ "WWW-Authenticate": field })
 }
 
-/// Whether the text is a scope-token (RFC 6749, section 3.3).
-pub fn is_scope(text: &[u8]) -> bool {
-    !text.is_empty() && text.iter().all(|byte| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e))
-}
-
-/// The caller's request id where it may be echoed: printable ASCII of at most 128 characters, and
-/// no key.
-pub fn echoed_request_id(id: &[u8]) -> Option<&str> {
-    let sane = matches!(id.len(), 1..=128)
-        && id.iter().all(|byte| matches!(byte, 0x20..=0x7e))
-        && !mask::contains_key(id);
-    sane.then(|| std::str::from_utf8(id).ok()).flatten()
-}
-
-/// A request id of our own: `req_` and 24 random characters.
-pub fn new_request_id<E>(mut draw: impl FnMut(&mut [u8]) -> Result<(), E>) -> Result<String, E> {
-    let mut characters = [0; 24];
-    random_characters(&mut characters, &mut draw)?;
-    Ok(format!("req_{}", characters.map(char::from).iter().collect::<String>()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pure::entropy;
 
     fn plans(names: &[&str]) -> Vec<String> {
         names.iter().map(|name| (*name).to_owned()).collect()
@@ -183,17 +160,5 @@ mod tests {
         for status in Status::ALL {
             assert!(!status.message().contains(['"', '\\']));
         }
-    }
-
-    #[test]
-    fn request_ids() {
-        assert_eq!(echoed_request_id(b"req_abc123xyz"), Some("req_abc123xyz"));
-        assert_eq!(echoed_request_id(&[b'a'; 128]).map(str::len), Some(128));
-        for id in [&b""[..], &[b'a'; 129], b"a\nb", "ä".as_bytes(), b"vpk_live_123456789"] {
-            assert_eq!(echoed_request_id(id), None);
-        }
-        let made = new_request_id(entropy::fill).expect("entropy");
-        assert!(made.starts_with("req_") && made.len() == 28);
-        assert!(made[4..].bytes().all(|byte| byte.is_ascii_alphanumeric()));
     }
 }

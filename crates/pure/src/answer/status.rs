@@ -6,6 +6,7 @@
 /// A line reads: Rust name, label in SQL and JSON, HTTP status, message to the caller, description
 /// for the developer who looks it up. The order after `VALID` is the order in which the codes win
 /// when several apply.
+#[macro_export]
 macro_rules! statuses {
     ($then:path) => {
         $then! {
@@ -48,7 +49,6 @@ macro_rules! statuses {
         }
     };
 }
-pub(crate) use statuses;
 
 macro_rules! define_status {
     ($($name:ident $label:ident $http:literal $message:literal $description:literal;)+) => {
@@ -74,7 +74,7 @@ macro_rules! define_status {
             }
 
             /// The message of the JSON body; that of `PLAN_REQUIRED` for a database without a plan
-            /// that includes access (see [`crate::pure::response::message`]).
+            /// that includes access (see [`crate::answer::response::message`]).
             pub const fn message(self) -> &'static str {
                 match self { $(Status::$name => $message),+ }
             }

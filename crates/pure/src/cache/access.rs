@@ -2,7 +2,7 @@
 //!
 //! What was found in a view need not be looked for again in the same; in another, nothing of it counts.
 
-use super::view::View;
+use crate::cache::epoch::View;
 
 /// How many accounts are remembered, each in a place that its tag gives.
 const ACCOUNTS: usize = 64;

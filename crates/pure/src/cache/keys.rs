@@ -4,10 +4,11 @@
 //! What was read in a view need not be read again in the same; in another, nothing of it counts. It is
 //! what the decision is made from, not the decision: the clock and the settings go on meanwhile.
 
-use super::decision::{Instant, Key};
-use super::room;
-use super::token::{Environment, HASH_LENGTH};
-use super::view::View;
+use crate::answer::decision::{Instant, Key};
+use crate::cache::epoch::View;
+use crate::fallible;
+use crate::key::environment::Environment;
+use crate::key::token::HASH_LENGTH;
 
 /// How many keys share a set.
 const WAYS: usize = 2;
@@ -150,7 +151,7 @@ impl SeenKeys {
         if sets * size_of::<[Entry; WAYS]>() > limit {
             return false;
         }
-        let Some(mut larger) = room::vec(sets) else { return false };
+        let Some(mut larger) = fallible::vec(sets) else { return false };
         larger.resize(sets, [EMPTY; WAYS]);
         for entry in core::mem::replace(&mut self.sets, larger).into_iter().flatten() {
             if entry.generation == self.generation {

@@ -5,7 +5,7 @@
 //! more: two rows may share a tag, and a row may have moved or gone since. Whoever follows a place
 //! looks at what is there.
 
-use super::room;
+use crate::fallible;
 
 /// How many places are looked at for one tag, which is as many as share a cache line.
 const WAYS: usize = 4;
@@ -103,7 +103,7 @@ impl Places {
         if sets * size_of::<Set>() > limit {
             return false;
         }
-        let Some(mut larger) = room::vec(sets) else { return false };
+        let Some(mut larger) = fallible::vec(sets) else { return false };
         larger.resize(sets, Set::default());
         let smaller = core::mem::replace(&mut self.sets, larger);
         for Set(entries) in smaller {

@@ -6,6 +6,9 @@
 
 use sha2::{Digest, Sha256};
 
+use super::environment::{Environment, LABEL_LENGTH};
+use crate::random::{ALPHABET, random_characters};
+
 /// Length of a key in bytes, the same for every environment.
 pub const LENGTH: usize = 41;
 /// Length of what the documentation promises as `prefix`.
@@ -15,80 +18,7 @@ pub const HINT_LENGTH: usize = 13;
 /// Length of the SHA-256 (FIPS 180-4) under which a key is stored.
 pub const HASH_LENGTH: usize = 32;
 
-const LABEL_LENGTH: usize = 9;
 const CHECKED_LENGTH: usize = 35;
-const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-
-/// Which of the account's worlds a key belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Environment {
-    /// Production.
-    Live = 1,
-    /// Development and tests.
-    Test = 2,
-}
-
-impl Environment {
-    /// Both, in the order in which they are named in messages.
-    pub const ALL: [Environment; 2] = [Environment::Live, Environment::Test];
-
-    /// Its name in SQL and inside a key.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Environment::Live => "live",
-            Environment::Test => "test",
-        }
-    }
-
-    /// The environment of a name, if it is one.
-    pub fn from_name(name: &[u8]) -> Option<Environment> {
-        Environment::ALL.into_iter().find(|e| e.name().as_bytes() == name)
-    }
-
-    const fn label(self) -> &'static [u8; LABEL_LENGTH] {
-        match self {
-            Environment::Live => b"vpk_live_",
-            Environment::Test => b"vpk_test_",
-        }
-    }
-}
-
-/// A set of environments: those whose keys a database accepts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Environments(u8);
-
-impl Environments {
-    /// Both environments.
-    pub const ALL: Environments = Environments(Environment::Live as u8 | Environment::Test as u8);
-
-    /// Reads a comma-separated list, as `vibepeak_keys.environments` holds it.
-    pub fn parse(list: &[u8]) -> Option<Environments> {
-        list.split(|b| *b == b',').try_fold(Environments::default(), |set, name| {
-            Some(Environments(set.0 | Environment::from_name(name.trim_ascii())? as u8))
-        })
-    }
-
-    /// Whether the environment is in the set.
-    pub fn contains(self, environment: Environment) -> bool {
-        self.0 & environment as u8 != 0
-    }
-
-    /// The set without any other environment than this one.
-    pub fn only(self, environment: Environment) -> Environments {
-        Environments(self.0 & environment as u8)
-    }
-
-    /// The set as bits, for a place that holds plain numbers.
-    pub const fn bits(self) -> u8 {
-        self.0
-    }
-
-    /// The set of such bits; unknown ones are dropped.
-    pub const fn from_bits(bits: u8) -> Environments {
-        Environments(bits & Environments::ALL.0)
-    }
-}
 
 /// A well-formed key. The bytes are its canonical and only spelling.
 #[derive(Clone, Copy)]
@@ -153,28 +83,6 @@ impl Token {
     }
 }
 
-/// Fills `target` with characters of the alphabet, each equally likely: a byte below 4 x 62 stands
-/// for its remainder, any other is thrown away.
-pub fn random_characters<E>(
-    target: &mut [u8],
-    draw: &mut impl FnMut(&mut [u8]) -> Result<(), E>,
-) -> Result<(), E> {
-    const UNBIASED: u8 = (u8::MAX as usize / ALPHABET.len() * ALPHABET.len()) as u8;
-    let mut filled = 0;
-    while filled < target.len() {
-        let mut pool = [0; 32];
-        draw(&mut pool)?;
-        for byte in pool.into_iter().filter(|byte| *byte < UNBIASED) {
-            if filled == target.len() {
-                break;
-            }
-            target[filled] = ALPHABET[byte as usize % ALPHABET.len()];
-            filled += 1;
-        }
-    }
-    Ok(())
-}
-
 /// The checksum of a key's first 35 characters: CRC-32 in base 62, most significant digit first.
 fn checksum(token: &[u8; LENGTH]) -> [u8; LENGTH - CHECKED_LENGTH] {
     let mut rest = crc32fast::hash(&token[..CHECKED_LENGTH]) as usize;
@@ -189,13 +97,13 @@ fn checksum(token: &[u8; LENGTH]) -> [u8; LENGTH - CHECKED_LENGTH] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pure::entropy;
+    use crate::random;
     use proptest::prelude::*;
 
     const SAMPLE: &[u8] = b"vpk_live_aBcDeFgHiJkLmNoPqRsTuVwXyZ4Vi3OY";
 
     fn fresh() -> Token {
-        Token::generate(Environment::Live, entropy::fill).expect("the system's generator answers")
+        Token::generate(Environment::Live, random::fill).expect("the system's generator answers")
     }
 
     #[test]
@@ -222,28 +130,10 @@ mod tests {
     #[test]
     fn a_generated_key_is_well_formed_in_both_environments() {
         for environment in Environment::ALL {
-            let token = Token::generate(environment, entropy::fill).expect("entropy");
+            let token = Token::generate(environment, random::fill).expect("entropy");
             assert!(Token::parse(token.as_str().as_bytes()).is_some());
             assert_eq!(&token.as_str()[4..8], environment.name());
         }
-    }
-
-    #[test]
-    fn characters_are_unbiased() {
-        // Every byte value once: 248 of them are used, each character exactly four times.
-        let mut next = 0u8;
-        let mut counts = [0usize; 256];
-        let mut target = [0; 248];
-        random_characters(&mut target, &mut |pool: &mut [u8]| {
-            pool.iter_mut().for_each(|byte| {
-                *byte = next;
-                next = next.wrapping_add(1);
-            });
-            Ok::<(), ()>(())
-        })
-        .expect("the counter answers");
-        target.iter().for_each(|byte| counts[*byte as usize] += 1);
-        assert!(ALPHABET.iter().all(|character| counts[*character as usize] == 4));
     }
 
     #[test]
@@ -290,15 +180,6 @@ mod tests {
         assert_eq!(of(&format!("{a}{b}")), [one.0, other.0]);
         assert_eq!(of(&a[1..]), [[0; LENGTH]; 0]);
         assert_eq!(of(&a.replace("vpk_", "VPK_")), [[0; LENGTH]; 0]);
-    }
-
-    #[test]
-    fn lists_of_environments() {
-        assert_eq!(Environments::parse(b"live,test"), Some(Environments::ALL));
-        assert_eq!(Environments::parse(b" live "), Some(Environments(1)));
-        assert_eq!(Environments::parse(b"staging"), None);
-        assert_eq!(Environments::parse(b""), None);
-        assert_eq!(Environments::parse(b"live,"), None);
     }
 
     proptest! {

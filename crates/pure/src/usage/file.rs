@@ -2,8 +2,8 @@
 //! checksum, then of which stop it is, the counters of each database, and the uses. Numbers are
 //! little-endian.
 
-use super::slots::Pending;
-use super::status::Status;
+use crate::answer::status::Status;
+use crate::usage::slots::Pending;
 
 const MAGIC: &[u8; 8] = b"VPKUSAGE";
 /// Goes up with every change of what follows it.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::slots::Pending;
+use crate::usage::slots::Pending;
 
 /// What was told of the uses of one key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,8 +74,8 @@ impl Handover {
 
 #[cfg(test)]
 mod tests {
-    use super::super::slots::{Slot, Slots};
     use super::*;
+    use crate::usage::slots::{Slot, Slots};
 
     fn pending(slot: usize, key: u8, last_used_at: i64, uses: u64) -> Pending {
         Pending { slot, database: 1, key: [key; 16], last_used_at, uses }

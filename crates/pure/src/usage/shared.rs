@@ -8,9 +8,10 @@ use core::sync::atomic::{
     AtomicBool, AtomicI32, AtomicI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize,
 };
 
-use super::slots::{Noted, Pending, Slots, Word};
-use super::status::Status;
-use super::usage_file::{Counters, Kept};
+use crate::answer::status::Status;
+use crate::usage::file::{Counters, Kept};
+use crate::usage::slots::{Noted, Pending, Slots};
+use crate::usage::spin::SpinLock;
 
 /// For how many databases there are counters. Uses are noted in others as well.
 const DATABASES: usize = 256;
@@ -32,7 +33,7 @@ pub struct Header {
     /// The process that is flushing, 0 where there is none.
     pub flusher: AtomicI32,
     /// Held by who gives a tally to a database or takes it away.
-    tallies_word: Word,
+    tallies_word: SpinLock,
     tallies: Tallies,
 }
 
@@ -256,8 +257,8 @@ impl Tally {
 
 #[cfg(test)]
 mod tests {
-    use super::super::slots::Slot;
     use super::*;
+    use crate::usage::slots::Slot;
 
     #[test]
     fn a_database_keeps_its_account_until_it_is_closed() {

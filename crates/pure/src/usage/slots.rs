@@ -10,8 +10,10 @@
 //! may wait for a slot then, since no holder ever waits.
 
 use core::hint::spin_loop;
-use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::Ordering::Relaxed;
 use core::sync::atomic::{AtomicI64, AtomicU32, AtomicU64};
+
+use super::spin::SpinLock;
 
 /// How many slots a verifier looks at before it gives up.
 const PROBES: usize = 64;
@@ -22,36 +24,11 @@ const ATTEMPTS: usize = 8;
 #[repr(C, align(64))]
 #[derive(Default)]
 pub struct Slot {
-    held: Word,
+    held: SpinLock,
     database: AtomicU32,
     key: [AtomicU64; 2],
     last_used_at: AtomicI64,
     uses: AtomicU64,
-}
-
-/// A lock of one word, for a few instructions that cannot fail. All zeroes is free.
-#[derive(Default)]
-pub struct Word(AtomicU32);
-
-impl Word {
-    /// Runs it while holding the word, or not at all where another process holds it.
-    pub fn try_with<R>(&self, run: impl FnOnce() -> R) -> Option<R> {
-        self.0.compare_exchange(0, 1, Acquire, Relaxed).ok()?;
-        let result = run();
-        self.0.store(0, Release);
-        Some(result)
-    }
-
-    /// Runs it while holding the word, for which it waits.
-    pub fn with<R>(&self, run: impl FnOnce() -> R) -> R {
-        while self.0.compare_exchange_weak(0, 1, Acquire, Relaxed).is_err() {
-            // The holder may have lost its processor.
-            std::thread::yield_now();
-        }
-        let result = run();
-        self.0.store(0, Release);
-        result
-    }
 }
 
 /// Uses of a key that were found in a slot.

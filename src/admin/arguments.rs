@@ -1,0 +1,85 @@
+//! Arguments, checked; and the errors that functions for admins have in common.
+
+use pure::error::{Misuse, quoted};
+use pure::validate;
+
+use crate::pg::call::Call;
+use crate::pg::server::{caller, clock};
+use crate::pg::types::Parameter;
+use crate::pg::types::encoding::ServerEncoding;
+use crate::pg::types::{CidrArray, Json, SqlValue, Text, TextArray, Timestamp};
+
+/// The value of an argument that must be there.
+pub(super) fn required<T>(what: &str, value: Option<T>) -> Result<T, Misuse> {
+    value.ok_or_else(|| {
+        Misuse::invalid(format!("{what} must not be null")).hint(format!(
+            "Pass a value for {what}, or leave the argument out if it has a default."
+        ))
+    })
+}
+
+pub(super) fn checked_name(call: &Call, name: Text) -> Result<Text, Misuse> {
+    validate::name(name.bytes(call), &ServerEncoding).map(|name| Text::new(call, name))
+}
+
+pub(super) fn checked_account(call: &Call, account: Text) -> Result<&[u8], Misuse> {
+    let name = account.bytes(call);
+    validate::account(name, &ServerEncoding).map(|()| name)
+}
+
+pub(super) fn checked_scopes(call: &Call, scopes: TextArray) -> Result<TextArray, Misuse> {
+    validate::scopes(scopes.elements(call)).map(|()| scopes)
+}
+
+/// The list, or None where it is empty, which is no limit.
+pub(super) fn checked_networks(
+    call: &Call,
+    networks: CidrArray,
+) -> Result<Option<CidrArray>, Misuse> {
+    let listed = networks.networks(call);
+    validate::networks(listed).map(|()| (!listed.is_empty()).then_some(networks))
+}
+
+pub(super) fn checked_metadata(metadata: Json) -> Result<Json, Misuse> {
+    validate::metadata(&metadata.text()).map(|()| metadata)
+}
+
+/// An end that lies ahead; `infinity` is none. What else stands for none, the hint says.
+pub(super) fn checked_expiry(
+    expires_at: Timestamp,
+    none: &str,
+) -> Result<Option<Timestamp>, Misuse> {
+    if expires_at.micros() <= clock::now().micros() {
+        return Err(Misuse::invalid("expires_at must be in the future").hint(format!(
+            "{none} for a key that does not expire; use vpk_revoke to end a key now."
+        )));
+    }
+    Ok((!expires_at.is_infinity()).then_some(expires_at))
+}
+
+/// The same in place of an end that a key may have.
+pub(super) fn checked_new_expiry(expires_at: Timestamp) -> Result<Option<Timestamp>, Misuse> {
+    checked_expiry(expires_at, "Use 'infinity'")
+}
+
+/// A reason as it may be kept.
+pub(super) fn kept_reason(call: &Call, reason: Option<Text>) -> Option<Text> {
+    validate::reason(reason?.bytes(call), &ServerEncoding).map(|reason| Text::new(call, &reason))
+}
+
+/// The calling roles, as parameters of a statement that records an event.
+pub(super) fn caller(call: &Call) -> [Parameter; 2] {
+    [Some(caller::outer(call).datum()), Some(caller::session(call).datum())]
+}
+
+pub(super) fn unknown_key() -> Misuse {
+    Misuse::invalid("there is no API key with this id")
+        .hint("vpk_list() shows the ids of all keys.")
+}
+
+/// A hint on an account that was expected to be there.
+pub(super) const SEE_ACCOUNTS: &str = "Names are case-sensitive. vpk.accounts lists them.";
+
+pub(super) fn unknown_account(name: &[u8]) -> Misuse {
+    Misuse::invalid(format!("account {} does not exist", quoted(name)))
+}
