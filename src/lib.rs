@@ -68,5 +68,5 @@ extension_sql_file!("../sql/privileges.sql", name = "privileges", finalize);
 /// Called by the server when it loads the library.
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
-    pg::load(usage::PROGRAMS);
+    pg::load(usage::ENTRY_POINTS);
 }

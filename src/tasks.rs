@@ -6,7 +6,7 @@
 
 use pure::answer::decision::Request;
 use pure::answer::status::Status;
-use pure::error::Misuse;
+use pure::error::CallError;
 use pure::request::authorization::MAX_LENGTH;
 
 use crate::pg::call::Call;
@@ -15,7 +15,7 @@ use crate::pg::sql::lock;
 use crate::pg::types::{Inet, Interval, Json, SqlValue, Text, Timestamp, Uuid};
 use crate::store::leases;
 use crate::usage;
-use crate::verify::body::Known;
+use crate::verify::body::BodyFacts;
 use crate::verify::{self, Answer, body};
 
 /// The answer to a task that wants to start.
@@ -37,16 +37,16 @@ pub fn start(
     ttl: Option<Interval>,
     client_ip: Option<Inet>,
     scope: Option<Text>,
-) -> Result<Started, Misuse> {
+) -> Result<Started, CallError> {
     let scope = scope.map(|scope| scope.presented(call, MAX_LENGTH).bytes);
-    let client_ip = verify::client(client_ip);
+    let client_ip = verify::client_network(client_ip);
     let judge = || {
         let request = Request { client_ip, scope, ..verify::bare_request() };
         verify::judge(call, token, &request, scope.is_some())
     };
     let mut answer = judge();
     if let (Status::Valid, Some(key)) = (answer.status, answer.key) {
-        lock::account(call, key.account);
+        lock::lock_account(call, key.account);
         // The wait may have been long.
         answer = judge();
     }
@@ -63,7 +63,7 @@ pub fn start(
     if allowed.is_some_and(|allowed| running >= i64::from(allowed)) {
         let status = Status::ConcurrencyLimitExceeded;
         note(status, None);
-        let known = Known { tasks: Some((allowed, running)), ..Known::default() };
+        let known = BodyFacts { tasks: Some((allowed, running)), ..BodyFacts::default() };
         let (_, error) = body::compose(call, status, &known, None);
         let running = Some(saturated(running));
         return Ok(Started { status, lease: None, running, allowed, expires_at: None, error });
@@ -96,12 +96,12 @@ pub fn extend(
     call: &Call,
     lease: Option<Uuid>,
     ttl: Option<Interval>,
-) -> Result<Option<Timestamp>, Misuse> {
+) -> Result<Option<Timestamp>, CallError> {
     end_of(call, ttl)?;
     let lease = lease.map(Uuid::datum);
     let Some(account) = leases::account_of(call, lease) else { return Ok(None) };
     // Or a starter could count the lease as ended while its extension is not committed.
-    lock::account(call, account);
+    lock::lock_account(call, account);
     let extended = leases::EXTEND.write(call, &[lease, ttl.map(Interval::datum)]);
     Ok(extended.first().and_then(|row| row.timestamp(0)))
 }
@@ -128,10 +128,10 @@ fn denied(call: &Call, answer: &Answer) -> Started {
 }
 
 /// When a lease taken now ends.
-fn end_of(call: &Call, ttl: Option<Interval>) -> Result<Timestamp, Misuse> {
+fn end_of(call: &Call, ttl: Option<Interval>) -> Result<Timestamp, CallError> {
     let ends = leases::END.read(call, &[ttl.map(Interval::datum)]);
     ends.first().and_then(|row| row.timestamp(0)).ok_or_else(|| {
-        Misuse::invalid("ttl must be greater than 0 and at most 100 years").hint(
+        CallError::invalid("ttl must be greater than 0 and at most 100 years").hint(
             "Name how long the task may run without a sign of life, for example interval '15 min'.",
         )
     })

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pure::key::redact::{contains_key, mask_keys, mask_source, may_be_tag, shows_key};
+use pure::key::redact::{contains_key, redact_keys, redact_source, may_be_tag, shows_key};
 use vibepeak_keys_fuzz::model;
 
 /// From how many characters after its label on a text is taken for a key, and how many stay.
@@ -34,7 +34,7 @@ fn around(before: &[u8], key: &[u8], after: &[u8]) {
 }
 
 type Mask = fn(&mut [u8]) -> bool;
-const MASKS: [(Mask, u8); 2] = [(mask_keys, b'*'), (mask_source, b'x')];
+const MASKS: [(Mask, u8); 2] = [(redact_keys, b'*'), (redact_source, b'x')];
 
 fn text(text: &[u8]) {
     let labelled = model::labelled(text);
@@ -64,7 +64,7 @@ fn text(text: &[u8]) {
     }
 
     let mut source = text.to_vec();
-    mask_source(&mut source);
+    redact_source(&mut source);
     assert_eq!(shows_key(text), source != text);
     assert_eq!(may_be_tag(text), may_be_tag(&source));
 }

@@ -1,10 +1,10 @@
-//! The file that uses are kept in between two runs of the server (G4): any bytes are read or refused,
+//! The file that uses are snapshot in between two runs of the server (G4): any bytes are read or refused,
 //! and what is read is what was written.
 
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pure::usage::file::{Counters, Kept, Stop, decode, encode};
+use pure::usage::file::{Counters, UsageSnapshot, ShutdownPoint, decode, encode};
 use pure::usage::slots::Pending;
 use vibepeak_keys_fuzz::model::STATUSES;
 
@@ -19,8 +19,8 @@ fuzz_target!(|data: &[u8]| {
 
 /// A content has one form only.
 fn read(file: &[u8]) {
-    if let Ok((kept, Some(stop))) = decode(file) {
-        assert_eq!(encode(&kept, stop), file);
+    if let Ok((snapshot, Some(stop))) = decode(file) {
+        assert_eq!(encode(&snapshot, stop), file);
     }
 }
 
@@ -51,13 +51,13 @@ fn written(data: &[u8]) {
         last_used_at: next() as i64,
         uses: next(),
     });
-    let kept = Kept { counters, uses: uses.collect() };
+    let snapshot = UsageSnapshot { counters, uses: uses.collect() };
     let stop =
-        Stop { system: next(), timeline: next() as u32, checkpoint: next(), state: next() as u32 };
-    let mut file = encode(&kept, stop);
-    let length = 56 + kept.counters.len() * (44 + 8 * STATUSES) + kept.uses.len() * 36;
+        ShutdownPoint { system: next(), timeline: next() as u32, checkpoint: next(), state: next() as u32 };
+    let mut file = encode(&snapshot, stop);
+    let length = 56 + snapshot.counters.len() * (44 + 8 * STATUSES) + snapshot.uses.len() * 36;
     assert_eq!(file.len(), length);
-    assert_eq!(decode(&file), Ok((kept, Some(stop))));
+    assert_eq!(decode(&file), Ok((snapshot, Some(stop))));
 
     // One bit anywhere.
     let at = usize::from(bit) * 7 % file.len();

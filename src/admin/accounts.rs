@@ -1,6 +1,6 @@
 //! Accounts: their plan, and their end.
 
-use pure::error::{Misuse, quoted};
+use pure::error::{CallError, quoted};
 
 use super::arguments::{self, caller, required};
 use crate::pg::call::Call;
@@ -9,7 +9,7 @@ use crate::pg::types::{SqlValue, Text};
 use crate::store::accounts;
 
 /// Puts an account on a plan, and makes it where it does not exist.
-pub fn set_plan(call: &Call, account: Option<Text>, plan: Option<Text>) -> Result<(), Misuse> {
+pub fn set_plan(call: &Call, account: Option<Text>, plan: Option<Text>) -> Result<(), CallError> {
     let account = required("account", account)?;
     let plan = required("plan", plan)?;
     arguments::checked_account(call, account)?;
@@ -22,7 +22,7 @@ pub fn set_plan(call: &Call, account: Option<Text>, plan: Option<Text>) -> Resul
     let plans = accounts::PLANS.write(call, &[]);
     let plans: Vec<_> =
         plans.iter().filter_map(|row| row.text(0)).map(|plan| quoted(plan.bytes(call))).collect();
-    Err(Misuse::invalid(format!("plan {} does not exist", quoted(plan.bytes(call))))
+    Err(CallError::invalid(format!("plan {} does not exist", quoted(plan.bytes(call))))
         .detail(format!("The plans are: {}.", plans.join(", ")))
         .hint("Names are case-sensitive. Insert a row into vpk.plans to add a plan."))
 }

@@ -1,6 +1,6 @@
 //! Arguments, checked; and the errors that functions for admins have in common.
 
-use pure::error::{Misuse, quoted};
+use pure::error::{CallError, quoted};
 use pure::validate;
 
 use crate::pg::call::Call;
@@ -10,24 +10,24 @@ use crate::pg::types::encoding::ServerEncoding;
 use crate::pg::types::{CidrArray, Json, SqlValue, Text, TextArray, Timestamp};
 
 /// The value of an argument that must be there.
-pub(super) fn required<T>(what: &str, value: Option<T>) -> Result<T, Misuse> {
+pub(super) fn required<T>(what: &str, value: Option<T>) -> Result<T, CallError> {
     value.ok_or_else(|| {
-        Misuse::invalid(format!("{what} must not be null")).hint(format!(
+        CallError::invalid(format!("{what} must not be null")).hint(format!(
             "Pass a value for {what}, or leave the argument out if it has a default."
         ))
     })
 }
 
-pub(super) fn checked_name(call: &Call, name: Text) -> Result<Text, Misuse> {
+pub(super) fn checked_name(call: &Call, name: Text) -> Result<Text, CallError> {
     validate::name(name.bytes(call), &ServerEncoding).map(|name| Text::new(call, name))
 }
 
-pub(super) fn checked_account(call: &Call, account: Text) -> Result<&[u8], Misuse> {
+pub(super) fn checked_account(call: &Call, account: Text) -> Result<&[u8], CallError> {
     let name = account.bytes(call);
     validate::account(name, &ServerEncoding).map(|()| name)
 }
 
-pub(super) fn checked_scopes(call: &Call, scopes: TextArray) -> Result<TextArray, Misuse> {
+pub(super) fn checked_scopes(call: &Call, scopes: TextArray) -> Result<TextArray, CallError> {
     validate::scopes(scopes.elements(call)).map(|()| scopes)
 }
 
@@ -35,12 +35,12 @@ pub(super) fn checked_scopes(call: &Call, scopes: TextArray) -> Result<TextArray
 pub(super) fn checked_networks(
     call: &Call,
     networks: CidrArray,
-) -> Result<Option<CidrArray>, Misuse> {
+) -> Result<Option<CidrArray>, CallError> {
     let listed = networks.networks(call);
     validate::networks(listed).map(|()| (!listed.is_empty()).then_some(networks))
 }
 
-pub(super) fn checked_metadata(metadata: Json) -> Result<Json, Misuse> {
+pub(super) fn checked_metadata(metadata: Json) -> Result<Json, CallError> {
     validate::metadata(&metadata.text()).map(|()| metadata)
 }
 
@@ -48,9 +48,9 @@ pub(super) fn checked_metadata(metadata: Json) -> Result<Json, Misuse> {
 pub(super) fn checked_expiry(
     expires_at: Timestamp,
     none: &str,
-) -> Result<Option<Timestamp>, Misuse> {
+) -> Result<Option<Timestamp>, CallError> {
     if expires_at.micros() <= clock::now().micros() {
-        return Err(Misuse::invalid("expires_at must be in the future").hint(format!(
+        return Err(CallError::invalid("expires_at must be in the future").hint(format!(
             "{none} for a key that does not expire; use vpk_revoke to end a key now."
         )));
     }
@@ -58,7 +58,7 @@ pub(super) fn checked_expiry(
 }
 
 /// The same in place of an end that a key may have.
-pub(super) fn checked_new_expiry(expires_at: Timestamp) -> Result<Option<Timestamp>, Misuse> {
+pub(super) fn checked_new_expiry(expires_at: Timestamp) -> Result<Option<Timestamp>, CallError> {
     checked_expiry(expires_at, "Use 'infinity'")
 }
 
@@ -69,17 +69,17 @@ pub(super) fn kept_reason(call: &Call, reason: Option<Text>) -> Option<Text> {
 
 /// The calling roles, as parameters of a statement that records an event.
 pub(super) fn caller(call: &Call) -> [Parameter; 2] {
-    [Some(caller::outer(call).datum()), Some(caller::session(call).datum())]
+    [Some(caller::outer_user(call).datum()), Some(caller::session_user(call).datum())]
 }
 
-pub(super) fn unknown_key() -> Misuse {
-    Misuse::invalid("there is no API key with this id")
+pub(super) fn unknown_key() -> CallError {
+    CallError::invalid("there is no API key with this id")
         .hint("vpk_list() shows the ids of all keys.")
 }
 
 /// A hint on an account that was expected to be there.
 pub(super) const SEE_ACCOUNTS: &str = "Names are case-sensitive. vpk.accounts lists them.";
 
-pub(super) fn unknown_account(name: &[u8]) -> Misuse {
-    Misuse::invalid(format!("account {} does not exist", quoted(name)))
+pub(super) fn unknown_account(name: &[u8]) -> CallError {
+    CallError::invalid(format!("account {} does not exist", quoted(name)))
 }

@@ -1,6 +1,6 @@
 //! Issuing a key.
 
-use pure::error::Misuse;
+use pure::error::CallError;
 use pure::key::environment::Environment;
 use pure::key::token::Token;
 use pure::validate;
@@ -33,7 +33,7 @@ impl IssuedKey {
         account: Text,
         expires_at: Option<Timestamp>,
     ) -> (IssuedKey, Token) {
-        let token = random::token(environment);
+        let token = random::draw_token(environment);
         let created_at = clock::now();
         let issued = IssuedKey {
             id: random::uuid_v7(call, created_at),
@@ -51,7 +51,7 @@ impl IssuedKey {
 }
 
 /// What a key is to be like, as the caller asked.
-pub struct Wish {
+pub struct NewKey {
     pub name: Option<Text>,
     pub account: Option<Text>,
     pub environment: Option<Text>,
@@ -62,18 +62,21 @@ pub struct Wish {
 }
 
 /// Makes a key, and an event that says so.
-pub fn create(call: &Call, wish: &Wish) -> Result<IssuedKey, Misuse> {
-    let name = arguments::checked_name(call, required("name", wish.name)?)?;
-    let account = required("account", wish.account)?;
+pub fn create(call: &Call, new_key: &NewKey) -> Result<IssuedKey, CallError> {
+    let name = arguments::checked_name(call, required("name", new_key.name)?)?;
+    let account = required("account", new_key.account)?;
     let account_name = arguments::checked_account(call, account)?;
-    let environment = required("environment", wish.environment)?;
+    let environment = required("environment", new_key.environment)?;
     let environment = validate::environment(environment.bytes(call))?;
     let checked = |expires_at| arguments::checked_expiry(expires_at, "Leave it out");
-    let expires_at = wish.expires_at.map(checked).transpose()?.flatten();
-    let scopes = arguments::checked_scopes(call, required("scopes", wish.scopes)?)?;
-    let allowed_ips =
-        wish.allowed_ips.map(|list| arguments::checked_networks(call, list)).transpose()?.flatten();
-    let metadata = arguments::checked_metadata(required("metadata", wish.metadata)?)?;
+    let expires_at = new_key.expires_at.map(checked).transpose()?.flatten();
+    let scopes = arguments::checked_scopes(call, required("scopes", new_key.scopes)?)?;
+    let allowed_ips = new_key
+        .allowed_ips
+        .map(|list| arguments::checked_networks(call, list))
+        .transpose()?
+        .flatten();
+    let metadata = arguments::checked_metadata(required("metadata", new_key.metadata)?)?;
 
     let (issued, token) = IssuedKey::draw(call, environment, name, account, expires_at);
     let [role, session_role] = caller(call);

@@ -1,6 +1,6 @@
 //! Removing keys that have ended, and accounts with all they have.
 
-use pure::error::Misuse;
+use pure::error::CallError;
 
 use super::arguments::{self, caller, required};
 use crate::pg::call::Call;
@@ -11,10 +11,10 @@ use crate::pg::types::{SqlValue, Text, Timestamp};
 use crate::store::{accounts, keys, usage};
 
 /// Removes keys that were revoked or expired before an instant; how many.
-pub fn purge(call: &Call, before: Option<Timestamp>) -> Result<i64, Misuse> {
+pub fn purge(call: &Call, before: Option<Timestamp>) -> Result<i64, CallError> {
     let before = required("before", before)?;
     if before.micros() > clock::now().micros() {
-        return Err(Misuse::invalid("before must not be in the future")
+        return Err(CallError::invalid("before must not be in the future")
             .detail("Keys that are still active would be removed.")
             .hint("Name an instant in the past, for example now() - interval '90 days'."));
     }
@@ -25,10 +25,10 @@ pub fn purge(call: &Call, before: Option<Timestamp>) -> Result<i64, Misuse> {
 
 /// Removes an account with all its keys, leases and usage; the number of its keys. Events stay, with
 /// ids only.
-pub fn delete_account(call: &Call, account: Option<Text>) -> Result<i64, Misuse> {
+pub fn delete_account(call: &Call, account: Option<Text>) -> Result<i64, CallError> {
     let account = required("account", account)?;
     // Nobody starts a task of an account that is about to go.
-    lock::account(call, account);
+    lock::lock_account(call, account);
     let name = Some(account.datum());
     if accounts::LOCK.write(call, &[name]).is_empty() {
         return Err(arguments::unknown_account(account.bytes(call)).hint(arguments::SEE_ACCOUNTS));

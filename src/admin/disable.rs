@@ -1,6 +1,6 @@
 //! Switching keys off for now, and on again.
 
-use pure::error::Misuse;
+use pure::error::CallError;
 
 use super::arguments::{self, caller, required};
 use super::revoke::first_timestamp;
@@ -10,14 +10,14 @@ use crate::pg::types::{SqlValue, Timestamp, Uuid};
 use crate::store::keys;
 
 /// Disables a key; since when it is.
-pub fn disable(call: &Call, id: Option<Uuid>) -> Result<Timestamp, Misuse> {
+pub fn disable(call: &Call, id: Option<Uuid>) -> Result<Timestamp, CallError> {
     let disabled = set_disabled(call, id, true)?;
     commit::until_applied();
     disabled.ok_or_else(arguments::unknown_key)
 }
 
 /// Enables a key that may have been disabled.
-pub fn enable(call: &Call, id: Option<Uuid>) -> Result<(), Misuse> {
+pub fn enable(call: &Call, id: Option<Uuid>) -> Result<(), CallError> {
     set_disabled(call, id, false).map(|_| ())
 }
 
@@ -25,7 +25,7 @@ fn set_disabled(
     call: &Call,
     id: Option<Uuid>,
     disabled: bool,
-) -> Result<Option<Timestamp>, Misuse> {
+) -> Result<Option<Timestamp>, CallError> {
     let id = Some(required("id", id)?.datum());
     let [role, session_role] = caller(call);
     let changed = keys::SET_DISABLED.write(call, &[id, Some(disabled.into()), role, session_role]);

@@ -1,6 +1,6 @@
 //! What can be seen of keys.
 
-use pure::error::Misuse;
+use pure::error::CallError;
 
 use crate::pg::call::Call;
 use crate::pg::ffi::allocator;
@@ -54,11 +54,10 @@ pub fn list(
     id: Option<Uuid>,
     after: Option<Uuid>,
     max_rows: Option<i32>,
-) -> Result<Vec<Listed>, Misuse> {
+) -> Result<Vec<Listed>, CallError> {
     if max_rows.is_some_and(|rows| rows < 0) {
-        return Err(
-            Misuse::invalid("max_rows must not be negative").hint("Leave it out to list all keys.")
-        );
+        return Err(CallError::invalid("max_rows must not be negative")
+            .hint("Leave it out to list all keys."));
     }
     let parameters = [
         account.map(Text::datum),
@@ -67,7 +66,7 @@ pub fn list(
         max_rows.map(Into::into),
     ];
     let rows = keys::LIST.read(call, &parameters);
-    let mut listed = allocator::vec(rows.iter().len());
+    let mut listed = allocator::vec_or_raise(rows.iter().len());
     listed.extend(rows.iter().map(Listed::of));
     Ok(listed)
 }

@@ -1,6 +1,6 @@
 //! Ending keys: for good (revoke, purge), or for now (disable).
 
-use pure::error::Misuse;
+use pure::error::CallError;
 use pure::key::token::Token;
 use pure::request::authorization::MAX_LENGTH;
 
@@ -12,7 +12,7 @@ use crate::pg::types::{Bytes, SqlValue, Text, Timestamp, Uuid};
 use crate::store::{accounts, keys};
 
 /// Revokes a key; the instant of its first revocation.
-pub fn revoke(call: &Call, id: Option<Uuid>, reason: Option<Text>) -> Result<Timestamp, Misuse> {
+pub fn revoke(call: &Call, id: Option<Uuid>, reason: Option<Text>) -> Result<Timestamp, CallError> {
     let id = Some(required("id", id)?.datum());
     let [role, session_role] = caller(call);
     let reason = kept_reason(call, reason).map(Text::datum);
@@ -31,14 +31,14 @@ pub fn revoke_token(
     call: &Call,
     token: Option<Text>,
     reason: Option<Text>,
-) -> Result<Option<Uuid>, Misuse> {
+) -> Result<Option<Uuid>, CallError> {
     let Some(text) = token else { return Ok(None) };
     let tokens = Token::all_in(text.presented(call, MAX_LENGTH).bytes);
     let token = match &tokens[..] {
         [] => return Ok(None),
         [token] => token,
         [..] => {
-            return Err(Misuse::invalid("there is more than one API key in token")
+            return Err(CallError::invalid("there is more than one API key in token")
                 .hint("Call the function for each of them."));
         }
     };
@@ -58,7 +58,7 @@ pub fn revoke_account(
     call: &Call,
     account: Option<Text>,
     reason: Option<Text>,
-) -> Result<i64, Misuse> {
+) -> Result<i64, CallError> {
     let account = required("account", account)?;
     let name = Some(account.datum());
     // A key that is just being issued is waited for, and revoked too.

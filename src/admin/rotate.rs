@@ -1,6 +1,6 @@
 //! Replacing a key by a successor.
 
-use pure::error::Misuse;
+use pure::error::CallError;
 use pure::validate;
 
 use super::arguments::{self, caller, required};
@@ -16,7 +16,7 @@ pub fn rotate(
     id: Option<Uuid>,
     grace: Option<Interval>,
     expires_at: Option<Timestamp>,
-) -> Result<IssuedKey, Misuse> {
+) -> Result<IssuedKey, CallError> {
     let id = required("id", id)?;
     let grace = required("grace", grace)?;
     let given_expiry = expires_at.map(arguments::checked_new_expiry).transpose()?;
@@ -30,16 +30,16 @@ pub fn rotate(
     let old = old.first().ok_or_else(arguments::unknown_key)?;
     let [revoked, expired, rotated, bad_grace] = [0, 1, 2, 3].map(|column| old.is(column));
     if bad_grace {
-        return Err(Misuse::invalid("grace must be between 0 and 100 years")
+        return Err(CallError::invalid("grace must be between 0 and 100 years")
             .hint("Name for how long the old key stays valid, for example interval '1 day'."));
     }
     if rotated {
-        return Err(Misuse::invalid("the API key has already been rotated")
+        return Err(CallError::invalid("the API key has already been rotated")
             .hint("Rotate its successor: the key whose rotated_from is this id."));
     }
     if revoked || expired {
         let end = if revoked { "been revoked" } else { "expired" };
-        return Err(Misuse::invalid(format!("the API key has {end}"))
+        return Err(CallError::invalid(format!("the API key has {end}"))
             .hint("Use vpk_create to issue a new key."));
     }
     let (Some(environment), Some(name), Some(account)) = (old.text(4), old.text(5), old.text(6))

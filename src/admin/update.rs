@@ -1,6 +1,6 @@
 //! Changing what a key is called and may do.
 
-use pure::error::Misuse;
+use pure::error::CallError;
 
 use super::arguments::{self, caller, required};
 use super::list::{self, Listed};
@@ -21,7 +21,7 @@ pub struct Change {
 }
 
 /// Changes a key, with an event that names the changed fields, and returns it as it is then listed.
-pub fn update(call: &Call, id: Option<Uuid>, change: &Change) -> Result<Listed, Misuse> {
+pub fn update(call: &Call, id: Option<Uuid>, change: &Change) -> Result<Listed, CallError> {
     let id = required("id", id)?;
     let name = change.name.map(|name| arguments::checked_name(call, name)).transpose()?;
     change.expires_at.map(arguments::checked_new_expiry).transpose()?;

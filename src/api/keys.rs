@@ -2,7 +2,7 @@
 
 use pgrx::prelude::*;
 
-use crate::admin::create::{self, IssuedKey, Wish};
+use crate::admin::create::{self, IssuedKey, NewKey};
 use crate::admin::list::{self, Listed};
 use crate::admin::update::{self, Change};
 use crate::admin::{delete, disable, revoke, rotate};
@@ -90,8 +90,8 @@ fn vpk_create(
         name!(expires_at, Option<Timestamp>),
     ),
 > {
-    let wish = Wish { name, account, environment, expires_at, scopes, allowed_ips, metadata };
-    single_row::TableIterator::once(issued_row(create::create(&call, &wish).or_raise()))
+    let new_key = NewKey { name, account, environment, expires_at, scopes, allowed_ips, metadata };
+    single_row::TableIterator::once(issued_row(create::create(&call, &new_key).or_raise()))
 }
 
 #[pg_extern(volatile, parallel_unsafe, security_definer)]

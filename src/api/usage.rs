@@ -49,15 +49,15 @@ fn vpk_pending_uses(
     call: Call,
 ) -> TableIterator<'static, (name!(key_id, Uuid), name!(last_used_at, Timestamp), name!(uses, i64))>
 {
-    let told: Vec<_> = handover::pending(max_rows)
+    let reports: Vec<_> = handover::pending(max_rows)
         .or_raise()
         .into_iter()
-        .map(|told| {
-            let uses = i64::try_from(told.uses).unwrap_or(i64::MAX);
-            (Uuid::new(&call, told.key), Timestamp::from_micros(told.last_used_at), uses)
+        .map(|reports| {
+            let uses = i64::try_from(reports.uses).unwrap_or(i64::MAX);
+            (Uuid::new(&call, reports.key), Timestamp::from_micros(reports.last_used_at), uses)
         })
         .collect();
-    TableIterator::new(told)
+    TableIterator::new(reports)
 }
 
 #[pg_extern(volatile, parallel_unsafe)]

@@ -10,7 +10,7 @@ use pure::encoding::narrow;
 use crate::pg::call::Call;
 use crate::pg::types::status::StatusLabel;
 use crate::pg::types::{Bytes, Inet, Json, Text, TextArray, Timestamp, Uuid};
-use crate::verify::authenticate::{self, Asked};
+use crate::verify::authenticate::{self, AuthenticateOptions};
 use crate::verify::{self, body};
 
 #[pg_extern(volatile, parallel_unsafe)]
@@ -25,7 +25,8 @@ fn vpk_verify_hash(
     client_ip: default!(Option<Inet>, "NULL"),
     call: Call,
 ) -> StatusLabel {
-    let request = Request { client_ip: verify::client(client_ip), ..verify::bare_request() };
+    let request =
+        Request { client_ip: verify::client_network(client_ip), ..verify::bare_request() };
     let status = verify::hash(&call, key_hash, &request);
     StatusLabel::new(&call, status)
 }
@@ -57,7 +58,7 @@ fn vpk_authenticate(
         name!(error, Option<Json>),
     ),
 > {
-    let asked = Asked { scope, client_ip, request_id, environment };
+    let asked = AuthenticateOptions { scope, client_ip, request_id, environment };
     let answer = authenticate::authenticate(&call, authorization, &asked);
     TableIterator::once((
         StatusLabel::new(&call, answer.status),

@@ -21,7 +21,7 @@ pub struct Call {
 impl Call {
     /// Stands for a worker's transaction, where no function is called: for what needs memory only.
     pub(super) fn of_worker() -> Call {
-        allocator::stand_by();
+        allocator::arm_reserve();
         // SAFETY: CurrentMemoryContext is always set (src/backend/utils/mmgr/mcxt.c).
         Call { info: core::ptr::null_mut(), memory: unsafe { pg_sys::CurrentMemoryContext } }
     }
@@ -78,7 +78,7 @@ impl Call {
 // SAFETY: a virtual argument, as pgrx's own for FunctionCallInfo (pgrx src/callconv.rs).
 unsafe impl<'fcx> ArgAbi<'fcx> for Call {
     unsafe fn unbox_arg_unchecked(arg: Arg<'_, 'fcx>) -> Self {
-        allocator::stand_by();
+        allocator::arm_reserve();
         // SAFETY: FunctionCallInfo is virtual and always there; CurrentMemoryContext is always set
         // (src/backend/utils/mmgr/mcxt.c).
         unsafe {

@@ -4,33 +4,33 @@ use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::PgLogLevel;
 
-use pure::error::{Condition, Misuse};
+use pure::error::{CallError, Condition};
 
-/// Takes the value out, or raises the misuse as an error of the server.
+/// Takes the value out, or raises the error as an error of the server.
 pub trait OrRaise<T> {
     /// As the trait says.
     fn or_raise(self) -> T;
 }
 
-impl<T> OrRaise<T> for Result<T, Misuse> {
+impl<T> OrRaise<T> for Result<T, CallError> {
     fn or_raise(self) -> T {
-        self.unwrap_or_else(|misuse| raise(misuse))
+        self.unwrap_or_else(|error| raise(error))
     }
 }
 
-fn raise(misuse: Misuse) -> ! {
-    let code = match misuse.condition {
+fn raise(error: CallError) -> ! {
+    let code = match error.condition {
         Condition::InvalidParameterValue => PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
         Condition::ObjectNotInPrerequisiteState => {
             PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
         }
         Condition::LockNotAvailable => PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
     };
-    let mut report = ErrorReport::new(code, misuse.message, "vibepeak_keys");
-    if let Some(detail) = misuse.detail {
+    let mut report = ErrorReport::new(code, error.message, "vibepeak_keys");
+    if let Some(detail) = error.detail {
         report = report.set_detail(detail);
     }
-    if let Some(hint) = misuse.hint {
+    if let Some(hint) = error.hint {
         report = report.set_hint(hint);
     }
     report.report(PgLogLevel::ERROR);

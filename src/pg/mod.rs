@@ -58,12 +58,12 @@ use server::settings;
 use types::status;
 
 /// What the library does when a process loads it: the postmaster, or a backend at its first call.
-pub fn load(programs: worker::Programs) {
+pub fn load(programs: worker::EntryPoints) {
     // SAFETY: reads a variable of src/backend/utils/init/miscinit.c.
     let preloading = unsafe { pgrx::pg_sys::process_shared_preload_libraries_in_progress };
     settings::define(preloading);
-    catalog::watch();
-    status::watch();
+    catalog::register_callbacks();
+    status::register_callbacks();
     if preloading {
         shmem::request();
         worker::register(programs);

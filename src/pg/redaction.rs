@@ -110,7 +110,7 @@ unsafe extern "C-unwind" fn on_log(report: *mut ErrorData) {
                 report.datatype_name,
                 report.constraint_name,
             ] {
-                mask_string(text, redact::mask_keys);
+                mask_string(text, redact::redact_keys);
             }
             mask_statement(report);
         }
@@ -129,7 +129,7 @@ unsafe fn mask_statement(report: &mut ErrorData) {
     unsafe {
         let statement = pg_sys::debug_query_string;
         if report.elevel >= PgLogLevel::ERROR as c_int && serves_client() {
-            if mask_string(statement.cast_mut(), redact::mask_keys) {
+            if mask_string(statement.cast_mut(), redact::redact_keys) {
                 mask_activity();
             }
         } else if !statement.is_null() && redact::shows_key(CStr::from_ptr(statement).to_bytes()) {
@@ -176,7 +176,7 @@ fn mask_activity() {
         let count = &raw mut (*entry).st_changecount;
         count.write_volatile(count.read_volatile().wrapping_add(1));
         core::sync::atomic::fence(Release);
-        redact::mask_keys(text);
+        redact::redact_keys(text);
         core::sync::atomic::fence(Release);
         count.write_volatile(count.read_volatile().wrapping_add(1));
     }
@@ -201,16 +201,16 @@ unsafe fn redacted(text: *const c_char) -> *const c_char {
         if serves_client() {
             // Executing a portal, the server shows one more copy, which was made of the portal's text.
             let shown = pg_sys::debug_query_string;
-            mask_string(shown.cast_mut(), redact::mask_source);
+            mask_string(shown.cast_mut(), redact::redact_source);
             let portal = pg_sys::ActivePortal;
             if ptr::eq(text, shown) || (!portal.is_null() && ptr::eq(text, (*portal).sourceText)) {
-                mask_string(text.cast_mut(), redact::mask_source);
+                mask_string(text.cast_mut(), redact::redact_source);
                 return text;
             }
         }
         let copy: *mut u8 = unguarded::palloc(bytes.len()).cast();
         copy.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
-        mask_string(copy.cast(), redact::mask_source);
+        mask_string(copy.cast(), redact::redact_source);
         copy.cast()
     }
 }

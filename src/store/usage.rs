@@ -1,4 +1,4 @@
-//! The statements that bring uses to their table.
+//! The statements that flush uses to their table.
 
 use pgrx::pg_sys::{
     INT8ARRAYOID, INT8OID, TIMESTAMPTZARRAYOID, TIMESTAMPTZOID, UUIDARRAYOID, UUIDOID,
@@ -12,18 +12,18 @@ use crate::pg::sql::statement::Statement;
 use crate::pg::types;
 
 /// A key whose uses did not come to the table.
-pub struct Left {
+pub struct Skipped {
     pub key: [u8; 16],
     /// Whether there is such a key, so that trying again makes sense.
     pub exists: bool,
 }
 
 /// Adds uses to what the table has, and tells what was left. None in a database without the extension.
-pub fn bring(call: &Call, batch: &[Pending]) -> Option<Vec<Left>> {
+pub fn flush(call: &Call, batch: &[Pending]) -> Option<Vec<Skipped>> {
     OwnTable::find("keys")?;
     let table = OwnTable::find("key_usage")?;
     Some(table.as_owner(|| {
-        let rows = BRING.write(
+        let rows = FLUSH.write(
             call,
             &[
                 types::array_of_uuids(batch.iter().map(|pending| pending.key)),
@@ -34,7 +34,7 @@ pub fn bring(call: &Call, batch: &[Pending]) -> Option<Vec<Left>> {
             ],
         );
         rows.iter()
-            .filter_map(|row| Some(Left { key: row.uuid(0)?.to_bytes(), exists: row.is(1) }))
+            .filter_map(|row| Some(Skipped { key: row.uuid(0)?.to_bytes(), exists: row.is(1) }))
             .collect()
     }))
 }
@@ -47,7 +47,7 @@ pub fn bring(call: &Call, batch: &[Pending]) -> Option<Vec<Left>> {
 /// for the new row, which [`FORGET`] then sees.
 ///
 /// A number that is full stays so: an error would keep all others from the table as well.
-static BRING: Statement = Statement::new(
+static FLUSH: Statement = Statement::new(
     c"WITH noted AS MATERIALIZED (
         SELECT n.key_id, pg_catalog.max(n.last_used_at) AS last_used_at,
                pg_catalog.sum(n.uses)::pg_catalog.int8 AS uses

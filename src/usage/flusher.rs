@@ -9,7 +9,7 @@ use pure::usage::slots::Pending;
 
 use crate::pg::background::{shmem, worker};
 use crate::pg::server::clock;
-use crate::store::usage::{self, Left};
+use crate::store::usage::{self, Skipped};
 
 /// For how long transactions are begun: with the last one, the database is kept from being removed or
 /// renamed for less than two seconds.
@@ -23,7 +23,7 @@ const PATIENCE: i64 = 60_000_000;
 /// Brings what is pending, as far as it gets in the time.
 pub fn run(database: u32) {
     let Some(ledger) = shmem::ledger() else { return };
-    if !worker::sign_in(&ledger.header.flusher) {
+    if !worker::claim(&ledger.header.flusher) {
         return;
     }
     let tally = ledger.tally(database, clock::now().micros());
@@ -35,7 +35,7 @@ pub fn run(database: u32) {
             tally.failure.record(clock::now().micros(), message.as_bytes());
         }
     };
-    worker::telling(|| flush(ledger, database, tally), tell);
+    worker::reporting_errors(|| flush(ledger, database, tally), tell);
 }
 
 fn flush(ledger: Ledger, database: u32, tally: Option<&Tally>) {
@@ -51,7 +51,7 @@ fn flush(ledger: Ledger, database: u32, tally: Option<&Tally>) {
         if batch.is_empty() {
             continue;
         }
-        let left = worker::transaction(|call| usage::bring(call, &batch));
+        let left = worker::transaction(|call| usage::flush(call, &batch));
         let (brought, forgotten) = sort(&batch, left, clock::now().micros());
         ledger.settle(brought.iter().chain(&forgotten));
         if let Some(tally) = tally {
@@ -67,7 +67,7 @@ fn flush(ledger: Ledger, database: u32, tally: Option<&Tally>) {
 
 /// What of a batch came to the table, and what is to be forgotten: uses of keys that are gone, and all
 /// of them where there is no extension. The rest waits for the next time.
-fn sort(batch: &[Pending], left: Option<Vec<Left>>, now: i64) -> (Vec<Pending>, Vec<Pending>) {
+fn sort(batch: &[Pending], left: Option<Vec<Skipped>>, now: i64) -> (Vec<Pending>, Vec<Pending>) {
     let Some(left) = left else { return (Vec::new(), batch.to_vec()) };
     let left: HashMap<_, _> = left.into_iter().map(|left| (left.key, left.exists)).collect();
     let of = |pending: &&Pending| left.get(&pending.key).copied();
@@ -99,7 +99,7 @@ mod tests {
             pending(4, 0),       // not there
         ];
         let left = [(2, true), (3, false), (4, false)];
-        let left = left.map(|(number, exists)| Left { key: [number; 16], exists });
+        let left = left.map(|(number, exists)| Skipped { key: [number; 16], exists });
         let (brought, forgotten) = sort(&batch, Some(left.into()), now);
         assert_eq!((brought, forgotten), (vec![batch[0]], vec![batch[3]]));
         assert_eq!(sort(&batch, None, now), (vec![], batch.to_vec()));

@@ -7,8 +7,8 @@
 use core::sync::atomic::Ordering::Relaxed;
 use std::cell::RefCell;
 
-use pure::error::Misuse;
-use pure::usage::handover::{Handover, Told};
+use pure::error::CallError;
+use pure::usage::handover::{Handover, Report};
 use pure::usage::shared::Ledger;
 
 use crate::pg::background::{shmem, worker};
@@ -22,53 +22,53 @@ use crate::store::usage;
 const SKEW: i64 = 60_000_000;
 
 thread_local! {
-    /// What this session has told and not yet taken. It means something only as long as the session
-    /// holds the lock under which it was told.
+    /// What this session has reports and not yet taken. It means something only as long as the session
+    /// holds the lock under which it was reports.
     static HANDOVER: RefCell<Handover> = RefCell::default();
 }
 
-/// Tells what is pending, at most so many keys of it; nobody else is told until the transaction ends.
-pub fn pending(max_rows: Option<i32>) -> Result<Vec<Told>, Misuse> {
+/// Tells what is pending, at most so many keys of it; nobody else is reports until the transaction ends.
+pub fn pending(max_rows: Option<i32>) -> Result<Vec<Report>, CallError> {
     let limit = match max_rows.map(usize::try_from) {
         None => usize::MAX,
         Some(Ok(rows)) => rows,
         Some(Err(_)) => {
-            return Err(Misuse::invalid("max_rows must not be negative")
+            return Err(CallError::invalid("max_rows must not be negative")
                 .hint("Pass NULL for all that is pending."));
         }
     };
     let ledger = of_standby()?;
     if lock::handover() == lock::Handover::Busy {
-        return Err(Misuse::busy("another session is bringing the uses of this standby over")
+        return Err(CallError::busy("another session is bringing the uses of this standby over")
             .hint("Try again when its transaction on this standby has ended."));
     }
     let handover = Handover::new(ledger.slots.collect(database::own(), 0, limit).0);
-    let told = handover.tell();
+    let reports = handover.report();
     HANDOVER.replace(handover);
-    Ok(told)
+    Ok(reports)
 }
 
 /// Takes uses of a key from the memory, which are in the primary's table; how many. Never more than
-/// were told in this transaction.
-pub fn settle(key: Option<Uuid>, uses: Option<i64>) -> Result<i64, Misuse> {
+/// were reports in this transaction.
+pub fn settle(key: Option<Uuid>, uses: Option<i64>) -> Result<i64, CallError> {
     let key = required("key_id", key)?.to_bytes();
     let uses = positive(uses)?;
     let ledger = of_standby()?;
     if lock::handover() != lock::Handover::Held {
-        return Err(Misuse::out_of_place("vpk_pending_uses was not called in this transaction")
+        return Err(CallError::out_of_place("vpk_pending_uses was not called in this transaction")
             .detail("What it has shown can be settled until the end of its transaction.")
             .hint("Begin again with vpk_pending_uses: what was not settled is still pending."));
     }
     // A crash would bring back what the memory was started with.
     if !shmem::forget_file() {
-        return Err(Misuse::out_of_place("the file of pending uses cannot be removed")
+        return Err(CallError::out_of_place("the file of pending uses cannot be removed")
             .hint("See the server log."));
     }
     let taken = HANDOVER.with_borrow_mut(|handover| handover.take(&key, uses));
     // After a promotion the worker settles, which might begin just now. Before, it is a session of another
     // database that is at it, for as long as this one will be.
     loop {
-        let settled = worker::alone(&ledger.header.flusher, || {
+        let settled = worker::try_exclusive(&ledger.header.flusher, || {
             database::in_recovery().then(|| ledger.settle(taken.iter()))
         });
         match settled {
@@ -91,7 +91,7 @@ pub fn add(
     key: Option<Uuid>,
     last_used_at: Option<Timestamp>,
     uses: Option<i64>,
-) -> Result<bool, Misuse> {
+) -> Result<bool, CallError> {
     let key = required("key_id", key)?;
     let last_used_at = required("last_used_at", last_used_at)?;
     positive(uses)?;
@@ -102,7 +102,7 @@ pub fn add(
         Some(..=0) => last_used_at,
         Some(_) => now,
         None => {
-            return Err(Misuse::invalid("last_used_at must be an instant that has passed").hint(
+            return Err(CallError::invalid("last_used_at must be an instant that has passed").hint(
                 "Pass what vpk_pending_uses has shown, and see whether the servers' clocks agree.",
             ));
         }
@@ -114,31 +114,31 @@ pub fn add(
 }
 
 /// The memory of a standby, whose uses no worker brings anywhere.
-fn of_standby() -> Result<Ledger<'static>, Misuse> {
+fn of_standby() -> Result<Ledger<'static>, CallError> {
     let ledger = shmem::ledger().ok_or_else(|| {
-        Misuse::out_of_place("the use of keys is not noted on this server")
+        CallError::out_of_place("the use of keys is not noted on this server")
             .hint("Add vibepeak_keys to shared_preload_libraries, and restart the server.")
     })?;
     if database::in_recovery() { Ok(ledger) } else { Err(not_a_standby()) }
 }
 
-fn not_a_standby() -> Misuse {
-    Misuse::out_of_place("this server is not a standby")
+fn not_a_standby() -> CallError {
+    CallError::out_of_place("this server is not a standby")
         .detail("Its worker brings the uses of keys to vpk.key_usage.")
         .hint("Call this function on a standby.")
 }
 
-fn required<T>(what: &str, value: Option<T>) -> Result<T, Misuse> {
+fn required<T>(what: &str, value: Option<T>) -> Result<T, CallError> {
     value.ok_or_else(|| {
-        Misuse::invalid(format!("{what} must not be null"))
+        CallError::invalid(format!("{what} must not be null"))
             .hint(format!("Pass the {what} that vpk_pending_uses has shown."))
     })
 }
 
-fn positive(uses: Option<i64>) -> Result<u64, Misuse> {
+fn positive(uses: Option<i64>) -> Result<u64, CallError> {
     let uses = required("uses", uses)?;
     u64::try_from(uses).ok().filter(|uses| *uses > 0).ok_or_else(|| {
-        Misuse::invalid("uses must be greater than 0")
+        CallError::invalid("uses must be greater than 0")
             .hint("Pass the uses that vpk_pending_uses has shown.")
     })
 }

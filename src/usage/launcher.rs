@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use pure::usage::shared::Ledger;
 
 use crate::pg::background::shmem;
-use crate::pg::background::worker::{self, Run};
+use crate::pg::background::worker::{self, WorkerState};
 use crate::pg::server::{clock, database, settings};
 
 /// At least this long after a round the next one begins, also where it is asked for. Who wants to
@@ -19,7 +19,7 @@ pub fn run() {
     let Some(ledger) = shmem::ledger() else { return };
     let header = ledger.header;
     // Without it, the process ends, and the postmaster tries again.
-    if !worker::sign_in(&header.launcher) || !shmem::forget_file() {
+    if !worker::claim(&header.launcher) || !shmem::forget_file() {
         return;
     }
     loop {
@@ -63,9 +63,11 @@ fn round(ledger: Ledger) {
             ledger.settle(uses.iter());
         } else if find(oid).is_some_and(|database| database.open) {
             let failure: &[u8] = match worker::run_in(oid) {
-                Run::Ended => continue,
-                Run::NoRoom => b"no background worker is free; see max_worker_processes",
-                Run::TooLong => b"the worker could not connect, or took too long, and was ended",
+                WorkerState::Ended => continue,
+                WorkerState::NoRoom => b"no background worker is free; see max_worker_processes",
+                WorkerState::TooLong => {
+                    b"the worker could not connect, or took too long, and was ended"
+                }
             };
             let now = clock::now().micros();
             if let Some(tally) = ledger.tally(oid, now) {

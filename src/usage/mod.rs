@@ -16,11 +16,12 @@ use pure::answer::status::Status;
 use pure::usage::shared::{Ledger, Tally};
 
 use crate::pg::background::shmem;
-use crate::pg::background::worker::{self, Programs};
+use crate::pg::background::worker::{self, EntryPoints};
 use crate::pg::server::database;
 
 /// What the background workers do.
-pub const PROGRAMS: Programs = Programs { launcher: launcher::run, flusher: flusher::run };
+pub const ENTRY_POINTS: EntryPoints =
+    EntryPoints { launcher: launcher::run, flusher: flusher::run };
 
 /// Counts an answer that was given at an instant, and notes the use of a key where it is `VALID`.
 pub fn note(status: Status, key: Option<&[u8; 16]>, now: i64) {

@@ -29,8 +29,8 @@ pub struct Authentication {
     pub error: Option<Json>,
 }
 
-/// What is asked, beside the header.
-pub struct Asked {
+/// What is options, beside the header.
+pub struct AuthenticateOptions {
     pub scope: Option<Text>,
     pub client_ip: Option<Inet>,
     pub request_id: Option<Text>,
@@ -38,29 +38,33 @@ pub struct Asked {
 }
 
 /// Judges the header's value, and composes what goes with the answer.
-pub fn authenticate(call: &Call, header: Option<Text>, asked: &Asked) -> Authentication {
+pub fn authenticate(
+    call: &Call,
+    header: Option<Text>,
+    options: &AuthenticateOptions,
+) -> Authentication {
     // A scope is short (see limits::MAX_SCOPE_BYTES); a longer one is no key's.
-    let scope = asked.scope.map(|scope| scope.presented(call, MAX_LENGTH).bytes);
+    let scope = options.scope.map(|scope| scope.presented(call, MAX_LENGTH).bytes);
     let request = Request {
-        environments: accepted(call, asked.environment),
-        client_ip: super::client(asked.client_ip),
+        environments: accepted(call, options.environment),
+        client_ip: super::client_network(options.client_ip),
         scope,
         now: clock::now().micros(),
     };
     let answer = super::header(call, header, &request);
     // From here on nothing is read any more.
-    let (request_id, error) = body::for_answer(call, &answer, asked.request_id);
+    let (request_id, error) = body::for_answer(call, &answer, options.request_id);
     let scope = scope.map(widen);
     let headers = jsonb(&response::headers(answer.status, scope.as_deref()));
     shape(call, &answer, request_id, headers, error)
 }
 
-/// The environments that are accepted here and asked for.
-fn accepted(call: &Call, asked: Option<Text>) -> Environments {
+/// The environments that are accepted here and options for.
+fn accepted(call: &Call, options: Option<Text>) -> Environments {
     let here = settings::environments();
-    match asked.map(|asked| Environment::from_name(asked.presented(call, MAX_LENGTH).bytes)) {
+    match options.map(|options| Environment::from_name(options.presented(call, MAX_LENGTH).bytes)) {
         None => here,
-        Some(Some(asked)) => here.only(asked),
+        Some(Some(options)) => here.only(options),
         Some(None) => Environments::default(),
     }
 }

@@ -14,7 +14,7 @@ use crate::verify::Answer;
 
 /// What the tables know of an answer: plain data, for the rule of [`crate::pg::ffi::unguarded`].
 #[derive(Clone, Copy, Default)]
-pub struct Known<'call> {
+pub struct BodyFacts<'call> {
     /// The name of the account's plan.
     pub current_plan: Option<Text>,
     /// The plans that include API access.
@@ -29,27 +29,27 @@ pub fn known<'call>(
     status: Status,
     account: Option<Text>,
     plan: Option<Text>,
-) -> Known<'call> {
+) -> BodyFacts<'call> {
     match status {
-        Status::PlanRequired => lookup::now(call, |instant| {
+        Status::PlanRequired => lookup::now(call, |tables| {
             let asked = account.filter(|_| plan.is_none());
-            let found = asked.map(|account| instant.plan_of(account)).transpose()?.flatten();
-            Ok(Known {
+            let found = asked.map(|account| tables.plan_of(account)).transpose()?.flatten();
+            Ok(BodyFacts {
                 current_plan: plan.or(found),
-                required_plans: instant.plans_with_access()?,
+                required_plans: tables.plans_with_access()?,
                 tasks: None,
             })
         }),
         Status::ConcurrencyLimitExceeded => {
-            let allowed = lookup::now(call, |instant| {
-                let plan = account.map(|account| instant.plan_of(account)).transpose()?.flatten();
-                let plan = plan.map(|plan| instant.plan(plan)).transpose()?.flatten();
+            let allowed = lookup::now(call, |tables| {
+                let plan = account.map(|account| tables.plan_of(account)).transpose()?.flatten();
+                let plan = plan.map(|plan| tables.plan(plan)).transpose()?.flatten();
                 Ok(plan.map(|plan| plan.concurrent_tasks))
             });
             let running = account.map(lookup::running_tasks);
-            Known { tasks: allowed.zip(running), ..Known::default() }
+            BodyFacts { tasks: allowed.zip(running), ..BodyFacts::default() }
         }
-        _ => Known::default(),
+        _ => BodyFacts::default(),
     }
 }
 
@@ -64,7 +64,7 @@ pub fn for_answer(call: &Call, answer: &Answer, request_id: Option<Text>) -> (Te
 pub fn compose(
     call: &Call,
     status: Status,
-    known: &Known,
+    known: &BodyFacts,
     request_id: Option<Text>,
 ) -> (Text, Option<Json>) {
     let echoed = request_id.map(|id| id.presented(call, 129).bytes);

@@ -88,7 +88,7 @@ pub fn header<'call>(call: &'call Call, header: Option<Text>, request: &Request)
 }
 
 /// The client's address as the decision wants it.
-pub fn client(address: Option<Inet>) -> Option<pure::request::network::Network> {
+pub fn client_network(address: Option<Inet>) -> Option<pure::request::network::Network> {
     address.map(Inet::network)
 }
 
@@ -128,17 +128,17 @@ fn blank_or_invalid(bytes: &[u8]) -> Status {
 
 /// The status of a key by its hash, with the id of the key it belongs to.
 fn stored_status(call: &Call, hash: &Hash, request: &Request) -> (Status, Option<[u8; 16]>) {
-    lookup::now(call, |instant| {
-        let view = instant.view();
-        if let Some(seen) = view.and_then(|view| instant.seen(view, hash)) {
+    lookup::now(call, |tables| {
+        let epoch = tables.epoch();
+        if let Some(seen) = epoch.and_then(|epoch| tables.seen(epoch, hash)) {
             return Ok((decision::decide(&seen.key(), request), Some(seen.id)));
         }
-        let Some(key) = instant.key(hash, false)? else {
+        let Some(key) = tables.key(hash, false)? else {
             return Ok((Status::InvalidApiKey, None));
         };
-        let api_access = instant.has_access(key.account)?;
-        if let (Some(view), Some(seen)) = (view, key.seen(api_access)) {
-            instant.remember(view, hash, seen);
+        let api_access = tables.has_access(key.account)?;
+        if let (Some(epoch), Some(seen)) = (epoch, key.seen(api_access)) {
+            tables.remember(epoch, hash, seen);
         }
         Ok((key.judge(api_access, request), Some(key.id)))
     })
@@ -155,12 +155,12 @@ fn stored<'call>(
         Ok(hash) => hash,
         Err(status) => return Answer::without_key(status),
     };
-    lookup::now(call, |instant| {
-        let Some(key) = instant.key(&hash, with_details)? else {
+    lookup::now(call, |tables| {
+        let Some(key) = tables.key(&hash, with_details)? else {
             return Ok(Answer::without_key(Status::InvalidApiKey));
         };
-        let api_access = instant.has_access(key.account)?;
-        let plan = if with_details && api_access { instant.plan_of(key.account)? } else { None };
+        let api_access = tables.has_access(key.account)?;
+        let plan = if with_details && api_access { tables.plan_of(key.account)? } else { None };
         Ok(Answer { status: key.judge(api_access, request), key: Some(key), plan })
     })
 }

@@ -5,7 +5,7 @@ use crate::key::redact;
 /// A refusal to carry out a call, in the style of PostgreSQL's own messages: a primary message
 /// without a full stop, detail and hint in whole sentences.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Misuse {
+pub struct CallError {
     /// What kind of refusal it is.
     pub condition: Condition,
     /// What was wrong.
@@ -27,41 +27,41 @@ pub enum Condition {
     LockNotAvailable,
 }
 
-impl Misuse {
+impl CallError {
     /// A bad argument or an unknown id.
-    pub fn invalid(message: impl Into<String>) -> Misuse {
-        Misuse::of(Condition::InvalidParameterValue, message)
+    pub fn invalid(message: impl Into<String>) -> CallError {
+        CallError::of(Condition::InvalidParameterValue, message)
     }
 
     /// A call that is out of place, or out of turn.
-    pub fn out_of_place(message: impl Into<String>) -> Misuse {
-        Misuse::of(Condition::ObjectNotInPrerequisiteState, message)
+    pub fn out_of_place(message: impl Into<String>) -> CallError {
+        CallError::of(Condition::ObjectNotInPrerequisiteState, message)
     }
 
     /// A call that another session's work excludes.
-    pub fn busy(message: impl Into<String>) -> Misuse {
-        Misuse::of(Condition::LockNotAvailable, message)
+    pub fn busy(message: impl Into<String>) -> CallError {
+        CallError::of(Condition::LockNotAvailable, message)
     }
 
-    fn of(condition: Condition, message: impl Into<String>) -> Misuse {
-        Misuse { condition, message: message.into(), detail: None, hint: None }
+    fn of(condition: Condition, message: impl Into<String>) -> CallError {
+        CallError { condition, message: message.into(), detail: None, hint: None }
     }
 
     /// Adds the facts of the case.
-    pub fn detail(self, detail: impl Into<String>) -> Misuse {
-        Misuse { detail: Some(detail.into()), ..self }
+    pub fn detail(self, detail: impl Into<String>) -> CallError {
+        CallError { detail: Some(detail.into()), ..self }
     }
 
     /// Adds what to do.
-    pub fn hint(self, hint: impl Into<String>) -> Misuse {
-        Misuse { hint: Some(hint.into()), ..self }
+    pub fn hint(self, hint: impl Into<String>) -> CallError {
+        CallError { hint: Some(hint.into()), ..self }
     }
 }
 
 /// A caller's value as it may appear in a message: quoted, without a key, and not too long.
 pub fn quoted(value: &[u8]) -> String {
     let mut shown = value.to_vec();
-    redact::mask_keys(&mut shown);
+    redact::redact_keys(&mut shown);
     // What is not UTF-8 is of another server encoding, in which a lone byte may be no character.
     let text = String::from_utf8(shown).unwrap_or_else(|error| {
         let bytes = error.into_bytes();

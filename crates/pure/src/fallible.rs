@@ -7,7 +7,7 @@ thread_local! {
 }
 
 /// A vector with room for so many values; None where there is no memory for it.
-pub fn vec<T>(length: usize) -> Option<Vec<T>> {
+pub fn try_vec<T>(length: usize) -> Option<Vec<T>> {
     let mut room = Vec::new();
     ASKING.set(true);
     let given = room.try_reserve_exact(length).is_ok();
@@ -26,9 +26,9 @@ mod tests {
 
     #[test]
     fn what_there_is_no_memory_for_is_refused() {
-        assert!(vec::<u8>(isize::MAX as usize).is_none());
-        assert!(vec::<u64>(usize::MAX).is_none());
-        assert!(vec::<u64>(10).is_some_and(|room| room.capacity() >= 10 && room.is_empty()));
+        assert!(try_vec::<u8>(isize::MAX as usize).is_none());
+        assert!(try_vec::<u64>(usize::MAX).is_none());
+        assert!(try_vec::<u64>(10).is_some_and(|room| room.capacity() >= 10 && room.is_empty()));
         assert!(!may_be_refused());
     }
 }

@@ -8,11 +8,11 @@ use rand::rngs::SysRng;
 
 /// The operating system gave no random bytes.
 #[derive(Debug)]
-pub struct Unavailable;
+pub struct RandomUnavailable;
 
 /// Fills the buffer with random bytes.
-pub fn fill(buffer: &mut [u8]) -> Result<(), Unavailable> {
-    SysRng.try_fill_bytes(buffer).map_err(|_| Unavailable)
+pub fn fill(buffer: &mut [u8]) -> Result<(), RandomUnavailable> {
+    SysRng.try_fill_bytes(buffer).map_err(|_| RandomUnavailable)
 }
 
 /// The digits of base 62.

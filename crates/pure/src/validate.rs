@@ -1,7 +1,7 @@
 //! What may be stored with a key, and how a caller who tries more is told.
 
 use crate::encoding::Encoding;
-use crate::error::{Misuse, quoted};
+use crate::error::{CallError, quoted};
 use crate::key::environment::Environment;
 use crate::key::redact;
 use crate::request::network::Network;
@@ -21,16 +21,16 @@ pub const MAX_SCOPE_BYTES: usize = 255;
 pub const MAX_NETWORKS: usize = 256;
 
 /// A key's name: white space around it is not part of it.
-pub fn name<'name>(value: &'name [u8], encoding: &impl Encoding) -> Result<&'name [u8], Misuse> {
+pub fn name<'name>(value: &'name [u8], encoding: &impl Encoding) -> Result<&'name [u8], CallError> {
     let name = trimmed(value, encoding);
     text("name", name, encoding)?;
     Ok(name)
 }
 
 /// An account's name: the application's own, so that white space around it is a mistake.
-pub fn account(value: &[u8], encoding: &impl Encoding) -> Result<(), Misuse> {
+pub fn account(value: &[u8], encoding: &impl Encoding) -> Result<(), CallError> {
     if trimmed(value, encoding).len() < value.len() {
-        return Err(Misuse::invalid("invalid account")
+        return Err(CallError::invalid("invalid account")
             .detail("The account begins or ends with white space.")
             .hint("Remove the white space around the name."));
     }
@@ -42,7 +42,7 @@ pub fn account(value: &[u8], encoding: &impl Encoding) -> Result<(), Misuse> {
 pub fn reason(value: &[u8], encoding: &impl Encoding) -> Option<Vec<u8>> {
     let mut kept = trimmed(value, encoding).to_vec();
     // Before the cut: what is left of a key in two halves may not look like one.
-    redact::mask_keys(&mut kept);
+    redact::redact_keys(&mut kept);
     kept.truncate(encoding.bytes_of_characters(&kept, MAX_REASON_CHARACTERS));
     (!kept.is_empty()).then_some(kept)
 }
@@ -56,11 +56,11 @@ fn utf8<'text>(value: &'text [u8], encoding: &impl Encoding) -> Option<&'text st
     encoding.is_utf8().then(|| std::str::from_utf8(value).ok()).flatten()
 }
 
-fn text(what: &str, value: &[u8], encoding: &impl Encoding) -> Result<(), Misuse> {
+fn text(what: &str, value: &[u8], encoding: &impl Encoding) -> Result<(), CallError> {
     no_key(what, value)?;
     let characters = encoding.characters(value);
     if !matches!(characters, 1..=MAX_NAME_CHARACTERS) {
-        return Err(Misuse::invalid(format!("invalid {what}")).detail(format!(
+        return Err(CallError::invalid(format!("invalid {what}")).detail(format!(
             "The {what} has {characters} characters; it must have 1 to {MAX_NAME_CHARACTERS}."
         )));
     }
@@ -69,7 +69,7 @@ fn text(what: &str, value: &[u8], encoding: &impl Encoding) -> Result<(), Misuse
         |text| text.contains(char::is_control),
     );
     if control {
-        return Err(Misuse::invalid(format!("invalid {what}"))
+        return Err(CallError::invalid(format!("invalid {what}"))
             .detail(format!("The {what} contains control characters."))
             .hint("Remove line breaks, tabs and other control characters."));
     }
@@ -77,28 +77,28 @@ fn text(what: &str, value: &[u8], encoding: &impl Encoding) -> Result<(), Misuse
 }
 
 /// An environment's name.
-pub fn environment(value: &[u8]) -> Result<Environment, Misuse> {
+pub fn environment(value: &[u8]) -> Result<Environment, CallError> {
     Environment::from_name(value).ok_or_else(|| {
-        Misuse::invalid(format!("invalid environment {}", quoted(value)))
+        CallError::invalid(format!("invalid environment {}", quoted(value)))
             .hint("The environments are \"live\" and \"test\".")
     })
 }
 
 /// A key's scopes: each a scope-token of RFC 6749, so that it can stand in a header field.
-pub fn scopes(values: &[Option<&[u8]>]) -> Result<(), Misuse> {
+pub fn scopes(values: &[Option<&[u8]>]) -> Result<(), CallError> {
     if values.len() > MAX_SCOPES {
-        return Err(Misuse::invalid("too many scopes").detail(format!(
+        return Err(CallError::invalid("too many scopes").detail(format!(
             "The list has {} scopes; a key can have {MAX_SCOPES}.",
             values.len()
         )));
     }
     for value in values {
         let value = value.ok_or_else(|| {
-            Misuse::invalid("invalid scope").detail("A scope in the list is null.")
+            CallError::invalid("invalid scope").detail("A scope in the list is null.")
         })?;
         no_key("scope", value)?;
         if !is_scope(value) || value.len() > MAX_SCOPE_BYTES {
-            return Err(Misuse::invalid(format!("invalid scope {}", quoted(value))).hint(format!(
+            return Err(CallError::invalid(format!("invalid scope {}", quoted(value))).hint(format!(
                 "A scope is 1 to {MAX_SCOPE_BYTES} printable ASCII characters without space, quote \
                  and backslash, for example \"tasks:write\"."
             )));
@@ -108,28 +108,28 @@ pub fn scopes(values: &[Option<&[u8]>]) -> Result<(), Misuse> {
 }
 
 /// The networks a key is limited to.
-pub fn networks(values: &[Option<Network>]) -> Result<(), Misuse> {
+pub fn networks(values: &[Option<Network>]) -> Result<(), CallError> {
     if values.len() > MAX_NETWORKS {
-        return Err(Misuse::invalid("too many addresses").detail(format!(
+        return Err(CallError::invalid("too many addresses").detail(format!(
             "The list has {} networks; a key can be limited to {MAX_NETWORKS}.",
             values.len()
         )));
     }
     if values.contains(&None) {
-        return Err(Misuse::invalid("invalid address").detail("A network in the list is null."));
+        return Err(CallError::invalid("invalid address").detail("A network in the list is null."));
     }
     Ok(())
 }
 
 /// A key's metadata, as JSON text.
-pub fn metadata(json: &[u8]) -> Result<(), Misuse> {
+pub fn metadata(json: &[u8]) -> Result<(), CallError> {
     no_key("metadata", json)?;
     if json.first() != Some(&b'{') {
-        return Err(Misuse::invalid("metadata must be a JSON object")
+        return Err(CallError::invalid("metadata must be a JSON object")
             .hint("Wrap the value, for example {\"value\": 1}."));
     }
     if json.len() > MAX_METADATA_BYTES {
-        return Err(Misuse::invalid("metadata is too large").detail(format!(
+        return Err(CallError::invalid("metadata is too large").detail(format!(
             "Its text has {} bytes; it may have {MAX_METADATA_BYTES}.",
             json.len()
         )));
@@ -138,11 +138,11 @@ pub fn metadata(json: &[u8]) -> Result<(), Misuse> {
 }
 
 /// A key in a place that is stored in the clear would outlive its one showing.
-fn no_key(what: &str, value: &[u8]) -> Result<(), Misuse> {
+fn no_key(what: &str, value: &[u8]) -> Result<(), CallError> {
     if !redact::contains_key(value) {
         return Ok(());
     }
-    Err(Misuse::invalid(format!("the {what} contains what looks like an API key"))
+    Err(CallError::invalid(format!("the {what} contains what looks like an API key"))
         .hint("Only a key's hash is ever stored. Use the key's id to refer to it."))
 }
 
@@ -191,8 +191,8 @@ mod tests {
         assert_eq!(name(b"Foo\xc2\xa0", &Latin1), Ok(&b"Foo\xc2\xa0"[..]));
         for refused in [&b""[..], b" \t ", &[b'a'; 256], b"a\nb", b"a\x7fb", "a\u{85}b".as_bytes()]
         {
-            let misuse = name(refused, &Utf8).expect_err("refused");
-            assert!(misuse.detail.is_some() || misuse.hint.is_some());
+            let error = name(refused, &Utf8).expect_err("refused");
+            assert!(error.detail.is_some() || error.hint.is_some());
         }
         assert!(name(b"vpk_live_12345678", &Utf8).is_err());
         assert!(account(b" acme", &Utf8).is_err());

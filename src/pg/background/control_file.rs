@@ -5,21 +5,21 @@ use std::fs;
 
 use pgrx::pg_sys::{ControlFileData, PG_CONTROL_VERSION};
 
-use pure::usage::file::Stop;
+use pure::usage::file::ShutdownPoint;
 
 /// In the data folder (src/include/access/xlog_internal.h).
 const FILE: &str = "global/pg_control";
 
 /// The stop that the control file tells of, while no process of the server is there that writes it: before
 /// recovery begins, and when only the postmaster is left. None where it cannot be read.
-pub fn last_stop() -> Option<Stop> {
+pub fn last_stop() -> Option<ShutdownPoint> {
     let file = fs::read(FILE).ok()?;
     let version =
         u32::from_ne_bytes(bytes(&file, offset_of!(ControlFileData, pg_control_version))?);
     (version == PG_CONTROL_VERSION).then_some(())?;
     let checkpoint = offset_of!(ControlFileData, checkPoint);
     let timeline = offset_of!(ControlFileData, checkPointCopy.ThisTimeLineID);
-    Some(Stop {
+    Some(ShutdownPoint {
         system: u64::from_ne_bytes(bytes(&file, offset_of!(ControlFileData, system_identifier))?),
         timeline: u32::from_ne_bytes(bytes(&file, timeline)?),
         checkpoint: u64::from_ne_bytes(bytes(&file, checkpoint)?),

@@ -20,7 +20,7 @@ use std::io::{self, ErrorKind, Write};
 
 use pgrx::pg_sys::{self, Datum};
 
-use pure::usage::file::{self, Kept, Stop};
+use pure::usage::file::{self, ShutdownPoint, UsageSnapshot};
 use pure::usage::shared::{Header, Ledger};
 use pure::usage::slots::{Slot, Slots};
 
@@ -115,17 +115,17 @@ unsafe extern "C-unwind" fn on_startup() {
 fn restore() {
     let Some(ledger) = ledger() else { return };
     STARTED_WITH_FILE.store(false, Relaxed);
-    let kept = match fs::read(FILE) {
-        Ok(file) => file::decode(&file).and_then(|(kept, stop)| own(stop).map(|()| kept)),
+    let snapshot = match fs::read(FILE) {
+        Ok(file) => file::decode(&file).and_then(|(snapshot, stop)| own(stop).map(|()| snapshot)),
         Err(error) if error.kind() == ErrorKind::NotFound => return,
         Err(error) => {
             pgrx::log!("vibepeak_keys: could not read file \"{FILE}\": {error}");
             return;
         }
     };
-    match kept {
-        Ok(kept) => {
-            ledger.import(&kept);
+    match snapshot {
+        Ok(snapshot) => {
+            ledger.import(&snapshot);
             STARTED_WITH_FILE.store(true, Relaxed);
         }
         Err(reason) => pgrx::log!("vibepeak_keys: file \"{FILE}\" is ignored: {reason}"),
@@ -134,7 +134,7 @@ fn restore() {
 
 /// Whether the file is of the stop from which this start goes on. Elsewhere, what was pending is for the
 /// original to flush, and comes from there in the WAL.
-fn own(stop: Option<Stop>) -> Result<(), &'static str> {
+fn own(stop: Option<ShutdownPoint>) -> Result<(), &'static str> {
     // Both are there until recovery has begun with them, and has ended.
     let restored = ["backup_label", "recovery.signal"];
     if restored.iter().any(|name| fs::exists(name).unwrap_or(true)) {
@@ -168,24 +168,26 @@ unsafe extern "C-unwind" fn on_postmaster_exit(code: c_int, _nothing: Datum) {
     // After a crash the memory is not to be trusted. An immediate shutdown ends processes anywhere: a
     // flush may have committed what the memory still has, a slot may be half written.
     let whole = code == 0 && ledger.header.flusher.load(Relaxed) == 0;
-    let Some(kept) = whole.then(|| ledger.export()).flatten().or_else(started_with) else { return };
+    let Some(snapshot) = whole.then(|| ledger.export()).flatten().or_else(started_with) else {
+        return;
+    };
     let Some(stop) = control_file::last_stop() else {
         pgrx::log!(
             "vibepeak_keys: uses that are pending are lost: the control file cannot be read"
         );
         return;
     };
-    if let Err(error) = keep(&file::encode(&kept, stop)) {
+    if let Err(error) = keep(&file::encode(&snapshot, stop)) {
         pgrx::log!("vibepeak_keys: could not write file \"{FILE}\": {error}");
     }
 }
 
 /// What the memory was started with, of which nothing was flushed as long as the file is there. A start
 /// that fails in recovery has written to the control file all the same, so that this is another stop.
-fn started_with() -> Option<Kept> {
+fn started_with() -> Option<UsageSnapshot> {
     STARTED_WITH_FILE.load(Relaxed).then_some(())?;
-    let (kept, _) = file::decode(&fs::read(FILE).ok()?).ok()?;
-    Some(kept)
+    let (snapshot, _) = file::decode(&fs::read(FILE).ok()?).ok()?;
+    Some(snapshot)
 }
 
 fn keep(contents: &[u8]) -> io::Result<()> {

@@ -24,12 +24,12 @@ use crate::pg::ffi::{compat, unguarded};
 
 /// What the two kinds of workers do; the second is given its database.
 #[derive(Clone, Copy)]
-pub struct Programs {
+pub struct EntryPoints {
     pub launcher: fn(),
     pub flusher: fn(u32),
 }
 
-static PROGRAMS: OnceLock<Programs> = OnceLock::new();
+static ENTRY_POINTS: OnceLock<EntryPoints> = OnceLock::new();
 
 /// How long to wait for a lock on a table before giving way, in milliseconds, as text; and while
 /// connecting: for the end of a copy of the database, or a lock on its catalogue.
@@ -40,10 +40,10 @@ const TRANSACTION_TIMEOUT: c_int = 1_000;
 
 /// Asks the postmaster to keep the launcher running, from the end of recovery on. Called while the
 /// postmaster loads the library.
-pub(in crate::pg) fn register(programs: Programs) {
+pub(in crate::pg) fn register(programs: EntryPoints) {
     // SAFETY: reads a variable.
     let upgrading = unsafe { pg_sys::IsBinaryUpgrade };
-    if !upgrading && PROGRAMS.set(programs).is_ok() {
+    if !upgrading && ENTRY_POINTS.set(programs).is_ok() {
         BackgroundWorkerBuilder::new("vibepeak_keys launcher")
             .set_type("vibepeak_keys launcher")
             .set_library("vibepeak_keys")
@@ -61,7 +61,7 @@ pub(in crate::pg) fn register(programs: Programs) {
 pub unsafe extern "C-unwind" fn vibepeak_keys_launcher(_nothing: Datum) {
     BackgroundWorker::attach_signal_handlers(SignalWakeFlags::SIGHUP | SignalWakeFlags::SIGTERM);
     BackgroundWorker::connect_worker_to_spi_by_oid(None, None);
-    if let Some(programs) = PROGRAMS.get() {
+    if let Some(programs) = ENTRY_POINTS.get() {
         (programs.launcher)();
     }
     // The postmaster forgets a worker that ends with 0 (src/backend/postmaster/bgworker.c).
@@ -98,7 +98,7 @@ pub unsafe extern "C-unwind" fn vibepeak_keys_flusher(database: Datum) {
         pg_sys::BackgroundWorkerInitializeConnectionByOid(database, Oid::INVALID, 0);
         set(c"lock_timeout", LOCK_TIMEOUT);
     }
-    if let Some(programs) = PROGRAMS.get() {
+    if let Some(programs) = ENTRY_POINTS.get() {
         (programs.flusher)(database.to_u32());
     }
 }
@@ -156,13 +156,13 @@ pub fn wake(process: i32) {
 }
 
 /// Writes this process's number where there is none, until it ends. False where there is one.
-pub fn sign_in(place: &'static AtomicI32) -> bool {
+pub fn claim(place: &'static AtomicI32) -> bool {
     // SAFETY: the place is in shared memory, which outlives the process; a callback of before_shmem_exit
     // runs however the process ends, unless it is killed, after which all memory is made anew.
     unsafe {
         let free = place.compare_exchange(0, pg_sys::MyProcPid, Relaxed, Relaxed).is_ok();
         if free {
-            pg_sys::before_shmem_exit(Some(sign_out), Datum::from(ptr_of(place)));
+            pg_sys::before_shmem_exit(Some(release_claim), Datum::from(ptr_of(place)));
         }
         free
     }
@@ -170,7 +170,7 @@ pub fn sign_in(place: &'static AtomicI32) -> bool {
 
 /// Runs it with this process's number written where there is none; None where there is one. It cannot
 /// raise, asks for no memory, which might end the process, and takes no time worth mentioning.
-pub fn alone<R>(place: &AtomicI32, run: impl FnOnce() -> R) -> Option<R> {
+pub fn try_exclusive<R>(place: &AtomicI32, run: impl FnOnce() -> R) -> Option<R> {
     // SAFETY: reads a variable.
     let own = unsafe { pg_sys::MyProcPid };
     place.compare_exchange(0, own, Relaxed, Relaxed).ok()?;
@@ -183,14 +183,14 @@ fn ptr_of(place: &'static AtomicI32) -> *mut AtomicI32 {
     core::ptr::from_ref(place).cast_mut()
 }
 
-unsafe extern "C-unwind" fn sign_out(_: c_int, place: Datum) {
-    // SAFETY: `sign_in` passed it.
+unsafe extern "C-unwind" fn release_claim(_: c_int, place: Datum) {
+    // SAFETY: `claim` passed it.
     unsafe { (*place.cast_mut_ptr::<AtomicI32>()).store(0, Relaxed) };
 }
 
 /// What became of a worker in a database.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Run {
+pub enum WorkerState {
     /// It has ended, as it may have told.
     Ended,
     /// There was no room for one (`max_worker_processes`).
@@ -200,7 +200,7 @@ pub enum Run {
 }
 
 /// Starts a worker in a database and waits until it is gone, or has been at it for far too long.
-pub fn run_in(database: u32) -> Run {
+pub fn run_in(database: u32) -> WorkerState {
     const PATIENCE: Duration = Duration::from_secs(5);
     // SAFETY: reads a variable.
     let own = unsafe { pg_sys::MyProcPid };
@@ -215,17 +215,17 @@ pub fn run_in(database: u32) -> Run {
         .set_notify_pid(own);
     // What stands for a started worker is allocated, and would stay as long as this process does.
     with_own_memory(|| {
-        let Ok(worker) = flusher.load_dynamic() else { return Run::NoRoom };
+        let Ok(worker) = flusher.load_dynamic() else { return WorkerState::NoRoom };
         let begun = Instant::now();
         while !matches!(worker.pid(), Err(BackgroundWorkerStatus::Stopped)) {
             let left = PATIENCE.saturating_sub(begun.elapsed());
             // The postmaster wakes this process when the worker ends.
             if left.is_zero() || !wait(left) {
                 worker.terminate();
-                return Run::TooLong;
+                return WorkerState::TooLong;
             }
         }
-        Run::Ended
+        WorkerState::Ended
     })
 }
 
@@ -267,7 +267,7 @@ pub fn transaction<R>(run: impl FnOnce(&Call) -> R) -> R {
 }
 
 /// Runs it, and tells of the error that ends it before that goes on.
-pub fn telling<R>(
+pub fn reporting_errors<R>(
     run: impl FnOnce() -> R + UnwindSafe,
     tell: impl Fn(&str) + UnwindSafe + RefUnwindSafe,
 ) -> R {

@@ -85,7 +85,7 @@ static mut LAST_CALLBACK: ErrorContextCallback = ErrorContextCallback {
 
 /// Sees to it that there is a reserve, and that it is given back when it is needed. Without one, the
 /// call is refused while that can still be done. Unguarded: see [`crate::pg::ffi::unguarded`].
-pub(in crate::pg) fn stand_by() {
+pub(in crate::pg) fn arm_reserve() {
     // SAFETY: a list whose members are their makers' until they take them off, the last made first
     // (src/include/utils/elog.h). Ours is the last of the list and stays: who takes one off puts what
     // was below it first. After an error that ended a statement the list is empty
@@ -155,8 +155,8 @@ fn out_of_memory(_level: PgLogLevel) {
 }
 
 /// A vector with room for so many values. Raises the server's out of memory where there is none.
-pub fn vec<T>(length: usize) -> Vec<T> {
-    fallible::vec(length).unwrap_or_else(|| {
+pub fn vec_or_raise<T>(length: usize) -> Vec<T> {
+    fallible::try_vec(length).unwrap_or_else(|| {
         give_back();
         ErrorReport::new(PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY, "out of memory", "vibepeak_keys")
             .report(PgLogLevel::ERROR);

@@ -61,9 +61,9 @@ unsafe extern "C-unwind" {
     pub fn slot_getsomeattrs_int(slot: *mut TupleTableSlot, attribute: c_int);
 
     // src/backend/access/common/heaptuple.c, src/backend/access/common/tupdesc.c
-    pub fn nocachegetattr(tuple: HeapTuple, attribute: c_int, row_type: TupleDesc) -> Datum;
-    pub fn CreateTupleDescCopy(row_type: TupleDesc) -> TupleDesc;
-    pub fn FreeTupleDesc(row_type: TupleDesc);
+    pub fn nocachegetattr(tuple: HeapTuple, attribute: c_int, descriptor: TupleDesc) -> Datum;
+    pub fn CreateTupleDescCopy(descriptor: TupleDesc) -> TupleDesc;
+    pub fn FreeTupleDesc(descriptor: TupleDesc);
 
     // src/backend/storage/buffer/bufmgr.c, src/backend/access/heap/heapam_visibility.c
     pub fn LockBuffer(buffer: Buffer, mode: c_int);

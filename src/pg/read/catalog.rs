@@ -54,7 +54,7 @@ impl Table {
 #[derive(Clone, Copy)]
 pub(in crate::pg) struct File {
     pub locator: compat::FileLocator,
-    pub row_type: pg_sys::TupleDesc,
+    pub descriptor: pg_sys::TupleDesc,
 }
 
 #[derive(Clone, Copy)]
@@ -143,14 +143,14 @@ pub(in crate::pg) fn set_file(table: Table, file: File) {
 }
 
 /// Looks the names up again at the next call of [`indexed`].
-pub(in crate::pg) fn look_again() {
+pub(in crate::pg) fn invalidate() {
     CHANGES.fetch_add(1, Relaxed);
     // SAFETY: as in `indexed`.
     unsafe { *KNOWN.0.get() = None }
 }
 
 /// Asks the relation cache to say when one of the relations changes. Called once, at load.
-pub(in crate::pg) fn watch() {
+pub(in crate::pg) fn register_callbacks() {
     // SAFETY: the callback has the signature of RelcacheCallbackFunction and cannot raise.
     unsafe { pg_sys::CacheRegisterRelcacheCallback(Some(forget), Datum::null()) }
 }

@@ -20,7 +20,7 @@
 //!   ([`crate::pg::read::catalog`]). Whoever gives a table another file or drops it sends that message, in a
 //!   standby its replay does, before its COMMIT returns and before its lock on the table is given back
 //!   (src/backend/access/transam/xact.c: CommitTransaction, xact_redo_commit), thus before anybody can
-//!   write into the new file. The messages are accepted first ([`accept_news`]) and the snapshot is
+//!   write into the new file. The messages are accepted first ([`accept_invalidations`]) and the snapshot is
 //!   taken after. What is committed before that, is in the file that is read or was not committed when
 //!   the look-up began. (In the instant between the end of such a transaction and its message, this table
 //!   is read as it was before, another, without a new file, as the transaction left it.)
@@ -40,7 +40,7 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use pgrx::pg_sys::{self, ForkNumber, HeapTupleData, ItemIdData, PageHeaderData, TupleDesc};
 
-use pure::cache::tids::{Place, Places};
+use pure::cache::tids::{CachedTid, CachedTids};
 
 use crate::pg::ffi::{compat, unguarded};
 use crate::pg::read::catalog::{self, File, Table};
@@ -55,7 +55,7 @@ const LONG_WAY_EVERY: u32 = 128;
 static LOOK_UPS: AtomicU32 = AtomicU32::new(0);
 
 struct Memory {
-    places: Places,
+    places: CachedTids,
     /// The row types of the tables' files: copies that live until they are replaced.
     row_types: [TupleDesc; Table::COUNT],
 }
@@ -66,13 +66,13 @@ struct Kept(UnsafeCell<Memory>);
 unsafe impl Sync for Kept {}
 
 static KEPT: Kept = Kept(UnsafeCell::new(Memory {
-    places: Places::new(),
+    places: CachedTids::new(),
     row_types: [ptr::null_mut(); Table::COUNT],
 }));
 
 /// Learns what other sessions have committed about the tables. What is read under a snapshot that is
 /// taken after this is never older than this instant. Unguarded: see [`crate::pg::ffi::unguarded`].
-pub fn accept_news() {
+pub fn accept_invalidations() {
     // SAFETY: as each lock on a table does it (src/backend/storage/lmgr/lmgr.c: LockRelationOid).
     unsafe { unguarded::AcceptInvalidationMessages() }
 }
@@ -95,7 +95,7 @@ pub fn row<R: Copy>(
     if is_for_the_long_way() && is_unlocked(table) {
         return None;
     }
-    let (relation, File { locator, row_type }) = catalog::file(table)?;
+    let (relation, File { locator, descriptor }) = catalog::file(table)?;
     // SAFETY: the reference ends before anything else is called.
     let place = unsafe { (*KEPT.0.get()).places.find(tag, settings::cache_share()) }?;
     // SAFETY: the pin is the resource owner's, which releases it where an error leaves this function.
@@ -105,7 +105,7 @@ pub fn row<R: Copy>(
             return None;
         }
         let found = visible(place, relation, columns, snapshot)
-            .and_then(|tuple| read(&Tuple::on_page(tuple, row_type)));
+            .and_then(|tuple| read(&Tuple::on_page(tuple, descriptor)));
         unguarded::ReleaseBuffer(place.buffer);
         found
     }
@@ -153,7 +153,7 @@ fn is_unlocked(table: Table) -> bool {
 /// # Safety
 /// The place's buffer is pinned and has its block, of the table's file.
 unsafe fn visible(
-    place: Place,
+    place: CachedTid,
     relation: pg_sys::Oid,
     columns: pg_sys::AttrNumber,
     snapshot: pg_sys::Snapshot,
@@ -223,19 +223,19 @@ pub fn remember(table: Table, opened: &Opened, tag: u32, tuple: &Tuple) {
         }
         let context = pg_sys::CurrentMemoryContext;
         pg_sys::CurrentMemoryContext = pg_sys::TopMemoryContext;
-        let row_type = unguarded::CreateTupleDescCopy((*opened.heap()).rd_att);
+        let descriptor = unguarded::CreateTupleDescCopy((*opened.heap()).rd_att);
         pg_sys::CurrentMemoryContext = context;
         let kept = &mut (*KEPT.0.get()).row_types[table as usize];
-        let replaced = core::mem::replace(kept, row_type);
-        catalog::set_file(table, File { locator: compat::locator(opened.heap()), row_type });
+        let replaced = core::mem::replace(kept, descriptor);
+        catalog::set_file(table, File { locator: compat::locator(opened.heap()), descriptor });
         if !replaced.is_null() {
             unguarded::FreeTupleDesc(replaced);
         }
     }
 }
 
-fn tid(place: Place) -> pg_sys::ItemPointerData {
-    let Place { block, offset, .. } = place;
+fn tid(place: CachedTid) -> pg_sys::ItemPointerData {
+    let CachedTid { block, offset, .. } = place;
     let ip_blkid =
         pg_sys::BlockIdData { bi_hi: (block >> 16) as u16, bi_lo: (block & 0xffff) as u16 };
     pg_sys::ItemPointerData { ip_blkid, ip_posid: offset }

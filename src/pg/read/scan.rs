@@ -75,7 +75,7 @@ impl Opened {
             unsafe {
                 let heap = unguarded::try_table_open(wanted.table, LOCK);
                 if heap.is_null() {
-                    catalog::look_again();
+                    catalog::invalidate();
                     continue;
                 }
                 if catalog::indexed(table) == Some(wanted) {

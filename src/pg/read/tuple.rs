@@ -2,7 +2,7 @@
 
 use pgrx::pg_sys::{self, AttrNumber, Datum};
 
-use pure::cache::tids::Place;
+use pure::cache::tids::CachedTid;
 
 use crate::pg::ffi::unguarded;
 
@@ -32,9 +32,9 @@ impl Tuple {
     /// type and no value outside the page, was visible when the page was locked.
     pub(in crate::pg) unsafe fn on_page(
         tuple: pg_sys::HeapTupleData,
-        row_type: pg_sys::TupleDesc,
+        descriptor: pg_sys::TupleDesc,
     ) -> Tuple {
-        Tuple(Source::Page(tuple, row_type))
+        Tuple(Source::Page(tuple, descriptor))
     }
 
     /// The value of a column (the first is 1), None where it is null. Unguarded: see
@@ -54,17 +54,17 @@ impl Tuple {
             // SAFETY: the tuple has the column, and nocachegetattr is not asked for one that is null
             // (src/backend/access/common/heaptuple.c). It reads the tuple and fills in offsets that
             // the row type keeps.
-            Source::Page(tuple, row_type) => unsafe {
+            Source::Page(tuple, descriptor) => unsafe {
                 (!is_null(tuple, column)).then(|| {
                     let tuple = (&raw const *tuple).cast_mut();
-                    unguarded::nocachegetattr(tuple, column.into(), *row_type)
+                    unguarded::nocachegetattr(tuple, column.into(), *descriptor)
                 })
             },
         }
     }
 
     /// Where the row is, if that is a page of a shared buffer.
-    pub(in crate::pg) fn place(&self) -> Option<Place> {
+    pub(in crate::pg) fn place(&self) -> Option<CachedTid> {
         let Source::Slot(slot) = self.0 else { return None };
         // SAFETY: a slot with these operations is a BufferHeapTupleTableSlot, and its tuple is on the
         // page of its buffer (src/include/executor/tuptable.h). A buffer below 1 is this process's own
@@ -76,7 +76,7 @@ impl Tuple {
             let buffer = (*slot.cast::<pg_sys::BufferHeapTupleTableSlot>()).buffer;
             let pg_sys::ItemPointerData { ip_blkid, ip_posid: offset } = (*slot).tts_tid;
             let block = u32::from(ip_blkid.bi_hi) << 16 | u32::from(ip_blkid.bi_lo);
-            (buffer > 0).then_some(Place { block, buffer, offset })
+            (buffer > 0).then_some(CachedTid { block, buffer, offset })
         }
     }
 }

@@ -9,13 +9,13 @@ use crate::pg::types::Text;
 
 /// The role that is in force outside of every SECURITY DEFINER function: the one of `SET ROLE`, else
 /// the session's.
-pub fn outer(call: &Call) -> Text {
+pub fn outer_user(call: &Call) -> Text {
     // SAFETY: reads a variable of src/backend/utils/init/miscinit.c.
     name(call, unsafe { pg_sys::GetOuterUserId() })
 }
 
 /// The role of the session.
-pub fn session(call: &Call) -> Text {
+pub fn session_user(call: &Call) -> Text {
     // SAFETY: reads a variable of src/backend/utils/init/miscinit.c.
     name(call, unsafe { pg_sys::GetSessionUserId() })
 }

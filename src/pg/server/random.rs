@@ -16,7 +16,7 @@ use crate::pg::server::clock::UNIX_EPOCH_OFFSET;
 use crate::pg::types::{Timestamp, Uuid};
 
 /// A new key.
-pub fn token(environment: Environment) -> Token {
+pub fn draw_token(environment: Environment) -> Token {
     or_raise(Token::generate(environment, random::fill))
 }
 
@@ -45,7 +45,7 @@ fn random<const LENGTH: usize>() -> [u8; LENGTH] {
     bytes
 }
 
-fn or_raise<T>(result: Result<T, random::Unavailable>) -> T {
+fn or_raise<T>(result: Result<T, random::RandomUnavailable>) -> T {
     result.unwrap_or_else(|_| {
         ErrorReport::new(
             PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,

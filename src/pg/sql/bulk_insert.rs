@@ -11,7 +11,7 @@
 //! left to it: a table with other triggers, rules, row security, generated columns or a column whose
 //! type was changed is not inserted into in this way.
 //!
-//! What is held is plain data in memory of the calling statement. It is found through the statement's
+//! What is state is plain data in memory of the calling statement. It is found through the statement's
 //! list of expression contexts, and ended by the callback there when the statement ends. After an error
 //! there is no callback: the resource owner closes the relations, as it does for any statement.
 
@@ -39,7 +39,7 @@ pub struct Table {
 
 /// The tables that one statement holds open.
 #[derive(Clone, Copy)]
-pub struct Bulk(*mut Held);
+pub struct Bulk(*mut StatementState);
 
 /// The tables of one bulk.
 const TABLES: usize = 2;
@@ -47,7 +47,7 @@ const TABLES: usize = 2;
 const REMEMBERED: usize = 1020;
 
 #[repr(C)]
-struct Held {
+struct StatementState {
     calls: Calls,
     /// Where the first call was.
     subtransaction: SubTransactionId,
@@ -95,32 +95,32 @@ impl Bulk {
     pub fn of_statement(call: &Call, tables: &[Table; TABLES]) -> Option<Bulk> {
         // SAFETY: a set-returning function's resultinfo is a ReturnSetInfo (src/backend/executor/
         // execSRF.c); its context belongs to the statement that calls, whose memory outlives the call.
-        // What is held was put there by `begin`.
+        // What is state was put there by `begin`.
         unsafe {
-            if pg_sys::XactReadOnly || pg_sys::IsInParallelMode() || watched() {
+            if pg_sys::XactReadOnly || pg_sys::IsInParallelMode() || access_is_audited() {
                 return None;
             }
             let statement = statement(call)?;
-            let Some(held) = find(statement) else {
+            let Some(state) = find(statement) else {
                 begin(statement);
                 return None;
             };
             // A cursor outlives the savepoint in which it is read. What the tables looked like there
             // may have been undone: their columns, indexes and constraints.
-            if (*held).subtransaction != moment().0 {
+            if (*state).subtransaction != command_position().0 {
                 return None;
             }
-            if (*held).calls == Calls::One {
-                (*held).calls =
-                    if open(held, statement, tables) { Calls::Open } else { Calls::Executor };
+            if (*state).calls == Calls::One {
+                (*state).calls =
+                    if open(state, statement, tables) { Calls::Open } else { Calls::Executor };
             }
-            let usable = (*held).calls == Calls::Open
-                && (*held).open.iter().all(|open| {
+            let usable = (*state).calls == Calls::Open
+                && (*state).open.iter().all(|open| {
                     is_plain(open.relation)
                         && same_indexes(open)
                         && same_triggers((*open.relation).trigdesc, (*open.result).ri_TrigDesc)
                 });
-            usable.then_some(Bulk(held))
+            usable.then_some(Bulk(state))
         }
     }
 
@@ -129,12 +129,12 @@ impl Bulk {
     ///
     /// Returns whether nothing else was written: no trigger has, for example.
     pub fn insert(self, rows: [&[Parameter]; TABLES]) -> bool {
-        // SAFETY: what is held is this statement's.
+        // SAFETY: what is state is this statement's.
         let open = unsafe { (*self.0).open };
         for (open, row) in open.iter().zip(rows) {
             assert_eq!(row.len(), open.given, "values of a row");
         }
-        let (_, before) = moment();
+        let (_, before) = command_position();
         guarded(|| {
             // SAFETY: triggers are queued and fired as by create_edata_for_relation and
             // finish_edata of src/backend/replication/logical/worker.c; then nothing of the rows is
@@ -159,7 +159,7 @@ impl Bulk {
                 unguarded::CommandCounterIncrement();
             }
         });
-        let (_, after) = moment();
+        let (_, after) = command_position();
         after == before.wrapping_add(1)
     }
 
@@ -199,13 +199,13 @@ impl Bulk {
 
     /// Remembers a text, for as long as the transaction does nothing else.
     pub fn remember(self, text: &[u8]) {
-        // SAFETY: what is held is this statement's, and used by one call at a time.
-        let held = unsafe { &mut *self.0 };
-        held.remembered_length = 0;
-        if text.len() <= REMEMBERED && !held.changes_rows {
-            held.remembered[..text.len()].copy_from_slice(text);
-            held.remembered_length = text.len();
-            held.remembered_in = moment();
+        // SAFETY: what is state is this statement's, and used by one call at a time.
+        let state = unsafe { &mut *self.0 };
+        state.remembered_length = 0;
+        if text.len() <= REMEMBERED && !state.changes_rows {
+            state.remembered[..text.len()].copy_from_slice(text);
+            state.remembered_length = text.len();
+            state.remembered_in = command_position();
         }
     }
 
@@ -213,15 +213,15 @@ impl Bulk {
     /// neither written a row nor begun or ended a savepoint.
     pub fn remembers(self, text: &[u8]) -> bool {
         // SAFETY: as above.
-        let held = unsafe { &*self.0 };
-        held.remembered_length > 0
-            && held.remembered[..held.remembered_length] == *text
-            && held.remembered_in == moment()
+        let state = unsafe { &*self.0 };
+        state.remembered_length > 0
+            && state.remembered[..state.remembered_length] == *text
+            && state.remembered_in == command_position()
     }
 }
 
 /// Where the own transaction is.
-fn moment() -> (SubTransactionId, CommandId) {
+fn command_position() -> (SubTransactionId, CommandId) {
     // SAFETY: both read a variable of src/backend/access/transam/xact.c.
     unsafe { (pg_sys::GetCurrentSubTransactionId(), pg_sys::GetCurrentCommandId(false)) }
 }
@@ -240,14 +240,14 @@ unsafe fn statement(call: &Call) -> Option<*mut EState> {
 }
 
 /// Whether an extension checks or records each access to a table, as pgaudit and sepgsql do.
-fn watched() -> bool {
+fn access_is_audited() -> bool {
     // SAFETY: a pointer that is set when libraries are loaded (src/backend/executor/execMain.c).
     let hook = unsafe { pg_sys::ExecutorCheckPerms_hook };
     hook.is_some()
 }
 
 /// What the statement holds, where this was not its first call.
-unsafe fn find(statement: *mut EState) -> Option<*mut Held> {
+unsafe fn find(statement: *mut EState) -> Option<*mut StatementState> {
     // SAFETY: the list is of expression contexts (src/backend/executor/execUtils.c). The callback is
     // registered by `begin` only.
     unsafe {
@@ -266,16 +266,17 @@ unsafe fn find(statement: *mut EState) -> Option<*mut Held> {
 
 /// Notes the first call.
 unsafe fn begin(statement: *mut EState) {
-    // SAFETY: zeroes are a Held without tables, and `calls` is set. The expression context and its
+    // SAFETY: zeroes are a StatementState without tables, and `calls` is set. The expression context and its
     // callback live until FreeExecutorState.
     unsafe {
         let memory = (*statement).es_query_cxt;
-        let held: *mut Held = pg_sys::MemoryContextAllocZero(memory, size_of::<Held>()).cast();
-        (*held).calls = Calls::One;
-        (*held).subtransaction = moment().0;
-        (*held).changes_rows = changes_rows(statement);
+        let state: *mut StatementState =
+            pg_sys::MemoryContextAllocZero(memory, size_of::<StatementState>()).cast();
+        (*state).calls = Calls::One;
+        (*state).subtransaction = command_position().0;
+        (*state).changes_rows = changes_rows(statement);
         let context = pg_sys::CreateExprContext(statement);
-        pg_sys::RegisterExprContextCallback(context, Some(end), Datum::from(held));
+        pg_sys::RegisterExprContextCallback(context, Some(end), Datum::from(state));
     }
 }
 
@@ -291,7 +292,11 @@ unsafe fn changes_rows(statement: *mut EState) -> bool {
 }
 
 /// Opens the tables, all or none.
-unsafe fn open(held: *mut Held, statement: *mut EState, tables: &[Table; TABLES]) -> bool {
+unsafe fn open(
+    state: *mut StatementState,
+    statement: *mut EState,
+    tables: &[Table; TABLES],
+) -> bool {
     // SAFETY: all of it lives in the statement's memory, below which CreateExecutorState makes its own.
     unsafe {
         let old = pg_sys::CurrentMemoryContext;
@@ -299,14 +304,14 @@ unsafe fn open(held: *mut Held, statement: *mut EState, tables: &[Table; TABLES]
         let estate = pg_sys::CreateExecutorState();
         pg_sys::CurrentMemoryContext = (*estate).es_query_cxt;
         pg_sys::MakePerTupleExprContext(estate);
-        (*held).estate = estate;
+        (*state).estate = estate;
         let opened = tables
             .iter()
-            .zip(&mut (*held).open)
+            .zip(&mut (*state).open)
             .all(|(table, room)| open_table(estate, table).inspect(|open| *room = *open).is_some());
         pg_sys::CurrentMemoryContext = old;
         if !opened {
-            guarded(|| close(held));
+            guarded(|| close(state));
         }
         opened
     }
@@ -461,15 +466,15 @@ unsafe fn columns(relation: Relation, table: &Table) -> Option<(*mut usize, *mut
 }
 
 /// Closes what is open; the tables stay locked. Unguarded: see [`crate::pg::ffi::unguarded`].
-unsafe fn close(held: *mut Held) {
+unsafe fn close(state: *mut StatementState) {
     // SAFETY: a table that was not opened is null.
     unsafe {
-        for open in (*held).open.iter().filter(|open| !open.relation.is_null()) {
+        for open in (*state).open.iter().filter(|open| !open.relation.is_null()) {
             unguarded::ExecDropSingleTupleTableSlot(open.slot);
             unguarded::ExecCloseIndices(open.result);
             unguarded::table_close(open.relation, KEEP_LOCK);
         }
-        let estate = (*held).estate;
+        let estate = (*state).estate;
         unguarded::ExecResetTupleTable((*estate).es_tupleTable, false);
         unguarded::FreeExecutorState(estate);
     }
@@ -477,12 +482,12 @@ unsafe fn close(held: *mut Held) {
 
 /// Runs when the statement ends without an error (src/backend/executor/execUtils.c:
 /// FreeExecutorState), under the resource owner under which it ran.
-unsafe extern "C-unwind" fn end(held: Datum) {
+unsafe extern "C-unwind" fn end(state: Datum) {
     // SAFETY: the argument that `begin` registered; no frame here has a destructor.
     unsafe {
-        let held: *mut Held = held.cast_mut_ptr();
-        if (*held).calls == Calls::Open {
-            close(held);
+        let state: *mut StatementState = state.cast_mut_ptr();
+        if (*state).calls == Calls::Open {
+            close(state);
         }
     }
 }

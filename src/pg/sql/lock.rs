@@ -14,7 +14,7 @@ use crate::pg::types::Text;
 /// It is a lock of the server on an object of class vpk.accounts, numbered by a checksum of the
 /// name: two accounts of one number wait for each other, nothing worse. Raises 25006 in a read-only
 /// transaction and on a standby. Unguarded: see [`crate::pg::ffi::unguarded`].
-pub fn account(call: &Call, account: Text) {
+pub fn lock_account(call: &Call, account: Text) {
     call.prevent_if_read_only();
     let Some(accounts) = catalog::indexed(Table::Accounts) else { error::not_installed() };
     // SAFETY: LockDatabaseObject takes any numbers for an object and releases with the transaction

@@ -181,7 +181,7 @@ unsafe fn collect(_: &Call) -> Rows<'_> {
         }
         let descriptor = (*table).tupdesc;
         rows.columns = usize::try_from((*descriptor).natts).unwrap_or(0);
-        rows.values = allocator::vec(rows.columns * (*table).numvals as usize);
+        rows.values = allocator::vec_or_raise(rows.columns * (*table).numvals as usize);
         for row in 0..(*table).numvals as usize {
             let tuple = *(*table).vals.add(row);
             for column in 1..=(*descriptor).natts {

@@ -126,7 +126,7 @@ fn look_up(call: &Call) -> Labels {
 }
 
 /// Asks the catalogue caches to say when an enum changes. Called once, at load.
-pub(in crate::pg) fn watch() {
+pub(in crate::pg) fn register_callbacks() {
     // SAFETY: the callback has the signature of SyscacheCallbackFunction and cannot raise.
     unsafe {
         pg_sys::CacheRegisterSyscacheCallback(

@@ -9,8 +9,8 @@ use pgrx::pg_sys::AttrNumber;
 use pure::answer::decision::{self, Key, Request};
 use pure::answer::status::Status;
 use pure::cache::access::Accesses;
-use pure::cache::epoch::View;
-use pure::cache::keys::{Seen, SeenKeys};
+use pure::cache::epoch::Epoch;
+use pure::cache::keys::{CachedKey, CachedKeys};
 use pure::cache::tids;
 use pure::key::environment::Environment;
 use pure::key::token::HASH_LENGTH;
@@ -105,9 +105,9 @@ impl StoredKey<'_> {
     }
 
     /// What is remembered of it; nothing of a key that is limited to addresses.
-    pub fn seen(&self, api_access: bool) -> Option<Seen> {
+    pub fn seen(&self, api_access: bool) -> Option<CachedKey> {
         let environment = self.environment.filter(|_| self.allowed_ips.is_none())?;
-        Some(Seen {
+        Some(CachedKey {
             id: self.id,
             environment,
             revoked: self.revoked,
@@ -139,17 +139,17 @@ pub struct Plan<'call> {
 
 thread_local! {
     static ACCESSES: RefCell<Accesses> = const { RefCell::new(Accesses::new()) };
-    static SEEN: RefCell<SeenKeys> = const { RefCell::new(SeenKeys::new()) };
+    static SEEN: RefCell<CachedKeys> = const { RefCell::new(CachedKeys::new()) };
 }
 
 /// A table that has to be open to go on.
 #[derive(Clone, Copy)]
-pub struct NotOpen(Table);
+pub struct Moved(Table);
 
-/// The tables as they are at one instant.
+/// The tables as they are at one lookup.
 ///
 /// Everything here is unguarded: see [`crate::pg::ffi::unguarded`].
-pub struct Instant<'call> {
+pub struct LookUp<'call> {
     call: &'call Call,
     opened: [Option<Opened>; READ_TOGETHER.len()],
     /// Whose row was not found where it was.
@@ -169,7 +169,7 @@ const READ_TOGETHER: [Table; 3] = [Table::Keys, Table::Accounts, Table::Plans];
 /// one.
 pub fn now<'call, R: Copy>(
     call: &'call Call,
-    read: impl Fn(&Instant<'call>) -> Result<R, NotOpen>,
+    read: impl Fn(&LookUp<'call>) -> Result<R, Moved>,
 ) -> R {
     let mut wanted = [false; READ_TOGETHER.len()];
     let mut missed = None;
@@ -178,14 +178,14 @@ pub fn now<'call, R: Copy>(
         for table in READ_TOGETHER.into_iter().filter(|table| wanted[*table as usize]) {
             opened[table as usize] = Some(Opened::open(table));
         }
-        in_place::accept_news();
-        let result = read(&Instant { call, opened, missed, snapshot: snapshot::latest() });
+        in_place::accept_invalidations();
+        let result = read(&LookUp { call, opened, missed, snapshot: snapshot::latest() });
         for opened in opened.into_iter().rev().flatten() {
             opened.close();
         }
         match result {
             Ok(result) => return result,
-            Err(NotOpen(table)) => {
+            Err(Moved(table)) => {
                 missed = Some(table);
                 wanted[table as usize] = true;
                 // Nothing of these would be found next.
@@ -211,13 +211,13 @@ pub fn running_tasks(account: Text) -> i64 {
     running
 }
 
-/// Whether what is seen of tables can change with the view alone. So it is with heaps, where whoever changes
+/// Whether what is seen of tables can change with the epoch alone. So it is with heaps, where whoever changes
 /// a row has a transaction id; another access method may have transactions of its own.
 fn follow_views(tables: &[Table]) -> bool {
     tables.iter().all(|table| in_place::knows(*table))
 }
 
-impl<'call> Instant<'call> {
+impl<'call> LookUp<'call> {
     /// What `read` makes of the row with a value in the first column of its table's index. The tag
     /// stands for the value; `read` gives None for another value's row.
     fn row<R: Copy>(
@@ -226,14 +226,14 @@ impl<'call> Instant<'call> {
         tag: u32,
         value: impl FnOnce() -> Wanted,
         read: impl Fn(&Tuple) -> Option<R>,
-    ) -> Result<Option<R>, NotOpen> {
+    ) -> Result<Option<R>, Moved> {
         if self.missed != Some(table) {
             let columns = column::last(table);
             if let Some(found) = in_place::row(table, tag, columns, self.snapshot, &read) {
                 return Ok(Some(found));
             }
         }
-        let opened = self.opened[table as usize].ok_or(NotOpen(table))?;
+        let opened = self.opened[table as usize].ok_or(Moved(table))?;
         let mut found = None;
         opened.each_visible(Some(value()), self.snapshot, |tuple| {
             found = read(tuple);
@@ -246,31 +246,27 @@ impl<'call> Instant<'call> {
         Ok(found)
     }
 
-    /// A key with its access, if it was seen in this view: nothing is read then.
-    pub fn seen(&self, view: View, hash: &[u8; HASH_LENGTH]) -> Option<Seen> {
+    /// A key with its access, if it was seen in this epoch: nothing is read then.
+    pub fn seen(&self, epoch: Epoch, hash: &[u8; HASH_LENGTH]) -> Option<CachedKey> {
         if self.missed.is_some() {
             return None;
         }
         let limit = settings::cache_share();
-        let found = SEEN.with_borrow_mut(|seen| seen.find(view, hash, limit))?;
+        let found = SEEN.with_borrow_mut(|seen| seen.find(epoch, hash, limit))?;
         in_place::may_leave_the_page().then_some(found)
     }
 
-    /// Remembers a key with its access, which were read after the view was asked for.
-    pub fn remember(&self, view: View, hash: &[u8; HASH_LENGTH], key: Seen) {
+    /// Remembers a key with its access, which were read after the epoch was asked for.
+    pub fn remember(&self, epoch: Epoch, hash: &[u8; HASH_LENGTH], key: CachedKey) {
         if !follow_views(&READ_TOGETHER) {
             return;
         }
         let limit = settings::cache_share();
-        SEEN.with_borrow_mut(|seen| seen.remember(view, hash, key, limit));
+        SEEN.with_borrow_mut(|seen| seen.remember(epoch, hash, key, limit));
     }
 
     /// The key of a hash.
-    pub fn key(
-        &self,
-        hash: &[u8],
-        with_details: bool,
-    ) -> Result<Option<StoredKey<'call>>, NotOpen> {
+    pub fn key(&self, hash: &[u8], with_details: bool) -> Result<Option<StoredKey<'call>>, Moved> {
         let tag = hash.first_chunk().map_or(0, |tag| u32::from_ne_bytes(*tag));
         let value = || Wanted::bytes(Bytes::new_unguarded(self.call, hash));
         self.row(Table::Keys, tag, value, |tuple| {
@@ -319,19 +315,19 @@ impl<'call> Instant<'call> {
 
     /// Whether an account's plan includes API access. Where no transaction has ended since that was
     /// found out, nothing is read.
-    pub fn has_access(&self, account: Text) -> Result<bool, NotOpen> {
+    pub fn has_access(&self, account: Text) -> Result<bool, Moved> {
         let name = account.bytes_unguarded(self.call);
         let tag = tids::tag(Table::Accounts as u8, name);
-        let view = self.view();
-        let known = |view| ACCESSES.with_borrow(|accesses| accesses.find(view, tag, name));
-        if let Some(known) = view.and_then(known) {
+        let epoch = self.epoch();
+        let known = |epoch| ACCESSES.with_borrow(|accesses| accesses.find(epoch, tag, name));
+        if let Some(known) = epoch.and_then(known) {
             return Ok(known);
         }
         let plan = self.plan_of(account)?;
         let included = plan.map(|plan| self.includes_access(plan)).transpose()?.flatten();
         let included = included.unwrap_or(false);
-        if let Some(view) = view.filter(|_| follow_views(&[Table::Accounts, Table::Plans])) {
-            ACCESSES.with_borrow_mut(|accesses| accesses.remember(view, tag, name, included));
+        if let Some(epoch) = epoch.filter(|_| follow_views(&[Table::Accounts, Table::Plans])) {
+            ACCESSES.with_borrow_mut(|accesses| accesses.remember(epoch, tag, name, included));
         }
         Ok(included)
     }
@@ -339,26 +335,26 @@ impl<'call> Instant<'call> {
     /// What is seen here, if that can be told from what others see, and may be remembered. A
     /// transaction that gives a table another file ends before its message arrives: until then the
     /// old file is read, under a snapshot that counts that transaction already.
-    pub fn view(&self) -> Option<View> {
+    pub fn epoch(&self) -> Option<Epoch> {
         let snapshot = snapshot::number(self.snapshot)?;
         let relations = catalog::changes();
-        (settings::cache_share() > 0).then_some(View { snapshot, relations })
+        (settings::cache_share() > 0).then_some(Epoch { snapshot, relations })
     }
 
     /// The name of an account's plan.
-    pub fn plan_of(&self, account: Text) -> Result<Option<Text>, NotOpen> {
+    pub fn plan_of(&self, account: Text) -> Result<Option<Text>, Moved> {
         self.named(Table::Accounts, account, |tuple| {
             tuple.get(column::accounts::PLAN).map(|plan| Text::from_raw(plan).kept(self.call))
         })
     }
 
     /// A plan by its name.
-    pub fn plan(&self, plan: Text) -> Result<Option<Plan<'call>>, NotOpen> {
+    pub fn plan(&self, plan: Text) -> Result<Option<Plan<'call>>, Moved> {
         self.named(Table::Plans, plan, |tuple| self.read_plan(tuple))
     }
 
     /// Whether a plan includes API access; None where there is no such plan.
-    pub fn includes_access(&self, plan: Text) -> Result<Option<bool>, NotOpen> {
+    pub fn includes_access(&self, plan: Text) -> Result<Option<bool>, Moved> {
         self.named(Table::Plans, plan, |tuple| Some(is(tuple, column::plans::API_ACCESS)))
     }
 
@@ -368,7 +364,7 @@ impl<'call> Instant<'call> {
         table: Table,
         name: Text,
         read: impl Fn(&Tuple) -> Option<R>,
-    ) -> Result<Option<R>, NotOpen> {
+    ) -> Result<Option<R>, Moved> {
         let wanted = name.bytes_unguarded(self.call);
         let value = || Wanted::text(name);
         self.row(table, tids::tag(table as u8, wanted), value, |tuple| {
@@ -378,8 +374,8 @@ impl<'call> Instant<'call> {
     }
 
     /// Every plan that includes API access, in order of rank.
-    pub fn plans_with_access(&self) -> Result<&'call [Plan<'call>], NotOpen> {
-        let opened = self.opened[Table::Plans as usize].ok_or(NotOpen(Table::Plans))?;
+    pub fn plans_with_access(&self) -> Result<&'call [Plan<'call>], Moved> {
+        let opened = self.opened[Table::Plans as usize].ok_or(Moved(Table::Plans))?;
         let each = |visit: &mut dyn FnMut(Plan<'call>)| {
             opened.each_visible(None, self.snapshot, |tuple| {
                 if let Some(plan) = self.read_plan(tuple).filter(|plan| plan.api_access) {

@@ -5,7 +5,7 @@ use crate::key::environment::{Environment, Environments};
 use crate::request::network::Network;
 
 /// An instant in microseconds, on whatever scale the caller keeps for all of them.
-pub type Instant = i64;
+pub type Micros = i64;
 
 /// What of a stored key has a say.
 #[derive(Clone, Copy, Debug)]
@@ -15,7 +15,7 @@ pub struct Key<'a> {
     /// Revoked for good.
     pub revoked: bool,
     /// Expired from this instant on; None is never.
-    pub expires_at: Option<Instant>,
+    pub expires_at: Option<Micros>,
     /// Switched off for now.
     pub disabled: bool,
     /// The networks it is limited to; None is no limit.
@@ -36,7 +36,7 @@ pub struct Request<'a> {
     /// The scope that the request needs, if the caller names one.
     pub scope: Option<&'a [u8]>,
     /// The clock.
-    pub now: Instant,
+    pub now: Micros,
 }
 
 /// Judges a known key; one that is not known is [`Status::InvalidApiKey`] without more ado.
@@ -71,7 +71,7 @@ fn admits(networks: &[Network], client: Option<Network>) -> bool {
 mod tests {
     use super::*;
 
-    const NOW: Instant = 1_000;
+    const NOW: Micros = 1_000;
 
     /// Every combination of the reasons, against the rule that the first of them wins.
     #[test]

@@ -1,11 +1,11 @@
-//! Keys as one view of the database showed them: a table in the memory of one process, bounded and
+//! Keys as one epoch of the database showed them: a table in the memory of one process, bounded and
 //! growing with use.
 //!
-//! What was read in a view need not be read again in the same; in another, nothing of it counts. It is
+//! What was read in an epoch need not be read again in the same; in another, nothing of it counts. It is
 //! what the decision is made from, not the decision: the clock and the settings go on meanwhile.
 
-use crate::answer::decision::{Instant, Key};
-use crate::cache::epoch::View;
+use crate::answer::decision::{Key, Micros};
+use crate::cache::epoch::Epoch;
 use crate::fallible;
 use crate::key::environment::Environment;
 use crate::key::token::HASH_LENGTH;
@@ -17,17 +17,17 @@ const FIRST_SETS: usize = 8;
 
 /// A key that is not limited to addresses, with what its account's plan says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub struct CachedKey {
     pub id: [u8; 16],
     pub environment: Environment,
     pub revoked: bool,
     pub disabled: bool,
-    /// [`Instant::MAX`] is never.
-    pub expires_at: Instant,
+    /// [`Micros::MAX`] is never.
+    pub expires_at: Micros,
     pub api_access: bool,
 }
 
-impl Seen {
+impl CachedKey {
     /// What of it has a say.
     pub const fn key(&self) -> Key<'static> {
         Key {
@@ -48,7 +48,7 @@ impl Seen {
 struct Entry {
     hash: [u8; HASH_LENGTH],
     id: [u8; 16],
-    expires_at: Instant,
+    expires_at: Micros,
     /// The generation of the table in which it was seen; an entry of another one is empty.
     generation: u32,
     environment: Environment,
@@ -62,7 +62,7 @@ const _: () = assert!(size_of::<Entry>() == 64);
 const EMPTY: Entry = Entry {
     hash: [0; HASH_LENGTH],
     id: [0; 16],
-    expires_at: Instant::MIN,
+    expires_at: Micros::MIN,
     generation: 0,
     environment: Environment::Live,
     revoked: true,
@@ -71,27 +71,32 @@ const EMPTY: Entry = Entry {
 };
 
 /// The table.
-pub struct SeenKeys {
+pub struct CachedKeys {
     /// None, or a power of two.
     sets: Vec<[Entry; WAYS]>,
-    view: Option<View>,
+    epoch: Option<Epoch>,
     /// Counts the views.
     generation: u32,
 }
 
-impl SeenKeys {
+impl CachedKeys {
     /// A table that takes no memory yet.
-    pub const fn new() -> SeenKeys {
-        SeenKeys { sets: Vec::new(), view: None, generation: 0 }
+    pub const fn new() -> CachedKeys {
+        CachedKeys { sets: Vec::new(), epoch: None, generation: 0 }
     }
 
-    /// The key of a hash, if it was seen in this very view. With a limit of fewer bytes than the table
+    /// The key of a hash, if it was seen in this very epoch. With a limit of fewer bytes than the table
     /// has, everything is forgotten.
-    pub fn find(&mut self, view: View, hash: &[u8; HASH_LENGTH], limit: usize) -> Option<Seen> {
+    pub fn find(
+        &mut self,
+        epoch: Epoch,
+        hash: &[u8; HASH_LENGTH],
+        limit: usize,
+    ) -> Option<CachedKey> {
         if size_of_val(self.sets.as_slice()) > limit {
             self.sets = Vec::new();
         }
-        if self.view != Some(view) {
+        if self.epoch != Some(epoch) {
             return None;
         }
         let sets = self.sets_of(hash)?.map(|at| &self.sets[at]);
@@ -100,9 +105,15 @@ impl SeenKeys {
     }
 
     /// Remembers a key, and forgets another where the table may take no more than `limit` bytes.
-    pub fn remember(&mut self, view: View, hash: &[u8; HASH_LENGTH], key: Seen, limit: usize) {
-        if self.view != Some(view) {
-            self.begin(view);
+    pub fn remember(
+        &mut self,
+        epoch: Epoch,
+        hash: &[u8; HASH_LENGTH],
+        key: CachedKey,
+        limit: usize,
+    ) {
+        if self.epoch != Some(epoch) {
+            self.begin(epoch);
         }
         if self.sets.is_empty() {
             self.resize(FIRST_SETS, limit);
@@ -135,9 +146,9 @@ impl SeenKeys {
         in_place_of_another
     }
 
-    /// Empties the table for another view.
-    fn begin(&mut self, view: View) {
-        self.view = Some(view);
+    /// Empties the table for another epoch.
+    fn begin(&mut self, epoch: Epoch) {
+        self.epoch = Some(epoch);
         self.generation = self.generation.wrapping_add(1);
         if self.generation == 0 {
             // Entries of the generations before could pass for new ones.
@@ -151,7 +162,7 @@ impl SeenKeys {
         if sets * size_of::<[Entry; WAYS]>() > limit {
             return false;
         }
-        let Some(mut larger) = fallible::vec(sets) else { return false };
+        let Some(mut larger) = fallible::try_vec(sets) else { return false };
         larger.resize(sets, [EMPTY; WAYS]);
         for entry in core::mem::replace(&mut self.sets, larger).into_iter().flatten() {
             if entry.generation == self.generation {
@@ -171,15 +182,15 @@ impl SeenKeys {
 }
 
 impl Entry {
-    fn new(hash: &[u8; HASH_LENGTH], key: Seen, generation: u32) -> Entry {
-        let Seen { id, environment, revoked, disabled, expires_at, api_access } = key;
+    fn new(hash: &[u8; HASH_LENGTH], key: CachedKey, generation: u32) -> Entry {
+        let CachedKey { id, environment, revoked, disabled, expires_at, api_access } = key;
         let hash = *hash;
         Entry { hash, id, expires_at, generation, environment, revoked, disabled, api_access }
     }
 
-    fn key(&self) -> Seen {
+    fn key(&self) -> CachedKey {
         let Entry { id, environment, revoked, disabled, expires_at, api_access, .. } = *self;
-        Seen { id, environment, revoked, disabled, expires_at, api_access }
+        CachedKey { id, environment, revoked, disabled, expires_at, api_access }
     }
 
     fn is(&self, generation: u32, hash: &[u8; HASH_LENGTH]) -> bool {
@@ -195,8 +206,8 @@ mod tests {
 
     const MUCH: usize = 1 << 20;
 
-    fn view(snapshot: u64) -> View {
-        View { snapshot, relations: 1 }
+    fn epoch(snapshot: u64) -> Epoch {
+        Epoch { snapshot, relations: 1 }
     }
 
     fn hash(number: u32) -> [u8; HASH_LENGTH] {
@@ -206,58 +217,58 @@ mod tests {
         hash
     }
 
-    fn key(number: u32) -> Seen {
+    fn key(number: u32) -> CachedKey {
         let mut id = [0; 16];
         id[..4].copy_from_slice(&number.to_ne_bytes());
-        Seen { id, revoked: false, expires_at: 5, ..EMPTY.key() }
+        CachedKey { id, revoked: false, expires_at: 5, ..EMPTY.key() }
     }
 
     #[test]
     fn a_key_is_known_in_its_view_alone() {
-        let mut seen = SeenKeys::new();
-        assert_eq!(seen.find(view(1), &hash(1), MUCH), None);
-        seen.remember(view(1), &hash(1), key(1), MUCH);
-        assert_eq!(seen.find(view(1), &hash(1), MUCH), Some(key(1)));
-        assert_eq!(seen.find(view(2), &hash(1), MUCH), None);
-        assert_eq!(seen.find(View { snapshot: 1, relations: 2 }, &hash(1), MUCH), None);
-        seen.remember(view(2), &hash(2), key(2), MUCH);
-        assert_eq!(seen.find(view(2), &hash(1), MUCH), None);
-        assert_eq!(seen.find(view(1), &hash(1), MUCH), None);
-        assert_eq!(seen.find(view(2), &hash(2), MUCH), Some(key(2)));
+        let mut seen = CachedKeys::new();
+        assert_eq!(seen.find(epoch(1), &hash(1), MUCH), None);
+        seen.remember(epoch(1), &hash(1), key(1), MUCH);
+        assert_eq!(seen.find(epoch(1), &hash(1), MUCH), Some(key(1)));
+        assert_eq!(seen.find(epoch(2), &hash(1), MUCH), None);
+        assert_eq!(seen.find(Epoch { snapshot: 1, relations: 2 }, &hash(1), MUCH), None);
+        seen.remember(epoch(2), &hash(2), key(2), MUCH);
+        assert_eq!(seen.find(epoch(2), &hash(1), MUCH), None);
+        assert_eq!(seen.find(epoch(1), &hash(1), MUCH), None);
+        assert_eq!(seen.find(epoch(2), &hash(2), MUCH), Some(key(2)));
     }
 
     #[test]
     fn hashes_that_begin_alike_are_told_apart() {
-        let mut seen = SeenKeys::new();
+        let mut seen = CachedKeys::new();
         let mut other = hash(1);
         other[HASH_LENGTH - 1] ^= 1;
-        seen.remember(view(1), &hash(1), key(1), MUCH);
-        assert_eq!(seen.find(view(1), &other, MUCH), None);
-        assert_eq!(seen.find(view(1), &[0; HASH_LENGTH], MUCH), None);
+        seen.remember(epoch(1), &hash(1), key(1), MUCH);
+        assert_eq!(seen.find(epoch(1), &other, MUCH), None);
+        assert_eq!(seen.find(epoch(1), &[0; HASH_LENGTH], MUCH), None);
     }
 
     #[test]
     fn generations_that_come_round_bring_nothing_back() {
-        let mut seen = SeenKeys::new();
-        seen.remember(view(1), &hash(1), key(1), MUCH);
+        let mut seen = CachedKeys::new();
+        seen.remember(epoch(1), &hash(1), key(1), MUCH);
         let first = seen.generation;
         seen.generation = u32::MAX;
-        seen.remember(view(2), &hash(2), key(2), MUCH);
+        seen.remember(epoch(2), &hash(2), key(2), MUCH);
         assert_eq!(seen.generation, first);
-        assert_eq!(seen.find(view(2), &hash(1), MUCH), None);
-        assert_eq!(seen.find(view(2), &hash(2), MUCH), Some(key(2)));
+        assert_eq!(seen.find(epoch(2), &hash(1), MUCH), None);
+        assert_eq!(seen.find(epoch(2), &hash(2), MUCH), Some(key(2)));
     }
 
     #[test]
     fn a_table_that_is_two_thirds_full_has_nearly_every_key() {
-        let mut seen = SeenKeys::new();
+        let mut seen = CachedKeys::new();
         let hash = |number: u32| sha2::Sha256::digest(number.to_ne_bytes()).into();
         for number in 0..10_000 {
-            seen.remember(view(1), &hash(number), key(number), MUCH);
+            seen.remember(epoch(1), &hash(number), key(number), MUCH);
         }
         assert!(size_of_val(seen.sets.as_slice()) <= MUCH);
         let found = (0..10_000).filter(|number| {
-            seen.find(view(1), &hash(*number), MUCH)
+            seen.find(epoch(1), &hash(*number), MUCH)
                 .inspect(|found| assert_eq!(*found, key(*number)))
                 .is_some()
         });
@@ -266,29 +277,29 @@ mod tests {
 
     #[test]
     fn nothing_is_kept_without_room_for_it() {
-        let mut seen = SeenKeys::new();
-        seen.remember(view(1), &hash(1), key(1), 0);
-        assert_eq!(seen.find(view(1), &hash(1), 0), None);
-        seen.remember(view(1), &hash(1), key(1), MUCH);
-        assert_eq!(seen.find(view(1), &hash(1), 64), None);
+        let mut seen = CachedKeys::new();
+        seen.remember(epoch(1), &hash(1), key(1), 0);
+        assert_eq!(seen.find(epoch(1), &hash(1), 0), None);
+        seen.remember(epoch(1), &hash(1), key(1), MUCH);
+        assert_eq!(seen.find(epoch(1), &hash(1), 64), None);
         assert!(seen.sets.is_empty());
     }
 
     proptest! {
-        /// What is found is what was last remembered for that very hash in that very view.
+        /// What is found is what was last remembered for that very hash in that very epoch.
         #[test]
         fn a_key_is_never_another_hashs(
             steps in prop::collection::vec((0u32..200, any::<u32>(), 0u64..3, 0usize..3), 0..500),
         ) {
-            let mut seen = SeenKeys::new();
+            let mut seen = CachedKeys::new();
             let mut last = std::collections::HashMap::new();
             for (number, id, snapshot, limit) in steps {
                 let limit = [0, 4_096, MUCH][limit];
-                let (view, hash) = (view(snapshot), hash(number));
-                if let Some(found) = seen.find(view, &hash, limit) {
+                let (epoch, hash) = (epoch(snapshot), hash(number));
+                if let Some(found) = seen.find(epoch, &hash, limit) {
                     prop_assert_eq!(Some(&found), last.get(&(snapshot, number)));
                 }
-                seen.remember(view, &hash, key(id), limit);
+                seen.remember(epoch, &hash, key(id), limit);
                 last.insert((snapshot, number), key(id));
                 prop_assert!(size_of_val(seen.sets.as_slice()) <= limit);
             }

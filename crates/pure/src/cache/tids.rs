@@ -14,7 +14,7 @@ const FIRST_SETS: usize = 16;
 
 /// The place of a row: see src/include/storage/itemptr.h and buf.h.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Place {
+pub struct CachedTid {
     /// The block of the table's file.
     pub block: u32,
     /// The buffer that held the block.
@@ -41,7 +41,7 @@ pub fn tag(kind: u8, name: &[u8]) -> u32 {
 #[derive(Clone, Copy, Default)]
 struct Entry {
     tag: u32,
-    place: Place,
+    place: CachedTid,
 }
 
 /// The places of tags that end in the same bits, the latest first: a cache line of its own.
@@ -53,20 +53,20 @@ const _: () = assert!(size_of::<Set>() == 64);
 
 /// The table.
 #[derive(Default)]
-pub struct Places {
+pub struct CachedTids {
     /// None, or a power of two.
     sets: Vec<Set>,
 }
 
-impl Places {
+impl CachedTids {
     /// A table that takes no memory yet.
-    pub const fn new() -> Places {
-        Places { sets: Vec::new() }
+    pub const fn new() -> CachedTids {
+        CachedTids { sets: Vec::new() }
     }
 
     /// The place that was last remembered for a tag, unless that was forgotten since. With a limit of
     /// fewer bytes than the table has, everything is forgotten.
-    pub fn find(&mut self, tag: u32, limit: usize) -> Option<Place> {
+    pub fn find(&mut self, tag: u32, limit: usize) -> Option<CachedTid> {
         if size_of_val(self.sets.as_slice()) > limit {
             self.sets = Vec::new();
         }
@@ -82,7 +82,7 @@ impl Places {
     }
 
     /// Remembers a place, and forgets another where the table may take no more than `limit` bytes.
-    pub fn remember(&mut self, tag: u32, place: Place, limit: usize) {
+    pub fn remember(&mut self, tag: u32, place: CachedTid, limit: usize) {
         if self.sets.is_empty() {
             self.resize(FIRST_SETS, limit);
         }
@@ -103,7 +103,7 @@ impl Places {
         if sets * size_of::<Set>() > limit {
             return false;
         }
-        let Some(mut larger) = fallible::vec(sets) else { return false };
+        let Some(mut larger) = fallible::try_vec(sets) else { return false };
         larger.resize(sets, Set::default());
         let smaller = core::mem::replace(&mut self.sets, larger);
         for Set(entries) in smaller {
@@ -139,17 +139,17 @@ mod tests {
 
     const MUCH: usize = 1 << 20;
 
-    fn place(number: u32) -> Place {
-        Place { block: number, buffer: 1, offset: 1 }
+    fn place(number: u32) -> CachedTid {
+        CachedTid { block: number, buffer: 1, offset: 1 }
     }
 
-    fn size(places: &Places) -> usize {
+    fn size(places: &CachedTids) -> usize {
         size_of_val(places.sets.as_slice())
     }
 
     #[test]
     fn what_is_remembered_is_found() {
-        let mut places = Places::new();
+        let mut places = CachedTids::new();
         assert_eq!(places.find(7, MUCH), None);
         places.remember(7, place(1), MUCH);
         assert_eq!(places.find(7, MUCH), Some(place(1)));
@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn a_tag_of_zero_is_a_tag() {
-        let mut places = Places::new();
+        let mut places = CachedTids::new();
         places.remember(16, place(1), MUCH);
         assert_eq!(places.find(0, MUCH), None);
         places.remember(0, place(2), MUCH);
@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn the_table_grows_while_it_may() {
-        let mut places = Places::new();
+        let mut places = CachedTids::new();
         let tags = (0..10_000u32).map(|number| number.wrapping_mul(2_654_435_761));
         for (number, tag) in tags.clone().enumerate() {
             places.remember(tag, place(number as u32), MUCH);
@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn places_in_use_outlive_others_in_a_full_table() {
-        let mut places = Places::new();
+        let mut places = CachedTids::new();
         let limit = FIRST_SETS * 64;
         places.remember(1, place(1), limit);
         for number in 2..1_000 {
@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn nothing_is_kept_without_room_for_it() {
-        let mut places = Places::new();
+        let mut places = CachedTids::new();
         places.remember(1, place(1), 0);
         places.remember(1, place(1), FIRST_SETS * 64 - 1);
         assert_eq!((places.find(1, MUCH), size(&places)), (None, 0));
@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn a_lower_limit_gives_the_memory_back() {
-        let mut places = Places::new();
+        let mut places = CachedTids::new();
         for number in 0..10_000 {
             places.remember(number, place(number), MUCH);
         }
@@ -228,7 +228,7 @@ mod tests {
         fn a_place_is_never_another_tags(
             steps in prop::collection::vec((0u32..200, any::<u32>(), 0usize..3), 0..500),
         ) {
-            let mut places = Places::new();
+            let mut places = CachedTids::new();
             let mut last = std::collections::HashMap::new();
             for (tag, block, limit) in steps {
                 let limit = [0, 2_048, MUCH][limit];

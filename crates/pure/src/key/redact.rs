@@ -67,7 +67,7 @@ fn mask(text: &mut [u8], mask_secret: impl Fn(&mut [u8])) -> bool {
 }
 
 /// Masks every key in text that is to be read by people: by asterisks.
-pub fn mask_keys(text: &mut [u8]) -> bool {
+pub fn redact_keys(text: &mut [u8]) -> bool {
     mask(text, |secret| secret.fill(b'*'))
 }
 
@@ -75,13 +75,13 @@ pub fn mask_keys(text: &mut [u8]) -> bool {
 /// (pg_stat_statements looks for its constants where the parser saw them): by a letter, since
 /// asterisks would be an operator in a bare name and could end a comment. A dash stays for the same
 /// reason.
-pub fn mask_source(text: &mut [u8]) -> bool {
+pub fn redact_source(text: &mut [u8]) -> bool {
     mask(text, |secret| {
         secret.iter_mut().filter(|byte| is_word(**byte)).for_each(|byte| *byte = b'x');
     })
 }
 
-/// Whether [`mask_keys`] and [`mask_source`] would find a key that is not masked by a letter yet.
+/// Whether [`redact_keys`] and [`redact_source`] would find a key that is not masked by a letter yet.
 pub fn shows_key(text: &[u8]) -> bool {
     let mut at = 0;
     while let Some(secret) = next_secret(text, at) {
@@ -136,7 +136,7 @@ mod tests {
 
     fn masked(text: &str) -> String {
         let mut bytes = text.as_bytes().to_vec();
-        assert_eq!(mask_keys(&mut bytes), text.as_bytes() != bytes);
+        assert_eq!(redact_keys(&mut bytes), text.as_bytes() != bytes);
         String::from_utf8(bytes).expect("masking keeps the text's encoding")
     }
 
@@ -174,10 +174,10 @@ mod tests {
     fn a_masked_statement_shows_no_key() {
         let mut text = *b"SELECT 'vpk_test_aBcDeFgHiJkLm-nOp'";
         assert!(shows_key(&text));
-        assert!(mask_source(&mut text));
+        assert!(redact_source(&mut text));
         assert_eq!(text, *b"SELECT 'vpk_test_aBcDxxxxxxxxx-xxx'");
         assert!(!shows_key(&text));
-        assert!(mask_keys(&mut text));
+        assert!(redact_keys(&mut text));
         assert_eq!(text, *b"SELECT 'vpk_test_aBcD*************'");
     }
 
@@ -190,7 +190,7 @@ mod tests {
             ("/* vpk_live_aBcDeFgH/ */", "/* vpk_live_aBcDxxxx/ */"),
         ] {
             let mut masked = text.as_bytes().to_vec();
-            assert!(mask_source(&mut masked));
+            assert!(redact_source(&mut masked));
             assert_eq!(masked, expected.as_bytes());
         }
     }
@@ -214,7 +214,7 @@ mod tests {
             let text = format!("{before}{label}{key}{after}");
             let mut bytes = text.clone().into_bytes();
             prop_assert!(shows_key(&bytes) || key[4..].bytes().all(|byte| byte == b'x'));
-            prop_assert!(mask_keys(&mut bytes));
+            prop_assert!(redact_keys(&mut bytes));
             prop_assert_eq!(bytes.len(), text.len());
             for (masked, byte) in bytes.iter().zip(text.bytes()) {
                 prop_assert!(*masked == byte || *masked == b'*');
@@ -222,14 +222,14 @@ mod tests {
             let hidden = (before.len() + label.len() + SHOWN)..(before.len() + label.len() + key.len());
             prop_assert!(bytes[hidden].iter().all(|byte| *byte == b'*'));
             let again = bytes.clone();
-            mask_keys(&mut bytes);
+            redact_keys(&mut bytes);
             prop_assert_eq!(again, bytes);
         }
 
         #[test]
         fn text_without_a_label_is_left_alone(text in "[^v]{0,80}") {
             let mut bytes = text.clone().into_bytes();
-            prop_assert!(!mask_keys(&mut bytes) && !mask_source(&mut bytes));
+            prop_assert!(!redact_keys(&mut bytes) && !redact_source(&mut bytes));
             prop_assert_eq!(bytes, text.into_bytes());
         }
     }

@@ -27,7 +27,7 @@ pub struct Counters {
 /// A stop of a server, as its control file tells it. No copy of the server's files that has gone on from
 /// there, or was taken while the server ran, tells the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stop {
+pub struct ShutdownPoint {
     pub system: u64,
     pub timeline: u32,
     /// Where in the WAL the last checkpoint is.
@@ -38,21 +38,21 @@ pub struct Stop {
 
 /// Everything that outlives a restart.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Kept {
+pub struct UsageSnapshot {
     pub counters: Vec<Counters>,
     /// The slot numbers mean nothing here.
     pub uses: Vec<Pending>,
 }
 
 /// As a file has it.
-pub fn encode(kept: &Kept, stop: Stop) -> Vec<u8> {
+pub fn encode(snapshot: &UsageSnapshot, stop: ShutdownPoint) -> Vec<u8> {
     let mut body = Vec::new();
     body.extend(stop.system.to_le_bytes());
     body.extend(stop.timeline.to_le_bytes());
     body.extend(stop.checkpoint.to_le_bytes());
     body.extend(stop.state.to_le_bytes());
-    body.extend((kept.counters.len() as u32).to_le_bytes());
-    for counters in &kept.counters {
+    body.extend((snapshot.counters.len() as u32).to_le_bytes());
+    for counters in &snapshot.counters {
         body.extend(counters.database.to_le_bytes());
         body.extend(counters.since.to_le_bytes());
         counters.answers.iter().for_each(|answers| body.extend(answers.to_le_bytes()));
@@ -61,8 +61,8 @@ pub fn encode(kept: &Kept, stop: Stop) -> Vec<u8> {
         body.extend(counters.flushed_at.to_le_bytes());
         body.extend(counters.flush_micros.to_le_bytes());
     }
-    body.extend((kept.uses.len() as u32).to_le_bytes());
-    for pending in &kept.uses {
+    body.extend((snapshot.uses.len() as u32).to_le_bytes());
+    for pending in &snapshot.uses {
         body.extend(pending.database.to_le_bytes());
         body.extend(pending.key);
         body.extend(pending.last_used_at.to_le_bytes());
@@ -78,7 +78,7 @@ pub fn encode(kept: &Kept, stop: Stop) -> Vec<u8> {
 }
 
 /// What a file has, and of which stop where it tells that; or what is wrong with it.
-pub fn decode(file: &[u8]) -> Result<(Kept, Option<Stop>), &'static str> {
+pub fn decode(file: &[u8]) -> Result<(UsageSnapshot, Option<ShutdownPoint>), &'static str> {
     let mut head = Reader(file);
     if head.bytes::<8>() != Some(*MAGIC) {
         return Err("it is no such file");
@@ -100,17 +100,17 @@ pub fn decode(file: &[u8]) -> Result<(Kept, Option<Stop>), &'static str> {
     if rest.0.is_empty() { Ok(found) } else { Err("it goes on after its end") }
 }
 
-fn body(reader: &mut Reader, tells_stop: bool) -> Option<(Kept, Option<Stop>)> {
+fn body(reader: &mut Reader, tells_stop: bool) -> Option<(UsageSnapshot, Option<ShutdownPoint>)> {
     let mut stop = None;
     if tells_stop {
-        stop = Some(Stop {
+        stop = Some(ShutdownPoint {
             system: reader.u64()?,
             timeline: reader.u32()?,
             checkpoint: reader.u64()?,
             state: reader.u32()?,
         });
     }
-    let mut kept = Kept::default();
+    let mut snapshot = UsageSnapshot::default();
     for _ in 0..reader.u32()? {
         let mut counters =
             Counters { database: reader.u32()?, since: reader.i64()?, ..Counters::default() };
@@ -121,10 +121,10 @@ fn body(reader: &mut Reader, tells_stop: bool) -> Option<(Kept, Option<Stop>)> {
         counters.dropped = reader.u64()?;
         counters.flushed_at = reader.i64()?;
         counters.flush_micros = reader.i64()?;
-        kept.counters.push(counters);
+        snapshot.counters.push(counters);
     }
     for _ in 0..reader.u32()? {
-        kept.uses.push(Pending {
+        snapshot.uses.push(Pending {
             slot: 0,
             database: reader.u32()?,
             key: reader.bytes()?,
@@ -132,7 +132,7 @@ fn body(reader: &mut Reader, tells_stop: bool) -> Option<(Kept, Option<Stop>)> {
             uses: reader.u64()?,
         });
     }
-    Some((kept, stop))
+    Some((snapshot, stop))
 }
 
 struct Reader<'file>(&'file [u8]);
@@ -161,7 +161,7 @@ impl Reader<'_> {
 mod tests {
     use super::*;
 
-    fn sample() -> Kept {
+    fn sample() -> UsageSnapshot {
         let pending = |database, key, uses| Pending {
             slot: 0,
             database,
@@ -178,18 +178,19 @@ mod tests {
             flushed_at: 6,
             flush_micros: 7,
         };
-        Kept {
+        UsageSnapshot {
             counters: vec![counters(5), counters(9)],
             uses: vec![pending(5, 1, 10), pending(9, 2, u64::MAX)],
         }
     }
 
-    const STOP: Stop = Stop { system: u64::MAX - 1, timeline: 3, checkpoint: 1 << 40, state: 1 };
+    const STOP: ShutdownPoint =
+        ShutdownPoint { system: u64::MAX - 1, timeline: 3, checkpoint: 1 << 40, state: 1 };
 
     #[test]
     fn what_is_written_is_read() {
-        for kept in [sample(), Kept::default()] {
-            assert_eq!(decode(&encode(&kept, STOP)), Ok((kept, Some(STOP))));
+        for snapshot in [sample(), UsageSnapshot::default()] {
+            assert_eq!(decode(&encode(&snapshot, STOP)), Ok((snapshot, Some(STOP))));
         }
     }
 

@@ -1,12 +1,12 @@
-//! Uses that a standby hands over: what it has told, and what of that may be taken from its memory.
+//! Uses that a standby hands over: what it has reports, and what of that may be taken from its memory.
 
 use std::collections::HashMap;
 
 use crate::usage::slots::Pending;
 
-/// What was told of the uses of one key.
+/// What was reports of the uses of one key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct Report {
     /// The key's id.
     pub key: [u8; 16],
     /// The latest use, in microseconds since 2000.
@@ -15,7 +15,7 @@ pub struct Told {
     pub uses: u64,
 }
 
-/// What was told and not yet taken, by key. One key may be in several slots.
+/// What was reports and not yet taken, by key. One key may be in several slots.
 #[derive(Default)]
 pub struct Handover(HashMap<[u8; 16], Vec<Pending>>);
 
@@ -33,20 +33,20 @@ impl Handover {
         Handover(keys)
     }
 
-    /// What there is to tell, in the order of the keys, so that whoever adds them to a table locks its
+    /// What there is to report, in the order of the keys, so that whoever adds them to a table locks its
     /// rows in the order in which everybody does.
-    pub fn tell(&self) -> Vec<Told> {
-        let mut told: Vec<Told> = self
+    pub fn report(&self) -> Vec<Report> {
+        let mut reports: Vec<Report> = self
             .0
             .iter()
             .filter_map(|(key, slots)| {
                 let last_used_at = slots.iter().map(|pending| pending.last_used_at).max()?;
                 let uses = slots.iter().map(|pending| pending.uses).fold(0, u64::saturating_add);
-                Some(Told { key: *key, last_used_at, uses })
+                Some(Report { key: *key, last_used_at, uses })
             })
             .collect();
-        told.sort_unstable_by_key(|told| told.key);
-        told
+        reports.sort_unstable_by_key(|reports| reports.key);
+        reports
     }
 
     /// Takes up to so many uses of a key: what is to be settled, slot by slot.
@@ -84,9 +84,9 @@ mod tests {
     #[test]
     fn keys_are_told_once_and_in_order() {
         let collected = vec![pending(4, 2, 10, 1), pending(0, 1, 20, 2), pending(3, 1, 30, 5)];
-        let told = |key, last_used_at, uses| Told { key: [key; 16], last_used_at, uses };
-        assert_eq!(Handover::new(collected).tell(), [told(1, 30, 7), told(2, 10, 1)]);
-        assert_eq!(Handover::default().tell(), []);
+        let reports = |key, last_used_at, uses| Report { key: [key; 16], last_used_at, uses };
+        assert_eq!(Handover::new(collected).report(), [reports(1, 30, 7), reports(2, 10, 1)]);
+        assert_eq!(Handover::default().report(), []);
     }
 
     #[test]
@@ -96,11 +96,11 @@ mod tests {
         assert_eq!(handover.take(&[9; 16], 1), []);
         assert_eq!(handover.take(&[1; 16], 0), []);
         assert_eq!(handover.take(&[1; 16], 2), [pending(3, 1, 10, 1), pending(0, 1, 20, 1)]);
-        let told = Told { key: [1; 16], last_used_at: 30, uses: 6 };
-        assert_eq!(handover.tell(), [told]);
+        let reports = Report { key: [1; 16], last_used_at: 30, uses: 6 };
+        assert_eq!(handover.report(), [reports]);
         let rest = [pending(0, 1, 20, 1), pending(7, 1, 30, 5)];
         assert_eq!(handover.take(&[1; 16], u64::MAX), rest);
-        assert_eq!((handover.take(&[1; 16], 1), handover.tell()), (vec![], vec![]));
+        assert_eq!((handover.take(&[1; 16], 1), handover.report()), (vec![], vec![]));
     }
 
     #[test]

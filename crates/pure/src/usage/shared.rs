@@ -9,7 +9,7 @@ use core::sync::atomic::{
 };
 
 use crate::answer::status::Status;
-use crate::usage::file::{Counters, Kept};
+use crate::usage::file::{Counters, UsageSnapshot};
 use crate::usage::slots::{Noted, Pending, Slots};
 use crate::usage::spin::SpinLock;
 
@@ -93,7 +93,7 @@ impl Failure {
         core::sync::atomic::fence(Release);
         self.at.store(at, Relaxed);
         let padded = message.iter().copied().chain(core::iter::repeat(0));
-        self.message.iter().zip(padded).for_each(|(kept, byte)| kept.store(byte, Relaxed));
+        self.message.iter().zip(padded).for_each(|(snapshot, byte)| snapshot.store(byte, Relaxed));
         self.version.store(version.wrapping_add(1), Release);
     }
 
@@ -196,7 +196,7 @@ impl<'memory> Ledger<'memory> {
 
     /// What is to outlive a restart, when nobody else is at it any more. None where somebody has died in
     /// the middle of a change.
-    pub fn export(self) -> Option<Kept> {
+    pub fn export(self) -> Option<UsageSnapshot> {
         let uses = self.slots.all()?;
         let counters = self.tallies().map(|tally| Counters {
             database: tally.database.load(Relaxed),
@@ -207,12 +207,12 @@ impl<'memory> Ledger<'memory> {
             flushed_at: tally.flushed_at.load(Relaxed),
             flush_micros: tally.flush_micros.load(Relaxed),
         });
-        Some(Kept { counters: counters.collect(), uses })
+        Some(UsageSnapshot { counters: counters.collect(), uses })
     }
 
     /// Goes on from what was exported. What has no slot, since there are fewer now, counts as dropped.
-    pub fn import(self, kept: &Kept) {
-        for counters in &kept.counters {
+    pub fn import(self, snapshot: &UsageSnapshot) {
+        for counters in &snapshot.counters {
             let Some(tally) = self.tally(counters.database, counters.since) else { continue };
             tally
                 .answers
@@ -225,7 +225,7 @@ impl<'memory> Ledger<'memory> {
             tally.flushed_at.store(counters.flushed_at, Relaxed);
             tally.flush_micros.store(counters.flush_micros, Relaxed);
         }
-        for pending in &kept.uses {
+        for pending in &snapshot.uses {
             let Pending { database, ref key, last_used_at, uses, .. } = *pending;
             match self.slots.note(database, key, last_used_at, uses) {
                 Noted::Added => {}
@@ -311,20 +311,20 @@ mod tests {
         let tally = ledger.tally(1, 9).expect("a tally");
         (0u8..4).for_each(|key| _ = ledger.note(1, &[key; 16], 5, Some(tally)));
         tally.answers[0].store(4, Relaxed);
-        let kept = ledger.export().expect("nobody is at it");
+        let snapshot = ledger.export().expect("nobody is at it");
 
         let ledger = Ledger { header: &next, slots: Slots(&fewer) };
-        ledger.import(&kept);
+        ledger.import(&snapshot);
         let tally = ledger.tally(1, 10).expect("the same");
         let counters = [&tally.answers[0], &tally.dropped].map(|counter| counter.load(Relaxed));
         assert_eq!((tally.since.load(Relaxed), counters), (9, [4, 2]));
         assert_eq!((ledger.slots.pending(1), next.occupied.load(Relaxed)), (2, 2));
         // Those there was no room for just now are not from before; at the next start they are.
         assert_eq!(tally.dropped_before.load(Relaxed), 0);
-        let kept = ledger.export().expect("nobody is at it");
+        let snapshot = ledger.export().expect("nobody is at it");
         let again = Header::default();
         let ledger = Ledger { header: &again, slots: Slots(&slots) };
-        ledger.import(&kept);
+        ledger.import(&snapshot);
         let tally = ledger.tally(1, 10).expect("the same");
         assert_eq!(tally.dropped_before.load(Relaxed), 2);
         tally.clear();
