@@ -16,7 +16,7 @@ export PG_CONFIG PROFILE DESTDIR
 .PHONY: help setup developer-setup build install uninstall installcheck demo demo-stop lint lint-all clean \
         test test-all test-assertions test-valgrind test-asan test-soak fuzz \
         test-unit test-regress test-isolation test-upgraded test-cluster \
-        bench bench-indexes bench-inside bench-issuing bench-preload bench-profile bench-scale
+        bench bench-versions bench-indexes bench-inside bench-issuing bench-preload bench-profile bench-scale
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -86,6 +86,9 @@ test-soak: ## crashes, faults and memory for as long as it takes: an hour or mor
 
 bench: ## compare verifications with SELECT 1 and with other ways, side by side
 	@bench/run
+
+bench-versions: ## compare vpk_verify with that of another revision, BENCH_BASE
+	@bench/versions
 
 bench-inside: ## only what a verification costs inside the server
 	@bench/inside
