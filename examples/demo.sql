@@ -1,8 +1,8 @@
--- A key's life, from its issue to its refusal. Run by "make demo"; for psql
--- elsewhere:  psql -X -q -e -f examples/demo.sql  in an empty database.
+-- A key's life, from its creation to its refusal. "make demo" runs this. To run it yourself, in an
+-- empty database:  psql -X -q -e -f examples/demo.sql
 --
--- The tokens appear as literals because psql shows what it sends. A service
--- passes them as bind parameters: SELECT … FROM vpk_authenticate($1).
+-- The tokens are literals here because psql puts its variables into the text. A service passes them
+-- as bind parameters: SELECT … FROM vpk_authenticate($1).
 
 \set ON_ERROR_STOP on
 \pset pager off
@@ -13,7 +13,7 @@
 CREATE EXTENSION vibepeak_keys;
 
 \echo
-\echo '--- Issue a key: the only moment its token is visible ----------------'
+\echo '--- Create a key: only now is its token visible ----------------------'
 \echo
 SELECT id, token FROM vpk_create('Production') \gset
 \echo 'token:' :token
@@ -23,7 +23,7 @@ SELECT id, token FROM vpk_create('Production') \gset
 \echo
 SELECT vpk_verify(:'token');
 
-\echo '--- Or hand over the Authorization header as it came -----------------'
+\echo '--- Or pass the Authorization header as it came ----------------------'
 \echo
 SELECT status, http_status, key_name, account, plan, environment, error
   FROM vpk_authenticate('Bearer ' || :'token');
@@ -38,7 +38,7 @@ SELECT status, http_status, key_name, account, plan, environment, error
 SELECT 'HTTP ' || http_status, jsonb_pretty(error) FROM vpk_authenticate(NULL);
 
 \echo
-\echo '2. The sample of the API documentation: no real key, its checksum is wrong'
+\echo '2. The sample key of the API documentation: its checksum is wrong'
 SELECT 'HTTP ' || http_status, jsonb_pretty(error)
   FROM vpk_authenticate('Bearer vpk_live_aBcDeFgHiJkLmNoPqRsTuVwXyZ123456');
 
@@ -67,14 +67,14 @@ SELECT 'HTTP ' || http_status, jsonb_pretty(error)
 \pset format aligned
 
 \echo
-\echo 'With the plan changed, the same key is good for the next request:'
+\echo 'On another plan, the same key is valid for the next request:'
 SELECT vpk_set_plan('acme', 'Plus') \gset
 SELECT vpk_verify(:'free');
 
-\echo '--- What a dashboard shows, a few seconds later: last use, too --------'
+\echo '--- A dashboard, a few seconds later, with the last use --------------'
 \echo
--- Uses get there within vibepeak_keys.usage_flush_interval, 5 seconds by
--- default, where the library is preloaded.
+-- If the library is preloaded, uses are in the table after vibepeak_keys.usage_flush_interval, 5
+-- seconds by default.
 SELECT pg_sleep(6) \gset
 SELECT name, account, hint, last_used_at::timestamptz(0), uses, revoke_reason, state FROM vpk_list();
 
@@ -84,7 +84,7 @@ SELECT id AS new_id, token AS new_token FROM vpk_rotate(:'id') \gset
 SELECT vpk_verify(:'token') AS old_key,
        vpk_verify(:'new_token') AS new_key;
 
-\echo '--- Revoke: refused from the next request on -------------------------'
+\echo '--- Revoke: the next request is refused ------------------------------'
 \echo
 SELECT vpk_revoke(:'new_id', reason => 'service shut down')::timestamptz(0) AS revoked_at;
 SELECT status, http_status, error #>> '{error,message}' AS message
@@ -94,11 +94,11 @@ SELECT status, http_status, error #>> '{error,message}' AS message
 \echo
 SELECT event, account, role, details FROM vpk.events ORDER BY id;
 
-\echo '--- What the server shows of a statement with a key in it ------------'
+\echo '--- The server redacts a key in the text of a statement --------------'
 \echo
 SELECT query FROM pg_stat_activity
  WHERE pid = pg_backend_pid() AND :'token' IS NOT NULL;
 
-\echo '--- Is all well with this installation? ------------------------------'
+\echo '--- Check this installation ------------------------------------------'
 \echo
 SELECT item, ok FROM vpk_doctor();
