@@ -47,42 +47,42 @@ demo-stop: ## stop the server of the demo and remove it
 
 test: export MAJORS ?= 15 18
 test: ## run every test, on PostgreSQL 15 and 18
-	@tools/test unit fuzz regress isolation upgraded cluster
+	@tools/test/run unit fuzz regress isolation upgraded cluster
 
 test-all: export MAJORS = 15 16 17 18
 test-all: ## run every test, on every supported major version
-	@tools/test unit fuzz regress isolation upgraded cluster
+	@tools/test/run unit fuzz regress isolation upgraded cluster
 
 test-assertions: ## SQL tests on a server that checks its own assertions, built from source
-	@tools/test-assertions
+	@tools/test/assertions
 
 test-unit: ## tests of the pure Rust modules
-	@tools/test unit
+	@tools/test/run unit
 
 test-regress: ## SQL tests (pg_regress) on a throwaway server
-	@tools/test regress
+	@tools/test/run regress
 
 test-isolation: ## tests of concurrent sessions on a throwaway server
-	@tools/test isolation
+	@tools/test/run isolation
 
 test-upgraded: ## SQL tests in databases that were made with released versions
-	@tools/test upgraded
+	@tools/test/run upgraded
 
 test-cluster: ## tests in Rust that run servers of their own
-	@tools/test cluster
+	@tools/test/run cluster
 
 fuzz: ## fuzz the pure modules, each target for FUZZ_SECONDS (15)
-	@tools/test fuzz
+	@tools/test/run fuzz
 
 test-valgrind: ## SQL tests on a server under valgrind (some 20 minutes)
-	@tools/test valgrind
+	@tools/test/run valgrind
 
 test-asan: export MAJORS ?= 18
 test-asan: ## SQL tests with the library built for AddressSanitizer
-	@tools/test asan
+	@tools/test/run asan
 
 test-soak: ## crashes, faults and memory for as long as it takes: an hour or more
-	@VIBEPEAK_SOAK=1 tools/rust-tests cluster fault_crashes fault_disk fault_interrupts fault_limits fault_sessions memory::
+	@VIBEPEAK_SOAK=1 tools/test/rust-tests cluster fault_crashes fault_disk fault_interrupts fault_limits fault_sessions memory::
 
 bench: ## compare verifications with SELECT 1 and with other ways, side by side
 	@bench/run
@@ -107,11 +107,11 @@ bench-scale: ## measure tables of 10 thousand to 10 million keys
 
 lint: export MAJORS ?= 15 18
 lint: ## formatting, clippy, crates, SQL scripts, shell scripts, rules of the source tree
-	@tools/lint
+	@tools/lint/run
 
 lint-all: export MAJORS = 15 16 17 18
 lint-all: ## the same, with clippy for every supported major version
-	@tools/lint
+	@tools/lint/run
 
 clean: ## remove what was built, here and in the scratch folder
 	@tools/clean

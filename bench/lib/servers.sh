@@ -6,7 +6,7 @@
 . "$root/tools/lib/server.sh"
 
 own_folder "$scratch"
-PG_CONFIG=$("$root/tools/private-install" "$scratch/$(pg_feature "$(require_pg_config)")-$profile")
+PG_CONFIG=$("$root/tools/postgres/install-into-copy" "$scratch/$(pg_feature "$(require_pg_config)")-$profile")
 export PG_CONFIG
 use_libraries_of "$PG_CONFIG"
 bin=$("$PG_CONFIG" --bindir)
@@ -18,7 +18,7 @@ servers=()
 stop_servers() {
     local server
     for server in ${servers[@]+"${servers[@]}"}; do
-        "$root/tools/cluster" stop "$work/$server" immediate
+        "$root/tools/test/cluster" stop "$work/$server" immediate
     done
     rm -rf "$work"
 }
@@ -31,7 +31,7 @@ start_server() {
     local server=$1
     shift
     servers+=("$server")
-    "$root/tools/cluster" start "$work/$server" max_connections=50 autovacuum=off checkpoint_timeout=1d "$@"
+    "$root/tools/test/cluster" start "$work/$server" max_connections=50 autovacuum=off checkpoint_timeout=1d "$@"
 }
 
 # on NAME COMMAND...: a client program, for that server.
