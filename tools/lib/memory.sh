@@ -1,8 +1,6 @@
 # shellcheck shell=bash
-# Sourced, after common.sh, by tools/test/valgrind and tools/test/asan, which run the SQL tests
-# under a memory checker.
-
-. "$root/tools/lib/server.sh"
+# Sourced, after common.sh and server.sh, by tools/test/valgrind and tools/test/asan, which run the
+# SQL tests under a memory checker.
 
 # make_reports NAME: makes the folder $reports for the checker's reports, which the server's user
 # may write to. It is removed when the script ends.
