@@ -15,7 +15,8 @@ export PG_CONFIG PROFILE DESTDIR
 .PHONY: help all setup developer-setup build install uninstall installcheck demo demo-stop clean \
         check test test-all test-assertions test-valgrind test-asan test-soak fuzz \
         test-unit test-regress test-isolation test-upgraded test-cluster lint lint-all \
-        bench bench-indexes bench-inside bench-issuing bench-preload bench-profile bench-scale
+        bench bench-versions bench-indexes bench-inside bench-issuing bench-preload \
+        bench-profile bench-scale
 
 ##@ For users
 
@@ -105,6 +106,9 @@ lint-all: ## the same, with clippy for every supported major version
 
 bench: ## compare verifications with SELECT 1 and with other ways, side by side
 	@bench/run
+
+bench-versions: ## compare vpk_verify with that of another revision, BENCH_BASE
+	@bench/versions
 
 bench-inside: ## measure the cost of a verification inside the server
 	@bench/inside

@@ -43,21 +43,21 @@ on() {
         PGOPTIONS='-c client_min_messages=warning' "$@"
 }
 
-# start_loaded_server KEYS [SETTING=VALUE]...: starts the server "loaded", with that many keys and
-# with the tables and functions that they are compared with, all of it in memory.
+# start_loaded_server KEYS [SETTING=VALUE]...: starts the server LOADED (default: "loaded"), with
+# that many keys and with the tables and functions that they are compared with, all of it in memory.
 start_loaded_server() {
-    local keys=$1
+    local keys=$1 server=${LOADED:-loaded}
     shift
     [ "$keys" -ge 10000 ] || die "BENCH_KEYS: at least 10000"
-    mkdir "$work/baseline"
+    mkdir -p "$work/baseline"
     cp "$root"/bench/baseline/{Makefile,baseline.c} "$work/baseline/"
     make -s -C "$work/baseline" PG_CONFIG="$PG_CONFIG" >&2
 
-    start_server loaded shared_preload_libraries="$extension" max_wal_size=64GB \
+    start_server "$server" shared_preload_libraries="$extension" max_wal_size=64GB \
         shared_buffers="$((512 + keys * 2 / 1000))MB" "$@"
     say "loading $keys keys"
-    on loaded "$bin/psql" -Xq -v ON_ERROR_STOP=1 -v keys="$keys" -v library="$work/baseline/baseline" \
-        -f "$root/bench/load.sql" >&2
+    on "$server" "$bin/psql" -Xq -v ON_ERROR_STOP=1 -v keys="$keys" \
+        -v library="$work/baseline/baseline" -f "$root/bench/load.sql" >&2
 }
 
 # Prints the median of the numbers on standard input, one per line.

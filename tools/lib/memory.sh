@@ -6,6 +6,7 @@
 # may write to. It is removed when the script ends.
 make_reports() {
     local user
+    # shellcheck disable=SC2154
     own_folder "$scratch"
     reports=$(mktemp -d "$scratch/$1.XXXXXX")
     trap 'rm -rf "$reports"' EXIT

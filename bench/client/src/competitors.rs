@@ -37,7 +37,8 @@ impl Tokens {
         }
     }
 
-    const fn are_keys(self) -> bool {
+    /// Whether each of them is a key.
+    pub const fn are_keys(self) -> bool {
         matches!(self, Self::OneKey | Self::KeysInUse | Self::EveryKey)
     }
 }

@@ -88,6 +88,33 @@ pub fn report(server: &Path, rounds: usize) -> Result<String> {
     Ok(table)
 }
 
+/// The costs of a call in each round, on two servers.
+type Pair = [Vec<f64>; 2];
+
+/// What a call of vpk_verify costs on two servers with the same keys, in turns: for each case, the
+/// nanoseconds of each round.
+pub fn costs_of_versions(servers: [&Path; 2], rounds: usize) -> Result<Vec<(&'static str, Pair)>> {
+    let mut all = Vec::new();
+    for case in CASES {
+        let mut tokens = Vec::new();
+        for server in servers {
+            check(server, &case)?;
+            tokens.push(Slices::of(server, &case)?);
+        }
+        let mut costs = Pair::default();
+        for round in 0..rounds {
+            for turn in turns(2, round) {
+                let (server, tokens) = (servers[turn], &mut tokens[turn]);
+                let nothing = turn_of(server, &case, NOTHING, tokens)?;
+                let verify = turn_of(server, &case, FUNCTIONS[0].1, tokens)?;
+                costs[turn].push(verify - nothing);
+            }
+        }
+        all.push((case.name, costs));
+    }
+    Ok(all)
+}
+
 /// What a session that verifies more and more keys takes up, as a sentence.
 pub fn memory_report(server: &Path) -> Result<String> {
     let mut database = Connection::open(server)?;

@@ -16,6 +16,7 @@ mod request;
 mod rounds;
 mod statistics;
 mod table;
+mod versions;
 
 use std::env;
 use std::path::Path;
@@ -27,7 +28,7 @@ use drive::How;
 use report::Options;
 
 const USAGE: &str = "usage: report SERVER PROGRAMS RESULTS ROUNDS SECONDS CELLS | inside SERVER ROUNDS | \
-     drive SERVER wire|inside SECONDS";
+     drive SERVER wire|inside SECONDS | versions BASE NEW ROUNDS SECONDS";
 
 fn main() -> ExitCode {
     match run(&env::args().skip(1).collect::<Vec<_>>()) {
@@ -58,6 +59,12 @@ fn run(arguments: &[String]) -> Result<()> {
             let how = if how == "wire" { How::Wire } else { How::Inside };
             drive::drive(Path::new(server), &how, Duration::from_secs_f64(seconds.parse()?))
         }
+        ["versions", base, new, rounds, seconds] => versions::report(
+            Path::new(base),
+            Path::new(new),
+            rounds.parse()?,
+            Duration::from_secs_f64(seconds.parse()?),
+        ),
         // What keeps the processors awake.
         ["spin"] => {
             awake::spin();

@@ -1,0 +1,63 @@
+//! Two versions of the extension, each on a server with the same keys, in turns.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::awake::Awake;
+use crate::cells::{self, Group};
+use crate::competitors::VERIFY;
+use crate::connection::{Connection, Result};
+use crate::inside;
+use crate::load::{self, Pool};
+use crate::statistics::{median, turns};
+
+/// The groups that are compared: those in which verifications of keys meet, over the wire.
+fn groups() -> Vec<Group> {
+    let compared = |group: &&Group| group.awake && group.tokens.are_keys();
+    cells::GROUPS.iter().filter(compared).copied().collect()
+}
+
+/// Prints a table with the calls a second of both versions, and their ratio; then the processor
+/// time of a call inside the server.
+pub fn report(base: &Path, new: &Path, rounds: usize, time: Duration) -> Result<()> {
+    let servers = [base, new];
+    let mut controls = [Connection::open(base)?, Connection::open(new)?];
+    println!("| | base | new | new / base | lowest | highest |\n|---|--:|--:|--:|--:|--:|");
+    for group in groups() {
+        let mut pools = Vec::new();
+        for control in &mut controls {
+            pools.push(Pool::read(control, group.tokens)?);
+        }
+        let mut per_second: [Vec<f64>; 2] = Default::default();
+        let _awake = Awake::keep()?;
+        for round in 0..rounds {
+            for turn in turns(2, round) {
+                let control = &mut controls[turn];
+                let outcome =
+                    load::run(servers[turn], control, &group, &VERIFY, &pools[turn], time)?;
+                per_second[turn].push(outcome.per_second);
+                control.query("VACUUM vpk.key_usage")?;
+            }
+        }
+        row(&group.to_string(), &per_second[0], &per_second[1], 0);
+    }
+    println!(
+        "\n| inside the server, ns | base | new | new / base | lowest | highest |\n|---|--:|--:|--:|--:|--:|"
+    );
+    for (name, costs) in inside::costs_of_versions(servers, rounds)? {
+        row(name, &costs[0], &costs[1], 1);
+    }
+    Ok(())
+}
+
+fn row(name: &str, base: &[f64], new: &[f64], digits: usize) {
+    let ratios: Vec<f64> = base.iter().zip(new).map(|(base, new)| new / base).collect();
+    let lowest = ratios.iter().copied().fold(f64::INFINITY, f64::min);
+    let highest = ratios.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    println!(
+        "| {name} | {:.digits$} | {:.digits$} | {:.3} | {lowest:.3} | {highest:.3} |",
+        median(base),
+        median(new),
+        median(&ratios),
+    );
+}
