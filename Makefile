@@ -1,88 +1,108 @@
-# vibepeak_keys: the commands of the project. Each is one script in tools/.
+# vibepeak_keys: the commands of the project. Each calls one script of tools/ or bench/.
 #
-# PG_CONFIG  which PostgreSQL to build for, and for install, uninstall and installcheck
-#            which one to act on
-# MAJORS     where PG_CONFIG is not given: on which major versions to test, for
-#            example "16 17"
-# PROFILE    release (default) or dev: how the library is built
-# DESTDIR    put before the destination of "make install"
-# FUZZ_SECONDS  for how long "make fuzz" runs each of its targets
+# PG_CONFIG  the PostgreSQL to build for, and the one that install, uninstall and installcheck
+#            work on
+# MAJORS     the major versions to test on when PG_CONFIG is not given, for example "16 17"
+# PROFILE    how the library is built: release (the default) or dev
+# DESTDIR    a folder that "make install" puts before each path
+# FUZZ_SECONDS  how long "make fuzz" runs each target
 
 PG_CONFIG ?= pg_config
 PROFILE ?= release
 export PG_CONFIG PROFILE DESTDIR
 
 .DEFAULT_GOAL := build
-.PHONY: help setup developer-setup build install uninstall installcheck demo demo-stop lint lint-all clean \
-        test test-all test-assertions test-valgrind test-asan test-soak fuzz \
-        test-unit test-regress test-isolation test-upgraded test-cluster \
-        bench bench-versions bench-indexes bench-inside bench-issuing bench-preload bench-profile bench-scale
+.PHONY: help all setup developer-setup build install uninstall installcheck demo demo-stop clean \
+        check test test-all test-assertions test-valgrind test-asan test-soak fuzz \
+        test-unit test-regress test-isolation test-upgraded test-cluster lint lint-all \
+        bench bench-versions bench-indexes bench-inside bench-issuing bench-preload \
+        bench-profile bench-scale
+
+##@ For users
 
 help: ## show this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "  make %-16s %s\n", $$1, $$2 }'
+	@awk -F ':.*## ' '/^##@ / { printf "%s%s:\n", blank, substr($$0, 5); blank = "\n" } \
+		/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
 
-developer-setup: ## make "cargo pgrx run" work for you
-	@tools/developer-setup
-
-setup: ## install what building and testing need, where it is missing
+setup: ## install what building and testing need and is missing
 	@tools/setup test
 
 build: ## build the extension (the default)
 	@tools/build
 
+all: build ## the same as build
+
 install: build ## install into the PostgreSQL of PG_CONFIG
 	@tools/install
 
-uninstall: ## remove the files from the PostgreSQL of PG_CONFIG
+uninstall: ## remove the extension's files from the PostgreSQL of PG_CONFIG
 	@tools/uninstall
 
 installcheck: ## run the SQL tests against the running server of PG_CONFIG
 	@tools/installcheck
 
-demo: ## start a private server and walk through a key's life
+demo: ## start a private server and walk through the life of a key
 	@tools/demo start
 
-demo-stop: ## stop the server of the demo and remove it
+demo-stop: ## stop the demo's server and remove it
 	@tools/demo stop
 
+clean: ## remove everything that was built, here and in the scratch folder
+	@tools/clean
+
+##@ For developers
+
+developer-setup: ## prepare "cargo pgrx run"
+	@tools/developer-setup
+
 test: export MAJORS ?= 15 18
-test: ## run every test, on PostgreSQL 15 and 18
-	@tools/test unit fuzz regress isolation upgraded cluster
+test: ## run every test on PostgreSQL 15 and 18
+	@tools/test/run unit fuzz regress isolation upgraded cluster
+
+check: test ## the same as test
 
 test-all: export MAJORS = 15 16 17 18
-test-all: ## run every test, on every supported major version
-	@tools/test unit fuzz regress isolation upgraded cluster
+test-all: ## run every test on every supported major version
+	@tools/test/run unit fuzz regress isolation upgraded cluster
 
-test-assertions: ## SQL tests on a server that checks its own assertions, built from source
-	@tools/test-assertions
-
-test-unit: ## tests of the pure Rust modules
-	@tools/test unit
+test-unit: ## unit tests in Rust
+	@tools/test/run unit
 
 test-regress: ## SQL tests (pg_regress) on a throwaway server
-	@tools/test regress
+	@tools/test/run regress
 
 test-isolation: ## tests of concurrent sessions on a throwaway server
-	@tools/test isolation
+	@tools/test/run isolation
 
-test-upgraded: ## SQL tests in databases that were made with released versions
-	@tools/test upgraded
+test-upgraded: ## SQL tests in databases made with released versions and upgraded
+	@tools/test/run upgraded
 
-test-cluster: ## tests in Rust that run servers of their own
-	@tools/test cluster
+test-cluster: ## tests in Rust that start servers
+	@tools/test/run cluster
 
-fuzz: ## fuzz the pure modules, each target for FUZZ_SECONDS (15)
-	@tools/test fuzz
+test-assertions: ## SQL tests on a server built with assertions
+	@tools/test/assertions
 
-test-valgrind: ## SQL tests on a server under valgrind (some 20 minutes)
-	@tools/test valgrind
+test-valgrind: ## SQL tests on a server under valgrind (about 20 minutes)
+	@tools/test/run valgrind
 
 test-asan: export MAJORS ?= 18
 test-asan: ## SQL tests with the library built for AddressSanitizer
-	@tools/test asan
+	@tools/test/run asan
 
-test-soak: ## crashes, faults and memory for as long as it takes: an hour or more
-	@VIBEPEAK_SOAK=1 tools/rust-tests cluster fault_crashes fault_disk fault_interrupts fault_limits fault_sessions memory::
+test-soak: ## long-running crash, fault and memory tests (1 hour or more)
+	@VIBEPEAK_SOAK=1 tools/test/rust-tests cluster faults:: memory::
+
+fuzz: ## fuzz the crate pure, each target for FUZZ_SECONDS (15)
+	@tools/test/run fuzz
+
+lint: export MAJORS ?= 15 18
+lint: ## formatting, clippy, crates, SQL scripts, shell scripts, rules of the source tree
+	@tools/lint/run
+
+lint-all: export MAJORS = 15 16 17 18
+lint-all: ## the same, with clippy for every supported major version
+	@tools/lint/run
 
 bench: ## compare verifications with SELECT 1 and with other ways, side by side
 	@bench/run
@@ -90,16 +110,16 @@ bench: ## compare verifications with SELECT 1 and with other ways, side by side
 bench-versions: ## compare vpk_verify with that of another revision, BENCH_BASE
 	@bench/versions
 
-bench-inside: ## only what a verification costs inside the server
+bench-inside: ## measure the cost of a verification inside the server
 	@bench/inside
 
 bench-profile: ## show where a verification spends its time
 	@bench/profile
 
-bench-preload: ## measure what it costs to have the library preloaded
+bench-preload: ## measure the cost of preloading the library
 	@bench/preload
 
-bench-issuing: ## measure many keys made by one statement against plain SQL
+bench-issuing: ## compare one statement that creates many keys with plain SQL
 	@bench/issuing
 
 bench-indexes: ## compare ways to find a key by its hash
@@ -107,14 +127,3 @@ bench-indexes: ## compare ways to find a key by its hash
 
 bench-scale: ## measure tables of 10 thousand to 10 million keys
 	@bench/scale
-
-lint: export MAJORS ?= 15 18
-lint: ## formatting, clippy, crates, SQL scripts, shell scripts, rules of the source tree
-	@tools/lint
-
-lint-all: export MAJORS = 15 16 17 18
-lint-all: ## the same, with clippy for every supported major version
-	@tools/lint
-
-clean: ## remove what was built, here and in the scratch folder
-	@tools/clean

@@ -1,12 +1,11 @@
 # shellcheck shell=bash
-# Sourced by the scripts of bench/: servers of their own that run the build of
-# this working copy, and go when the script ends.
+# Sourced by the scripts of bench/: starts servers that run the build of this working copy, and
+# removes them when the script ends.
 
 . "$(dirname -- "${BASH_SOURCE[0]}")/../../tools/lib/common.sh"
 . "$root/tools/lib/server.sh"
 
-own_folder "$scratch"
-PG_CONFIG=$("$root/tools/private-install" "$scratch/$(pg_feature "$(require_pg_config)")-$profile")
+PG_CONFIG=$(scratch_install '')
 export PG_CONFIG
 use_libraries_of "$PG_CONFIG"
 bin=$("$PG_CONFIG" --bindir)
@@ -18,7 +17,7 @@ servers=()
 stop_servers() {
     local server
     for server in ${servers[@]+"${servers[@]}"}; do
-        "$root/tools/cluster" stop "$work/$server" immediate
+        "$root/tools/test/cluster" stop "$work/$server" immediate
     done
     rm -rf "$work"
 }
@@ -26,23 +25,26 @@ trap stop_servers EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
-# start_server NAME [SETTING=VALUE]...: nothing runs beside what is measured.
+# start_server NAME [SETTING=VALUE]...: starts a server without autovacuum and timed checkpoints,
+# which would disturb the measurement.
 start_server() {
     local server=$1
     shift
     servers+=("$server")
-    "$root/tools/cluster" start "$work/$server" max_connections=50 autovacuum=off checkpoint_timeout=1d "$@"
+    "$root/tools/test/cluster" start "$work/$server" max_connections=50 autovacuum=off \
+        checkpoint_timeout=1d "$@"
 }
 
-# on NAME COMMAND...: a client program, for that server.
+# on NAME COMMAND...: runs a client program with the settings to connect to that server.
 on() {
     local server=$1
     shift
-    PGHOST=$work/$server PGPORT=5432 PGUSER=postgres PGDATABASE=postgres PGOPTIONS='-c client_min_messages=warning' "$@"
+    PGHOST=$work/$server PGPORT=5432 PGUSER=postgres PGDATABASE=postgres \
+        PGOPTIONS='-c client_min_messages=warning' "$@"
 }
 
-# start_loaded_server KEYS [SETTING=VALUE]...: the server "loaded", or LOADED, with
-# that many keys and with what they are compared with, all of it in memory.
+# start_loaded_server KEYS [SETTING=VALUE]...: starts the server LOADED (default: "loaded"), with
+# that many keys and with the tables and functions that they are compared with, all of it in memory.
 start_loaded_server() {
     local keys=$1 server=${LOADED:-loaded}
     shift
@@ -54,14 +56,17 @@ start_loaded_server() {
     start_server "$server" shared_preload_libraries="$extension" max_wal_size=64GB \
         shared_buffers="$((512 + keys * 2 / 1000))MB" "$@"
     say "loading $keys keys"
-    on "$server" "$bin/psql" -Xq -v ON_ERROR_STOP=1 -v keys="$keys" -v library="$work/baseline/baseline" \
-        -f "$root/bench/load.sql" >&2
+    on "$server" "$bin/psql" -Xq -v ON_ERROR_STOP=1 -v keys="$keys" \
+        -v library="$work/baseline/baseline" -f "$root/bench/load.sql" >&2
 }
 
-# The median of the numbers that come in, one a line.
-median() { sort -n | awk '{ v[NR] = $1 } END { print (NR % 2) ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'; }
+# Prints the median of the numbers on standard input, one per line.
+median() {
+    sort -n | awk '{ v[NR] = $1 }
+        END { print (NR % 2) ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'
+}
 
-# The load generator, built; prints where it is.
+# Builds the load generator and prints its path.
 client() {
     cargo build --quiet --release --locked --manifest-path "$root/bench/client/Cargo.toml" \
         --target-dir "$target/bench" >&2

@@ -1,16 +1,15 @@
 # shellcheck shell=bash
-# Sourced by every script of tools/: where things are, which PostgreSQL is
-# meant, and how messages look.
+# Sourced by every script of tools/ and bench/: the paths, the choice of PostgreSQL, and messages.
 
 set -euo pipefail
 umask 022
 
-# RUSTFLAGS would displace the linker arguments of cargo-pgrx; a backtrace
-# setting would be inherited by servers.
+# RUSTFLAGS would replace the linker arguments that cargo-pgrx sets; servers would inherit a
+# backtrace setting.
 unset CDPATH RUSTFLAGS CARGO_ENCODED_RUSTFLAGS RUST_BACKTRACE
 
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.." && pwd -P)
-# Read by the scripts that source this file.
+# The scripts that source this file read it.
 # shellcheck disable=SC2034
 extension=vibepeak_keys
 profile=${PROFILE:-release}
@@ -33,18 +32,18 @@ extension_version() { sed -n 's/^version = "\(.*\)"$/\1/p' "$root/Cargo.toml" | 
 
 # --- PostgreSQL -----------------------------------------------------------
 
-# Whether a pg_config belongs to a server that can be built for and started.
+# Whether a pg_config belongs to a PostgreSQL that has a server and its headers.
 complete_pg() {
     [ -x "$("$1" --bindir 2>/dev/null)/postgres" ] &&
         [ -f "$("$1" --includedir-server)/postgres.h" ]
 }
 
-# The pg_config that PG_CONFIG names, as an absolute path. Where PG_CONFIG is
-# left at its default, Debian's own folders are looked at too.
+# The pg_config that PG_CONFIG names, as an absolute path. If PG_CONFIG has its default, Debian's
+# folders are searched too.
 find_pg_config() {
     local wanted=${PG_CONFIG:-pg_config} candidate
     if candidate=$(command -v -- "$wanted") && complete_pg "$candidate"; then
-        # Debian's /usr/bin/pg_config is a wrapper: name what is behind it.
+        # Debian's /usr/bin/pg_config is a wrapper: name the program that it calls.
         wanted=$("$candidate" --bindir)/pg_config
         if [ -x "$wanted" ]; then candidate=$wanted; fi
         printf '%s\n' "$candidate"
@@ -61,7 +60,9 @@ find_pg_config() {
 }
 
 require_pg_config() {
-    find_pg_config || die "no PostgreSQL with server and headers at PG_CONFIG=${PG_CONFIG:-pg_config}; run 'make setup'"
+    find_pg_config ||
+        die "no PostgreSQL with server and headers at PG_CONFIG=${PG_CONFIG:-pg_config};" \
+            "run 'make setup'"
 }
 
 # The Cargo feature for a pg_config: pg15 to pg18.
@@ -73,22 +74,22 @@ pg_feature() {
     printf '%s\n' "$feature"
 }
 
-# Sets lib and share to the folders that the files of the extension go to, for a
-# pg_config and below DESTDIR, when given. They have to be writable.
+# Sets lib and share to the folders that the extension's files go to, for a pg_config and below
+# DESTDIR if it is given. Fails if they are not writable.
 places_of_install() {
     local directory
     lib=${DESTDIR:-}$("$1" --pkglibdir)
     share=${DESTDIR:-}$("$1" --sharedir)/extension
     for directory in "$lib" "$share"; do
         if [ -d "$directory" ] && [ ! -w "$directory" ]; then
-            die "no right to change $directory: run as its owner, for example by sudo"
+            die "cannot write to $directory: run as its owner, for example with sudo"
         fi
     done
 }
 
 # --- Rust -----------------------------------------------------------------
 
-# Cargo.lock is where the version of pgrx, and so of cargo-pgrx, is read.
+# The version of pgrx in Cargo.lock, which cargo-pgrx must have too.
 pgrx_version() {
     awk '/^name = "pgrx"$/ { getline; gsub(/.* = |"/, ""); print; exit }' "$root/Cargo.lock"
 }
@@ -97,7 +98,8 @@ pgrx_version() {
 find_cargo_pgrx() {
     local version candidate
     version=$(pgrx_version)
-    for candidate in "$(command -v cargo-pgrx || true)" "$cache/cargo-pgrx-$version/bin/cargo-pgrx"; do
+    for candidate in "$(command -v cargo-pgrx || true)" \
+        "$cache/cargo-pgrx-$version/bin/cargo-pgrx"; do
         if [ -x "$candidate" ] && [ "$("$candidate" pgrx --version)" = "cargo-pgrx $version" ]; then
             printf '%s\n' "$candidate"
             return
@@ -106,5 +108,5 @@ find_cargo_pgrx() {
     return 1
 }
 
-# Where the built files are kept for one major version.
+# The folder of the built files for one major version.
 package_dir() { printf '%s\n' "$target/package/$1-$profile"; }
