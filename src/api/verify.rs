@@ -86,7 +86,7 @@ fn vpk_error(
 ) -> Option<Json> {
     let status = status.and_then(StatusLabel::status)?;
     let known = body::known(&call, status, account, None);
-    body::compose(&call, status, &known, request_id).1
+    body::compose(&call, status, &known, body::presented_id(&call, request_id)).1
 }
 
 /// The rows of the view `vpk.status_codes`.

@@ -9,6 +9,7 @@ use pgrx::pgrx_sql_entity_graph::metadata::{
 };
 
 use crate::pg::error;
+use crate::pg::ffi::guard::guarded;
 use crate::pg::ffi::{allocator, unguarded};
 
 /// The call that is under way. It borrows nothing but stands for the memory context that the server
@@ -21,7 +22,7 @@ pub struct Call {
 impl Call {
     /// Stands for a worker's transaction, where no function is called: for what needs memory only.
     pub(super) fn of_worker() -> Call {
-        allocator::arm_reserve();
+        guarded(allocator::arm_reserve);
         // SAFETY: CurrentMemoryContext is always set (src/backend/utils/mmgr/mcxt.c).
         Call { info: core::ptr::null_mut(), memory: unsafe { pg_sys::CurrentMemoryContext } }
     }

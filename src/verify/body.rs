@@ -57,18 +57,23 @@ pub fn known<'call>(
 pub fn for_answer(call: &Call, answer: &Answer, request_id: Option<Text>) -> (Text, Option<Json>) {
     let account = answer.key.map(|key| key.account);
     let known = known(call, answer.status, account, answer.plan);
-    compose(call, answer.status, &known, request_id)
+    compose(call, answer.status, &known, presented_id(call, request_id))
 }
 
-/// The request id, echoed or made, and the body.
+/// A request id as it was presented, as far as it is worth looking at. Unguarded: see
+/// [`crate::pg::ffi::unguarded`].
+pub fn presented_id(call: &Call, request_id: Option<Text>) -> Option<&[u8]> {
+    request_id.map(|id| id.presented(call, 129).bytes)
+}
+
+/// The request id, echoed or made, and the body. Reads nothing unguarded.
 pub fn compose(
     call: &Call,
     status: Status,
     known: &BodyFacts,
-    request_id: Option<Text>,
+    presented_id: Option<&[u8]>,
 ) -> (Text, Option<Json>) {
-    let echoed = request_id.map(|id| id.presented(call, 129).bytes);
-    let id = match echoed.and_then(id::echoed_request_id) {
+    let id = match presented_id.and_then(id::echoed_request_id) {
         Some(id) => id.to_owned(),
         None => random::request_id(),
     };

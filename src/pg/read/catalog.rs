@@ -117,7 +117,7 @@ fn look_up() -> Option<[Indexed; Table::COUNT]> {
         (relation != Oid::INVALID).then_some(relation)
     };
     let mut indexed = [Indexed { table: Oid::INVALID, index: Oid::INVALID }; Table::COUNT];
-    for (found, (table, indexes)) in indexed.iter_mut().zip(Table::NAMES) {
+    for (found, (table, indexes)) in indexed.iter_mut().zip(&Table::NAMES) {
         let index = indexes.iter().find_map(|index| find(index))?;
         *found = Indexed { table: find(table)?, index };
     }

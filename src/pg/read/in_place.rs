@@ -139,7 +139,7 @@ fn is_unlocked(table: Table) -> bool {
     let Some(indexed) = catalog::indexed(table) else { return false };
     // SAFETY: a lock on an OID, of whatever may be there, given back at once
     // (src/backend/storage/lmgr/lmgr.c).
-    [indexed.table, indexed.index].into_iter().all(|relation| unsafe {
+    [indexed.table, indexed.index].iter().all(|&relation| unsafe {
         let locked = unguarded::ConditionalLockRelationOid(relation, LOCK);
         if locked {
             unguarded::UnlockRelationOid(relation, LOCK);

@@ -3,6 +3,7 @@
 use pgrx::bgworkers::BackgroundWorker;
 use pgrx::pg_sys;
 
+use crate::pg::ffi::guard::guarded;
 use crate::pg::ffi::unguarded;
 
 /// The OID of the database that this process is connected to.
@@ -50,7 +51,7 @@ pub fn all() -> Vec<Database> {
             }
             // What ends a scan is a method of its table (src/include/access/tableam.h: table_endscan).
             if let Some(end) = (*(*catalogue).rd_tableam).scan_end {
-                end(scan);
+                guarded(|| end(scan));
             }
             pg_sys::table_close(catalogue, lock);
         }

@@ -147,8 +147,8 @@ impl Bulk {
                 if triggers {
                     unguarded::AfterTriggerBeginQuery();
                 }
-                for (open, row) in open.into_iter().zip(rows) {
-                    self.insert_unguarded(open, row);
+                for (open, row) in open.iter().zip(&rows) {
+                    self.insert_unguarded(*open, row);
                 }
                 if triggers {
                     unguarded::AfterTriggerEndQuery(estate);

@@ -249,7 +249,7 @@ impl Json {
 impl Uuid {
     /// A uuid of these bytes.
     pub fn new(call: &Call, bytes: [u8; 16]) -> Uuid {
-        guarded(|| Uuid(Datum::from(call.keep(bytes.into_iter()).as_ptr())))
+        guarded(|| Uuid(Datum::from(call.keep(bytes.iter().copied()).as_ptr())))
     }
 
     /// Its bytes.

@@ -175,12 +175,12 @@ pub fn now<'call, R: Copy>(
     let mut missed = None;
     loop {
         let mut opened = [None; READ_TOGETHER.len()];
-        for table in READ_TOGETHER.into_iter().filter(|table| wanted[*table as usize]) {
+        for &table in READ_TOGETHER.iter().filter(|table| wanted[**table as usize]) {
             opened[table as usize] = Some(Opened::open(table));
         }
         in_place::accept_invalidations();
         let result = read(&LookUp { call, opened, missed, snapshot: snapshot::latest() });
-        for opened in opened.into_iter().rev().flatten() {
+        for opened in opened.iter().rev().flatten() {
             opened.close();
         }
         match result {
