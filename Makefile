@@ -97,7 +97,7 @@ fuzz: ## fuzz the crate pure, each target for FUZZ_SECONDS (15)
 	@tools/test/run fuzz
 
 lint: export MAJORS ?= 15 18
-lint: ## formatting, clippy, crates, SQL scripts, shell scripts, rules of the source tree
+lint: ## formatting, clippy, crates, SQL and shell scripts, spelling, the source tree
 	@tools/lint/run
 
 lint-all: export MAJORS = 15 16 17 18

@@ -1,5 +1,5 @@
--- What people use instead, as they write it: a table of their own, with an
--- index on the hash of the key.
+-- The alternatives as people usually write them. First, a table with an index on the hash of the
+-- key.
 
 CREATE TABLE bench.api_keys (
     id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -24,8 +24,8 @@ BEGIN
 END
 $$;
 
--- The same, and when a key was last used is kept. Its table is another one, so
--- that the row versions it leaves are in nobody else's way.
+-- The same, and it records when a key was last used. It has a separate table, so that its dead row
+-- versions do not slow down the others.
 CREATE TABLE bench.used_api_keys (LIKE bench.api_keys INCLUDING ALL);
 INSERT INTO bench.used_api_keys (account, key_hash) SELECT account, key_hash FROM bench.api_keys ORDER BY id;
 
@@ -39,8 +39,8 @@ BEGIN
 END
 $$;
 
--- A password hash for each key, found by the key's first characters. The cost
--- is pgcrypto's default; usual advice is 10 and more.
+-- A password hash for each key, found by the first characters of the key. The cost is the default
+-- of pgcrypto; the usual advice is 10 or more.
 CREATE TABLE bench.bcrypt_api_keys (
     id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     account    text NOT NULL,

@@ -1,5 +1,5 @@
--- What bench/run measures on: :keys keys of the extension's, the same keys in
--- the tables that people write themselves, and tokens to call with.
+-- The data for bench/run: :keys keys of the extension, the same keys in the tables of the
+-- alternatives, and tokens to verify.
 
 CREATE EXTENSION vibepeak_keys;
 CREATE EXTENSION pgcrypto;
@@ -7,7 +7,7 @@ CREATE SCHEMA bench;
 ALTER DATABASE postgres SET search_path = public, bench;
 SET search_path = public, bench;
 
--- Tokens, in an order that has nothing to do with the order of the keys.
+-- The tokens in random order.
 CREATE TABLE bench.issued AS
     SELECT c.token FROM generate_series(1, :keys) AS i, LATERAL vpk_create('key ' || i) AS c;
 CREATE TABLE bench.every_key AS
@@ -22,10 +22,10 @@ CREATE TABLE bench.keys_in_use AS
 ALTER TABLE bench.one_key ADD PRIMARY KEY (position);
 ALTER TABLE bench.keys_in_use ADD PRIMARY KEY (position);
 
--- As long as a key, and none.
+-- Texts of the length of a key that are not keys.
 CREATE TABLE bench.malformed AS
     SELECT i AS position, 'vpk_live_' || md5('malformed ' || i) AS token FROM generate_series(1, 10000) AS i;
--- Keys that were there: well-formed, with the right checksum.
+-- Keys that were deleted: well-formed, with the right checksum.
 SELECT vpk_set_plan('gone', 'Pro') \g /dev/null
 CREATE TABLE bench.unknown AS
     SELECT i AS position, c.token

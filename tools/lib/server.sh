@@ -22,8 +22,9 @@ own_folder() {
     if [ -L "$1" ] || [ ! -O "$1" ]; then die "$1 belongs to somebody else"; fi
 }
 
-# scratch_install SUFFIX: builds the extension, installs it into a copy of the PostgreSQL of PG_CONFIG
-# in the scratch folder and prints the pg_config of the copy. Each suffix has a separate copy.
+# scratch_install SUFFIX: builds the extension, installs it into a copy of the PostgreSQL of
+# PG_CONFIG in the scratch folder and prints the pg_config of the copy. Each suffix has a separate
+# copy.
 scratch_install() {
     own_folder "$scratch"
     # shellcheck disable=SC2154
