@@ -1,9 +1,9 @@
 /*
- * baseline.c: what vpk_verify is compared with inside the server.
+ * baseline.c: the functions that vpk_verify is compared with inside the server.
  *
- * Each function takes a token. The look-ups return the account of the key with
+ * Each function takes a token. The lookups return the account of the key with
  * the token's SHA-256, from the same table and index that vpk_verify reads, or
- * null. They judge nothing (revocation, expiry, plan) and note no use.
+ * null. They check nothing (revocation, expiry, plan) and count no use.
  */
 #include "postgres.h"
 

@@ -128,7 +128,7 @@ pub fn memory_report(server: &Path) -> Result<String> {
     let (one, some) = (after("1")?, after("10000")?);
     let all = after("(SELECT count(*) FROM bench.every_key)")?;
     Ok(format!(
-        "Memory of a session's own: {one:.1} MiB after the first key, {some:.1} MiB after 10 k different keys, \
+        "Memory of a session's own: {one:.1} MiB after the first key, {some:.1} MiB after 10 k different keys,\n\
          {all:.1} MiB after all of them."
     ))
 }

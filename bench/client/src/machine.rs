@@ -27,7 +27,7 @@ pub fn description(database: &mut Connection) -> Result<String> {
         .map_or("Linux", |name| name.trim_matches('"'));
     let version = database.value("SELECT split_part(version(), ' ', 2)")?;
     Ok(format!(
-        "{kind} with {count} processors ({}), {system}, PostgreSQL {version}",
+        "{kind} with {count} processors ({}),\n{system}, PostgreSQL {version}",
         value("model name")
     ))
 }

@@ -46,20 +46,24 @@ pub fn write(options: &Options) -> Result<()> {
     let minutes = began.elapsed().as_secs_f64() / 60.0;
     let (others, stolen) = Usage::now(server)?.of_others_since(&before);
     let warning = if others + stolen > DISTURBED {
-        "\n\n**That is too much: only buffers and WAL can be relied on here. Run it again on a quiet machine.**"
+        "\n\n**That is too much: only buffers and WAL can be relied on here.\n\
+         Run it again on a quiet machine.**"
     } else {
         ""
     };
     let page = format!(
         "# Results\n\n\
          Written by `make bench`; [README.md](README.md) says what is compared, and what the columns mean.\n\n\
-         {machine}. {keys} keys, {rounds} rounds of {seconds} s for each line, {minutes:.0} minutes. Meanwhile, \
-         other programs used {others:.1} % of the processors, and other machines on the same hardware {stolen:.1} %.{warning}\n\n\
+         {machine}.\n\
+         {keys} keys, {rounds} rounds of {seconds} s for each line, {minutes:.0} minutes.\n\
+         Meanwhile, other programs used {others:.1} % of the processors,\n\
+         and other machines on the same hardware {stolen:.1} %.{warning}\n\n\
          ![Calls a second, as a share of SELECT 1](results.svg)\n\n\
          ## Over the wire\n\n{table}\n\
-         Of the uses that the extension noted, {dropped} % found no room (`vibepeak_keys.usage_slots` at its default).\n\n\
-         `SELECT 1`, prepared, 1 client: {own:.0} calls a second by this load generator and {pgbench:.0} by pgbench, \
-         in turns.\n\n\
+         Of the uses that the extension counted, {dropped} % found no slot\n\
+         (`vibepeak_keys.usage_slots` at its default).\n\n\
+         `SELECT 1`, prepared, 1 client: {own:.0} calls a second by this load generator\n\
+         and {pgbench:.0} by pgbench, in turns.\n\n\
          ## Inside the server\n\n{inside}\n{memory}\n",
         machine = machine::description(&mut database)?,
         table = table::markdown(&results)?,
