@@ -29,10 +29,12 @@ CREATE OR REPLACE VIEW vpk.stats AS
            s.answers[pg_catalog.array_position(s.statuses, 'API_KEY_DISABLED')] AS api_key_disabled,
            s.answers[pg_catalog.array_position(s.statuses, 'IP_NOT_ALLOWED')] AS ip_not_allowed,
            s.answers[pg_catalog.array_position(s.statuses, 'PLAN_REQUIRED')] AS plan_required,
-           s.answers[pg_catalog.array_position(s.statuses, 'INSUFFICIENT_SCOPE')] AS insufficient_scope,
+           s.answers[pg_catalog.array_position(s.statuses, 'INSUFFICIENT_SCOPE')]
+               AS insufficient_scope,
            s.answers[pg_catalog.array_position(s.statuses, 'RATE_LIMITED')] AS rate_limited,
            s.answers[pg_catalog.array_position(s.statuses, 'QUOTA_EXCEEDED')] AS quota_exceeded,
-           s.answers[pg_catalog.array_position(s.statuses, 'CONCURRENCY_LIMIT_EXCEEDED')] AS concurrency_limit_exceeded,
+           s.answers[pg_catalog.array_position(s.statuses, 'CONCURRENCY_LIMIT_EXCEEDED')]
+               AS concurrency_limit_exceeded,
            s.uses_pending,
            s.uses_flushed,
            s.uses_dropped,

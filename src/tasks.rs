@@ -132,7 +132,7 @@ fn refused(call: &Call, answer: &Answer) -> Started {
 fn end_of(call: &Call, ttl: Option<Interval>) -> Result<Timestamp, CallError> {
     leases::end_of(call, ttl).ok_or_else(|| {
         CallError::invalid("ttl must be greater than 0 and at most 100 years").hint(
-            "Name how long the task may run without a sign of life, for example interval '15 min'.",
+            "Name how long the task may run until it is extended, for example interval '15 min'.",
         )
     })
 }

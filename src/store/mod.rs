@@ -3,9 +3,6 @@
 //! Each function runs one statement, takes typed arguments and returns typed rows. Statements are
 //! private. A column is read by its number only beside the statement that selects it. Nothing is
 //! decided here.
-//!
-//! Functions named `lock_…` and those that change rows run their statement on the latest snapshot,
-//! in a mode that may write ([`crate::pg::sql::statement`]).
 
 /// The text of a statement, put together from string literals and macros that expand to literals.
 macro_rules! sql {

@@ -39,7 +39,7 @@ impl Answer<'_> {
     }
 }
 
-/// A request of which nothing but the key is known.
+/// A request that says nothing but which key is presented.
 pub fn bare_request() -> Request<'static> {
     Request {
         environments: settings::environments(),
