@@ -45,15 +45,15 @@ pub fn start(
 ) -> Result<Started, CallError> {
     let scope = scope.map(|scope| scope.presented(call, MAX_LENGTH).bytes);
     let client_ip = verify::client_network(client_ip);
-    let verify = || {
+    let verified = || {
         let request = Request { client_ip, scope, ..verify::bare_request() };
         verify::unnoted(call, token, &request, scope.is_some())
     };
-    let mut answer = verify();
+    let mut answer = verified();
     if let (Status::Valid, Some(key)) = (answer.status, answer.key) {
         lock::lock_account(call, key.account);
         // The wait may have been long.
-        answer = verify();
+        answer = verified();
     }
     let (Status::Valid, Some(key)) = (answer.status, answer.key) else {
         note(answer.status, None);

@@ -17,15 +17,18 @@ pub(super) fn required<T>(what: &str, value: Option<T>) -> Result<T, CallError> 
     })
 }
 
+/// A name of a key, without white space around it, where it is allowed.
 pub(super) fn checked_name(call: &Call, name: Text) -> Result<Text, CallError> {
     validate::name(name.bytes(call), &ServerEncoding).map(|name| Text::new(call, name))
 }
 
+/// The bytes of an account's name, where it is allowed.
 pub(super) fn checked_account(call: &Call, account: Text) -> Result<&[u8], CallError> {
     let name = account.bytes(call);
     validate::account(name, &ServerEncoding).map(|()| name)
 }
 
+/// Scopes of a key, where they are allowed.
 pub(super) fn checked_scopes(call: &Call, scopes: TextArray) -> Result<TextArray, CallError> {
     validate::scopes(scopes.elements(call)).map(|()| scopes)
 }
@@ -39,6 +42,7 @@ pub(super) fn checked_networks(
     validate::networks(listed).map(|()| (!listed.is_empty()).then_some(networks))
 }
 
+/// Metadata of a key, where it is allowed.
 pub(super) fn checked_metadata(metadata: Json) -> Result<Json, CallError> {
     validate::metadata(&metadata.text()).map(|()| metadata)
 }
@@ -62,11 +66,13 @@ pub(super) fn checked_new_expiry(expires_at: Timestamp) -> Result<Option<Timesta
     checked_expiry(expires_at, "Use 'infinity'")
 }
 
-/// A reason, shortened where it is too long; None where it is blank.
+/// A reason as it is stored: cut to its maximum length, and with keys in it redacted. None where it
+/// is blank.
 pub(super) fn kept_reason(call: &Call, reason: Option<Text>) -> Option<Text> {
     validate::reason(reason?.bytes(call), &ServerEncoding).map(|reason| Text::new(call, &reason))
 }
 
+/// The error where a key does not exist.
 pub(super) fn unknown_key() -> CallError {
     CallError::invalid("there is no API key with this id")
         .hint("vpk_list() shows the ids of all keys.")
@@ -75,6 +81,7 @@ pub(super) fn unknown_key() -> CallError {
 /// The hint where an account does not exist.
 pub(super) const SEE_ACCOUNTS: &str = "Names are case-sensitive. vpk.accounts lists them.";
 
+/// The error where an account does not exist, without a hint.
 pub(super) fn unknown_account(name: &[u8]) -> CallError {
     CallError::invalid(format!("account {} does not exist", quoted(name)))
 }

@@ -16,10 +16,12 @@ pub struct Finding {
 }
 
 impl Finding {
+    /// The item is well.
     pub(super) fn good(item: &'static str, detail: impl Into<String>) -> Finding {
         Finding { item, ok: Some(true), detail: detail.into(), advice: None }
     }
 
+    /// The item is not well, and the advice says what to do.
     pub(super) fn bad(
         item: &'static str,
         detail: impl Into<String>,
@@ -29,6 +31,7 @@ impl Finding {
         Finding { item, ok: Some(false), detail, advice }
     }
 
+    /// Whether the item is well is not known.
     pub(super) fn unknown(
         item: &'static str,
         detail: impl Into<String>,

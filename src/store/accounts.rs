@@ -33,9 +33,10 @@ static SET_PLAN: Statement = Statement::new(
             RETURNING a.account, a.plan
         ) ",
         record_events!(
-            "SELECT 'plan_set'::text, NULL::uuid, m.account,
-                    pg_catalog.jsonb_build_object('plan', m.plan)
-               FROM moved AS m",
+            "event, account, details",
+            of: "SELECT 'plan_set'::text, m.account,
+                        pg_catalog.jsonb_build_object('plan', m.plan)
+                   FROM moved AS m",
             by: "$3", "$4"
         ),
         " RETURNING account"
@@ -86,11 +87,11 @@ static EMPTY: Statement = Statement::new(
         anonymize_events!("$1"),
         "), recorded AS (",
         record_events!(
-            "SELECT 'key_deleted'::text, d.id, NULL::text, '{}'::jsonb FROM deleted AS d
-             UNION ALL
-             SELECT 'account_deleted', NULL, NULL, '{}'",
-            by: "$2", "$3",
-            at: "$4"
+            "occurred_at, event, key_id",
+            of: "SELECT $4, 'key_deleted'::text, d.id FROM deleted AS d
+                 UNION ALL
+                 SELECT $4, 'account_deleted', NULL",
+            by: "$2", "$3"
         ),
         ")
         SELECT pg_catalog.count(*), pg_catalog.array_agg(d.id) FROM deleted AS d"

@@ -116,7 +116,8 @@ static INSERT: Statement = Statement::new(
             RETURNING id, account
         ) ",
         record_events!(
-            "SELECT 'key_created'::text, c.id, c.account, '{}'::jsonb FROM created AS c",
+            "event, key_id, account",
+            of: "SELECT 'key_created'::text, c.id, c.account FROM created AS c",
             by: "$13", "$14"
         ),
         " RETURNING key_id"

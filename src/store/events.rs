@@ -24,22 +24,21 @@ impl Caller {
     }
 }
 
-/// An `INSERT` of events, as a part of a statement. `$events` is a query whose columns are the
-/// event, the id of its key, its account and its details, all typed. `$role` and `$session_role`
-/// stand for the fields of [`Caller`]. The event's time is that of the clock where `at` is missing.
+/// An `INSERT` of events, as a part of a statement. `$events` is a query with the columns `$columns`
+/// of vpk.events, its constants typed; the columns that it leaves out take their defaults. `$role`
+/// and `$session_role` stand for the fields of [`Caller`].
 macro_rules! record_events {
-    ($events:expr, by: $role:literal, $session_role:literal) => {
-        $crate::store::events::record_events!(
-            $events,
-            by: $role, $session_role,
-            at: "pg_catalog.clock_timestamp()"
-        )
-    };
-    ($events:expr, by: $role:literal, $session_role:literal, at: $instant:literal) => {
+    ($columns:literal, of: $events:literal, by: $role:literal, $session_role:literal) => {
         concat!(
-            "INSERT INTO vpk.events (occurred_at, event, key_id, account, role, session_role, details)
-             SELECT ", $instant, ", e.event, e.key_id, e.account, ", $role, ", ", $session_role, ", e.details
-               FROM (", $events, ") AS e (event, key_id, account, details)"
+            "INSERT INTO vpk.events (",
+            $columns,
+            ", role, session_role) SELECT e.*, ",
+            $role,
+            ", ",
+            $session_role,
+            " FROM (",
+            $events,
+            ") AS e"
         )
     };
 }

@@ -39,10 +39,11 @@ macro_rules! revoke {
             " RETURNING k.id, k.account, k.revoked_at
             ), recorded AS (",
             record_events!(
-                "SELECT 'key_revoked'::text, r.id, r.account,
-                        pg_catalog.jsonb_strip_nulls(
-                            pg_catalog.jsonb_build_object('reason', $2))
-                   FROM revoked AS r",
+                "event, key_id, account, details",
+                of: "SELECT 'key_revoked'::text, r.id, r.account,
+                            pg_catalog.jsonb_strip_nulls(
+                                pg_catalog.jsonb_build_object('reason', $2))
+                       FROM revoked AS r",
                 by: "$3", "$4"
             ),
             ")
@@ -150,9 +151,9 @@ static SET_DISABLED: Statement = Statement::new(
             RETURNING k.id, k.account, k.revoked_at, k.disabled_at
         ), recorded AS (",
         record_events!(
-            "SELECT CASE WHEN $2 THEN 'key_disabled' ELSE 'key_enabled' END, c.id, c.account,
-                    '{}'::jsonb
-               FROM changed AS c",
+            "event, key_id, account",
+            of: "SELECT CASE WHEN $2 THEN 'key_disabled' ELSE 'key_enabled' END, c.id, c.account
+                   FROM changed AS c",
             by: "$3", "$4"
         ),
         ")
@@ -207,9 +208,10 @@ static UPDATE: Statement = Statement::new(
             RETURNING k.id, k.account
         ), recorded AS (",
         record_events!(
-            "SELECT 'key_updated'::text, u.id, u.account,
-                    pg_catalog.jsonb_build_object('changed', $7)
-               FROM updated AS u",
+            "event, key_id, account, details",
+            of: "SELECT 'key_updated'::text, u.id, u.account,
+                        pg_catalog.jsonb_build_object('changed', $7)
+                   FROM updated AS u",
             by: "$8", "$9"
         ),
         ")
@@ -263,7 +265,8 @@ static PURGE: Statement = Statement::new(
             DELETE FROM vpk.task_leases AS l USING purged AS p WHERE l.key_id = p.id
         ), recorded AS (",
         record_events!(
-            "SELECT 'key_purged'::text, p.id, p.account, '{}'::jsonb FROM purged AS p",
+            "event, key_id, account",
+            of: "SELECT 'key_purged'::text, p.id, p.account FROM purged AS p",
             by: "$2", "$3"
         ),
         ")

@@ -126,14 +126,16 @@ static ROTATE: Statement = Statement::new(
             RETURNING id, account
         ), recorded AS (",
         record_events!(
-            "SELECT 'key_rotated'::text, r.id, r.account,
-                    pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object(
-                        'successor', $3, 'expires_at', r.expires_at, 'revoked_at', r.revoked_at))
-               FROM retired AS r
-             UNION ALL
-             SELECT 'key_created', s.id, s.account,
-                    pg_catalog.jsonb_build_object('rotated_from', $1)
-               FROM successor AS s",
+            "event, key_id, account, details",
+            of: "SELECT 'key_rotated'::text, r.id, r.account,
+                        pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object(
+                            'successor', $3, 'expires_at', r.expires_at,
+                            'revoked_at', r.revoked_at))
+                   FROM retired AS r
+                 UNION ALL
+                 SELECT 'key_created', s.id, s.account,
+                        pg_catalog.jsonb_build_object('rotated_from', $1)
+                   FROM successor AS s",
             by: "$9", "$10"
         ),
         ")
