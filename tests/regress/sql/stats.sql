@@ -44,7 +44,7 @@ RETURNS TABLE (since timestamptz, answers bigint[], uses_pending bigint, uses_fl
                last_flush_at timestamptz, last_flush_seconds double precision, last_error_at timestamptz,
                last_error text, statuses text[])
 LANGUAGE sql AS $$
-    SELECT now(), '{11,12,13,14}'::bigint[], 1, 2, 3, NULL, NULL, NULL, NULL,
+    SELECT now(), '{11,12,13,14}'::bigint[], 1, 2, 3, NULL::timestamptz, NULL::float8, NULL::timestamptz, NULL::text,
            '{PLAN_REQUIRED,UNHEARD_OF,VALID,RATE_LIMITED}'::text[]
 $$;
 SELECT valid, plan_required, rate_limited, quota_exceeded, uses_pending, uses_flushed, uses_dropped FROM vpk.stats;
