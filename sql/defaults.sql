@@ -1,8 +1,11 @@
--- The plans and the account of a fresh database, and how they travel through a dump.
+-- The plans and the account of a fresh database, and how a dump and a restore treat them.
 --
--- CREATE EXTENSION makes these rows, also where pg_restore runs it. A row is pristine as long as
--- nobody has changed it: only other rows are dumped, a restored row takes the place of a pristine
--- one, and of a built-in row that was removed its name is kept, so that it is removed again.
+-- CREATE EXTENSION makes these rows, including where pg_restore runs it. A row is pristine as long
+-- as nobody has changed it. Only rows that are not pristine are dumped, and a restored row replaces
+-- a pristine one. The name of a built-in row that was removed is kept, so that a restore removes
+-- the row again.
+--
+-- A comment inside a function body is part of the function: to change it takes an update script.
 
 CREATE TABLE vpk.removed_defaults (
     relation text COLLATE "C" NOT NULL CHECK (relation IN ('plans', 'accounts')),
@@ -60,7 +63,7 @@ BEGIN
 END
 $$;
 
--- A plan that is in use stays; a new name of it goes to its accounts too.
+-- A plan that is in use cannot be removed. A new name of a plan is written to its accounts too.
 CREATE FUNCTION vpk.plans_after_removal() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$

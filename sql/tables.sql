@@ -1,10 +1,10 @@
--- The tables. Nothing here is written by hand in normal operation but vpk.plans: accounts, keys,
--- leases and events belong to the functions, vpk.key_usage to the background worker.
+-- The tables. In normal operation, users write only to vpk.plans. The functions write accounts,
+-- keys, leases and events; the background worker writes vpk.key_usage.
 --
--- There are no foreign keys. The tables of an extension have their constraints before their rows are
--- restored, and a parallel pg_restore loads them in any order. The functions lock the row that they
--- refer to (FOR KEY SHARE), triggers on vpk.plans keep the plans that are in use, and a key whose
--- account or plan is missing all the same is refused.
+-- There are no foreign keys. The tables of an extension have their constraints before their rows
+-- are restored, and a parallel pg_restore loads them in any order. The functions lock the row that
+-- they refer to (FOR KEY SHARE), triggers on vpk.plans keep the plans that are in use, and a key
+-- whose account or plan is missing all the same is refused.
 
 CREATE SCHEMA vpk;
 
@@ -46,9 +46,10 @@ CREATE TABLE vpk.keys (
     scopes        text[] NOT NULL DEFAULT '{}',
     allowed_ips   cidr[],
     metadata      jsonb NOT NULL DEFAULT '{}',
-    -- Unique, by an index that keeps 4 bytes of each hash: half the size of a B-tree on the whole, and
-    -- a look-up costs the same however large the table. Half empty, so that it takes one page.
-    -- Not named as the B-tree was: a library from before 0.3.0 would take the first row of a code.
+    -- Unique, by an index that stores 4 bytes of each hash. It has half the size of a B-tree, and a
+    -- lookup costs the same for a table of any size: at this fill factor it reads one page. The
+    -- B-tree of releases before 0.3.0 had another name. Their library does not compare the hash
+    -- itself, and would take the first row with the same 4 bytes if it found this index.
     CONSTRAINT keys_key_hash_excl EXCLUDE USING hash (key_hash WITH OPERATOR(pg_catalog.=))
         WITH (fillfactor = 50),
     CONSTRAINT keys_key_hash_check CHECK (pg_catalog.octet_length(key_hash) = 32),
@@ -56,7 +57,8 @@ CREATE TABLE vpk.keys (
 );
 CREATE INDEX keys_account_idx ON vpk.keys (account, id);
 
--- Updated every few seconds for the keys in use: room on each page keeps the new rows off the index.
+-- Updated every few seconds for the keys in use. Free space on each page allows HOT updates, which
+-- add no index entries.
 CREATE TABLE vpk.key_usage (
     key_id       uuid PRIMARY KEY,
     last_used_at timestamptz NOT NULL,

@@ -1,4 +1,4 @@
--- What can be read of keys and codes.
+-- Views on keys, statuses and counters.
 
 CREATE VIEW vpk.key_list AS
     SELECT k.id,
@@ -27,21 +27,23 @@ CREATE VIEW vpk.status_codes AS
     SELECT r.status, r.http_status, r.message, r.description
       FROM vpk.status_rows() AS r;
 
--- One column for each label of vpk_status, in its order.
+-- One column for each label of vpk_status, in its order; null where the library has no such label.
 CREATE VIEW vpk.stats AS
     SELECT s.since,
-           s.answers[1]  AS valid,
-           s.answers[2]  AS missing_api_key,
-           s.answers[3]  AS invalid_api_key,
-           s.answers[4]  AS api_key_revoked,
-           s.answers[5]  AS api_key_expired,
-           s.answers[6]  AS api_key_disabled,
-           s.answers[7]  AS ip_not_allowed,
-           s.answers[8]  AS plan_required,
-           s.answers[9]  AS insufficient_scope,
-           s.answers[10] AS rate_limited,
-           s.answers[11] AS quota_exceeded,
-           s.answers[12] AS concurrency_limit_exceeded,
+           s.answers[pg_catalog.array_position(s.statuses, 'VALID')] AS valid,
+           s.answers[pg_catalog.array_position(s.statuses, 'MISSING_API_KEY')] AS missing_api_key,
+           s.answers[pg_catalog.array_position(s.statuses, 'INVALID_API_KEY')] AS invalid_api_key,
+           s.answers[pg_catalog.array_position(s.statuses, 'API_KEY_REVOKED')] AS api_key_revoked,
+           s.answers[pg_catalog.array_position(s.statuses, 'API_KEY_EXPIRED')] AS api_key_expired,
+           s.answers[pg_catalog.array_position(s.statuses, 'API_KEY_DISABLED')] AS api_key_disabled,
+           s.answers[pg_catalog.array_position(s.statuses, 'IP_NOT_ALLOWED')] AS ip_not_allowed,
+           s.answers[pg_catalog.array_position(s.statuses, 'PLAN_REQUIRED')] AS plan_required,
+           s.answers[pg_catalog.array_position(s.statuses, 'INSUFFICIENT_SCOPE')]
+               AS insufficient_scope,
+           s.answers[pg_catalog.array_position(s.statuses, 'RATE_LIMITED')] AS rate_limited,
+           s.answers[pg_catalog.array_position(s.statuses, 'QUOTA_EXCEEDED')] AS quota_exceeded,
+           s.answers[pg_catalog.array_position(s.statuses, 'CONCURRENCY_LIMIT_EXCEEDED')]
+               AS concurrency_limit_exceeded,
            s.uses_pending,
            s.uses_flushed,
            s.uses_dropped,

@@ -1,7 +1,7 @@
 //! API keys as a primitive of PostgreSQL.
 //!
-//! Imports point one way: `api` calls `verify`, `lifecycle`, `tasks` and `doctor`, which call
-//! `usage` and `store`, which call `pg`; all of them may use `pure`, which uses none.
+//! Imports point one way: `api` calls `verify`, `admin`, `tasks`, `usage` and `doctor`; these call
+//! `store`, which calls `pg`. Each of them may use `pg` and the crate `pure`.
 
 pgrx::pg_module_magic!(name, version);
 
@@ -26,44 +26,13 @@ extension_sql_file!("../sql/defaults.sql", name = "defaults", requires = ["table
 extension_sql_file!(
     "../sql/views.sql",
     name = "views",
-    requires =
-        ["tables", vibepeak_keys::api::usage::stats_row, vibepeak_keys::api::verify::status_rows]
-);
-extension_sql_file!(
-    "../sql/comments.sql",
-    name = "comments",
     requires = [
-        "defaults",
-        "views",
-        vibepeak_keys::api::doctor::vpk_doctor,
-        vibepeak_keys::api::roles::vpk_grant_admin,
-        vibepeak_keys::api::roles::vpk_grant_verifier,
-        vibepeak_keys::api::accounts::plan_in_use,
-        vibepeak_keys::api::keys::vpk_create,
-        vibepeak_keys::api::accounts::vpk_delete_account,
-        vibepeak_keys::api::keys::vpk_disable,
-        vibepeak_keys::api::keys::vpk_enable,
-        vibepeak_keys::api::keys::vpk_list,
-        vibepeak_keys::api::keys::vpk_purge,
-        vibepeak_keys::api::keys::vpk_revoke,
-        vibepeak_keys::api::keys::vpk_revoke_account,
-        vibepeak_keys::api::keys::vpk_revoke_token,
-        vibepeak_keys::api::keys::vpk_rotate,
-        vibepeak_keys::api::accounts::vpk_set_plan,
-        vibepeak_keys::api::keys::vpk_update,
-        vibepeak_keys::api::tasks::vpk_task_extend,
-        vibepeak_keys::api::tasks::vpk_task_finish,
-        vibepeak_keys::api::tasks::vpk_task_start,
-        vibepeak_keys::api::usage::vpk_add_uses,
-        vibepeak_keys::api::usage::vpk_pending_uses,
-        vibepeak_keys::api::usage::vpk_settle_uses,
-        vibepeak_keys::api::verify::vpk_authenticate,
-        vibepeak_keys::api::verify::vpk_error,
-        vibepeak_keys::api::verify::vpk_verify,
-        vibepeak_keys::api::verify::vpk_verify_hash,
+        "tables",
+        vibepeak_keys::api::usage::labelled_stats_row,
+        vibepeak_keys::api::verify::status_rows
     ]
 );
-extension_sql_file!("../sql/privileges.sql", name = "privileges", finalize);
+extension_sql_file!("../sql/finalize.sql", name = "finalize", finalize);
 
 /// Called by the server when it loads the library.
 #[pg_guard]

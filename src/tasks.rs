@@ -1,8 +1,8 @@
-//! Concurrent tasks: leases with an end, counted per account against its plan.
+//! Concurrent tasks: leases with an end, counted per account against the account's plan.
 //!
-//! Whoever counts first waits for the account's queue ([`crate::pg::sql::lock`]), which lasts until the
-//! transaction ends, and then counts on the latest snapshot: what the lock waited for is seen, also
-//! by a caller whose own snapshot is older.
+//! Before it counts, a call takes the account's lock ([`crate::pg::sql::lock`]), which it holds
+//! until the transaction ends. It then counts on the latest snapshot: that shows what the call
+//! waited for, even where the caller's own snapshot is older.
 
 use pure::answer::decision::Request;
 use pure::answer::status::Status;
@@ -12,25 +12,30 @@ use pure::request::authorization::MAX_LENGTH;
 use crate::pg::call::Call;
 use crate::pg::server::{clock, random};
 use crate::pg::sql::lock;
-use crate::pg::types::{Inet, Interval, Json, SqlValue, Text, Timestamp, Uuid};
-use crate::store::leases;
+use crate::pg::types::{Inet, Interval, Json, Text, Timestamp, Uuid};
+use crate::store::leases::{self, NewLease, Tasks};
 use crate::usage;
 use crate::verify::body::BodyFacts;
 use crate::verify::{self, Answer, body};
 
-/// The answer to a task that wants to start.
+/// The answer to a request to start a task.
 pub struct Started {
+    /// The result of the verification.
     pub status: Status,
+    /// The lease of the task; None where it may not start.
     pub lease: Option<Uuid>,
-    /// How many tasks of the account are running, this one among them.
+    /// How many tasks of the account are running, including this one; None where the key is
+    /// refused.
     pub running: Option<i32>,
-    /// How many the plan allows; None is no limit.
+    /// How many the plan allows; None is no limit, and where the key is refused.
     pub allowed: Option<i32>,
+    /// When the lease ends; None where the task may not start.
     pub expires_at: Option<Timestamp>,
+    /// The body of a refusal.
     pub error: Option<Json>,
 }
 
-/// Verifies the key and takes a lease, if the account's plan has one left.
+/// Verifies a key, and takes a lease where the account's plan has one left.
 pub fn start(
     call: &Call,
     token: Option<Text>,
@@ -40,46 +45,43 @@ pub fn start(
 ) -> Result<Started, CallError> {
     let scope = scope.map(|scope| scope.presented(call, MAX_LENGTH).bytes);
     let client_ip = verify::client_network(client_ip);
-    let judge = || {
+    let verified = || {
         let request = Request { client_ip, scope, ..verify::bare_request() };
-        verify::judge(call, token, &request, scope.is_some())
+        verify::unnoted(call, token, &request, scope.is_some())
     };
-    let mut answer = judge();
+    let mut answer = verified();
     if let (Status::Valid, Some(key)) = (answer.status, answer.key) {
         lock::lock_account(call, key.account);
         // The wait may have been long.
-        answer = judge();
+        answer = verified();
     }
     let (Status::Valid, Some(key)) = (answer.status, answer.key) else {
         note(answer.status, None);
-        return Ok(denied(call, &answer));
+        return Ok(refused(call, &answer));
     };
 
     let expires_at = end_of(call, ttl)?;
-    let account = Some(key.account.datum());
-    let counted = leases::RUNNING.read_latest(call, &[account]);
-    let (running, allowed) =
-        counted.first().map_or((0, Some(0)), |row| (row.bigint(0).unwrap_or(0), row.integer(1)));
+    // An account or plan that has just been removed allows no task.
+    let none = Tasks { running: 0, allowed: Some(0) };
+    let Tasks { running, allowed } = leases::count(call, key.account).unwrap_or(none);
     if allowed.is_some_and(|allowed| running >= i64::from(allowed)) {
         let status = Status::ConcurrencyLimitExceeded;
         note(status, None);
-        let known = BodyFacts { tasks: Some((allowed, running)), ..BodyFacts::default() };
-        let (_, error) = body::compose(call, status, &known, None);
+        let facts = BodyFacts { tasks: Some((allowed, running)), ..BodyFacts::default() };
+        let (_, error) = body::compose(call, status, &facts, None);
         let running = Some(saturated(running));
         return Ok(Started { status, lease: None, running, allowed, expires_at: None, error });
     }
     leases::clear_ended(call, key.account);
     let lease = random::uuid_v4(call);
-    leases::START.write(
-        call,
-        &[
-            Some(lease.datum()),
-            account,
-            Some(Uuid::new(call, key.id).datum()),
-            Some(clock::now().datum()),
-            Some(expires_at.datum()),
-        ],
-    );
+    let new = NewLease {
+        lease,
+        account: key.account,
+        key: Uuid::new(call, key.id),
+        started_at: clock::now(),
+        expires_at,
+    };
+    leases::start(call, &new);
     note(Status::Valid, Some(&key.id));
     Ok(Started {
         status: Status::Valid,
@@ -91,31 +93,30 @@ pub fn start(
     })
 }
 
-/// Moves the end of a lease; None where it is gone.
+/// Moves the end of a lease. Returns the new end; None where the lease is missing or has ended.
 pub fn extend(
     call: &Call,
     lease: Option<Uuid>,
     ttl: Option<Interval>,
 ) -> Result<Option<Timestamp>, CallError> {
     end_of(call, ttl)?;
-    let lease = lease.map(Uuid::datum);
     let Some(account) = leases::account_of(call, lease) else { return Ok(None) };
-    // Or a starter could count the lease as ended while its extension is not committed.
+    // Without the lock, a concurrent start could count this lease as ended before the extension
+    // commits.
     lock::lock_account(call, account);
-    let extended = leases::EXTEND.write(call, &[lease, ttl.map(Interval::datum)]);
-    Ok(extended.first().and_then(|row| row.timestamp(0)))
+    Ok(leases::extend(call, lease, ttl))
 }
 
-/// Gives a lease back; whether it was still running.
+/// Deletes a lease. Returns whether it existed and had not ended.
 pub fn finish(call: &Call, lease: Option<Uuid>) -> bool {
-    leases::FINISH.write(call, &[lease.map(Uuid::datum)]).first().is_some_and(|row| row.is(0))
+    leases::finish(call, lease)
 }
 
 fn note(status: Status, key: Option<&[u8; 16]>) {
     usage::note(status, key, clock::now().micros());
 }
 
-fn denied(call: &Call, answer: &Answer) -> Started {
+fn refused(call: &Call, answer: &Answer) -> Started {
     let (_, error) = body::for_answer(call, answer, None);
     Started {
         status: answer.status,
@@ -127,12 +128,11 @@ fn denied(call: &Call, answer: &Answer) -> Started {
     }
 }
 
-/// When a lease taken now ends.
+/// When a lease ends that is taken now.
 fn end_of(call: &Call, ttl: Option<Interval>) -> Result<Timestamp, CallError> {
-    let ends = leases::END.read(call, &[ttl.map(Interval::datum)]);
-    ends.first().and_then(|row| row.timestamp(0)).ok_or_else(|| {
+    leases::end_of(call, ttl).ok_or_else(|| {
         CallError::invalid("ttl must be greater than 0 and at most 100 years").hint(
-            "Name how long the task may run without a sign of life, for example interval '15 min'.",
+            "Name how long the task may run until it is extended, for example interval '15 min'.",
         )
     })
 }

@@ -1,33 +1,31 @@
-//! Accounts: their plan, and their end.
+//! Accounts and their plans.
 
 use pure::error::{CallError, quoted};
 
-use super::arguments::{self, caller, required};
+use super::arguments::{self, required};
 use crate::pg::call::Call;
 use crate::pg::sql::commit;
-use crate::pg::types::{SqlValue, Text};
+use crate::pg::types::Text;
 use crate::store::accounts;
+use crate::store::events::Caller;
 
-/// Puts an account on a plan, and makes it where it does not exist.
+/// Puts an account on a plan, and makes the account where it does not exist.
 pub fn set_plan(call: &Call, account: Option<Text>, plan: Option<Text>) -> Result<(), CallError> {
     let account = required("account", account)?;
     let plan = required("plan", plan)?;
     arguments::checked_account(call, account)?;
-    let [role, session_role] = caller(call);
-    let parameters = [Some(account.datum()), Some(plan.datum()), role, session_role];
-    if !accounts::SET_PLAN.write(call, &parameters).is_empty() {
+    if accounts::set_plan(call, account, plan, Caller::of(call)) {
         commit::until_applied();
         return Ok(());
     }
-    let plans = accounts::PLANS.write(call, &[]);
     let plans: Vec<_> =
-        plans.iter().filter_map(|row| row.text(0)).map(|plan| quoted(plan.bytes(call))).collect();
+        accounts::plan_names(call).iter().map(|plan| quoted(plan.bytes(call))).collect();
     Err(CallError::invalid(format!("plan {} does not exist", quoted(plan.bytes(call))))
         .detail(format!("The plans are: {}.", plans.join(", ")))
         .hint("Names are case-sensitive. Insert a row into vpk.plans to add a plan."))
 }
 
-/// Whether an account is on a plan, whatever the snapshot of the transaction.
+/// Whether an account is on a plan, on the latest snapshot.
 pub fn plan_in_use(call: &Call, plan: Option<Text>) -> bool {
-    accounts::ON_PLAN.read_latest(call, &[plan.map(Text::datum)]).processed() > 0
+    accounts::is_plan_in_use(call, plan)
 }

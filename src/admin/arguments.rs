@@ -1,15 +1,14 @@
-//! Arguments, checked; and the errors that functions for admins have in common.
+//! Checks of arguments, and errors that several functions for admins raise.
 
 use pure::error::{CallError, quoted};
 use pure::validate;
 
 use crate::pg::call::Call;
-use crate::pg::server::{caller, clock};
-use crate::pg::types::Parameter;
+use crate::pg::server::clock;
 use crate::pg::types::encoding::ServerEncoding;
-use crate::pg::types::{CidrArray, Json, SqlValue, Text, TextArray, Timestamp};
+use crate::pg::types::{CidrArray, Json, Text, TextArray, Timestamp};
 
-/// The value of an argument that must be there.
+/// The value of an argument that must not be null.
 pub(super) fn required<T>(what: &str, value: Option<T>) -> Result<T, CallError> {
     value.ok_or_else(|| {
         CallError::invalid(format!("{what} must not be null")).hint(format!(
@@ -18,20 +17,23 @@ pub(super) fn required<T>(what: &str, value: Option<T>) -> Result<T, CallError> 
     })
 }
 
+/// A name of a key, without white space around it, where it is allowed.
 pub(super) fn checked_name(call: &Call, name: Text) -> Result<Text, CallError> {
     validate::name(name.bytes(call), &ServerEncoding).map(|name| Text::new(call, name))
 }
 
+/// The bytes of an account's name, where it is allowed.
 pub(super) fn checked_account(call: &Call, account: Text) -> Result<&[u8], CallError> {
     let name = account.bytes(call);
     validate::account(name, &ServerEncoding).map(|()| name)
 }
 
+/// Scopes of a key, where they are allowed.
 pub(super) fn checked_scopes(call: &Call, scopes: TextArray) -> Result<TextArray, CallError> {
     validate::scopes(scopes.elements(call)).map(|()| scopes)
 }
 
-/// The list, or None where it is empty, which is no limit.
+/// The networks of a key; None where the list is empty, which is no limit.
 pub(super) fn checked_networks(
     call: &Call,
     networks: CidrArray,
@@ -40,11 +42,13 @@ pub(super) fn checked_networks(
     validate::networks(listed).map(|()| (!listed.is_empty()).then_some(networks))
 }
 
+/// Metadata of a key, where it is allowed.
 pub(super) fn checked_metadata(metadata: Json) -> Result<Json, CallError> {
     validate::metadata(&metadata.text()).map(|()| metadata)
 }
 
-/// An end that lies ahead; `infinity` is none. What else stands for none, the hint says.
+/// Checks that an expiry is in the future. Returns None for `infinity`, which is no expiry. `none`
+/// is the part of the hint that says how else to ask for no expiry.
 pub(super) fn checked_expiry(
     expires_at: Timestamp,
     none: &str,
@@ -57,29 +61,27 @@ pub(super) fn checked_expiry(
     Ok((!expires_at.is_infinity()).then_some(expires_at))
 }
 
-/// The same in place of an end that a key may have.
+/// Like [`checked_expiry`], for functions in which null keeps the old expiry.
 pub(super) fn checked_new_expiry(expires_at: Timestamp) -> Result<Option<Timestamp>, CallError> {
     checked_expiry(expires_at, "Use 'infinity'")
 }
 
-/// A reason as it may be kept.
+/// A reason as it is stored: cut to its maximum length, and with keys in it redacted. None where it
+/// is blank.
 pub(super) fn kept_reason(call: &Call, reason: Option<Text>) -> Option<Text> {
     validate::reason(reason?.bytes(call), &ServerEncoding).map(|reason| Text::new(call, &reason))
 }
 
-/// The calling roles, as parameters of a statement that records an event.
-pub(super) fn caller(call: &Call) -> [Parameter; 2] {
-    [Some(caller::outer_user(call).datum()), Some(caller::session_user(call).datum())]
-}
-
+/// The error where a key does not exist.
 pub(super) fn unknown_key() -> CallError {
     CallError::invalid("there is no API key with this id")
         .hint("vpk_list() shows the ids of all keys.")
 }
 
-/// A hint on an account that was expected to be there.
+/// The hint where an account does not exist.
 pub(super) const SEE_ACCOUNTS: &str = "Names are case-sensitive. vpk.accounts lists them.";
 
+/// The error where an account does not exist, without a hint.
 pub(super) fn unknown_account(name: &[u8]) -> CallError {
     CallError::invalid(format!("account {} does not exist", quoted(name)))
 }

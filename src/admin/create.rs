@@ -5,27 +5,38 @@ use pure::key::environment::Environment;
 use pure::key::token::Token;
 use pure::validate;
 
-use super::arguments::{self, caller, required};
+use super::arguments::{self, required};
 use crate::pg::call::Call;
 use crate::pg::server::{clock, random};
-use crate::pg::types::{Bytes, CidrArray, Json, SqlValue, Text, TextArray, Timestamp, Uuid};
-use crate::store::create as store;
+use crate::pg::types::{Bytes, CidrArray, Json, Text, TextArray, Timestamp, Uuid};
+use crate::store::create::{self as store, NewRow};
+use crate::store::events::Caller;
 
-/// A key that was just made: the only place where its token is.
+/// A key that was just issued. Nothing else contains its token.
 pub struct IssuedKey {
+    /// Identifies the key.
     pub id: Uuid,
+    /// The full text of the key.
     pub token: Text,
+    /// What the key is called.
     pub name: Text,
+    /// The account that owns the key.
     pub account: Text,
+    /// The name of its environment.
     pub environment: Text,
+    /// The first 8 characters of the token.
     pub prefix: Text,
+    /// The first 13 characters of the token.
     pub hint: Text,
+    /// When the key was issued.
     pub created_at: Timestamp,
+    /// When the key expires; None is never.
     pub expires_at: Option<Timestamp>,
 }
 
 impl IssuedKey {
-    /// Draws a key of this name; it is not stored yet. The token itself comes beside it, to be hashed.
+    /// Draws the token and the id of a new key, which is not stored yet. Also returns the token,
+    /// for its hash.
     pub(super) fn draw(
         call: &Call,
         environment: Environment,
@@ -50,18 +61,25 @@ impl IssuedKey {
     }
 }
 
-/// What a key is to be like, as the caller asked.
+/// The arguments that describe a key to issue, unchecked; None is null.
 pub struct NewKey {
+    /// What to call the key.
     pub name: Option<Text>,
+    /// The account that will own it.
     pub account: Option<Text>,
+    /// The name of its environment.
     pub environment: Option<Text>,
+    /// When it expires; null and `infinity` are never.
     pub expires_at: Option<Timestamp>,
+    /// What it may be used for.
     pub scopes: Option<TextArray>,
+    /// The networks that it may be used from; null and an empty list are no limit.
     pub allowed_ips: Option<CidrArray>,
+    /// What the application keeps with it.
     pub metadata: Option<Json>,
 }
 
-/// Makes a key, and an event that says so.
+/// Issues a key, with an event.
 pub fn create(call: &Call, new_key: &NewKey) -> Result<IssuedKey, CallError> {
     let name = arguments::checked_name(call, required("name", new_key.name)?)?;
     let account = required("account", new_key.account)?;
@@ -79,28 +97,21 @@ pub fn create(call: &Call, new_key: &NewKey) -> Result<IssuedKey, CallError> {
     let metadata = arguments::checked_metadata(required("metadata", new_key.metadata)?)?;
 
     let (issued, token) = IssuedKey::draw(call, environment, name, account, expires_at);
-    let [role, session_role] = caller(call);
-    let created = store::issue(
-        call,
-        &[
-            Some(issued.id.datum()),
-            Some(Bytes::new(call, &token.hash()).datum()),
-            Some(issued.account.datum()),
-            Some(issued.environment.datum()),
-            Some(issued.name.datum()),
-            Some(issued.prefix.datum()),
-            Some(issued.hint.datum()),
-            Some(issued.created_at.datum()),
-            issued.expires_at.map(Timestamp::datum),
-            Some(scopes.datum()),
-            allowed_ips.map(CidrArray::datum),
-            Some(metadata.datum()),
-            role,
-            session_role,
-        ],
-        account_name,
-    );
-    if created {
+    let row = NewRow {
+        id: issued.id,
+        key_hash: Bytes::new(call, &token.hash()),
+        account: issued.account,
+        environment: issued.environment,
+        name: issued.name,
+        prefix: issued.prefix,
+        hint: issued.hint,
+        created_at: issued.created_at,
+        expires_at: issued.expires_at,
+        scopes,
+        allowed_ips,
+        metadata,
+    };
+    if store::insert(call, &row, Caller::of(call)) {
         return Ok(issued);
     }
     Err(arguments::unknown_account(account_name)

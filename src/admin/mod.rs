@@ -1,9 +1,10 @@
-//! A key's life: made, changed, replaced, ended. Every function checks what it is given, runs one
-//! statement of the store, and tells what was wrong where it did nothing.
+//! Management of keys, accounts and roles. Each function checks its arguments, calls the store, and
+//! explains why where the store found nothing to do.
 //!
-//! Whatever takes a right away waits at its commit for the synchronous standbys: a revocation, a
-//! rotation, a disabling, a deletion, another plan, and a change of what a key may do and until when.
-//! What gives a right does not, and neither does a purge, whose keys were refused before.
+//! A call that withdraws access waits at its commit for the synchronous standbys: a revocation, a
+//! rotation, a disabling, a deletion, another plan, and a change to a key's scopes, networks or
+//! expiry. A call that gives access does not wait. Neither does a purge, whose keys were refused
+//! before.
 
 pub mod accounts;
 mod arguments;

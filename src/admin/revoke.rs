@@ -1,32 +1,30 @@
-//! Ending keys: for good (revoke, purge), or for now (disable).
+//! Revoking keys: permanently, unlike disabling.
 
 use pure::error::CallError;
 use pure::key::token::Token;
 use pure::request::authorization::MAX_LENGTH;
 
-use super::arguments::{self, caller, kept_reason, required};
+use super::arguments::{self, kept_reason, required};
 use crate::pg::call::Call;
 use crate::pg::sql::commit;
-use crate::pg::sql::statement::{Row, Statement};
-use crate::pg::types::{Bytes, SqlValue, Text, Timestamp, Uuid};
+use crate::pg::types::{Bytes, Text, Timestamp, Uuid};
+use crate::store::events::Caller;
 use crate::store::{accounts, keys};
 
-/// Revokes a key; the instant of its first revocation.
+/// Revokes a key. Returns when it was first revoked.
 pub fn revoke(call: &Call, id: Option<Uuid>, reason: Option<Text>) -> Result<Timestamp, CallError> {
-    let id = Some(required("id", id)?.datum());
-    let [role, session_role] = caller(call);
-    let reason = kept_reason(call, reason).map(Text::datum);
-    let revoked = keys::REVOKE.write(call, &[id, reason, role, session_role]);
+    let id = required("id", id)?;
+    let caller = Caller::of(call);
+    let revoked = keys::revoke(call, id, kept_reason(call, reason), caller);
     commit::until_applied();
-    let revoked = match revoked.first() {
-        Some(row) => row.timestamp(1),
-        None => first_timestamp(call, &keys::REVOKED_AT, id).flatten(),
-    };
-    revoked.ok_or_else(arguments::unknown_key)
+    revoked
+        .map(|revoked| revoked.revoked_at)
+        .or_else(|| keys::state(call, id)?.revoked_at)
+        .ok_or_else(arguments::unknown_key)
 }
 
-/// Revokes the key that a text has; its id, or None where there is no such key. What stands around the
-/// key, as in a paste, does not matter: a revocation is urgent.
+/// Revokes the key whose token a text contains. Returns the key's id; None where there is no such
+/// key. Text around the token, as in a paste, is ignored, since a revocation is urgent.
 pub fn revoke_token(
     call: &Call,
     token: Option<Text>,
@@ -42,41 +40,26 @@ pub fn revoke_token(
                 .hint("Call the function for each of them."));
         }
     };
-    let hash = Some(Bytes::new(call, &token.hash()).datum());
-    let [role, session_role] = caller(call);
-    let reason = kept_reason(call, reason).map(Text::datum);
-    let revoked = keys::REVOKE_HASH.write(call, &[hash, reason, role, session_role]);
+    let hash = Bytes::new(call, &token.hash());
+    let caller = Caller::of(call);
+    let revoked = keys::revoke_hash(call, hash, kept_reason(call, reason), caller);
     commit::until_applied();
-    Ok(match revoked.first() {
-        Some(row) => row.uuid(0),
-        None => keys::ID_OF_HASH.write(call, &[hash]).first().and_then(|row| row.uuid(0)),
-    })
+    Ok(revoked.map(|revoked| revoked.id).or_else(|| keys::id_of_hash(call, hash)))
 }
 
-/// Revokes every key of an account; how many were not revoked before.
+/// Revokes every key of an account. Returns how many were not revoked before.
 pub fn revoke_account(
     call: &Call,
     account: Option<Text>,
     reason: Option<Text>,
 ) -> Result<i64, CallError> {
     let account = required("account", account)?;
-    let name = Some(account.datum());
-    // A key that is just being issued is waited for, and revoked too.
-    if accounts::LOCK.write(call, &[name]).is_empty() {
+    // Waits for transactions that are issuing keys of the account, and revokes these too.
+    if !accounts::lock(call, account) {
         return Err(arguments::unknown_account(account.bytes(call)).hint(arguments::SEE_ACCOUNTS));
     }
-    let [role, session_role] = caller(call);
-    let reason = kept_reason(call, reason).map(Text::datum);
-    let revoked = keys::REVOKE_ACCOUNT.write(call, &[name, reason, role, session_role]);
+    let caller = Caller::of(call);
+    let revoked = keys::revoke_account(call, account, kept_reason(call, reason), caller);
     commit::until_applied();
-    Ok(revoked.processed())
-}
-
-/// The first column of the row that a statement returns: None for no row, Some(None) for null.
-pub(super) fn first_timestamp(
-    call: &Call,
-    statement: &Statement,
-    id: crate::pg::types::Parameter,
-) -> Option<Option<Timestamp>> {
-    statement.write(call, &[id]).first().map(|row: Row| row.timestamp(0))
+    Ok(revoked)
 }

@@ -3,14 +3,16 @@
 use pure::error::CallError;
 use pure::validate;
 
-use super::arguments::{self, caller, required};
+use super::arguments::{self, required};
 use super::create::IssuedKey;
 use crate::pg::call::Call;
 use crate::pg::sql::commit;
-use crate::pg::types::{Bytes, Interval, SqlValue, Timestamp, Uuid};
-use crate::store::keys;
+use crate::pg::types::{Bytes, Interval, Timestamp, Uuid};
+use crate::store::events::Caller;
+use crate::store::rotate::{self as store, Successor};
 
-/// Makes a successor of the key, and lets the key itself end after the grace, or at once.
+/// Issues a successor of a key. The key itself expires when the grace ends, or is revoked at once
+/// where there is none.
 pub fn rotate(
     call: &Call,
     id: Option<Uuid>,
@@ -21,51 +23,37 @@ pub fn rotate(
     let grace = required("grace", grace)?;
     let given_expiry = expires_at.map(arguments::checked_new_expiry).transpose()?;
 
-    // The account first, as its deletion does.
-    keys::LOCK_ACCOUNT
-        .write(call, &[Some(id.datum())])
-        .first()
-        .ok_or_else(arguments::unknown_key)?;
-    let old = keys::LOCK_FOR_ROTATION.write(call, &[Some(id.datum()), Some(grace.datum())]);
-    let old = old.first().ok_or_else(arguments::unknown_key)?;
-    let [revoked, expired, rotated, bad_grace] = [0, 1, 2, 3].map(|column| old.is(column));
-    if bad_grace {
+    // The account first, in the order of a deletion of the account.
+    if !store::lock_account(call, id) {
+        return Err(arguments::unknown_key());
+    }
+    let old = store::lock_for_rotation(call, id, grace).ok_or_else(arguments::unknown_key)?;
+    if old.grace_out_of_range {
         return Err(CallError::invalid("grace must be between 0 and 100 years")
             .hint("Name for how long the old key stays valid, for example interval '1 day'."));
     }
-    if rotated {
+    if old.rotated {
         return Err(CallError::invalid("the API key has already been rotated")
             .hint("Rotate its successor: the key whose rotated_from is this id."));
     }
-    if revoked || expired {
-        let end = if revoked { "been revoked" } else { "expired" };
+    if old.revoked || old.expired {
+        let end = if old.revoked { "been revoked" } else { "expired" };
         return Err(CallError::invalid(format!("the API key has {end}"))
             .hint("Use vpk_create to issue a new key."));
     }
-    let (Some(environment), Some(name), Some(account)) = (old.text(4), old.text(5), old.text(6))
-    else {
-        return Err(arguments::unknown_key());
-    };
 
-    let environment = validate::environment(environment.bytes(call))?;
-    let expires_at = given_expiry.unwrap_or(old.timestamp(7));
-    let (issued, token) = IssuedKey::draw(call, environment, name, account, expires_at);
-    let [role, session_role] = caller(call);
-    keys::ROTATE.write(
-        call,
-        &[
-            Some(id.datum()),
-            Some(grace.datum()),
-            Some(issued.id.datum()),
-            Some(Bytes::new(call, &token.hash()).datum()),
-            Some(issued.prefix.datum()),
-            Some(issued.hint.datum()),
-            Some(issued.created_at.datum()),
-            issued.expires_at.map(Timestamp::datum),
-            role,
-            session_role,
-        ],
-    );
+    let environment = validate::environment(old.environment.bytes(call))?;
+    let expires_at = given_expiry.unwrap_or(old.expires_at);
+    let (issued, token) = IssuedKey::draw(call, environment, old.name, old.account, expires_at);
+    let successor = Successor {
+        id: issued.id,
+        key_hash: Bytes::new(call, &token.hash()),
+        prefix: issued.prefix,
+        hint: issued.hint,
+        created_at: issued.created_at,
+        expires_at: issued.expires_at,
+    };
+    store::rotate(call, id, grace, &successor, Caller::of(call));
     commit::until_applied();
     Ok(issued)
 }

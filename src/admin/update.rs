@@ -1,62 +1,42 @@
-//! Changing what a key is called and may do.
+//! Changing the name, expiry, scopes, networks and metadata of a key.
 
 use pure::error::CallError;
 
-use super::arguments::{self, caller, required};
-use super::list::{self, Listed};
+use super::arguments::{self, required};
 use crate::pg::call::Call;
 use crate::pg::sql::commit;
-use crate::pg::types::{CidrArray, Json, SqlValue, Text, TextArray, Timestamp, Uuid};
+use crate::pg::types::{TextArray, Uuid};
+use crate::store::events::Caller;
 use crate::store::keys;
+use crate::store::list::{self, ListedKey};
 
-/// What is to change; None leaves a field as it is.
-pub struct Change {
-    pub name: Option<Text>,
-    /// `infinity` takes the expiry away.
-    pub expires_at: Option<Timestamp>,
-    pub scopes: Option<TextArray>,
-    /// An empty list takes the limit away.
-    pub allowed_ips: Option<CidrArray>,
-    pub metadata: Option<Json>,
-}
+pub use crate::store::keys::KeyChange;
 
-/// Changes a key, with an event that names the changed fields, and returns it as it is then listed.
-pub fn update(call: &Call, id: Option<Uuid>, change: &Change) -> Result<Listed, CallError> {
+/// Changes a key, with an event that names the changed fields. Returns the key as it is listed
+/// then.
+pub fn update(call: &Call, id: Option<Uuid>, change: &KeyChange) -> Result<ListedKey, CallError> {
     let id = required("id", id)?;
     let name = change.name.map(|name| arguments::checked_name(call, name)).transpose()?;
+    let change = KeyChange { name, ..*change };
     change.expires_at.map(arguments::checked_new_expiry).transpose()?;
     change.scopes.map(|scopes| arguments::checked_scopes(call, scopes)).transpose()?;
     change.allowed_ips.map(|list| arguments::checked_networks(call, list)).transpose()?;
     change.metadata.map(arguments::checked_metadata).transpose()?;
 
     let changed = [
-        ("name", name.is_some()),
+        ("name", change.name.is_some()),
         ("expires_at", change.expires_at.is_some()),
         ("scopes", change.scopes.is_some()),
         ("allowed_ips", change.allowed_ips.is_some()),
         ("metadata", change.metadata.is_some()),
     ];
     if changed.iter().any(|(_, changed)| *changed) {
-        let changed = changed.iter().filter_map(|(field, changed)| changed.then_some(*field));
-        let [role, session_role] = caller(call);
-        keys::UPDATE.write(
-            call,
-            &[
-                Some(id.datum()),
-                name.map(Text::datum),
-                change.expires_at.map(Timestamp::datum),
-                change.scopes.map(TextArray::datum),
-                change.allowed_ips.map(CidrArray::datum),
-                change.metadata.map(Json::datum),
-                Some(TextArray::new(changed).datum()),
-                role,
-                session_role,
-            ],
-        );
+        let fields = changed.iter().filter_map(|(field, changed)| changed.then_some(*field));
+        keys::update(call, id, &change, TextArray::new(fields), Caller::of(call));
     }
-    // Whether they allow less than before is not looked at.
+    // Whether the new values allow less than the old ones is not checked.
     if change.expires_at.is_some() || change.scopes.is_some() || change.allowed_ips.is_some() {
         commit::until_applied();
     }
-    list::one_after_change(call, id).ok_or_else(arguments::unknown_key)
+    list::list_after_change(call, id).ok_or_else(arguments::unknown_key)
 }

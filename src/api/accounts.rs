@@ -13,7 +13,7 @@ fn vpk_set_plan(account: Option<Text>, plan: Option<Text>, call: Call) {
     accounts::set_plan(&call, account, plan).or_raise();
 }
 
-/// For the triggers on `vpk.plans`.
+/// Called by the triggers on `vpk.plans`.
 #[pg_extern(volatile, parallel_unsafe, security_definer, schema = "vpk")]
 #[search_path(pg_catalog, pg_temp)]
 fn plan_in_use(plan: Option<Text>, call: Call) -> bool {

@@ -1,4 +1,4 @@
-//! The state of the installation.
+//! `vpk_doctor`.
 
 use pgrx::prelude::*;
 
@@ -10,7 +10,6 @@ use crate::pg::types::Text;
 
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
 #[search_path(pg_catalog, pg_temp)]
-#[allow(clippy::type_complexity)]
 fn vpk_doctor(
     call: Call,
 ) -> TableIterator<

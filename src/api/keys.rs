@@ -1,16 +1,16 @@
-//! A key's life.
+//! Issuing, changing, listing and ending keys.
 
 use pgrx::prelude::*;
 
 use crate::admin::create::{self, IssuedKey, NewKey};
-use crate::admin::list::{self, Listed};
-use crate::admin::update::{self, Change};
+use crate::admin::list::{self, ListFilter, ListedKey};
+use crate::admin::update::{self, KeyChange};
 use crate::admin::{delete, disable, revoke, rotate};
 use crate::pg::call::Call;
 use crate::pg::error::OrRaise;
 use crate::pg::types::{CidrArray, Interval, Json, Text, TextArray, Timestamp, Uuid, single_row};
 
-/// The columns of a key that was just made.
+/// The columns of a key that was just issued.
 type IssuedRow = (Uuid, Text, Text, Text, Text, Text, Text, Timestamp, Option<Timestamp>);
 
 fn issued_row(key: IssuedKey) -> IssuedRow {
@@ -45,7 +45,7 @@ type ListedRow = (
     Option<Text>,
 );
 
-fn listed_row(key: Listed) -> ListedRow {
+fn listed_row(key: ListedKey) -> ListedRow {
     (
         key.id,
         key.name,
@@ -66,7 +66,7 @@ fn listed_row(key: Listed) -> ListedRow {
 
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
 #[search_path(pg_catalog, pg_temp)]
-#[allow(clippy::type_complexity, clippy::too_many_arguments)]
+#[expect(clippy::too_many_arguments, reason = "an SQL function has as many arguments")]
 fn vpk_create(
     name: Option<Text>,
     account: default!(Option<Text>, "'default'"),
@@ -96,7 +96,6 @@ fn vpk_create(
 
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
 #[search_path(pg_catalog, pg_temp)]
-#[allow(clippy::type_complexity)]
 fn vpk_rotate(
     id: Option<Uuid>,
     grace: default!(Option<Interval>, "'0'"),
@@ -167,7 +166,7 @@ fn vpk_purge(before: Option<Timestamp>, call: Call) -> i64 {
 
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
 #[search_path(pg_catalog, pg_temp)]
-#[allow(clippy::type_complexity, clippy::too_many_arguments)]
+#[expect(clippy::too_many_arguments, reason = "an SQL function has as many arguments")]
 fn vpk_update(
     id: Option<Uuid>,
     name: default!(Option<Text>, "NULL"),
@@ -195,13 +194,12 @@ fn vpk_update(
         name!(state, Option<Text>),
     ),
 > {
-    let change = Change { name, expires_at, scopes, allowed_ips, metadata };
+    let change = KeyChange { name, expires_at, scopes, allowed_ips, metadata };
     TableIterator::once(listed_row(update::update(&call, id, &change).or_raise()))
 }
 
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
 #[search_path(pg_catalog, pg_temp)]
-#[allow(clippy::type_complexity)]
 fn vpk_list(
     account: default!(Option<Text>, "NULL"),
     id: default!(Option<Uuid>, "NULL"),
@@ -227,6 +225,7 @@ fn vpk_list(
         name!(state, Option<Text>),
     ),
 > {
-    let keys = list::list(&call, account, id, after, max_rows).or_raise();
+    let filter = ListFilter { account, id, after, max_rows };
+    let keys = list::list(&call, filter).or_raise();
     TableIterator::new(keys.into_iter().map(listed_row))
 }

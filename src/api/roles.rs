@@ -1,4 +1,4 @@
-//! Rights.
+//! Granting roles the privileges that they need.
 
 use pgrx::prelude::*;
 

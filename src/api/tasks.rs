@@ -1,4 +1,4 @@
-//! Concurrent tasks.
+//! Starting, extending and finishing concurrent tasks.
 
 use pgrx::prelude::*;
 
@@ -10,7 +10,6 @@ use crate::tasks;
 
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
 #[search_path(pg_catalog, pg_temp)]
-#[allow(clippy::type_complexity)]
 fn vpk_task_start(
     token: Option<Text>,
     ttl: default!(Option<Interval>, "'15 min'"),

@@ -1,15 +1,53 @@
-//! What was counted, and uses that are brought from a standby to the primary.
+//! The counters of `vpk.stats`, and handing over a standby's uses to the primary.
 
 use pgrx::prelude::*;
 
+use pure::answer::status::Status;
+
 use crate::pg::call::Call;
 use crate::pg::error::OrRaise;
-use crate::pg::types::{Text, Timestamp, Uuid};
+use crate::pg::types::{Text, TextArray, Timestamp, Uuid};
 use crate::usage::{handover, stats};
 
-/// The row of the view `vpk.stats`.
-#[pg_extern(volatile, parallel_unsafe, schema = "vpk")]
-#[allow(clippy::type_complexity)]
+/// The row of the view `vpk.stats`, which picks each answer by the label beside it.
+#[pg_extern(volatile, parallel_unsafe, schema = "vpk", name = "stats_row")]
+fn labelled_stats_row(
+    call: Call,
+) -> TableIterator<
+    'static,
+    (
+        name!(since, Option<Timestamp>),
+        name!(answers, Option<Vec<i64>>),
+        name!(uses_pending, Option<i64>),
+        name!(uses_flushed, Option<i64>),
+        name!(uses_dropped, Option<i64>),
+        name!(last_flush_at, Option<Timestamp>),
+        name!(last_flush_seconds, Option<f64>),
+        name!(last_error_at, Option<Timestamp>),
+        name!(last_error, Option<Text>),
+        name!(statuses, Option<TextArray>),
+    ),
+> {
+    let (since, answers, pending, flushed, dropped, flush_at, flush_seconds, error_at, error) =
+        unlabelled(&call);
+    let labels = Status::ALL.iter().map(|status| status.label());
+    let statuses = answers.as_ref().map(|_| TextArray::new(labels));
+    TableIterator::once((
+        since,
+        answers,
+        pending,
+        flushed,
+        dropped,
+        flush_at,
+        flush_seconds,
+        error_at,
+        error,
+        statuses,
+    ))
+}
+
+/// The same for the SQL of releases before 0.5.0, whose view picks each answer by its position.
+#[pg_extern(sql = false)]
 fn stats_row(
     call: Call,
 ) -> TableIterator<
@@ -26,11 +64,28 @@ fn stats_row(
         name!(last_error, Option<Text>),
     ),
 > {
+    TableIterator::once(unlabelled(&call))
+}
+
+/// The columns of `vpk.stats_row()` that every release has.
+type UnlabelledRow = (
+    Option<Timestamp>,
+    Option<Vec<i64>>,
+    Option<i64>,
+    Option<i64>,
+    Option<i64>,
+    Option<Timestamp>,
+    Option<f64>,
+    Option<Timestamp>,
+    Option<Text>,
+);
+
+fn unlabelled(call: &Call) -> UnlabelledRow {
     let Some(stats) = stats::own() else {
-        return TableIterator::once((None, None, None, None, None, None, None, None, None));
+        return (None, None, None, None, None, None, None, None, None);
     };
     let last_flush = stats.last_flush;
-    TableIterator::once((
+    (
         Some(Timestamp::from_micros(stats.since)),
         Some(stats.answers),
         Some(stats.pending),
@@ -39,8 +94,8 @@ fn stats_row(
         last_flush.map(|flush| Timestamp::from_micros(flush.ended_at)),
         last_flush.map(|flush| flush.micros as f64 / 1e6),
         stats.failure.as_ref().map(|(at, _)| Timestamp::from_micros(*at)),
-        stats.failure.as_ref().map(|(_, message)| Text::new(&call, message)),
-    ))
+        stats.failure.as_ref().map(|(_, message)| Text::new(call, message)),
+    )
 }
 
 #[pg_extern(volatile, parallel_unsafe)]

@@ -1,4 +1,4 @@
-//! Answers: `vpk_verify` and its kin.
+//! `vpk_verify` and the other functions that verify a key, and the texts of statuses.
 
 use pgrx::prelude::*;
 
@@ -32,7 +32,6 @@ fn vpk_verify_hash(
 }
 
 #[pg_extern(volatile, parallel_unsafe)]
-#[allow(clippy::type_complexity)]
 fn vpk_authenticate(
     authorization: Option<Text>,
     scope: default!(Option<Text>, "NULL"),
@@ -58,8 +57,8 @@ fn vpk_authenticate(
         name!(error, Option<Json>),
     ),
 > {
-    let asked = AuthenticateOptions { scope, client_ip, request_id, environment };
-    let answer = authenticate::authenticate(&call, authorization, &asked);
+    let options = AuthenticateOptions { scope, client_ip, request_id, environment };
+    let answer = authenticate::authenticate(&call, authorization, &options);
     TableIterator::once((
         StatusLabel::new(&call, answer.status),
         answer.status.http_status(),
@@ -85,8 +84,8 @@ fn vpk_error(
     call: Call,
 ) -> Option<Json> {
     let status = status.and_then(StatusLabel::status)?;
-    let known = body::known(&call, status, account, None);
-    body::compose(&call, status, &known, body::presented_id(&call, request_id)).1
+    let facts = body::facts(&call, status, account, None);
+    body::compose(&call, status, &facts, body::presented_id(&call, request_id)).1
 }
 
 /// The rows of the view `vpk.status_codes`.
@@ -102,8 +101,8 @@ fn status_rows(
         name!(description, Text),
     ),
 > {
-    let known = body::known(&call, Status::PlanRequired, None, None);
-    let plans = body::plan_names(known.required_plans);
+    let facts = body::facts(&call, Status::PlanRequired, None, None);
+    let plans = body::plan_names(facts.required_plans);
     let rows: Vec<_> = Status::ALL
         .iter()
         .map(|&status| {

@@ -1,36 +1,24 @@
-//! Whether a key can get into the server log.
-
-use pure::encoding::widen;
+//! Whether keys can get into the server log.
 
 use super::finding::{Finding, enumerated};
 use crate::pg::call::Call;
 use crate::pg::redaction::Redaction;
-use crate::pg::types::{SqlValue, TextArray};
-use crate::store::doctor::{self, Listing};
+use crate::store::doctor::{self, Listing, Setting};
 
-/// A setting as it is for somebody.
-#[derive(Clone, Debug)]
-pub struct Setting {
-    name: String,
-    value: String,
-    /// None is the running session.
-    whose: Option<String>,
-}
-
-/// What a setting has the server write.
+/// What a setting makes the server write to its log.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Writes {
     /// Statements, or the parameters of those that fail.
     Text,
-    /// Parameters of statements that are written anyway.
+    /// Parameters of statements that another setting makes it write.
     Parameters,
-    /// Trees in which a constant is a list of bytes.
+    /// Parse and plan trees, in which a constant is a list of bytes.
     Bytes,
-    /// Whatever is written, as it is.
+    /// Everything, without masking keys.
     Unmasked,
 }
 
-/// A name, what it has written, and with which values.
+/// The name of a setting, what it makes the server write, and which values do so.
 type Known = (&'static str, Writes, fn(&str) -> bool);
 
 /// The settings that matter.
@@ -42,7 +30,8 @@ const SETTINGS: [Known; 14] = [
     ("debug_print_rewritten", Writes::Bytes, is_on),
     ("log_min_duration_sample", Writes::Text, is_limit),
     ("log_min_duration_statement", Writes::Text, is_limit),
-    // Below it, statements in which a session ended, or waited too long for a lock, are still written.
+    // At any other level, the server still writes the statement in which a session ended or waited
+    // too long for a lock.
     ("log_min_error_statement", Writes::Text, |value| value != "panic"),
     ("log_parameter_max_length", Writes::Parameters, is_not_zero),
     ("log_parameter_max_length_on_error", Writes::Text, is_not_zero),
@@ -51,7 +40,7 @@ const SETTINGS: [Known; 14] = [
     ("pgaudit.log", Writes::Text, |value| value != "none"),
     ("vibepeak_keys.redact_logs", Writes::Unmasked, |value| !is_on(value)),
 ];
-/// Of the statements that log_min_duration_sample is for, how many are written.
+/// The share of statements that log_min_duration_sample applies to.
 const SAMPLE_RATE: &str = "log_statement_sample_rate";
 
 fn is_limit(value: &str) -> bool {
@@ -62,42 +51,34 @@ fn is_on(value: &str) -> bool {
     !["off", "false", "no", "0", "f", "n"].contains(&value)
 }
 
-/// A length can have a unit.
+/// Whether a value, which can have a unit, is not zero.
 fn is_not_zero(value: &str) -> bool {
     let number = value.trim_end_matches(|character: char| character.is_ascii_alphabetic());
     number.trim_end().parse() != Ok(0.0)
 }
 
-/// The settings as they are, for the running session, and for roles and databases of their own.
+/// The values of the settings in the running session, and those set for roles and databases.
 pub fn settings(call: &Call) -> Vec<Setting> {
     let names = SETTINGS.iter().map(|(name, ..)| *name).chain([SAMPLE_RATE]);
-    let rows = doctor::SETTINGS.read(call, &[Some(TextArray::new(names).datum())]);
-    let text = |text: crate::pg::types::Text| widen(text.bytes(call));
-    rows.iter()
-        .filter_map(|row| {
-            Some(Setting {
-                name: text(row.text(0)?),
-                value: text(row.text(1)?).to_ascii_lowercase(),
-                whose: row.text(2).map(text),
-            })
-        })
-        .collect()
+    let mut settings = doctor::settings(call, names);
+    settings.iter_mut().for_each(|setting| setting.value.make_ascii_lowercase());
+    settings
 }
 
-/// What of the settings has something written, as it is shown.
+/// The settings that make the server write something of this kind, as the finding shows them.
 fn written(settings: &[Setting], writes: Writes) -> Vec<String> {
     let none_is_sampled = settings.iter().any(|setting| {
-        setting.name == SAMPLE_RATE && setting.whose.is_none() && !is_not_zero(&setting.value)
+        setting.name == SAMPLE_RATE && setting.set_for.is_none() && !is_not_zero(&setting.value)
     });
     let counts = |setting: &&Setting| {
         let known = SETTINGS.iter().find(|(name, ..)| *name == setting.name);
         let is_on = known.is_some_and(|(_, what, is_on)| *what == writes && is_on(&setting.value));
         is_on && !(none_is_sampled && setting.name == "log_min_duration_sample")
     };
-    let shown = |setting: &Setting| match setting.whose.as_deref() {
+    let shown = |setting: &Setting| match setting.set_for.as_deref() {
         None => format!("{} = {}", setting.name, setting.value),
         Some("") => format!("{} = {} (all roles)", setting.name, setting.value),
-        Some(whose) => format!("{} = {} ({whose})", setting.name, setting.value),
+        Some(set_for) => format!("{} = {} ({set_for})", setting.name, setting.value),
     };
     settings.iter().filter(counts).map(shown).collect()
 }
@@ -108,7 +89,7 @@ fn enumerate(mut lines: Vec<String>) -> String {
     enumerated(&Listing { lines, total })
 }
 
-/// Whether keys are masked in what the server logs; and if not, what has it log them.
+/// Whether keys are masked in the server log; and if not, which settings make the server log them.
 pub fn redaction(redaction: Redaction, settings: &[Setting]) -> Finding {
     const ITEM: &str = "log_redaction";
     const BYTES: &str = "written as bytes, which cannot be masked, because of";
@@ -118,7 +99,10 @@ pub fn redaction(redaction: Redaction, settings: &[Setting]) -> Finding {
         Redaction::Server if !switched_off.is_empty() => {
             return Finding::bad(
                 ITEM,
-                format!("keys are masked in the server log, but for {}", enumerate(switched_off)),
+                format!(
+                    "keys are masked in the server log, except for {}",
+                    enumerate(switched_off)
+                ),
                 "Use ALTER ROLE or ALTER DATABASE to reset the setting.",
             );
         }
@@ -142,7 +126,7 @@ pub fn redaction(redaction: Redaction, settings: &[Setting]) -> Finding {
         Redaction::Off => "keys are not masked in the server log",
     };
     let mut lines = written(settings, Writes::Text);
-    // An error message can quote a key, but no statement brings its parameters along.
+    // Without a statement in the log, only an error message can quote a key: no parameters follow.
     let statements = lines.iter().any(|line| !line.starts_with("log_parameter_max_length"));
     if statements {
         lines.extend(written(settings, Writes::Parameters));
@@ -154,14 +138,14 @@ pub fn redaction(redaction: Redaction, settings: &[Setting]) -> Finding {
             "{unmasked}; no statement is written to it, but an error message can quote a key"
         ),
         false => format!(
-            "{unmasked}; written to it are statements or parameters because of {}",
+            "{unmasked}; it contains statements or parameters because of {}",
             enumerate(lines)
         ),
     };
     let advice = match switched_off.is_empty() {
         true => {
-            "Preload the library for keys to be masked. Without that, pass keys as bind parameters only, \
-             and keep statements and their parameters out of the log."
+            "Preload the library to have keys masked. Otherwise, pass keys as bind parameters only, and \
+             keep statements and their parameters out of the log."
         }
         false => "Turn vibepeak_keys.redact_logs on.",
     };
@@ -175,10 +159,10 @@ mod tests {
     fn found(state: Redaction, settings: &[(&str, &str, Option<&str>)]) -> (Option<bool>, String) {
         let settings: Vec<Setting> = settings
             .iter()
-            .map(|(name, value, whose)| Setting {
+            .map(|(name, value, set_for)| Setting {
                 name: (*name).to_owned(),
                 value: (*value).to_owned(),
-                whose: whose.map(str::to_owned),
+                set_for: set_for.map(str::to_owned),
             })
             .collect();
         let finding = redaction(state, &settings);
@@ -195,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn what_writes_statements_is_named() {
+    fn settings_that_write_statements_are_named() {
         for (name, on, off) in [
             ("auto_explain.log_min_duration", &["0", "250ms"][..], &["-1"][..]),
             ("debug_print_parse", &["on", "true"], &["off", "false"]),
@@ -217,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn parameters_count_where_statements_are_written() {
+    fn parameters_count_only_where_statements_are_written() {
         let length = ("log_parameter_max_length", "-1", None);
         let says = |settings: &[_]| {
             found(Redaction::Off, settings).1.contains("log_parameter_max_length = -1")
@@ -229,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sample_of_none_is_none() {
+    fn a_sample_rate_of_zero_writes_nothing() {
         let limit = ("log_min_duration_sample", "0", None);
         let says =
             |settings: &[_]| found(Redaction::Off, settings).1.contains("log_min_duration_sample");
@@ -238,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_of_roles_and_databases_are_told_apart() {
+    fn settings_of_roles_and_databases_are_distinguished() {
         let settings = [
             ("log_statement", "none", None),
             ("log_statement", "all", Some("role service")),
@@ -251,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_masked_in_every_session_is_well() {
+    fn masking_in_every_session_is_well() {
         let (ok, detail) = found(Redaction::Server, &[("log_statement", "all", None)]);
         assert_eq!(ok, Some(true));
         for gap in ["encoded or split", "application_name", "pg_stat_activity"] {
@@ -264,24 +248,24 @@ mod tests {
     }
 
     #[test]
-    fn masking_that_is_switched_off_is_told() {
-        let off = |whose| ("vibepeak_keys.redact_logs", "off", whose);
+    fn masking_that_is_switched_off_is_not_well() {
+        let off = |set_for| ("vibepeak_keys.redact_logs", "off", set_for);
         let (ok, detail) = found(Redaction::Server, &[off(Some("role service"))]);
         assert_eq!(ok, Some(false));
         assert!(detail.ends_with("vibepeak_keys.redact_logs = off (role service)"), "{detail}");
         let on = ("vibepeak_keys.redact_logs", "on", None);
         assert_eq!(found(Redaction::Server, &[on]).0, Some(true));
-        let setting = |whose| Setting {
+        let setting = |set_for| Setting {
             name: "vibepeak_keys.redact_logs".to_owned(),
             value: "off".to_owned(),
-            whose,
+            set_for,
         };
         let advice = redaction(Redaction::Off, &[setting(None)]).advice;
         assert_eq!(advice.as_deref(), Some("Turn vibepeak_keys.redact_logs on."));
     }
 
     #[test]
-    fn what_only_some_sessions_mask_is_not_well() {
+    fn masking_in_some_sessions_is_not_well() {
         let (ok, detail) = found(Redaction::Session, &[("log_statement", "all", None)]);
         assert_eq!(ok, Some(false));
         assert!(detail.contains("only by sessions") && detail.contains("log_statement = all"));

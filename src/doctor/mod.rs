@@ -1,45 +1,41 @@
-//! `vpk_doctor`: what is well, what is not, and what to do about it.
+//! `vpk_doctor`: a check of the installation, item by item, with advice where one is not well.
 //!
 //! Texts are composed as in [`pure::encoding`]: one character per byte of the server's text.
 
 mod finding;
 mod logging;
-mod runtime;
 mod usage;
 mod version;
 
-use pure::privileges::{ADMIN_RELATIONS, NOT_FOR_ADMINS, VERIFIER_FUNCTIONS, VERIFIER_RELATIONS};
-
 use self::finding::{Finding, counted, enumerated};
+use self::usage::Usage;
 use crate::pg::call::Call;
+use crate::pg::redaction;
 use crate::pg::server::clock;
-use crate::pg::sql::statement::Statement;
-use crate::pg::types::Parameter;
-use crate::pg::types::{SqlValue, TextArray};
 use crate::store::doctor::{self, Listing};
+use crate::usage::stats;
 
 /// All items, in their order.
 pub fn examine(call: &Call) -> Vec<Finding> {
-    let runtime = runtime::runtime();
+    let is_preloaded = stats::launcher().is_some();
+    let usage = Usage::here();
     vec![
-        preloaded(runtime.preloaded),
-        usage::worker(runtime.usage.as_ref(), clock::now().micros()),
-        usage::dropped(runtime.usage.as_ref()),
-        logging::redaction(runtime.redaction, &logging::settings(call)),
+        preloaded(is_preloaded),
+        usage::worker(usage.as_ref(), clock::now().micros()),
+        usage::dropped(usage.as_ref()),
+        logging::redaction(redaction::scope(), &logging::settings(call)),
         privileges(call),
         found_none(
-            call,
             "key_table",
-            &doctor::KEY_TABLE_ROLES,
-            "no role has rights on vpk.keys",
-            |_| "rights on vpk.keys, where the hashes are".to_owned(),
-            "Revoke them, or the membership that they come with. Without the hashes, keys are listed \
-             by vpk.key_list.",
+            &doctor::key_table_roles(call),
+            "no role has privileges on vpk.keys",
+            |_| "privileges on vpk.keys, which contains the hashes".to_owned(),
+            "Revoke them, or the membership that gives them. Use vpk.key_list to list keys without \
+             the hashes.",
         ),
         found_none(
-            call,
             "expiring_keys",
-            &doctor::EXPIRING_KEYS,
+            &doctor::expiring_keys(call),
             "no active key without a successor expires within 14 days",
             |keys| {
                 format!(
@@ -47,30 +43,27 @@ pub fn examine(call: &Call) -> Vec<Finding> {
                     counted(keys, "active key expires", "active keys expire")
                 )
             },
-            "Replace them in time with vpk_rotate, or put their end off with vpk_update.",
+            "Replace them in time with vpk_rotate, or postpone their expiry with vpk_update.",
         ),
-        unused_keys(call, runtime.preloaded),
+        unused_keys(call, is_preloaded),
         found_none(
-            call,
             "plan_access",
-            &doctor::ACCOUNTS_WITHOUT_ACCESS,
-            "every account with active keys is on a plan with API access",
+            &doctor::accounts_without_access(call),
+            "every account with active keys is on a plan that includes API access",
             |accounts| {
                 let what = counted(accounts, "account", "accounts");
-                format!(
-                    "{what} with active keys that are refused, for want of a plan with API access"
-                )
+                format!("{what} with active keys but without a plan that includes API access")
             },
-            "Use vpk_set_plan to put them on a plan with API access, or vpk_revoke_account to revoke \
-             their keys.",
+            "Use vpk_set_plan to put them on a plan that includes API access, or vpk_revoke_account \
+             to revoke their keys.",
         ),
         found_none(
-            call,
             "publications",
-            &doctor::PUBLICATIONS,
+            &doctor::publications(call),
             "no publication replicates the hashes in vpk.keys",
             |_| "publications that replicate the hashes in vpk.keys".to_owned(),
-            "Leave vpk.keys out, or its column key_hash, unless every subscriber is to have the hashes.",
+            "Remove vpk.keys or its column key_hash from them, unless every subscriber may have the \
+             hashes.",
         ),
         version::version(doctor::version(call).as_deref(), env!("CARGO_PKG_VERSION")),
     ]
@@ -82,65 +75,45 @@ fn preloaded(preloaded: bool) -> Finding {
         true => Finding::good(ITEM, "the server loaded the library when it started"),
         false => Finding::bad(
             ITEM,
-            "the server was started without the library: each session loads it for itself",
+            "the server started without the library: each session loads it separately",
             "Add vibepeak_keys to shared_preload_libraries, and restart the server.",
         ),
     }
 }
 
 fn privileges(call: &Call) -> Finding {
-    let list = |names: &[&'static str]| Some(TextArray::new(names.iter().copied()).datum());
-    let parameters = [
-        list(&VERIFIER_FUNCTIONS),
-        list(&NOT_FOR_ADMINS),
-        list(&VERIFIER_RELATIONS),
-        list(&ADMIN_RELATIONS),
-    ];
-    found_none_of(
+    found_none(
         "privileges",
-        &doctor::list(call, &doctor::STRAY_GRANTS, &parameters),
-        "no role has rights beyond those of vpk_grant_verifier and vpk_grant_admin",
-        |_| "rights beyond those of vpk_grant_verifier and vpk_grant_admin".to_owned(),
-        "Use REVOKE to take back what is not meant to be.",
+        &doctor::stray_grants(call),
+        "no role has privileges beyond those of vpk_grant_verifier and vpk_grant_admin",
+        |_| "privileges beyond those of vpk_grant_verifier and vpk_grant_admin".to_owned(),
+        "Use REVOKE to remove privileges that you did not mean to grant.",
     )
 }
 
-fn unused_keys(call: &Call, use_is_noted: bool) -> Finding {
+fn unused_keys(call: &Call, uses_are_noted: bool) -> Finding {
     const ITEM: &str = "unused_keys";
-    if !use_is_noted {
+    if !uses_are_noted {
         return Finding::unknown(
             ITEM,
-            "where the library is not preloaded, the use of keys is not noted",
+            "the use of keys is not noted, since the library is not preloaded",
             "See the item preloaded.",
         );
     }
     found_none(
-        call,
         ITEM,
-        &doctor::UNUSED_KEYS,
+        &doctor::unused_keys(call),
         "every active key was issued or used within 90 days",
         |keys| {
             let what = counted(keys, "active key was", "active keys were");
             format!("{what} not used for 90 days")
         },
-        "Revoke with vpk_revoke what nobody needs.",
+        "Use vpk_revoke to revoke keys that nobody needs.",
     )
 }
 
-/// It is well where the listing is empty.
+/// A finding on an item that is well where the listing is empty.
 fn found_none(
-    call: &Call,
-    item: &'static str,
-    listing: &Statement,
-    good: &str,
-    bad: impl FnOnce(i64) -> String,
-    advice: &str,
-) -> Finding {
-    const NO_PARAMETERS: &[Parameter] = &[];
-    found_none_of(item, &doctor::list(call, listing, NO_PARAMETERS), good, bad, advice)
-}
-
-fn found_none_of(
     item: &'static str,
     listing: &Listing,
     good: &str,

@@ -1,83 +1,111 @@
-//! Whether uses get to where they belong.
+//! Whether uses of keys get to vpk.key_usage.
+
+use pure::encoding::widen;
 
 use super::finding::{Finding, counted};
-use super::runtime::Usage;
+use crate::pg::server::{database, settings};
+use crate::usage::stats::{self, Launcher, Stats};
 
 const MICROS: i64 = 1_000_000;
-/// How long the worker may be late, over three of its intervals.
+/// How late the worker may be beyond three of its intervals, in microseconds.
 const PATIENCE: i64 = 10 * MICROS;
 
-/// Whether the worker is alive, comes round, and gets its work done.
+/// How uses get to the table on this server.
+pub struct Usage {
+    launcher: Launcher,
+    stats: Stats,
+    /// The setting vibepeak_keys.usage_flush_interval, in milliseconds.
+    flush_interval_ms: i64,
+    in_recovery: bool,
+}
+
+impl Usage {
+    /// The state of this server and database; None where uses are not noted.
+    pub fn here() -> Option<Usage> {
+        let (launcher, stats) = stats::launcher().zip(stats::own())?;
+        Some(Usage {
+            launcher,
+            stats,
+            flush_interval_ms: settings::usage_flush_interval().as_millis().try_into().unwrap_or(0),
+            in_recovery: database::in_recovery(),
+        })
+    }
+}
+
+/// Whether the worker runs, and its flushes succeed. `now` is in microseconds since 2000-01-01 UTC.
 pub fn worker(usage: Option<&Usage>, now: i64) -> Finding {
     const ITEM: &str = "usage_worker";
     let Some(usage) = usage else { return not_noted(ITEM) };
-    let pending = counted(usage.pending, "use is", "uses are");
-    let Some(pid) = usage.worker_pid else {
-        return match (usage.in_recovery, usage.crowded) {
+    let Usage { launcher, stats, flush_interval_ms, in_recovery } = usage;
+    let pending = counted(stats.pending, "use is", "uses are");
+    let Some(pid) = launcher.process else {
+        return match (in_recovery, stats.crowded) {
             (true, false) => Finding::good(
                 ITEM,
                 format!(
-                    "a standby: uses are kept until they are settled or it is promoted; {pending} pending"
+                    "a standby: uses are kept until they are settled or it is promoted; {pending} \
+                     pending"
                 ),
             ),
             (true, true) => Finding::bad(
                 ITEM,
-                format!("a standby, and half of its room for uses is taken; {pending} pending"),
-                "Bring them to the primary, with vpk_pending_uses, vpk_add_uses and vpk_settle_uses, \
-                 or raise vibepeak_keys.usage_slots, which takes a restart of this server.",
+                format!("a standby, and half of its usage slots are taken; {pending} pending"),
+                "Hand the uses over to the primary, with vpk_pending_uses, vpk_add_uses and \
+                 vpk_settle_uses, or raise vibepeak_keys.usage_slots, which takes a restart of this \
+                 server.",
             ),
             (false, _) => Finding::bad(
                 ITEM,
                 format!("the worker is not running; {pending} pending"),
-                "The server log says why it ended. The server starts it again by itself; where it \
-                 does not, see whether max_worker_processes leaves room for it.",
+                "The server log says why it ended. The server starts it again by itself; if it does \
+                 not, check whether max_worker_processes leaves room for it.",
             ),
         };
     };
-    let Some(round_at) = usage.round_at else {
+    let Some(looked_at) = launcher.looked_at else {
         return Finding::unknown(
             ITEM,
-            format!("the worker has not come round yet; {pending} pending"),
+            format!("the worker has not run yet; {pending} pending"),
             "Look again in a moment.",
         );
     };
-    let silent = now.saturating_sub(round_at);
-    if silent > (3 * usage.flush_interval_ms).saturating_mul(1000).saturating_add(PATIENCE) {
+    let silent = now.saturating_sub(looked_at);
+    if silent > (3 * flush_interval_ms).saturating_mul(1000).saturating_add(PATIENCE) {
         return Finding::bad(
             ITEM,
             format!(
-                "the worker has not come round for {} s, though it should every {} ms; {pending} pending",
+                "the worker has not run for {} s, though it should every {flush_interval_ms} ms; \
+                 {pending} pending",
                 silent / MICROS,
-                usage.flush_interval_ms
             ),
             format!("See in pg_stat_activity what process {pid} waits for."),
         );
     }
-    if usage.last_error_at.is_some_and(|at| usage.last_flush_at.is_none_or(|flush| at > flush)) {
-        let error = usage.last_error.as_deref().unwrap_or("unknown error");
-        let error = error.replace(|character: char| !character.is_ascii(), "?");
+    let flushed_at = stats.last_flush.map(|flush| flush.ended_at);
+    if let Some((failed_at, message)) = &stats.failure
+        && flushed_at.is_none_or(|flushed_at| *failed_at > flushed_at)
+    {
+        let error = widen(message).replace(|character: char| !character.is_ascii(), "?");
         return Finding::bad(
             ITEM,
             format!("the last flush failed: {error}; {pending} pending"),
-            "Remove the cause. Uses are kept, and the next flush that succeeds brings them.",
+            "Remove the cause. Uses are kept, and the next flush that succeeds writes them.",
         );
     }
-    Finding::good(ITEM, format!("the worker is alive and comes round; {pending} pending"))
+    Finding::good(ITEM, format!("the worker is running; {pending} pending"))
 }
 
-/// Whether the buffer had room for all of them.
+/// Whether there were usage slots for all uses.
 pub fn dropped(usage: Option<&Usage>) -> Finding {
     const ITEM: &str = "usage_dropped";
-    match usage {
+    match usage.map(|usage| usage.stats.dropped_lately) {
         None => not_noted(ITEM),
-        Some(Usage { dropped: 0, .. }) => {
-            Finding::good(ITEM, "no use was dropped since the server started")
-        }
-        Some(usage) => Finding::bad(
+        Some(0) => Finding::good(ITEM, "no use was dropped since the server started"),
+        Some(dropped) => Finding::bad(
             ITEM,
             format!(
-                "{} dropped since the server started, for want of room",
-                counted(usage.dropped, "use was", "uses were")
+                "{} dropped since the server started, because all usage slots were taken",
+                counted(dropped, "use was", "uses were")
             ),
             "Raise vibepeak_keys.usage_slots, which takes a restart of the server.",
         ),
@@ -91,25 +119,34 @@ fn not_noted(item: &'static str) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::usage::stats::Flush;
 
     const NOW: i64 = 800_000_000 * MICROS;
 
-    fn alive() -> Usage {
-        Usage {
-            worker_pid: Some(4711),
-            round_at: Some(NOW),
+    /// A server whose worker has just flushed, changed by `change`.
+    fn usage(change: impl FnOnce(&mut Usage)) -> Usage {
+        let mut usage = Usage {
+            launcher: Launcher { process: Some(4711), looked_at: Some(NOW) },
+            stats: Stats {
+                since: 0,
+                answers: Vec::new(),
+                pending: 3,
+                crowded: false,
+                flushed: 0,
+                dropped: 0,
+                dropped_lately: 0,
+                last_flush: Some(Flush { ended_at: NOW, micros: 1 }),
+                failure: None,
+            },
             flush_interval_ms: 2_000,
-            pending: 3,
-            crowded: false,
-            dropped: 0,
-            last_error: None,
-            last_error_at: None,
-            last_flush_at: Some(NOW),
             in_recovery: false,
-        }
+        };
+        change(&mut usage);
+        usage
     }
 
-    fn judged(usage: &Usage) -> (Option<bool>, String) {
+    /// What is found, and how it is worded.
+    fn found(usage: &Usage) -> (Option<bool>, String) {
         let finding = worker(Some(usage), NOW);
         assert_eq!(finding.item, "usage_worker");
         assert_eq!(finding.advice.is_none(), finding.ok == Some(true));
@@ -117,32 +154,37 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_at_work() {
-        let (ok, detail) = judged(&alive());
-        assert_eq!(
-            (ok, &*detail),
-            (Some(true), "the worker is alive and comes round; 3 uses are pending")
-        );
-        let one = Usage { pending: 1, last_flush_at: None, ..alive() };
-        assert!(judged(&one).1.ends_with("; 1 use is pending"));
+    fn a_worker_that_runs_is_well() {
+        let (ok, detail) = found(&usage(|_| ()));
+        assert_eq!((ok, &*detail), (Some(true), "the worker is running; 3 uses are pending"));
+        let one = usage(|usage| {
+            usage.stats.pending = 1;
+            usage.stats.last_flush = None;
+        });
+        assert!(found(&one).1.ends_with("; 1 use is pending"));
     }
 
     #[test]
-    fn no_worker() {
-        let gone = Usage { worker_pid: None, ..alive() };
-        let (ok, detail) = judged(&gone);
+    fn a_worker_that_does_not_run_is_not_well_except_on_a_standby() {
+        let (ok, detail) = found(&usage(|usage| usage.launcher.process = None));
         assert_eq!((ok, &*detail), (Some(false), "the worker is not running; 3 uses are pending"));
-        let standby = Usage { in_recovery: true, ..gone };
-        let (ok, detail) = judged(&standby);
+        let standby = |crowded| {
+            usage(|usage| {
+                usage.launcher.process = None;
+                usage.in_recovery = true;
+                usage.stats.crowded = crowded;
+            })
+        };
+        let (ok, detail) = found(&standby(false));
         assert_eq!(ok, Some(true));
         assert!(
             detail.starts_with("a standby: uses are kept until they are settled or it is promoted"),
             "{detail}"
         );
-        let (ok, detail) = judged(&Usage { crowded: true, ..standby });
+        let (ok, detail) = found(&standby(true));
         assert_eq!(ok, Some(false));
         assert!(
-            detail.ends_with("half of its room for uses is taken; 3 uses are pending"),
+            detail.ends_with("half of its usage slots are taken; 3 uses are pending"),
             "{detail}"
         );
         assert_eq!(worker(None, NOW).ok, None);
@@ -150,47 +192,45 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_that_is_late() {
+    fn a_worker_that_is_late_is_not_well() {
+        let looked_at = |looked_at| usage(|usage| usage.launcher.looked_at = looked_at);
         let limit = 3 * 2 * MICROS + PATIENCE;
-        assert_eq!(judged(&Usage { round_at: Some(NOW - limit), ..alive() }).0, Some(true));
-        let late = Usage { round_at: Some(NOW - limit - 1), ..alive() };
-        let (ok, detail) = judged(&late);
+        assert_eq!(found(&looked_at(Some(NOW - limit))).0, Some(true));
+        let late = looked_at(Some(NOW - limit - 1));
+        let (ok, detail) = found(&late);
         assert_eq!(ok, Some(false));
         assert!(detail.contains("for 16 s, though it should every 2000 ms"), "{detail}");
         assert!(worker(Some(&late), NOW).advice.is_some_and(|advice| advice.contains("4711")));
-        assert_eq!(judged(&Usage { round_at: None, ..alive() }).0, None);
+        assert_eq!(found(&looked_at(None)).0, None);
     }
 
     #[test]
-    fn a_flush_that_failed() {
-        let failed = Usage {
-            last_error: Some("it is f\u{fc}ll".to_owned()),
-            last_error_at: Some(NOW),
-            ..alive()
+    fn a_flush_that_failed_after_the_last_success_is_not_well() {
+        let failed = |flushed_at: Option<i64>| {
+            usage(|usage| {
+                usage.stats.last_flush = flushed_at.map(|ended_at| Flush { ended_at, micros: 1 });
+                usage.stats.failure = Some((NOW, b"it is f\xfcll".to_vec()));
+            })
         };
-        assert_eq!(judged(&failed).0, Some(true), "the flush at the same instant was after it");
-        for last_flush_at in [None, Some(NOW - 1)] {
-            let Usage { last_error, .. } = alive();
-            assert_eq!(last_error, None);
-            let failed = Usage {
-                last_error: Some("it is f\u{fc}ll".to_owned()),
-                last_error_at: Some(NOW),
-                last_flush_at,
-                ..alive()
-            };
-            let (ok, detail) = judged(&failed);
+        let (ok, _) = found(&failed(Some(NOW)));
+        assert_eq!(ok, Some(true), "the flush at the same instant was after it");
+        for flushed_at in [None, Some(NOW - 1)] {
+            let (ok, detail) = found(&failed(flushed_at));
             assert_eq!(ok, Some(false));
             assert!(detail.starts_with("the last flush failed: it is f?ll; "), "{detail}");
         }
     }
 
     #[test]
-    fn uses_that_were_dropped() {
+    fn uses_that_were_dropped_are_counted() {
         let none = "no use was dropped since the server started";
-        assert_eq!(dropped(Some(&alive())), Finding::good("usage_dropped", none));
-        let finding = dropped(Some(&Usage { dropped: 1, ..alive() }));
+        assert_eq!(dropped(Some(&usage(|_| ()))), Finding::good("usage_dropped", none));
+        let finding = dropped(Some(&usage(|usage| usage.stats.dropped_lately = 1)));
         assert_eq!(finding.ok, Some(false));
-        assert_eq!(finding.detail, "1 use was dropped since the server started, for want of room");
+        assert_eq!(
+            finding.detail,
+            "1 use was dropped since the server started, because all usage slots were taken"
+        );
         assert!(finding.advice.is_some());
         assert_eq!(dropped(None).ok, None);
     }

@@ -1,4 +1,4 @@
-//! Whether library and extension belong together.
+//! Whether the library and the extension have the same version.
 
 use core::cmp::Ordering;
 
@@ -13,11 +13,11 @@ pub fn version(extension: Option<&str>, library: &str) -> Finding {
     }
     let advice = match numbers(extension).cmp(&numbers(library)) {
         Ordering::Greater => {
-            "Have the installed library loaded: restart the server where it is preloaded, else \
-             reconnect."
+            "Load the installed library: restart the server if it is preloaded, otherwise reconnect."
         }
         _ => {
-            "Run ALTER EXTENSION vibepeak_keys UPDATE, and call vpk_grant_admin again for admin roles."
+            "Run ALTER EXTENSION vibepeak_keys UPDATE, and call vpk_grant_admin again for admin \
+             roles."
         }
     };
     Finding::bad(
@@ -27,7 +27,7 @@ pub fn version(extension: Option<&str>, library: &str) -> Finding {
     )
 }
 
-/// 0.10.0 is after 0.9.1.
+/// The numbers of a version, to compare: 0.10.0 is after 0.9.1.
 fn numbers(version: &str) -> Vec<u64> {
     version.split('.').map(|part| part.parse().unwrap_or(0)).collect()
 }
@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_older_one_is_brought_up() {
+    fn the_advice_is_to_update_the_older_of_the_two() {
         assert_eq!(version(Some("0.2.0"), "0.2.0").ok, Some(true));
         for (extension, library, advice) in [
             ("0.1.0", "0.2.0", "ALTER EXTENSION"),

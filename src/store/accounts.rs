@@ -1,64 +1,117 @@
-//! Statements on accounts and plans.
+//! Accounts and plans.
 
 use pgrx::pg_sys::{TEXTOID, TIMESTAMPTZOID};
 
+use crate::pg::call::Call;
 use crate::pg::sql::statement::Statement;
+use crate::pg::types::{SqlValue, Text, Timestamp};
+use crate::store::events::{Caller, anonymize_events, record_events};
+use crate::store::keys::RemovedKeys;
 
-/// All plans, in order of rank.
-pub static PLANS: Statement =
+/// The names of all plans, in order of rank.
+pub fn plan_names(call: &Call) -> Vec<Text> {
+    PLAN_NAMES.write(call, &[]).iter().filter_map(|row| row.text(0)).collect()
+}
+
+static PLAN_NAMES: Statement =
     Statement::new(c"SELECT p.plan FROM vpk.plans AS p ORDER BY p.rank, p.plan", &[]);
 
-/// Account, plan, role, session role. A row where the plan exists.
-pub static SET_PLAN: Statement = Statement::new(
-    c"WITH moved AS (
-        INSERT INTO vpk.accounts AS a (account, plan)
-        SELECT $1, p.plan FROM vpk.plans AS p WHERE p.plan = $2 FOR KEY SHARE
-        ON CONFLICT (account) DO UPDATE SET plan = EXCLUDED.plan
-        RETURNING a.account, a.plan
-    )
-    INSERT INTO vpk.events (event, account, role, session_role, details)
-    SELECT 'plan_set', m.account, $3, $4, pg_catalog.jsonb_build_object('plan', m.plan)
-      FROM moved AS m
-    RETURNING account",
+/// Puts an account on a plan, and makes the account where it does not exist; false where there is
+/// no such plan.
+pub fn set_plan(call: &Call, account: Text, plan: Text, caller: Caller) -> bool {
+    let Caller { role, session_role } = caller;
+    let parameters = [account, plan, role, session_role].map(|text| Some(text.datum()));
+    !SET_PLAN.write(call, &parameters).is_empty()
+}
+
+static SET_PLAN: Statement = Statement::new(
+    sql!(
+        "WITH moved AS (
+            INSERT INTO vpk.accounts AS a (account, plan)
+            SELECT $1, p.plan FROM vpk.plans AS p WHERE p.plan = $2 FOR KEY SHARE
+            ON CONFLICT (account) DO UPDATE SET plan = EXCLUDED.plan
+            RETURNING a.account, a.plan
+        ) ",
+        record_events!(
+            "event, account, details",
+            of: "SELECT 'plan_set'::text, m.account,
+                        pg_catalog.jsonb_build_object('plan', m.plan)
+                   FROM moved AS m",
+            by: "$3", "$4"
+        ),
+        " RETURNING account"
+    ),
     &[TEXTOID, TEXTOID, TEXTOID, TEXTOID],
 );
 
-/// Account. A row where it exists; nobody can delete it until the transaction ends.
-pub static KEEP: Statement = Statement::new(
+/// Whether an account exists. Nobody can delete it until the transaction ends.
+pub fn lock_against_deletion(call: &Call, account: Text) -> bool {
+    !LOCK_AGAINST_DELETION.write(call, &[Some(account.datum())]).is_empty()
+}
+
+static LOCK_AGAINST_DELETION: Statement = Statement::new(
     c"SELECT a.account FROM vpk.accounts AS a WHERE a.account = $1 FOR KEY SHARE",
     &[TEXTOID],
 );
 
-/// Account. A row where it exists; nobody else can add a key to it or delete it until the
-/// transaction ends.
-pub static LOCK: Statement = Statement::new(
+/// Whether an account exists. Nobody else can add a key to it or delete it until the transaction
+/// ends.
+pub fn lock(call: &Call, account: Text) -> bool {
+    !LOCK.write(call, &[Some(account.datum())]).is_empty()
+}
+
+static LOCK: Statement = Statement::new(
     c"SELECT a.account FROM vpk.accounts AS a WHERE a.account = $1 FOR UPDATE",
     &[TEXTOID],
 );
 
-/// Account, role, session role, and an instant for the events. All that belongs to the account goes
-/// but its row and what [`super::usage::FORGET`] takes; the number of its keys, and their ids. Events keep their ids, and lose what names the account.
-pub static EMPTY: Statement = Statement::new(
-    c"WITH deleted AS (
-        DELETE FROM vpk.keys AS k WHERE k.account = $1 RETURNING k.id
-    ), leases AS (
-        DELETE FROM vpk.task_leases AS l WHERE l.account = $1
-    ), forgotten AS (
-        UPDATE vpk.events AS e SET account = NULL, details = '{}' WHERE e.account = $1
-    ), recorded AS (
-        INSERT INTO vpk.events (occurred_at, event, key_id, role, session_role)
-        SELECT $4, 'key_deleted', d.id, $2, $3 FROM deleted AS d
-        UNION ALL
-        SELECT $4, 'account_deleted', NULL, $2, $3
-    )
-    SELECT pg_catalog.count(*), pg_catalog.array_agg(d.id) FROM deleted AS d",
+/// Deletes all rows of an account except its own and its usage, which [`super::usage::forget`]
+/// deletes. Anonymizes its events. `now` is the time of the events that it records.
+pub fn empty(call: &Call, account: Text, now: Timestamp, caller: Caller) -> RemovedKeys {
+    let parameters = [
+        Some(account.datum()),
+        Some(caller.role.datum()),
+        Some(caller.session_role.datum()),
+        Some(now.datum()),
+    ];
+    RemovedKeys::of(&EMPTY.write(call, &parameters))
+}
+
+static EMPTY: Statement = Statement::new(
+    sql!(
+        "WITH deleted AS (
+            DELETE FROM vpk.keys AS k WHERE k.account = $1 RETURNING k.id
+        ), leases AS (
+            DELETE FROM vpk.task_leases AS l WHERE l.account = $1
+        ), forgotten AS (",
+        anonymize_events!("$1"),
+        "), recorded AS (",
+        record_events!(
+            "occurred_at, event, key_id",
+            of: "SELECT $4, 'key_deleted'::text, d.id FROM deleted AS d
+                 UNION ALL
+                 SELECT $4, 'account_deleted', NULL",
+            by: "$2", "$3"
+        ),
+        ")
+        SELECT pg_catalog.count(*), pg_catalog.array_agg(d.id) FROM deleted AS d"
+    ),
     &[TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID],
 );
 
-/// Account. Its row goes.
-pub static DELETE: Statement =
+/// Deletes the row of an account.
+pub fn delete(call: &Call, account: Text) {
+    DELETE.write(call, &[Some(account.datum())]);
+}
+
+static DELETE: Statement =
     Statement::new(c"DELETE FROM vpk.accounts AS a WHERE a.account = $1", &[TEXTOID]);
 
-/// Plan. A row where an account is on it.
-pub static ON_PLAN: Statement =
+/// Whether an account is on a plan, as of now: accounts that the transaction's snapshot does not
+/// show count too.
+pub fn is_plan_in_use(call: &Call, plan: Option<Text>) -> bool {
+    ON_PLAN.read_latest(call, &[plan.map(Text::datum)]).processed() > 0
+}
+
+static ON_PLAN: Statement =
     Statement::new(c"SELECT FROM vpk.accounts AS a WHERE a.plan = $1 LIMIT 1", &[TEXTOID]);

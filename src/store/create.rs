@@ -1,5 +1,5 @@
-//! Storing a new key and its event: by one statement, or as one of the many of a statement that calls
-//! for keys again and again.
+//! Inserting a new key and its event: by one statement, or in bulk where one statement calls for
+//! keys again and again.
 
 use pgrx::pg_sys::{
     BYTEAOID, CIDRARRAYOID, JSONBOID, TEXTARRAYOID, TEXTOID, TIMESTAMPTZOID, UUIDOID,
@@ -7,13 +7,42 @@ use pgrx::pg_sys::{
 
 use crate::pg::call::Call;
 use crate::pg::sql::bulk_insert::{Bulk, Table};
-use crate::pg::types::Parameter;
-use crate::pg::types::{SqlValue, Text};
-use crate::store::{accounts, keys};
+use crate::pg::sql::statement::Statement;
+use crate::pg::types::{Bytes, CidrArray, Json, Parameter, SqlValue, Text};
+use crate::pg::types::{TextArray, Timestamp, Uuid};
+use crate::store::accounts;
+use crate::store::events::{self, Caller, record_events};
 
-const KEY_COLUMNS: usize = TABLES[0].columns.len();
+/// A key to insert, with the columns of vpk.keys.
+pub struct NewRow {
+    /// Identifies the key.
+    pub id: Uuid,
+    /// The SHA-256 of the token.
+    pub key_hash: Bytes,
+    /// The account that owns the key.
+    pub account: Text,
+    /// The name of its environment.
+    pub environment: Text,
+    /// What the key is called.
+    pub name: Text,
+    /// The first 8 characters of the token.
+    pub prefix: Text,
+    /// The first 13 characters of the token.
+    pub hint: Text,
+    /// When the key was issued.
+    pub created_at: Timestamp,
+    /// When the key expires; None is never.
+    pub expires_at: Option<Timestamp>,
+    /// What the key may be used for.
+    pub scopes: TextArray,
+    /// The networks that the key may be used from; None is no limit.
+    pub allowed_ips: Option<CidrArray>,
+    /// What the application keeps with the key.
+    pub metadata: Json,
+}
 
-/// What [`keys::CREATE`] inserts.
+/// The tables that [`insert`] inserts into; the order of the columns of the first is that of
+/// [`NewRow::parameters`] and of [`INSERT`].
 const TABLES: [Table; 2] = [
     Table {
         name: c"keys",
@@ -32,35 +61,81 @@ const TABLES: [Table; 2] = [
             (c"metadata", JSONBOID),
         ],
     },
-    Table {
-        name: c"events",
-        columns: &[
-            (c"event", TEXTOID),
-            (c"key_id", UUIDOID),
-            (c"account", TEXTOID),
-            (c"role", TEXTOID),
-            (c"session_role", TEXTOID),
-        ],
-    },
+    events::TABLE,
 ];
 
-/// Stores a key and the event that says so; false where there is no such account. The parameters are
-/// those of [`keys::CREATE`], and the account's name is given as bytes too.
-pub fn issue(call: &Call, parameters: &[Parameter; 14], account: &[u8]) -> bool {
+impl NewRow {
+    fn parameters(&self) -> [Parameter; TABLES[0].columns.len()] {
+        [
+            Some(self.id.datum()),
+            Some(self.key_hash.datum()),
+            Some(self.account.datum()),
+            Some(self.environment.datum()),
+            Some(self.name.datum()),
+            Some(self.prefix.datum()),
+            Some(self.hint.datum()),
+            Some(self.created_at.datum()),
+            self.expires_at.map(Timestamp::datum),
+            Some(self.scopes.datum()),
+            self.allowed_ips.map(CidrArray::datum),
+            Some(self.metadata.datum()),
+        ]
+    }
+}
+
+/// Inserts a key and the event that records it; false where there is no such account.
+pub fn insert(call: &Call, row: &NewRow, caller: Caller) -> bool {
+    let key = row.parameters();
     let Some(bulk) = Bulk::of_statement(call, &TABLES) else {
-        return !keys::CREATE.write(call, parameters).is_empty();
+        let mut parameters = key.to_vec();
+        parameters.extend([Some(caller.role.datum()), Some(caller.session_role.datum())]);
+        return !INSERT.write(call, &parameters).is_empty();
     };
     call.prevent_if_read_only();
-    let (key, caller) = parameters.split_at(KEY_COLUMNS);
-    let (id, owner) = (key[0], key[2]);
+    let account = row.account.bytes(call);
     // The lock on an account lasts until the end of the transaction or of the savepoint.
-    if !bulk.remembers(account) && accounts::KEEP.write(call, &[owner]).is_empty() {
+    if !bulk.remembers(account) && !accounts::lock_against_deletion(call, row.account) {
         return false;
     }
-    let event = Text::new(call, b"key_created").datum();
-    let event = [Some(event), id, owner, caller[0], caller[1]];
-    if bulk.insert([key, &event]) {
+    let event = events::of_new_key(call, row.id, row.account, caller);
+    if bulk.insert([&key, &event]) {
         bulk.remember(account);
     }
     true
 }
+
+/// A row when the key is inserted, none where the account is unknown.
+static INSERT: Statement = Statement::new(
+    sql!(
+        "WITH owner AS (
+            SELECT a.account FROM vpk.accounts AS a WHERE a.account = $3 FOR KEY SHARE
+        ), created AS (
+            INSERT INTO vpk.keys (id, key_hash, account, environment, name, prefix, hint,
+                                  created_at, expires_at, scopes, allowed_ips, metadata)
+            SELECT $1, $2, o.account, $4, $5, $6, $7, $8, $9, $10, $11, $12 FROM owner AS o
+            RETURNING id, account
+        ) ",
+        record_events!(
+            "event, key_id, account",
+            of: "SELECT 'key_created'::text, c.id, c.account FROM created AS c",
+            by: "$13", "$14"
+        ),
+        " RETURNING key_id"
+    ),
+    &[
+        UUIDOID,
+        BYTEAOID,
+        TEXTOID,
+        TEXTOID,
+        TEXTOID,
+        TEXTOID,
+        TEXTOID,
+        TIMESTAMPTZOID,
+        TIMESTAMPTZOID,
+        TEXTARRAYOID,
+        CIDRARRAYOID,
+        JSONBOID,
+        TEXTOID,
+        TEXTOID,
+    ],
+);

@@ -1,64 +1,77 @@
-//! Statements that look for what is not as it should be.
+//! What the doctor looks for in the catalogues and the tables.
 //!
-//! Each of the listings returns the first ten lines to show, in order, and beside each how many there
-//! are in all. What is said of roles and their rights is of this database.
+//! Each listing has at most the first ten lines, in order, and the number of all lines. Findings on
+//! roles and their privileges concern this database only.
 
 use pgrx::pg_sys::TEXTARRAYOID;
 
 use pure::encoding::widen;
+use pure::privileges::{ADMIN_RELATIONS, NOT_FOR_ADMINS, VERIFIER_FUNCTIONS, VERIFIER_RELATIONS};
 
 use crate::pg::call::Call;
-use crate::pg::sql::statement::Statement;
-use crate::pg::types::Parameter;
+use crate::pg::sql::statement::{Row, Statement};
+use crate::pg::types::{Parameter, SqlValue, Text, TextArray};
 
-/// Lines to show, one character per byte, and how many there are in all.
+/// The first lines of a longer list.
 pub struct Listing {
+    /// Lines to show, one character per byte of the server's text.
     pub lines: Vec<String>,
+    /// How many lines there are in all.
     pub total: i64,
 }
 
-/// Runs one of the listings.
-pub fn list(call: &Call, listing: &Statement, parameters: &[Parameter]) -> Listing {
-    let rows = listing.read(call, parameters);
-    Listing {
-        lines: rows
-            .iter()
-            .filter_map(|row| row.text(1))
-            .map(|line| widen(line.bytes(call)))
-            .collect(),
-        total: rows.first().and_then(|row| row.bigint(0)).unwrap_or(0),
+impl Listing {
+    fn read(call: &Call, listing: &Statement, parameters: &[Parameter]) -> Listing {
+        let rows = listing.read(call, parameters);
+        Listing {
+            lines: rows
+                .iter()
+                .filter_map(|row| row.text(1))
+                .map(|line| widen(line.bytes(call)))
+                .collect(),
+            total: rows.first().and_then(|row| row.bigint(0)).unwrap_or(0),
+        }
     }
 }
 
-/// A statement whose result has the column `line`, and maybe others by which it is in order.
+/// A listing. `$lines` is a query that has the column `line`; `$order` may name other columns of
+/// it, which come first in the order.
 macro_rules! listing {
-    ($order:literal, $lines:literal, $types:expr) => {
-        Statement::new(
-            match core::ffi::CStr::from_bytes_with_nul(
-                concat!(
-                    "SELECT pg_catalog.count(*) OVER (), l.line FROM (",
-                    $lines,
-                    ") AS l ORDER BY ",
-                    $order,
-                    "l.line COLLATE pg_catalog.\"C\" LIMIT 10\0"
-                )
-                .as_bytes(),
-            ) {
-                Ok(sql) => sql,
-                Err(_) => panic!("a null inside"),
-            },
-            $types,
+    ($lines:literal, order: $order:literal) => {
+        sql!(
+            "SELECT pg_catalog.count(*) OVER (), l.line FROM (",
+            $lines,
+            ") AS l ORDER BY ",
+            $order,
+            "l.line COLLATE pg_catalog.\"C\" LIMIT 10"
         )
     };
 }
 
-/// Functions of verifiers, functions that no admin calls, what verifiers and what admins use of
-/// relations. Who was granted anything else on what the extension made. A verifier is who was granted
-/// vpk_verify, an admin who was granted vpk_grant_verifier, a monitor who may read vpk.stats. What is shown is quoted as the caller's
-/// settings have it, and so is not what is compared.
-pub static STRAY_GRANTS: Statement = listing!(
-    "",
-    "WITH members AS (
+/// A text array of these names.
+fn names(names: impl IntoIterator<Item = &'static str>) -> Parameter {
+    Some(TextArray::new(names.into_iter()).datum())
+}
+
+/// Privileges on objects of the extension beyond those that vpk_grant_verifier and vpk_grant_admin
+/// grant, each with its role. A role that was granted vpk_verify counts as a verifier, one that was
+/// granted vpk_grant_verifier as an admin, and one that may read vpk.stats as a monitor.
+pub fn stray_grants(call: &Call) -> Listing {
+    let parameters = [
+        names(VERIFIER_FUNCTIONS),
+        names(NOT_FOR_ADMINS),
+        names(VERIFIER_RELATIONS),
+        names(ADMIN_RELATIONS),
+    ];
+    Listing::read(call, &STRAY_GRANTS, &parameters)
+}
+
+/// The parameters are the functions of verifiers, the functions that admins may not call, and the
+/// privileges of verifiers and of admins on relations. Names that are shown are quoted by the
+/// caller's settings; names that are compared are not quoted.
+static STRAY_GRANTS: Statement = Statement::new(
+    listing!(
+        "WITH members AS (
         SELECT d.classid, d.objid
           FROM pg_catalog.pg_depend AS d
           JOIN pg_catalog.pg_extension AS e ON e.oid = d.refobjid
@@ -131,14 +144,20 @@ pub static STRAY_GRANTS: Statement = listing!(
                 WHEN 'name' THEN r.granted LIKE 'USAGE ON %' AND (k.verifier OR k.admin)
                                 OR r.granted = 'USAGE ON schema vpk' AND k.monitor
             END) IS NOT TRUE",
-    &[TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID]
+        order: ""
+    ),
+    &[TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID],
 );
 
-/// Which roles have rights on vpk.keys, of their own or as members of others: not its owner, nor
-/// superusers, nor the roles that the server brings along.
-pub static KEY_TABLE_ROLES: Statement = listing!(
-    "",
-    "WITH keys AS (
+/// Roles with privileges on vpk.keys, granted to them or to roles that they are members of. The
+/// table's owner, superusers and the server's predefined roles are left out.
+pub fn key_table_roles(call: &Call) -> Listing {
+    Listing::read(call, &KEY_TABLE_ROLES, &[])
+}
+
+static KEY_TABLE_ROLES: Statement = Statement::new(
+    listing!(
+        "WITH keys AS (
         SELECT c.oid, c.relowner, c.relacl, pg_catalog.acldefault('r', c.relowner) AS all_rights
           FROM pg_catalog.pg_class AS c WHERE c.oid = 'vpk.keys'::pg_catalog.regclass
     ), holders AS (
@@ -168,36 +187,54 @@ pub static KEY_TABLE_ROLES: Statement = listing!(
     SELECT pg_catalog.format('%s: %s', r.role,
                              pg_catalog.string_agg(r.privilege, ', ' ORDER BY r.privilege)) AS line
       FROM roles AS r GROUP BY r.role",
-    &[]
+        order: ""
+    ),
+    &[],
 );
 
-/// Active keys without a successor that expire within two weeks, the first first.
-pub static EXPIRING_KEYS: Statement = listing!(
-    "l.expires_at, ",
-    "SELECT pg_catalog.format('\"%s\" (%s)', l.name, coalesce(l.hint, l.id::text)) AS line,
+/// Active keys without a successor that expire within two weeks, earliest expiry first.
+pub fn expiring_keys(call: &Call) -> Listing {
+    Listing::read(call, &EXPIRING_KEYS, &[])
+}
+
+static EXPIRING_KEYS: Statement = Statement::new(
+    listing!(
+        "SELECT pg_catalog.format('\"%s\" (%s)', l.name, coalesce(l.hint, l.id::text)) AS line,
             l.expires_at
        FROM vpk.key_list AS l JOIN vpk.keys AS k ON k.id = l.id
       WHERE l.state = 'active' AND k.rotated_at IS NULL
         AND l.expires_at <= pg_catalog.clock_timestamp() + interval '14 days'",
-    &[]
+        order: "l.expires_at, "
+    ),
+    &[],
 );
 
-/// Active keys that have not been used for 90 days, the longest unused first.
-pub static UNUSED_KEYS: Statement = listing!(
-    "l.used_at, ",
-    "SELECT pg_catalog.format('\"%s\" (%s)', l.name, coalesce(l.hint, l.id::text)) AS line,
+/// Active keys that have not been used for 90 days, longest unused first.
+pub fn unused_keys(call: &Call) -> Listing {
+    Listing::read(call, &UNUSED_KEYS, &[])
+}
+
+static UNUSED_KEYS: Statement = Statement::new(
+    listing!(
+        "SELECT pg_catalog.format('\"%s\" (%s)', l.name, coalesce(l.hint, l.id::text)) AS line,
             coalesce(l.last_used_at, l.created_at) AS used_at
        FROM vpk.key_list AS l
       WHERE l.state = 'active'
         AND coalesce(l.last_used_at, l.created_at)
             < pg_catalog.clock_timestamp() - interval '90 days'",
-    &[]
+        order: "l.used_at, "
+    ),
+    &[],
 );
 
-/// Accounts with active keys that are refused for their plan.
-pub static ACCOUNTS_WITHOUT_ACCESS: Statement = listing!(
-    "",
-    "SELECT CASE WHEN a.account IS NULL
+/// Accounts with active keys that are refused because of the account's plan.
+pub fn accounts_without_access(call: &Call) -> Listing {
+    Listing::read(call, &ACCOUNTS_WITHOUT_ACCESS, &[])
+}
+
+static ACCOUNTS_WITHOUT_ACCESS: Statement = Statement::new(
+    listing!(
+        "SELECT CASE WHEN a.account IS NULL
                  THEN pg_catalog.format('\"%s\" (there is no such account)', o.account)
                  WHEN p.plan IS NULL
                  THEN pg_catalog.format('\"%s\" (there is no plan \"%s\")', o.account, a.plan)
@@ -206,19 +243,27 @@ pub static ACCOUNTS_WITHOUT_ACCESS: Statement = listing!(
        LEFT JOIN vpk.accounts AS a ON a.account = o.account
        LEFT JOIN vpk.plans AS p ON p.plan = a.plan
       WHERE p.api_access IS NOT TRUE",
-    &[]
+        order: ""
+    ),
+    &[],
 );
 
-/// Publications that the hashes are part of: a list of columns can leave them out.
-pub static PUBLICATIONS: Statement = listing!(
-    "",
-    "SELECT DISTINCT pg_catalog.quote_ident(p.pubname) AS line
+/// Publications that include the hashes of keys. A column list can leave the hashes out.
+pub fn publications(call: &Call) -> Listing {
+    Listing::read(call, &PUBLICATIONS, &[])
+}
+
+static PUBLICATIONS: Statement = Statement::new(
+    listing!(
+        "SELECT DISTINCT pg_catalog.quote_ident(p.pubname) AS line
        FROM pg_catalog.pg_publication_tables AS p
       WHERE p.schemaname = 'vpk' AND p.tablename = 'keys' AND 'key_hash' = ANY (p.attnames)",
-    &[]
+        order: ""
+    ),
+    &[],
 );
 
-/// The version of the extension in this database.
+/// The version of the extension in this database, one character per byte.
 pub fn version(call: &Call) -> Option<String> {
     let rows = VERSION.read(call, &[]);
     rows.first().and_then(|row| row.text(0)).map(|version| widen(version.bytes(call)))
@@ -229,9 +274,37 @@ static VERSION: Statement = Statement::new(
     &[],
 );
 
-/// Names. What these settings are here and now, and what they are for roles and databases that have
-/// a value of their own: name, value, and for whom, null for the running session.
-pub static SETTINGS: Statement = Statement::new(
+/// The value of a setting, somewhere. Texts have one character per byte.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    /// The name of the setting.
+    pub name: String,
+    /// Its value, as pg_settings shows it or as it was set.
+    pub value: String,
+    /// The role or database that the value was set for, empty for all; None for the running
+    /// session.
+    pub set_for: Option<String>,
+}
+
+impl Setting {
+    fn of(call: &Call, row: Row) -> Option<Setting> {
+        let text = |text: Text| widen(text.bytes(call));
+        Some(Setting {
+            name: text(row.text(0)?),
+            value: text(row.text(1)?),
+            set_for: row.text(2).map(text),
+        })
+    }
+}
+
+/// The values of these settings: in the running session, and where they were set for roles and
+/// databases.
+pub fn settings(call: &Call, settings: impl IntoIterator<Item = &'static str>) -> Vec<Setting> {
+    let rows = SETTINGS.read(call, &[names(settings)]);
+    rows.iter().filter_map(|row| Setting::of(call, row)).collect()
+}
+
+static SETTINGS: Statement = Statement::new(
     c"SELECT s.name, s.setting, NULL
         FROM pg_catalog.pg_settings AS s WHERE s.name = ANY ($1)
       UNION ALL

@@ -1,29 +1,43 @@
-//! Statements on the leases of concurrent tasks.
+//! The leases of concurrent tasks.
 
 use pgrx::pg_sys::{INTERVALOID, TEXTOID, TIMESTAMPTZOID, UUIDOID};
 
 use crate::pg::call::Call;
 use crate::pg::sql::isolation;
 use crate::pg::sql::statement::Statement;
-use crate::pg::types::Parameter;
-use crate::pg::types::{SqlValue, Text};
+use crate::pg::types::{Interval, SqlValue, Text, Timestamp, Uuid};
 
-/// A time to live. Its end from now, null where it is out of range.
-pub static END: Statement = Statement::new(
+/// The end of a lease that starts now; None where the time to live is null or out of range.
+pub fn end_of(call: &Call, ttl: Option<Interval>) -> Option<Timestamp> {
+    END.read(call, &[ttl.map(Interval::datum)]).first().and_then(|row| row.timestamp(0))
+}
+
+static END: Statement = Statement::new(
     c"SELECT CASE WHEN $1 > interval '0' AND $1 <= interval '100 years'
                        AND pg_catalog.now() + $1 > pg_catalog.now()
                   THEN pg_catalog.clock_timestamp() + $1 END",
     &[INTERVALOID],
 );
 
-/// Tasks that have ended leave dead entries in the index until the next vacuum. Only an ordered index
-/// scan passes over those of them that it has met before, and starts behind those that are over. So the
-/// clock is read once, in a subselect, to be an index condition, and the limit, which is none, keeps the
-/// planner from a bitmap.
-///
-/// Account, to be run on the latest snapshot: the number of its tasks that are running, and what the
-/// plan allows, null for no limit.
-pub static RUNNING: Statement = Statement::new(
+/// The tasks of an account.
+#[derive(Clone, Copy)]
+pub struct Tasks {
+    /// How many are running.
+    pub running: i64,
+    /// How many the plan allows; None is no limit.
+    pub allowed: Option<i32>,
+}
+
+/// The tasks of an account, on the latest snapshot; None where the account or its plan is missing.
+pub fn count(call: &Call, account: Text) -> Option<Tasks> {
+    let rows = COUNT.read_latest(call, &[Some(account.datum())]);
+    rows.first().map(|row| Tasks { running: row.bigint(0).unwrap_or(0), allowed: row.integer(1) })
+}
+
+/// Ended tasks leave dead index entries until the next vacuum. Only an ordered index scan can skip
+/// those that it has met before, and start behind the leases that have ended. `LIMIT NULL` prevents
+/// a bitmap scan, and reading the clock in a subselect makes it an index condition.
+static COUNT: Statement = Statement::new(
     c"SELECT (SELECT pg_catalog.count(*)
                 FROM (SELECT FROM vpk.task_leases AS l
                        WHERE l.account = a.account
@@ -35,15 +49,16 @@ pub static RUNNING: Statement = Statement::new(
     &[TEXTOID],
 );
 
-/// Takes the account's leases that have ended away, as far as nobody else is at them. Only where a
-/// row that somebody has just deleted is no error: a stricter transaction leaves them to another.
+/// Deletes the leases of an account that have ended, skipping rows that others have locked. Does
+/// so only where a row that was deleted concurrently is not an error: transactions of a stricter
+/// isolation level leave the leases to others.
 pub fn clear_ended(call: &Call, account: Text) {
     if !isolation::uses_transaction_snapshot() {
         CLEAR_ENDED.write(call, &[Some(account.datum())]);
     }
 }
 
-/// Account. Leases that have ended go, as far as nobody else is at them. For its shape see [`RUNNING`].
+/// For its shape see [`COUNT`].
 static CLEAR_ENDED: Statement = Statement::new(
     c"DELETE FROM vpk.task_leases AS l
        WHERE l.lease IN (SELECT e.lease FROM vpk.task_leases AS e
@@ -54,32 +69,66 @@ static CLEAR_ENDED: Statement = Statement::new(
     &[TEXTOID],
 );
 
-/// Lease, account, key, started_at, expires_at.
-pub static START: Statement = Statement::new(
+/// A lease to insert.
+pub struct NewLease {
+    /// Identifies the lease.
+    pub lease: Uuid,
+    /// The account whose plan it counts against.
+    pub account: Text,
+    /// The key that starts the task.
+    pub key: Uuid,
+    /// When the task starts.
+    pub started_at: Timestamp,
+    /// When the lease ends if nobody extends it.
+    pub expires_at: Timestamp,
+}
+
+/// Inserts a lease.
+pub fn start(call: &Call, lease: &NewLease) {
+    let parameters = [
+        Some(lease.lease.datum()),
+        Some(lease.account.datum()),
+        Some(lease.key.datum()),
+        Some(lease.started_at.datum()),
+        Some(lease.expires_at.datum()),
+    ];
+    START.write(call, &parameters);
+}
+
+static START: Statement = Statement::new(
     c"INSERT INTO vpk.task_leases (lease, account, key_id, started_at, expires_at)
       VALUES ($1, $2, $3, $4, $5)",
     &[UUIDOID, TEXTOID, UUIDOID, TIMESTAMPTZOID, TIMESTAMPTZOID],
 );
 
-/// The account of a lease.
-pub fn account_of(call: &Call, lease: Parameter) -> Option<Text> {
-    ACCOUNT_OF.read_latest(call, &[lease]).first().and_then(|row| row.text(0))
+/// The account of a lease, on the latest snapshot; None where there is no such lease.
+pub fn account_of(call: &Call, lease: Option<Uuid>) -> Option<Text> {
+    let rows = ACCOUNT_OF.read_latest(call, &[lease.map(Uuid::datum)]);
+    rows.first().and_then(|row| row.text(0))
 }
 
-/// Lease. Its account.
 static ACCOUNT_OF: Statement =
     Statement::new(c"SELECT l.account FROM vpk.task_leases AS l WHERE l.lease = $1", &[UUIDOID]);
 
-/// Lease, time to live. Its new end, where it has not ended.
-pub static EXTEND: Statement = Statement::new(
+/// Moves the end of a lease. Returns the new end; None where the lease is missing or has ended.
+pub fn extend(call: &Call, lease: Option<Uuid>, ttl: Option<Interval>) -> Option<Timestamp> {
+    let rows = EXTEND.write(call, &[lease.map(Uuid::datum), ttl.map(Interval::datum)]);
+    rows.first().and_then(|row| row.timestamp(0))
+}
+
+static EXTEND: Statement = Statement::new(
     c"UPDATE vpk.task_leases AS l SET expires_at = pg_catalog.clock_timestamp() + $2
        WHERE l.lease = $1 AND l.expires_at > pg_catalog.clock_timestamp()
       RETURNING l.expires_at",
     &[UUIDOID, INTERVALOID],
 );
 
-/// Lease. It goes; whether it had not ended.
-pub static FINISH: Statement = Statement::new(
+/// Deletes a lease. Returns whether it existed and had not ended.
+pub fn finish(call: &Call, lease: Option<Uuid>) -> bool {
+    FINISH.write(call, &[lease.map(Uuid::datum)]).first().is_some_and(|row| row.is(0))
+}
+
+static FINISH: Statement = Statement::new(
     c"DELETE FROM vpk.task_leases AS l WHERE l.lease = $1
       RETURNING l.expires_at > pg_catalog.clock_timestamp()",
     &[UUIDOID],

@@ -1,12 +1,49 @@
-//! Statements that find out what a role is to be granted.
+//! Granting roles what they need of the extension.
 
 use pgrx::pg_sys::{REGROLEOID, TEXTARRAYOID};
 
-use crate::pg::sql::statement::Statement;
+use crate::pg::call::Call;
+use crate::pg::sql::statement::{self, Statement};
+use crate::pg::types::{Role, SqlValue, TextArray};
 
-/// Role, functions (null: all but those of the second list), functions left out. The statements that
-/// let the role use the extension's schemas, its type and these functions.
-pub static OF_FUNCTIONS: Statement = Statement::new(
+/// Functions of the extension, by their names.
+#[derive(Clone, Copy)]
+pub enum Functions<'names> {
+    /// These.
+    Only(&'names [&'static str]),
+    /// All but these.
+    Except(&'names [&'static str]),
+}
+
+/// Lets a role use the extension's schemas, its type, these functions and these relations; false
+/// where there is no such role. Each of the relations is written as in GRANT, such as `SELECT ON
+/// vpk.stats`. A relation that the installed SQL does not have, since it is older than the library,
+/// is left out.
+pub fn grant(call: &Call, role: Role, functions: Functions, relations: &[&'static str]) -> bool {
+    let names = |names: &[&'static str]| TextArray::new(names.iter().copied()).datum();
+    let (only, except) = match functions {
+        Functions::Only(only) => (Some(names(only)), names(&[])),
+        Functions::Except(except) => (None, names(except)),
+    };
+    let role = Some(role.datum());
+    let on_functions = ON_FUNCTIONS.read(call, &[role, only, Some(except)]);
+    let on_relations = ON_RELATIONS.read(call, &[role, Some(names(relations))]);
+    if on_relations.is_empty() {
+        return false;
+    }
+    let grants: Vec<_> = on_functions
+        .iter()
+        .chain(on_relations.iter())
+        .filter_map(|row| row.text(0))
+        .map(|grant| grant.bytes(call).to_vec())
+        .collect();
+    statement::execute_utility(call, &grants);
+    true
+}
+
+/// The role, the functions (null is all but those of the third parameter), the functions that are
+/// left out. A GRANT statement in each row.
+static ON_FUNCTIONS: Statement = Statement::new(
     c"WITH extension AS (
         SELECT e.oid, e.extnamespace FROM pg_catalog.pg_extension AS e
          WHERE e.extname = 'vibepeak_keys'
@@ -18,13 +55,15 @@ pub static OF_FUNCTIONS: Statement = Statement::new(
         SELECT pg_catalog.quote_ident(r.rolname) AS name, r.oid
           FROM pg_catalog.pg_roles AS r WHERE r.oid = $1
     )
-    SELECT pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO %s', p.oid::pg_catalog.regprocedure, g.name)
+    SELECT pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO %s', p.oid::pg_catalog.regprocedure,
+                             g.name)
       FROM members AS m
       JOIN pg_catalog.pg_proc AS p
         ON m.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND p.oid = m.objid,
            grantee AS g
      WHERE p.prorettype <> 'pg_catalog.trigger'::pg_catalog.regtype
-       AND CASE WHEN $2 IS NULL THEN p.proname::text <> ALL ($3) ELSE p.proname::text = ANY ($2) END
+       AND CASE WHEN $2 IS NULL THEN p.proname::text <> ALL ($3)
+                ELSE p.proname::text = ANY ($2) END
     UNION ALL
     SELECT pg_catalog.format('GRANT USAGE ON TYPE %s TO %s', t.oid::pg_catalog.regtype, g.name)
       FROM members AS m
@@ -41,12 +80,11 @@ pub static OF_FUNCTIONS: Statement = Statement::new(
     &[REGROLEOID, TEXTARRAYOID, TEXTARRAYOID],
 );
 
-/// Role, what to grant on relations of the schema vpk, as in GRANT, one relation each. The statements; none
-/// for a relation that the installed SQL, which may be older than the library, does not have.
-pub static OF_RELATIONS: Statement = Statement::new(
-    c"SELECT pg_catalog.format('GRANT %s TO %I', w.what, r.rolname)
-        FROM pg_catalog.pg_roles AS r, pg_catalog.unnest($2) AS w (what)
+/// The role, the privileges. A GRANT statement in each row.
+static ON_RELATIONS: Statement = Statement::new(
+    c"SELECT pg_catalog.format('GRANT %s TO %I', w.privilege, r.rolname)
+        FROM pg_catalog.pg_roles AS r, pg_catalog.unnest($2) AS w (privilege)
        WHERE r.oid = $1
-         AND pg_catalog.to_regclass(pg_catalog.split_part(w.what, ' ON ', 2)) IS NOT NULL",
+         AND pg_catalog.to_regclass(pg_catalog.split_part(w.privilege, ' ON ', 2)) IS NOT NULL",
     &[REGROLEOID, TEXTARRAYOID],
 );

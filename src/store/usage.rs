@@ -1,4 +1,4 @@
-//! The statements that flush uses to their table.
+//! The uses in vpk.key_usage.
 
 use pgrx::pg_sys::{
     INT8ARRAYOID, INT8OID, TIMESTAMPTZARRAYOID, TIMESTAMPTZOID, UUIDARRAYOID, UUIDOID,
@@ -8,17 +8,26 @@ use pure::usage::slots::Pending;
 
 use crate::pg::background::own_table::OwnTable;
 use crate::pg::call::Call;
-use crate::pg::sql::statement::Statement;
-use crate::pg::types;
+use crate::pg::sql::statement::{Row, Statement};
+use crate::pg::types::{self, SqlValue, Timestamp, Uuid};
+use crate::store::keys::RemovedKeys;
 
-/// A key whose uses did not come to the table.
+/// A key whose uses a flush did not write to the table.
 pub struct Skipped {
+    /// The id of the key.
     pub key: [u8; 16],
-    /// Whether there is such a key, so that trying again makes sense.
+    /// Whether there is such a key, so that another try makes sense.
     pub exists: bool,
 }
 
-/// Adds uses to what the table has, and tells what was left. None in a database without the extension.
+impl Skipped {
+    fn of(row: Row) -> Option<Skipped> {
+        Some(Skipped { key: row.uuid(0)?.to_bytes(), exists: row.is(1) })
+    }
+}
+
+/// Adds uses to those in the table. Returns the keys that it skipped; None in a database without
+/// the extension.
 pub fn flush(call: &Call, batch: &[Pending]) -> Option<Vec<Skipped>> {
     OwnTable::find("keys")?;
     let table = OwnTable::find("key_usage")?;
@@ -33,20 +42,21 @@ pub fn flush(call: &Call, batch: &[Pending]) -> Option<Vec<Skipped>> {
                 ),
             ],
         );
-        rows.iter()
-            .filter_map(|row| Some(Skipped { key: row.uuid(0)?.to_bytes(), exists: row.is(1) }))
-            .collect()
+        rows.iter().filter_map(Skipped::of).collect()
     }))
 }
 
-/// Keys, last instants, numbers of uses. The keys that were left out, and whether they exist.
+/// The parameters are the keys, their last uses, and their numbers of uses. A row for each skipped
+/// key, for [`Skipped::of`].
 ///
-/// It waits for no row and so takes part in no deadlock: a row of the table that somebody else is
-/// changing or removing is left for the next time, and so is a key that is just being changed or removed,
-/// or to which [`ADD`] is adding a first use. Only a key's first use locks its row, so that a removal waits
-/// for the new row, which [`FORGET`] then sees.
+/// The statement waits for no row and so takes part in no deadlock. It skips a row of the table
+/// that another transaction is changing or removing. It also skips a key that another transaction
+/// is changing or removing, or to which [`ADD`] is adding a first use; the next flush writes these.
+/// Only the first use of a key locks the key's row, so that a removal of the key waits for the new
+/// row, which [`FORGET`] then sees.
 ///
-/// A number that is full stays so: an error would keep all others from the table as well.
+/// A count that has reached the maximum stays there: an error would keep the uses of all other keys
+/// from the table.
 static FLUSH: Statement = Statement::new(
     c"WITH noted AS MATERIALIZED (
         SELECT n.key_id, pg_catalog.max(n.last_used_at) AS last_used_at,
@@ -84,9 +94,14 @@ static FLUSH: Statement = Statement::new(
     &[UUIDARRAYOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID],
 );
 
-/// Key, last instant, number of uses. A row where there is such a key. It waits for who is changing
-/// the same row, or removing the key.
-pub static ADD: Statement = Statement::new(
+/// Adds uses of a key; false where there is no such key. Waits for a transaction that is changing
+/// the same row or removing the key.
+pub fn add(call: &Call, key: Uuid, last_used_at: Timestamp, uses: i64) -> bool {
+    let parameters = [Some(key.datum()), Some(last_used_at.datum()), Some(uses.into())];
+    !ADD.write(call, &parameters).is_empty()
+}
+
+static ADD: Statement = Statement::new(
     c"WITH used AS (
         SELECT k.id FROM vpk.keys AS k WHERE k.id = $1 FOR KEY SHARE
     )
@@ -99,9 +114,15 @@ pub static ADD: Statement = Statement::new(
     &[UUIDOID, TIMESTAMPTZOID, INT8OID],
 );
 
-/// Keys that the transaction has removed. Their usage goes too.
+/// Deletes the usage of keys that the transaction has removed.
 ///
-/// It is a statement of its own, with a snapshot of its own: the removal of a key waits for a worker
-/// that is bringing its first use, and a snapshot from before that does not show the row.
-pub static FORGET: Statement =
+/// This is a statement with a snapshot of its own. The removal of a key waits for a flush that is
+/// adding the key's first use, and an older snapshot does not show the new row.
+pub fn forget(call: &Call, removed: &RemovedKeys) {
+    if let Some(ids) = removed.ids {
+        FORGET.write(call, &[Some(ids)]);
+    }
+}
+
+static FORGET: Statement =
     Statement::new(c"DELETE FROM vpk.key_usage AS u WHERE u.key_id = ANY ($1)", &[UUIDARRAYOID]);

@@ -15,7 +15,7 @@ use crate::pg::background::{shmem, worker};
 use crate::pg::call::Call;
 use crate::pg::server::{clock, database};
 use crate::pg::sql::{commit, lock};
-use crate::pg::types::{SqlValue, Timestamp, Uuid};
+use crate::pg::types::{Timestamp, Uuid};
 use crate::store::usage;
 
 /// How far a standby's clock may be ahead, in microseconds.
@@ -94,7 +94,7 @@ pub fn add(
 ) -> Result<bool, CallError> {
     let key = required("key_id", key)?;
     let last_used_at = required("last_used_at", last_used_at)?;
-    positive(uses)?;
+    let uses = positive(uses)?;
     let now = clock::now();
     // None for -infinity.
     let ahead = last_used_at.micros().checked_sub(now.micros()).filter(|ahead| *ahead <= SKEW);
@@ -107,8 +107,7 @@ pub fn add(
             ));
         }
     };
-    let parameters = [Some(key.datum()), Some(last_used_at.datum()), uses.map(Into::into)];
-    let added = !usage::ADD.write(call, &parameters).is_empty();
+    let added = usage::add(call, key, last_used_at, i64::try_from(uses).unwrap_or(i64::MAX));
     commit::until_on_disk();
     Ok(added)
 }

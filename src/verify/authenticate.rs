@@ -13,37 +13,53 @@ use crate::pg::types::json::jsonb;
 use crate::pg::types::{Inet, Json, Text, TextArray, Timestamp, Uuid};
 use crate::verify::{Answer, body};
 
-/// Everything a service needs to go on, or to answer its own caller.
+/// Everything that a service needs to serve a request, or to refuse it.
 pub struct Authentication {
+    /// The result of the verification.
     pub status: Status,
+    /// The key that was presented, even where it is refused; None where there is no such key.
     pub key_id: Option<Uuid>,
+    /// What the key is called; None where it is refused.
     pub key_name: Option<Text>,
+    /// The account that owns the key, even where the key is refused.
     pub account: Option<Text>,
+    /// The name of the account's plan; None where the key is refused.
     pub plan: Option<Text>,
+    /// The name of the key's environment; None where the key is refused.
     pub environment: Option<Text>,
+    /// What the key may be used for; None where it is refused.
     pub scopes: Option<TextArray>,
+    /// What the application keeps with the key; None where the key is refused.
     pub metadata: Option<Json>,
+    /// When the key expires; None is never, and where the key is refused.
     pub expires_at: Option<Timestamp>,
+    /// The caller's request id, or a new one.
     pub request_id: Text,
+    /// The headers of the HTTP response, by name.
     pub headers: Json,
+    /// The body of the HTTP response; None where the key is valid.
     pub error: Option<Json>,
 }
 
-/// What is options, beside the header.
+/// Optional arguments, beside the header.
 pub struct AuthenticateOptions {
+    /// The scope that the request needs; None is none.
     pub scope: Option<Text>,
+    /// The address of the client; None is unknown.
     pub client_ip: Option<Inet>,
+    /// An id for the answer to repeat; None asks for a new one.
     pub request_id: Option<Text>,
+    /// The name of the only environment whose keys are accepted; None is all of the setting.
     pub environment: Option<Text>,
 }
 
-/// Judges the header's value, and composes what goes with the answer.
+/// Verifies the credential in a header's value, and composes the answer.
 pub fn authenticate(
     call: &Call,
     header: Option<Text>,
     options: &AuthenticateOptions,
 ) -> Authentication {
-    // A scope is short (see limits::MAX_SCOPE_BYTES); a longer one is no key's.
+    // A scope is short (see pure::validate::MAX_SCOPE_BYTES); no key has a longer one.
     let scope = options.scope.map(|scope| scope.presented(call, MAX_LENGTH).bytes);
     let request = Request {
         environments: accepted(call, options.environment),
@@ -52,25 +68,25 @@ pub fn authenticate(
         now: clock::now().micros(),
     };
     let answer = super::header(call, header, &request);
-    // From here on nothing is read any more.
+    // From here on no table is read.
     let (request_id, error) = body::for_answer(call, &answer, options.request_id);
     let scope = scope.map(widen);
     let headers = jsonb(&response::headers(answer.status, scope.as_deref()));
     shape(call, &answer, request_id, headers, error)
 }
 
-/// The environments that are accepted here and options for.
-fn accepted(call: &Call, options: Option<Text>) -> Environments {
+/// The environments that the setting accepts, reduced to the one that was asked for.
+fn accepted(call: &Call, asked_for: Option<Text>) -> Environments {
     let here = settings::environments();
-    match options.map(|options| Environment::from_name(options.presented(call, MAX_LENGTH).bytes)) {
+    match asked_for.map(|name| Environment::from_name(name.presented(call, MAX_LENGTH).bytes)) {
         None => here,
-        Some(Some(options)) => here.only(options),
+        Some(Some(environment)) => here.only(environment),
         Some(None) => Environments::default(),
     }
 }
 
-/// A denied key tells the caller's log which key and account it was, and no more: a service that
-/// forgets to look at the status finds nothing to go on with.
+/// A refused key has its id and account in the answer, for the caller's log, and nothing else: a
+/// service that forgets to check the status finds nothing to serve the request with.
 fn shape(
     call: &Call,
     answer: &Answer,

@@ -1,4 +1,4 @@
-//! The JSON body of an answer, with what the tables know of it.
+//! The JSON body of an answer, with facts from the tables.
 
 use pure::answer::response::{self, Context};
 use pure::answer::status::Status;
@@ -12,19 +12,21 @@ use crate::pg::types::{Json, Text};
 use crate::store::lookup::{self, Plan};
 use crate::verify::Answer;
 
-/// What the tables know of an answer: plain data, for the rule of [`crate::pg::ffi::unguarded`].
+/// Facts that a body states: plain data, for the rule of [`crate::pg::ffi::unguarded`].
 #[derive(Clone, Copy, Default)]
 pub struct BodyFacts<'call> {
     /// The name of the account's plan.
     pub current_plan: Option<Text>,
     /// The plans that include API access.
     pub required_plans: &'call [Plan<'call>],
-    /// Tasks that the plan allows and that are running.
+    /// The number of tasks that the plan allows, None being no limit, and of those that are
+    /// running.
     pub tasks: Option<(Option<i32>, i64)>,
 }
 
-/// Reads what a body of this status says of an account. The plan may be known already.
-pub fn known<'call>(
+/// Reads the facts that a body of this status states about an account. `plan` is the account's
+/// plan, where the caller knows it.
+pub fn facts<'call>(
     call: &'call Call,
     status: Status,
     account: Option<Text>,
@@ -53,24 +55,24 @@ pub fn known<'call>(
     }
 }
 
-/// The request id and the body of an answer. Reads first, composes after.
+/// The request id and the body of an answer. Reads the tables before it composes.
 pub fn for_answer(call: &Call, answer: &Answer, request_id: Option<Text>) -> (Text, Option<Json>) {
     let account = answer.key.map(|key| key.account);
-    let known = known(call, answer.status, account, answer.plan);
-    compose(call, answer.status, &known, presented_id(call, request_id))
+    let facts = facts(call, answer.status, account, answer.plan);
+    compose(call, answer.status, &facts, presented_id(call, request_id))
 }
 
-/// A request id as it was presented, as far as it is worth looking at. Unguarded: see
+/// The first bytes of a request id, one more than may be echoed. Unguarded: see
 /// [`crate::pg::ffi::unguarded`].
 pub fn presented_id(call: &Call, request_id: Option<Text>) -> Option<&[u8]> {
     request_id.map(|id| id.presented(call, 129).bytes)
 }
 
-/// The request id, echoed or made, and the body. Reads nothing unguarded.
+/// The request id, which is the caller's or a new one, and the body. Reads nothing unguarded.
 pub fn compose(
     call: &Call,
     status: Status,
-    known: &BodyFacts,
+    facts: &BodyFacts,
     presented_id: Option<&[u8]>,
 ) -> (Text, Option<Json>) {
     let id = match presented_id.and_then(id::echoed_request_id) {
@@ -78,9 +80,9 @@ pub fn compose(
         None => random::request_id(),
     };
     let context = Context {
-        current_plan: known.current_plan.map(|plan| widen(plan.bytes(call))),
-        required_plans: plan_names(known.required_plans),
-        tasks: known.tasks,
+        current_plan: facts.current_plan.map(|plan| widen(plan.bytes(call))),
+        required_plans: plan_names(facts.required_plans),
+        tasks: facts.tasks,
     };
     let body = response::body(status, &id, &context);
     (Text::new(call, id.as_bytes()), body.as_ref().map(jsonb))

@@ -1,12 +1,16 @@
-//! From what a caller presented to an answer.
+//! From a token, hash or header that a caller presented to an answer.
 //!
-//! Everything that reads is unguarded (see [`crate::pg::ffi::unguarded`]): the functions up to the answer
-//! hold plain data only, and the JSON around an answer is made after the last read.
+//! An answer takes four steps: find the credential (in a header by
+//! [`pure::request::authorization`], which knows the accepted schemes), look the key up
+//! ([`crate::store::lookup`]), decide ([`pure::answer::decision`]), and note the use.
+//!
+//! Every function that reads is unguarded (see [`crate::pg::ffi::unguarded`]): up to the decision,
+//! functions hold plain data only. The JSON of an answer is made after the last read.
 
 pub mod authenticate;
 pub mod body;
 
-use pure::answer::decision::{self, Request};
+use pure::answer::decision::{self, Key, Request};
 use pure::answer::status::Status;
 use pure::key::token::{HASH_LENGTH, Token};
 use pure::request::authorization;
@@ -17,14 +21,15 @@ use crate::pg::types::{Bytes, Inet, Presented, Text};
 use crate::store::lookup::{self, StoredKey};
 use crate::usage;
 
-/// The answer to a presented key, with the key it belongs to where that is known.
+/// The answer to a presented credential.
 #[derive(Clone, Copy)]
 pub struct Answer<'call> {
-    /// The answer.
+    /// The result of the verification.
     pub status: Status,
-    /// The key that was presented, also where it is denied.
+    /// The key that was presented, even where it is refused; None where there is no such key.
     pub key: Option<StoredKey<'call>>,
-    /// The name of its account's plan, where that was asked for and includes API access.
+    /// The name of its account's plan. None where details were not asked for, or where the plan
+    /// does not include API access.
     pub plan: Option<Text>,
 }
 
@@ -34,7 +39,7 @@ impl Answer<'_> {
     }
 }
 
-/// A request in which nothing but the key is known.
+/// A request that says nothing but which key is presented.
 pub fn bare_request() -> Request<'static> {
     Request {
         environments: settings::environments(),
@@ -44,12 +49,12 @@ pub fn bare_request() -> Request<'static> {
     }
 }
 
-/// The status of a token as it was presented. Notes it.
+/// Verifies a token as it was presented, and notes the answer.
 pub fn token(call: &Call, token: Option<Text>, request: &Request) -> Status {
     noted_status(token_hash(call, token), request, call)
 }
 
-/// The status of a key by its SHA-256. Notes it.
+/// Verifies a key by its SHA-256, and notes the answer.
 pub fn hash(call: &Call, hash: Option<Bytes>, request: &Request) -> Status {
     let hash = match hash.map(|hash| hash.presented(call, HASH_LENGTH)) {
         None | Some(Presented { bytes: [], .. }) => Err(Status::MissingApiKey),
@@ -66,12 +71,21 @@ fn noted_status(hash: Result<Hash, Status>, request: &Request, call: &Call) -> S
         Ok(hash) => stored_status(call, &hash, request),
         Err(status) => (status, None),
     };
-    usage::note(status, id.as_ref(), request.now);
+    conclude(status, id.as_ref(), request);
     status
 }
 
-/// Judges a token as it was presented.
-pub fn judge<'call>(
+/// The last step of an answer: notes it.
+///
+/// Limits that consume something (rates, quotas) belong here, before the note: they are asked only
+/// where the decision is VALID, since the decision itself has no side effects. None exists yet; the
+/// limit of concurrent tasks is asked by [`crate::tasks`].
+fn conclude(status: Status, key: Option<&[u8; 16]>, request: &Request) {
+    usage::note(status, key, request.now);
+}
+
+/// Verifies a token as it was presented, without noting the answer.
+pub fn unnoted<'call>(
     call: &'call Call,
     token: Option<Text>,
     request: &Request,
@@ -80,14 +94,14 @@ pub fn judge<'call>(
     stored(call, token_hash(call, token), request, with_details)
 }
 
-/// Judges the value of an `Authorization` header, and notes the answer.
+/// Verifies the credential in the value of an `Authorization` header, and notes the answer.
 pub fn header<'call>(call: &'call Call, header: Option<Text>, request: &Request) -> Answer<'call> {
     let answer = stored(call, header_hash(call, header), request, true);
-    usage::note(answer.status, answer.key.as_ref().map(|key| &key.id), request.now);
+    conclude(answer.status, answer.key.as_ref().map(|key| &key.id), request);
     answer
 }
 
-/// The client's address as the decision wants it.
+/// The client's address, in the form that the decision takes.
 pub fn client_network(address: Option<Inet>) -> Option<pure::request::network::Network> {
     address.map(Inet::network)
 }
@@ -95,7 +109,7 @@ pub fn client_network(address: Option<Inet>) -> Option<pure::request::network::N
 /// The SHA-256 of a key.
 type Hash = [u8; HASH_LENGTH];
 
-/// The hash of a token, or what is wrong with it.
+/// The hash of a token, or the status that refuses it.
 fn token_hash(call: &Call, token: Option<Text>) -> Result<Hash, Status> {
     match token.map(|token| token.presented(call, authorization::MAX_LENGTH)) {
         None => Err(Status::MissingApiKey),
@@ -104,7 +118,8 @@ fn token_hash(call: &Call, token: Option<Text>) -> Result<Hash, Status> {
     }
 }
 
-/// The hash of the token in a header, or what is wrong with it.
+/// The hash of the token in a header, or the status that refuses it. Which schemes and spellings
+/// are accepted is up to [`pure::request::authorization`].
 fn header_hash(call: &Call, header: Option<Text>) -> Result<Hash, Status> {
     let Some(header) = header.map(|header| header.presented(call, authorization::MAX_LENGTH))
     else {
@@ -126,25 +141,25 @@ fn blank_or_invalid(bytes: &[u8]) -> Status {
     if authorization::is_blank(bytes) { Status::MissingApiKey } else { Status::InvalidApiKey }
 }
 
-/// The status of a key by its hash, with the id of the key it belongs to.
+/// The status of a key by its hash, with the key's id where there is such a key.
 fn stored_status(call: &Call, hash: &Hash, request: &Request) -> (Status, Option<[u8; 16]>) {
     lookup::now(call, |tables| {
         let epoch = tables.epoch();
-        if let Some(seen) = epoch.and_then(|epoch| tables.seen(epoch, hash)) {
-            return Ok((decision::decide(&seen.key(), request), Some(seen.id)));
+        if let Some(cached) = epoch.and_then(|epoch| tables.cached_key(epoch, hash)) {
+            return Ok((decision::decide(&cached.key(), request), Some(cached.id)));
         }
         let Some(key) = tables.key(hash, false)? else {
             return Ok((Status::InvalidApiKey, None));
         };
         let api_access = tables.has_access(key.account)?;
-        if let (Some(epoch), Some(seen)) = (epoch, key.seen(api_access)) {
-            tables.remember(epoch, hash, seen);
+        if let (Some(epoch), Some(cached)) = (epoch, key.to_cached(api_access)) {
+            tables.cache_key(epoch, hash, cached);
         }
-        Ok((key.judge(api_access, request), Some(key.id)))
+        Ok((decide(&key, api_access, request), Some(key.id)))
     })
 }
 
-/// Judges a key by its hash.
+/// The answer to a key by its hash.
 fn stored<'call>(
     call: &'call Call,
     hash: Result<Hash, Status>,
@@ -161,6 +176,23 @@ fn stored<'call>(
         };
         let api_access = tables.has_access(key.account)?;
         let plan = if with_details && api_access { tables.plan_of(key.account)? } else { None };
-        Ok(Answer { status: key.judge(api_access, request), key: Some(key), plan })
+        Ok(Answer { status: decide(&key, api_access, request), key: Some(key), plan })
+    })
+}
+
+/// Decides on a stored key.
+fn decide(stored: &StoredKey, api_access: bool, request: &Request) -> Status {
+    // A key of an environment that this library does not know is not accepted.
+    stored.environment.map_or(Status::InvalidApiKey, |environment| {
+        let key = Key {
+            environment,
+            revoked: stored.revoked,
+            expires_at: stored.expires_at,
+            disabled: stored.disabled,
+            allowed_ips: stored.allowed_ips,
+            scopes: stored.details.map_or(&[], |details| details.scopes),
+            api_access,
+        };
+        decision::decide(&key, request)
     })
 }

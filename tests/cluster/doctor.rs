@@ -61,7 +61,7 @@ fn a_primary_and_its_standby() {
     let mut client = primary.client();
     all_well(&mut client);
     found(&mut client, "preloaded", Some(true), "the server loaded the library");
-    found(&mut client, "usage_worker", Some(true), "the worker is alive and comes round; ");
+    found(&mut client, "usage_worker", Some(true), "the worker is running; ");
     writes_nothing(&mut client, false);
     let key = create(&mut client, "used on a standby");
 
@@ -77,7 +77,7 @@ fn a_primary_and_its_standby() {
     assert_eq!(not_well(&mut reader), "");
 
     standby.promote();
-    let alive = "the worker is alive and comes round; 0 uses are pending";
+    let alive = "the worker is running; 0 uses are pending";
     wait_until("the worker has brought the use", || {
         finding(&mut reader, "usage_worker").detail == alive
     });
@@ -111,7 +111,7 @@ fn without_the_library_preloaded() {
     writes_nothing(&mut client, false);
 
     let only_these = "keys are masked in the server log only by sessions that have loaded the \
-                      library; written to it are statements or parameters because of ";
+                      library; it contains statements or parameters because of ";
     let named = "log_parameter_max_length = 64; log_parameter_max_length_on_error = -1; \
                  log_statement = all";
     let detail = found(&mut client, "log_redaction", Some(false), only_these).detail;
@@ -246,7 +246,7 @@ fn dropped_uses() {
     assert_eq!(value(&mut client, sql, &[]), "VALID");
     let dropped = value(&mut client, "SELECT uses_dropped::text FROM vpk.stats", &[]);
     assert_ne!(dropped, "0");
-    let detail = format!("{dropped} uses were dropped since the server started, for want of room");
+    let detail = format!("{dropped} uses were dropped since the server started, because all usage slots were taken");
     let advice = found(&mut client, ITEM, Some(false), &detail).advice.expect("advice");
     assert!(advice.contains("vibepeak_keys.usage_slots"), "{advice}");
 

@@ -1,172 +1,51 @@
-//! Rows of the tables, read on the way to an answer: straight through an index, under one snapshot
-//! that is the latest at the time.
+//! Lookups on the way to an answer: rows of the tables, read through an index without SQL, under
+//! the latest snapshot.
 
-use core::cell::RefCell;
+mod cache;
+mod columns;
+mod stored;
+
 use core::ops::ControlFlow;
 
-use pgrx::pg_sys::AttrNumber;
-
-use pure::answer::decision::{self, Key, Request};
-use pure::answer::status::Status;
-use pure::cache::access::Accesses;
-use pure::cache::epoch::Epoch;
-use pure::cache::keys::{CachedKey, CachedKeys};
 use pure::cache::tids;
-use pure::key::environment::Environment;
-use pure::key::token::HASH_LENGTH;
-use pure::request::network::Network;
 
 use crate::pg::call::Call;
 use crate::pg::read::catalog::Table;
 use crate::pg::read::scan::{Opened, Wanted};
 use crate::pg::read::tuple::Tuple;
-use crate::pg::read::{catalog, in_place, snapshot};
-use crate::pg::server::{clock, settings};
-use crate::pg::types::{Bytes, CidrArray, Json, SqlValue, Text, TextArray, Timestamp, Uuid};
+use crate::pg::read::{in_place, snapshot};
+use crate::pg::server::clock;
+use crate::pg::types::{Bytes, SqlValue, Text, Timestamp};
 
-/// Column numbers, as sql/tables.sql numbers them. Columns are only ever appended.
-mod column {
-    use crate::store::lookup::{AttrNumber, Table};
+pub use self::stored::{Plan, StoredKey};
 
-    /// The last column that is read of a table.
-    pub fn last(table: Table) -> AttrNumber {
-        match table {
-            Table::Keys => keys::METADATA,
-            Table::Accounts => accounts::PLAN,
-            Table::Plans => plans::RANK,
-            Table::TaskLeases => task_leases::EXPIRES_AT,
-        }
-    }
-
-    pub mod keys {
-        use crate::store::lookup::AttrNumber;
-        pub const ID: AttrNumber = 1;
-        pub const KEY_HASH: AttrNumber = 2;
-        pub const ACCOUNT: AttrNumber = 3;
-        pub const ENVIRONMENT: AttrNumber = 4;
-        pub const NAME: AttrNumber = 5;
-        pub const EXPIRES_AT: AttrNumber = 9;
-        pub const DISABLED_AT: AttrNumber = 10;
-        pub const REVOKED_AT: AttrNumber = 11;
-        pub const SCOPES: AttrNumber = 15;
-        pub const ALLOWED_IPS: AttrNumber = 16;
-        pub const METADATA: AttrNumber = 17;
-    }
-
-    /// Accounts and plans have their name first.
-    pub const NAME: AttrNumber = 1;
-
-    pub mod accounts {
-        use crate::store::lookup::AttrNumber;
-        pub const PLAN: AttrNumber = 2;
-    }
-
-    pub mod plans {
-        use crate::store::lookup::AttrNumber;
-        pub const API_ACCESS: AttrNumber = 2;
-        pub const CONCURRENT_TASKS: AttrNumber = 3;
-        pub const RANK: AttrNumber = 4;
-    }
-
-    pub mod task_leases {
-        use crate::store::lookup::AttrNumber;
-        pub const EXPIRES_AT: AttrNumber = 5;
-    }
-}
-
-/// A stored key, as far as an answer needs it. What only a full answer needs is read only then.
-#[derive(Clone, Copy)]
-pub struct StoredKey<'call> {
-    pub id: [u8; 16],
-    pub account: Text,
-    pub environment: Option<Environment>,
-    pub revoked: bool,
-    pub disabled: bool,
-    pub expires_at: Option<i64>,
-    pub allowed_ips: Option<&'call [Network]>,
-    pub details: Option<Details<'call>>,
-}
-
-impl StoredKey<'_> {
-    /// Judges it.
-    pub fn judge(&self, api_access: bool, request: &Request) -> Status {
-        self.environment.map_or(Status::InvalidApiKey, |environment| {
-            let key = Key {
-                environment,
-                revoked: self.revoked,
-                expires_at: self.expires_at,
-                disabled: self.disabled,
-                allowed_ips: self.allowed_ips,
-                scopes: self.details.map_or(&[], |details| details.scopes),
-                api_access,
-            };
-            decision::decide(&key, request)
-        })
-    }
-
-    /// What is remembered of it; nothing of a key that is limited to addresses.
-    pub fn seen(&self, api_access: bool) -> Option<CachedKey> {
-        let environment = self.environment.filter(|_| self.allowed_ips.is_none())?;
-        Some(CachedKey {
-            id: self.id,
-            environment,
-            revoked: self.revoked,
-            disabled: self.disabled,
-            expires_at: self.expires_at.unwrap_or(i64::MAX),
-            api_access,
-        })
-    }
-}
-
-/// The rest of a stored key.
-#[derive(Clone, Copy)]
-pub struct Details<'call> {
-    pub name: Text,
-    pub scopes: &'call [&'call [u8]],
-    pub scopes_array: TextArray,
-    pub metadata: Json,
-}
-
-/// A plan.
-#[derive(Clone, Copy, Default)]
-pub struct Plan<'call> {
-    pub plan: &'call [u8],
-    pub api_access: bool,
-    /// None is no limit.
-    pub concurrent_tasks: Option<i32>,
-    pub rank: i32,
-}
-
-thread_local! {
-    static ACCESSES: RefCell<Accesses> = const { RefCell::new(Accesses::new()) };
-    static SEEN: RefCell<CachedKeys> = const { RefCell::new(CachedKeys::new()) };
-}
-
-/// A table that has to be open to go on.
+/// The row was not where it was before, or nobody knows where it is: this table must be open for
+/// the lookup to go on.
 #[derive(Clone, Copy)]
 pub struct Moved(Table);
 
-/// The tables as they are at one lookup.
+/// A reader of the tables, under one snapshot.
 ///
 /// Everything here is unguarded: see [`crate::pg::ffi::unguarded`].
 pub struct LookUp<'call> {
     call: &'call Call,
+    /// The tables that are open, by their numbers.
     opened: [Option<Opened>; READ_TOGETHER.len()],
-    /// Whose row was not found where it was.
+    /// The table whose row was not where it was before.
     missed: Option<Table>,
     snapshot: pgrx::pg_sys::Snapshot,
 }
 
-/// The tables that one reading may need, in the order in which they are locked.
+/// The tables that one lookup may need, in the order in which they are locked.
 const READ_TOGETHER: [Table; 3] = [Table::Keys, Table::Accounts, Table::Plans];
 
-/// Reads the tables as they are now, under one snapshot. What is read is plain data, copied into the
+/// Reads the tables as they are now, under one snapshot. `read` returns plain data, copied into the
 /// call's memory.
 ///
-/// Rows that were read before are looked for where they were, without opening anything
-/// ([`crate::pg::read::in_place`]). Where one is not found so, reading begins anew, with its table open: the
-/// snapshot is taken after the lock, since a rewrite that the lock waited for is invisible to an older
-/// one.
+/// Rows that were read before are looked up by their cached TID, without opening a table
+/// ([`crate::pg::read::in_place`]). Where that fails, reading begins anew with the table open. The
+/// snapshot is taken after the lock: an older snapshot does not show the rows of a table that was
+/// rewritten while the lock was waited for.
 pub fn now<'call, R: Copy>(
     call: &'call Call,
     read: impl Fn(&LookUp<'call>) -> Result<R, Moved>,
@@ -188,7 +67,7 @@ pub fn now<'call, R: Copy>(
             Err(Moved(table)) => {
                 missed = Some(table);
                 wanted[table as usize] = true;
-                // Nothing of these would be found next.
+                // The lookups that follow need these tables too, and have no cached TID for them.
                 for table in READ_TOGETHER.into_iter().filter(|table| !in_place::knows(*table)) {
                     wanted[table as usize] = true;
                 }
@@ -203,7 +82,7 @@ pub fn running_tasks(account: Text) -> i64 {
     let now = clock::now().micros();
     let mut running = 0;
     leases.each_visible(Some(Wanted::text(account)), snapshot::latest(), |tuple| {
-        let end = tuple.get(column::task_leases::EXPIRES_AT);
+        let end = tuple.get(columns::task_leases::EXPIRES_AT);
         running += i64::from(end.is_some_and(|end| Timestamp::from_raw(end).micros() > now));
         ControlFlow::Continue(())
     });
@@ -211,15 +90,10 @@ pub fn running_tasks(account: Text) -> i64 {
     running
 }
 
-/// Whether what is seen of tables can change with the epoch alone. So it is with heaps, where whoever changes
-/// a row has a transaction id; another access method may have transactions of its own.
-fn follow_views(tables: &[Table]) -> bool {
-    tables.iter().all(|table| in_place::knows(*table))
-}
-
 impl<'call> LookUp<'call> {
-    /// What `read` makes of the row with a value in the first column of its table's index. The tag
-    /// stands for the value; `read` gives None for another value's row.
+    /// Applies `read` to the row that has a value in the first column of its table's index. The
+    /// tag stands for the value in the cache of TIDs; since values can share a tag, `read` returns
+    /// None for the row of another value.
     fn row<R: Copy>(
         &self,
         table: Table,
@@ -228,7 +102,7 @@ impl<'call> LookUp<'call> {
         read: impl Fn(&Tuple) -> Option<R>,
     ) -> Result<Option<R>, Moved> {
         if self.missed != Some(table) {
-            let columns = column::last(table);
+            let columns = columns::last(table);
             if let Some(found) = in_place::row(table, tag, columns, self.snapshot, &read) {
                 return Ok(Some(found));
             }
@@ -246,119 +120,36 @@ impl<'call> LookUp<'call> {
         Ok(found)
     }
 
-    /// A key with its access, if it was seen in this epoch: nothing is read then.
-    pub fn seen(&self, epoch: Epoch, hash: &[u8; HASH_LENGTH]) -> Option<CachedKey> {
-        if self.missed.is_some() {
-            return None;
-        }
-        let limit = settings::cache_share();
-        let found = SEEN.with_borrow_mut(|seen| seen.find(epoch, hash, limit))?;
-        in_place::may_leave_the_page().then_some(found)
-    }
-
-    /// Remembers a key with its access, which were read after the epoch was asked for.
-    pub fn remember(&self, epoch: Epoch, hash: &[u8; HASH_LENGTH], key: CachedKey) {
-        if !follow_views(&READ_TOGETHER) {
-            return;
-        }
-        let limit = settings::cache_share();
-        SEEN.with_borrow_mut(|seen| seen.remember(epoch, hash, key, limit));
-    }
-
     /// The key of a hash.
     pub fn key(&self, hash: &[u8], with_details: bool) -> Result<Option<StoredKey<'call>>, Moved> {
         let tag = hash.first_chunk().map_or(0, |tag| u32::from_ne_bytes(*tag));
         let value = || Wanted::bytes(Bytes::new_unguarded(self.call, hash));
         self.row(Table::Keys, tag, value, |tuple| {
-            let stored = Bytes::from_raw(tuple.get(column::keys::KEY_HASH)?);
-            (stored.bytes_unguarded(self.call) == hash)
-                .then(|| self.read_key(tuple, with_details))?
+            StoredKey::has_hash(self.call, tuple, hash)
+                .then(|| StoredKey::read(self.call, tuple, with_details))?
         })
-    }
-
-    fn read_key(&self, tuple: &Tuple, with_details: bool) -> Option<StoredKey<'call>> {
-        use column::keys::*;
-        let call = self.call;
-        let details = match with_details {
-            true => Some(self.read_details(tuple)?),
-            false => None,
-        };
-        Some(StoredKey {
-            id: Uuid::from_raw(tuple.get(ID)?).to_bytes(),
-            account: Text::from_raw(tuple.get(ACCOUNT)?).kept(call),
-            environment: tuple.get(ENVIRONMENT).and_then(|datum| {
-                Environment::from_name(Text::from_raw(datum).bytes_unguarded(call))
-            }),
-            revoked: tuple.get(REVOKED_AT).is_some(),
-            disabled: tuple.get(DISABLED_AT).is_some(),
-            expires_at: tuple.get(EXPIRES_AT).map(|datum| Timestamp::from_raw(datum).micros()),
-            // A null among the networks admits nobody.
-            allowed_ips: tuple.get(ALLOWED_IPS).map(|datum| {
-                let networks = CidrArray::from_raw(datum).networks_unguarded(call);
-                &*call.keep(networks.iter().filter_map(|network| *network))
-            }),
-            details,
-        })
-    }
-
-    fn read_details(&self, tuple: &Tuple) -> Option<Details<'call>> {
-        use column::keys::*;
-        let scopes_array = TextArray::from_raw(tuple.get(SCOPES)?).kept(self.call);
-        let scopes = scopes_array.elements_unguarded(self.call);
-        Some(Details {
-            name: Text::from_raw(tuple.get(NAME)?).kept(self.call),
-            scopes: self.call.keep(scopes.iter().filter_map(|scope| *scope)),
-            scopes_array,
-            metadata: Json::from_raw(tuple.get(METADATA)?).kept(self.call),
-        })
-    }
-
-    /// Whether an account's plan includes API access. Where no transaction has ended since that was
-    /// found out, nothing is read.
-    pub fn has_access(&self, account: Text) -> Result<bool, Moved> {
-        let name = account.bytes_unguarded(self.call);
-        let tag = tids::tag(Table::Accounts as u8, name);
-        let epoch = self.epoch();
-        let known = |epoch| ACCESSES.with_borrow(|accesses| accesses.find(epoch, tag, name));
-        if let Some(known) = epoch.and_then(known) {
-            return Ok(known);
-        }
-        let plan = self.plan_of(account)?;
-        let included = plan.map(|plan| self.includes_access(plan)).transpose()?.flatten();
-        let included = included.unwrap_or(false);
-        if let Some(epoch) = epoch.filter(|_| follow_views(&[Table::Accounts, Table::Plans])) {
-            ACCESSES.with_borrow_mut(|accesses| accesses.remember(epoch, tag, name, included));
-        }
-        Ok(included)
-    }
-
-    /// What is seen here, if that can be told from what others see, and may be remembered. A
-    /// transaction that gives a table another file ends before its message arrives: until then the
-    /// old file is read, under a snapshot that counts that transaction already.
-    pub fn epoch(&self) -> Option<Epoch> {
-        let snapshot = snapshot::number(self.snapshot)?;
-        let relations = catalog::changes();
-        (settings::cache_share() > 0).then_some(Epoch { snapshot, relations })
     }
 
     /// The name of an account's plan.
     pub fn plan_of(&self, account: Text) -> Result<Option<Text>, Moved> {
         self.named(Table::Accounts, account, |tuple| {
-            tuple.get(column::accounts::PLAN).map(|plan| Text::from_raw(plan).kept(self.call))
+            tuple.get(columns::accounts::PLAN).map(|plan| Text::from_raw(plan).kept(self.call))
         })
     }
 
     /// A plan by its name.
     pub fn plan(&self, plan: Text) -> Result<Option<Plan<'call>>, Moved> {
-        self.named(Table::Plans, plan, |tuple| self.read_plan(tuple))
+        self.named(Table::Plans, plan, |tuple| Plan::read(self.call, tuple))
     }
 
     /// Whether a plan includes API access; None where there is no such plan.
     pub fn includes_access(&self, plan: Text) -> Result<Option<bool>, Moved> {
-        self.named(Table::Plans, plan, |tuple| Some(is(tuple, column::plans::API_ACCESS)))
+        self.named(Table::Plans, plan, |tuple| {
+            Some(stored::is_true(tuple, columns::plans::API_ACCESS))
+        })
     }
 
-    /// What `read` makes of the row of a name.
+    /// Applies `read` to the row of a name.
     fn named<R: Copy>(
         &self,
         table: Table,
@@ -368,7 +159,7 @@ impl<'call> LookUp<'call> {
         let wanted = name.bytes_unguarded(self.call);
         let value = || Wanted::text(name);
         self.row(table, tids::tag(table as u8, wanted), value, |tuple| {
-            let stored = Text::from_raw(tuple.get(column::NAME)?).bytes_unguarded(self.call);
+            let stored = Text::from_raw(tuple.get(columns::NAME)?).bytes_unguarded(self.call);
             (stored == wanted).then(|| read(tuple))?
         })
     }
@@ -378,7 +169,7 @@ impl<'call> LookUp<'call> {
         let opened = self.opened[Table::Plans as usize].ok_or(Moved(Table::Plans))?;
         let each = |visit: &mut dyn FnMut(Plan<'call>)| {
             opened.each_visible(None, self.snapshot, |tuple| {
-                if let Some(plan) = self.read_plan(tuple).filter(|plan| plan.api_access) {
+                if let Some(plan) = Plan::read(self.call, tuple).filter(|plan| plan.api_access) {
                     visit(plan);
                 }
                 ControlFlow::Continue(())
@@ -398,21 +189,4 @@ impl<'call> LookUp<'call> {
         plans.sort_unstable_by_key(|plan| (plan.rank, plan.plan));
         Ok(plans)
     }
-
-    fn read_plan(&self, tuple: &Tuple) -> Option<Plan<'call>> {
-        use column::plans::*;
-        let integer = |column| tuple.get(column).map(|datum| datum.value() as i32);
-        Some(Plan {
-            plan: Text::from_raw(tuple.get(column::NAME)?)
-                .kept(self.call)
-                .bytes_unguarded(self.call),
-            api_access: is(tuple, API_ACCESS),
-            concurrent_tasks: integer(CONCURRENT_TASKS),
-            rank: integer(RANK).unwrap_or(i32::MAX),
-        })
-    }
-}
-
-fn is(tuple: &Tuple, column: AttrNumber) -> bool {
-    tuple.get(column).is_some_and(|datum| datum.value() as u8 != 0)
 }

@@ -123,7 +123,7 @@ SELECT ok FROM pg_temp.finding('expiring_keys');
 -- Keys that are not used, where it is known; the item is not known where uses are not noted.
 UPDATE vpk.keys SET created_at = created_at - interval '91 days' WHERE id = :'later';
 SELECT CASE WHEN p.ok THEN u.ok IS FALSE AND u.detail = '1 active key was not used for 90 days: "Later" (<hint>)'
-                      ELSE u.ok IS NULL AND u.detail = 'where the library is not preloaded, the use of keys is not noted' END AS unused
+                      ELSE u.ok IS NULL AND u.detail = 'the use of keys is not noted, since the library is not preloaded' END AS unused
   FROM pg_temp.finding('preloaded') AS p, pg_temp.finding('unused_keys') AS u;
 INSERT INTO vpk.key_usage AS u (key_id, last_used_at, uses) VALUES (:'later', clock_timestamp(), 1)
     ON CONFLICT (key_id) DO UPDATE SET last_used_at = excluded.last_used_at;

@@ -34,6 +34,22 @@ SELECT count(*) AS rows, count(*) FILTER (WHERE (s.since IS NULL) = (s.answers I
 SELECT count(*) AS rows, bool_and((since IS NULL) = (valid IS NULL) AND (since IS NULL) = (uses_dropped IS NULL)) AS consistent
   FROM vpk.stats;
 
+-- Each answer has its label beside it, and the view goes by the label: the library's order does not
+-- matter, nor a label that has no column; a column without an answer is null.
+SELECT count(*) FILTER (WHERE s.since IS NULL OR s.statuses = enum_range(NULL::vpk_status)::text[]) AS labelled
+  FROM vpk.stats_row() AS s;
+BEGIN;
+CREATE OR REPLACE FUNCTION vpk.stats_row()
+RETURNS TABLE (since timestamptz, answers bigint[], uses_pending bigint, uses_flushed bigint, uses_dropped bigint,
+               last_flush_at timestamptz, last_flush_seconds double precision, last_error_at timestamptz,
+               last_error text, statuses text[])
+LANGUAGE sql AS $$
+    SELECT now(), '{11,12,13,14}'::bigint[], 1, 2, 3, NULL::timestamptz, NULL::float8, NULL::timestamptz, NULL::text,
+           '{PLAN_REQUIRED,UNHEARD_OF,VALID,RATE_LIMITED}'::text[]
+$$;
+SELECT valid, plan_required, rate_limited, quota_exceeded, uses_pending, uses_flushed, uses_dropped FROM vpk.stats;
+ROLLBACK;
+
 -- Who may read it.
 CREATE ROLE regress_vpk_nobody;
 CREATE ROLE regress_vpk_verifier;

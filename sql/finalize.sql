@@ -1,4 +1,6 @@
--- What \df+, \dt+ and \dv+ show.
+-- The last part of the install script, when all objects exist: comments, row estimates, privileges.
+
+-- Comments, which \df+, \dt+ and \dv+ show.
 
 COMMENT ON SCHEMA vpk IS 'API keys: tables and views of extension vibepeak_keys';
 
@@ -125,7 +127,7 @@ COMMENT ON FUNCTION vpk.plan_in_use(text) IS 'Whether an account is on a plan; f
 COMMENT ON FUNCTION vpk.stats_row() IS 'The row of vpk.stats';
 COMMENT ON FUNCTION vpk.status_rows() IS 'The rows of vpk.status_codes';
 
--- How many rows there are: the planner would reckon with 1000.
+-- Row estimates. The default is 1000.
 ALTER FUNCTION @extschema@.vpk_create(text, text, text, timestamptz, text[], cidr[], jsonb) ROWS 1;
 ALTER FUNCTION @extschema@.vpk_authenticate(text, text, inet, text, text) ROWS 1;
 ALTER FUNCTION @extschema@.vpk_rotate(uuid, interval, timestamptz) ROWS 1;
@@ -134,3 +136,59 @@ ALTER FUNCTION @extschema@.vpk_task_start(text, interval, inet, text) ROWS 1;
 ALTER FUNCTION @extschema@.vpk_doctor() ROWS 11;
 ALTER FUNCTION vpk.stats_row() ROWS 1;
 ALTER FUNCTION vpk.status_rows() ROWS 12;
+
+-- Privileges. Only the owner has any at first: those that PUBLIC or another role got at creation,
+-- by default privileges of the installing role, are revoked. vpk_grant_admin and vpk_grant_verifier
+-- grant what a role needs.
+
+DO $$
+DECLARE
+    statement text;
+BEGIN
+    -- While the extension is created, its schema is on the search path. Anyone who may create
+    -- objects in that schema could add an operator that fits better than the server's own.
+    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+    FOR statement IN
+        WITH members AS (
+            SELECT d.classid, d.objid
+              FROM pg_catalog.pg_depend AS d
+              JOIN pg_catalog.pg_extension AS e ON e.oid = d.refobjid
+             WHERE d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass::pg_catalog.oid
+               AND d.deptype = 'e'
+               AND e.extname = 'vibepeak_keys'
+        ), objects AS (
+            SELECT 'FUNCTION' AS kind, p.oid::pg_catalog.regprocedure::text AS object, p.proowner AS owner,
+                   coalesce(p.proacl, pg_catalog.acldefault('f', p.proowner)) AS acl
+              FROM members AS m JOIN pg_catalog.pg_proc AS p ON p.oid = m.objid
+             WHERE m.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass::pg_catalog.oid
+            UNION ALL
+            SELECT CASE c.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END,
+                   c.oid::pg_catalog.regclass::text, c.relowner,
+                   coalesce(c.relacl, pg_catalog.acldefault(
+                       CASE c.relkind WHEN 'S' THEN 's'::"char" ELSE 'r'::"char" END, c.relowner))
+              FROM members AS m JOIN pg_catalog.pg_class AS c ON c.oid = m.objid
+             WHERE m.classid = 'pg_catalog.pg_class'::pg_catalog.regclass::pg_catalog.oid
+               AND c.relkind IN ('r', 'v', 'S')
+            UNION ALL
+            SELECT 'TYPE', t.oid::pg_catalog.regtype::text, t.typowner,
+                   coalesce(t.typacl, pg_catalog.acldefault('T', t.typowner))
+              FROM members AS m JOIN pg_catalog.pg_type AS t ON t.oid = m.objid
+             WHERE m.classid = 'pg_catalog.pg_type'::pg_catalog.regclass::pg_catalog.oid
+               AND t.typtype = 'e'
+            UNION ALL
+            SELECT 'SCHEMA', pg_catalog.quote_ident(n.nspname), n.nspowner,
+                   coalesce(n.nspacl, pg_catalog.acldefault('n', n.nspowner))
+              FROM members AS m JOIN pg_catalog.pg_namespace AS n ON n.oid = m.objid
+             WHERE m.classid = 'pg_catalog.pg_namespace'::pg_catalog.regclass::pg_catalog.oid
+        )
+        SELECT DISTINCT pg_catalog.format(
+                   'REVOKE ALL ON %s %s FROM %s', o.kind, o.object,
+                   CASE a.grantee WHEN 0::pg_catalog.oid THEN 'PUBLIC'
+                   ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END)
+          FROM objects AS o, LATERAL pg_catalog.aclexplode(o.acl) AS a
+         WHERE a.grantee <> o.owner
+    LOOP
+        EXECUTE statement;
+    END LOOP;
+END
+$$;

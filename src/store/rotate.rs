@@ -1,0 +1,156 @@
+//! Replacing a key by a successor.
+
+use pgrx::pg_sys::{BYTEAOID, INTERVALOID, TEXTOID, TIMESTAMPTZOID, UUIDOID};
+
+use crate::pg::call::Call;
+use crate::pg::sql::statement::Statement;
+use crate::pg::types::{Bytes, Interval, SqlValue, Text, Timestamp, Uuid};
+use crate::store::events::{Caller, record_events};
+
+/// Locks the account of a key; false where there is no such key. Nobody can delete the account
+/// until the transaction ends.
+pub fn lock_account(call: &Call, id: Uuid) -> bool {
+    !LOCK_ACCOUNT.write(call, &[Some(id.datum())]).is_empty()
+}
+
+static LOCK_ACCOUNT: Statement = Statement::new(
+    c"SELECT a.account FROM vpk.keys AS k JOIN vpk.accounts AS a ON a.account = k.account
+       WHERE k.id = $1 FOR KEY SHARE OF a",
+    &[UUIDOID],
+);
+
+/// A key that is about to be rotated.
+pub struct KeyToRotate {
+    /// Whether it was revoked.
+    pub revoked: bool,
+    /// Whether it has expired.
+    pub expired: bool,
+    /// Whether it was rotated before.
+    pub rotated: bool,
+    /// Whether the grace is negative, or its end lies too far ahead.
+    pub grace_out_of_range: bool,
+    /// The name of its environment, for its successor too.
+    pub environment: Text,
+    /// What it is called, and its successor too.
+    pub name: Text,
+    /// The account that owns it, and its successor too.
+    pub account: Text,
+    /// When it expires; None is never.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// Locks a key until the transaction ends, and reads what a rotation depends on. None where there
+/// is no such key.
+pub fn lock_for_rotation(call: &Call, id: Uuid, grace: Interval) -> Option<KeyToRotate> {
+    let rows = LOCK_FOR_ROTATION.write(call, &[Some(id.datum()), Some(grace.datum())]);
+    let row = rows.first()?;
+    Some(KeyToRotate {
+        revoked: row.is(0),
+        expired: row.is(1),
+        rotated: row.is(2),
+        grace_out_of_range: row.is(3),
+        environment: row.text(4)?,
+        name: row.text(5)?,
+        account: row.text(6)?,
+        expires_at: row.timestamp(7),
+    })
+}
+
+static LOCK_FOR_ROTATION: Statement = Statement::new(
+    c"SELECT k.revoked_at IS NOT NULL,
+             coalesce(k.expires_at <= pg_catalog.clock_timestamp(), false),
+             k.rotated_at IS NOT NULL,
+             $2 NOT BETWEEN interval '0' AND interval '100 years'
+                 OR pg_catalog.now() + $2 < pg_catalog.now(),
+             k.environment, k.name, k.account, k.expires_at
+        FROM vpk.keys AS k WHERE k.id = $1 FOR NO KEY UPDATE",
+    &[UUIDOID, INTERVALOID],
+);
+
+/// What a successor does not take over from the key that it replaces.
+pub struct Successor {
+    /// Identifies the successor.
+    pub id: Uuid,
+    /// The SHA-256 of its token.
+    pub key_hash: Bytes,
+    /// The first 8 characters of its token.
+    pub prefix: Text,
+    /// The first 13 characters of its token.
+    pub hint: Text,
+    /// When it was issued, and the old key rotated.
+    pub created_at: Timestamp,
+    /// When it expires; None is never.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// Inserts the successor of a key. The key itself expires when the grace ends, or is revoked at
+/// once where there is none.
+pub fn rotate(call: &Call, id: Uuid, grace: Interval, successor: &Successor, caller: Caller) {
+    let parameters = [
+        Some(id.datum()),
+        Some(grace.datum()),
+        Some(successor.id.datum()),
+        Some(successor.key_hash.datum()),
+        Some(successor.prefix.datum()),
+        Some(successor.hint.datum()),
+        Some(successor.created_at.datum()),
+        successor.expires_at.map(Timestamp::datum),
+        Some(caller.role.datum()),
+        Some(caller.session_role.datum()),
+    ];
+    ROTATE.write(call, &parameters);
+}
+
+static ROTATE: Statement = Statement::new(
+    sql!(
+        "WITH old AS (
+            SELECT k.* FROM vpk.keys AS k WHERE k.id = $1
+        ), retired AS (
+            UPDATE vpk.keys AS k
+               SET rotated_at = $7,
+                   expires_at = CASE WHEN $2 = interval '0' THEN k.expires_at
+                                     ELSE least(k.expires_at,
+                                                pg_catalog.clock_timestamp() + $2) END,
+                   revoked_at = CASE WHEN $2 = interval '0'
+                                     THEN pg_catalog.clock_timestamp() END,
+                   revoke_reason = CASE WHEN $2 = interval '0' THEN 'rotated' END
+             WHERE k.id = $1
+            RETURNING k.id, k.account, k.expires_at, k.revoked_at
+        ), successor AS (
+            INSERT INTO vpk.keys (id, key_hash, account, environment, name, prefix, hint,
+                                  created_at, expires_at, disabled_at, rotated_from, scopes,
+                                  allowed_ips, metadata)
+            SELECT $3, $4, o.account, o.environment, o.name, $5, $6, $7,
+                   $8, o.disabled_at, o.id, o.scopes, o.allowed_ips, o.metadata
+              FROM old AS o
+            RETURNING id, account
+        ), recorded AS (",
+        record_events!(
+            "event, key_id, account, details",
+            of: "SELECT 'key_rotated'::text, r.id, r.account,
+                        pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object(
+                            'successor', $3, 'expires_at', r.expires_at,
+                            'revoked_at', r.revoked_at))
+                   FROM retired AS r
+                 UNION ALL
+                 SELECT 'key_created', s.id, s.account,
+                        pg_catalog.jsonb_build_object('rotated_from', $1)
+                   FROM successor AS s",
+            by: "$9", "$10"
+        ),
+        ")
+        SELECT s.id FROM successor AS s"
+    ),
+    &[
+        UUIDOID,
+        INTERVALOID,
+        UUIDOID,
+        BYTEAOID,
+        TEXTOID,
+        TEXTOID,
+        TIMESTAMPTZOID,
+        TIMESTAMPTZOID,
+        TEXTOID,
+        TEXTOID,
+    ],
+);
