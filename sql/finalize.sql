@@ -8,122 +8,122 @@ COMMENT ON TYPE @extschema@.vpk_status IS
     'The answer to a presented API key, in order of precedence after VALID; see vpk.status_codes';
 
 COMMENT ON TABLE vpk.plans IS
-    'Plans of accounts: rows may be added, changed and removed, and count at the next verification';
+    'Plans of accounts. Rows may be added, changed and removed; the next verification uses them';
 COMMENT ON COLUMN vpk.plans.plan IS 'Name of the plan, as error messages show it';
 COMMENT ON COLUMN vpk.plans.api_access IS 'Whether keys of accounts on this plan are accepted';
 COMMENT ON COLUMN vpk.plans.concurrent_tasks IS
-    'How many tasks of an account may run at once; null is no limit';
+    'How many tasks of an account may run at the same time; null means no limit';
 COMMENT ON COLUMN vpk.plans.rank IS
-    'Order of the plans in messages, lowest first; a new plan comes last where none is given';
+    'Order of the plans in messages, lowest first; without a value, a new plan comes last';
 COMMENT ON COLUMN vpk.plans.pristine IS
-    'Whether the row is as CREATE EXTENSION made it; kept by a trigger, for dumps';
+    'Whether the row is unchanged since CREATE EXTENSION; a trigger maintains it, for dumps';
 
 COMMENT ON TABLE vpk.accounts IS 'Accounts that own keys, and their plans; see vpk_set_plan';
-COMMENT ON COLUMN vpk.accounts.account IS 'Name of the account, as the application knows it';
+COMMENT ON COLUMN vpk.accounts.account IS 'Name of the account in the application';
 COMMENT ON COLUMN vpk.accounts.plan IS 'The plan that the account is on';
-COMMENT ON COLUMN vpk.accounts.created_at IS 'When the account was made';
+COMMENT ON COLUMN vpk.accounts.created_at IS 'When the account was created';
 COMMENT ON COLUMN vpk.accounts.pristine IS
-    'Whether the row is as CREATE EXTENSION made it; kept by a trigger, for dumps';
+    'Whether the row is unchanged since CREATE EXTENSION; a trigger maintains it, for dumps';
 
 COMMENT ON TABLE vpk.keys IS
-    'Issued keys, by hash: the keys themselves are nowhere. Read vpk.key_list instead';
-COMMENT ON COLUMN vpk.keys.id IS 'Identifies the key everywhere but in a request; UUID version 7';
+    'Issued keys. Only the hash of a key is stored, never the key; read vpk.key_list instead';
+COMMENT ON COLUMN vpk.keys.id IS 'Identifies the key everywhere except in a request; UUID version 7';
 COMMENT ON COLUMN vpk.keys.key_hash IS 'SHA-256 of the whole key';
 COMMENT ON COLUMN vpk.keys.account IS 'The account that owns the key';
 COMMENT ON COLUMN vpk.keys.environment IS 'live or test';
-COMMENT ON COLUMN vpk.keys.name IS 'What the key is called';
+COMMENT ON COLUMN vpk.keys.name IS 'Name of the key; it need not be unique';
 COMMENT ON COLUMN vpk.keys.prefix IS 'First 8 characters of the key, the same for all of an environment';
 COMMENT ON COLUMN vpk.keys.hint IS 'First 13 characters of the key, to tell keys apart';
 COMMENT ON COLUMN vpk.keys.created_at IS 'When the key was issued';
-COMMENT ON COLUMN vpk.keys.expires_at IS 'From when on the key is refused; null is never';
-COMMENT ON COLUMN vpk.keys.disabled_at IS 'Since when the key is disabled; null is enabled';
-COMMENT ON COLUMN vpk.keys.revoked_at IS 'When the key was revoked, for good; null is not';
-COMMENT ON COLUMN vpk.keys.revoke_reason IS 'Why it was revoked';
-COMMENT ON COLUMN vpk.keys.rotated_from IS 'The key that this one succeeds';
-COMMENT ON COLUMN vpk.keys.rotated_at IS 'When a successor was issued';
-COMMENT ON COLUMN vpk.keys.scopes IS 'What the key may be used for';
-COMMENT ON COLUMN vpk.keys.allowed_ips IS 'Networks that the key may be used from; null is no limit';
-COMMENT ON COLUMN vpk.keys.metadata IS 'What the application keeps with the key';
+COMMENT ON COLUMN vpk.keys.expires_at IS 'The key is refused from this time on; null means never';
+COMMENT ON COLUMN vpk.keys.disabled_at IS 'When the key was disabled; null means enabled';
+COMMENT ON COLUMN vpk.keys.revoked_at IS 'When the key was permanently revoked; null means not revoked';
+COMMENT ON COLUMN vpk.keys.revoke_reason IS 'Why the key was revoked';
+COMMENT ON COLUMN vpk.keys.rotated_from IS 'The key that this key replaced';
+COMMENT ON COLUMN vpk.keys.rotated_at IS 'When a successor of the key was issued';
+COMMENT ON COLUMN vpk.keys.scopes IS 'Scopes that the key has';
+COMMENT ON COLUMN vpk.keys.allowed_ips IS 'Networks that the key may be used from; null means no limit';
+COMMENT ON COLUMN vpk.keys.metadata IS 'Data that the application stores with the key';
 
-COMMENT ON TABLE vpk.key_usage IS 'When and how often keys were used';
+COMMENT ON TABLE vpk.key_usage IS 'When each key was last used, and how often it was used';
 COMMENT ON COLUMN vpk.key_usage.key_id IS 'The key';
-COMMENT ON COLUMN vpk.key_usage.last_used_at IS 'Its last successful verification';
-COMMENT ON COLUMN vpk.key_usage.uses IS 'How many successful verifications there were';
+COMMENT ON COLUMN vpk.key_usage.last_used_at IS 'The last successful verification of the key';
+COMMENT ON COLUMN vpk.key_usage.uses IS 'Number of successful verifications of the key';
 
-COMMENT ON TABLE vpk.task_leases IS 'Running tasks; a lease counts until it ends or is given back';
+COMMENT ON TABLE vpk.task_leases IS 'Running tasks; a lease counts until it expires or vpk_task_finish releases it';
 COMMENT ON COLUMN vpk.task_leases.lease IS 'Identifies the lease; UUID version 4';
-COMMENT ON COLUMN vpk.task_leases.account IS 'The account whose plan it counts against';
+COMMENT ON COLUMN vpk.task_leases.account IS 'The account whose plan limits the task';
 COMMENT ON COLUMN vpk.task_leases.key_id IS 'The key that started the task';
 COMMENT ON COLUMN vpk.task_leases.started_at IS 'When the task started';
-COMMENT ON COLUMN vpk.task_leases.expires_at IS 'When the lease ends on its own';
+COMMENT ON COLUMN vpk.task_leases.expires_at IS 'When the lease expires';
 
-COMMENT ON TABLE vpk.events IS 'Every change to a key or an account''s plan, in the order it was made';
-COMMENT ON COLUMN vpk.events.id IS 'Grows with every event';
-COMMENT ON COLUMN vpk.events.occurred_at IS 'When, by the clock';
+COMMENT ON TABLE vpk.events IS 'Every change to a key or to the plan of an account, in order';
+COMMENT ON COLUMN vpk.events.id IS 'Increases with every event';
+COMMENT ON COLUMN vpk.events.occurred_at IS 'Clock time of the event';
 COMMENT ON COLUMN vpk.events.event IS
     'key_created, key_updated, key_rotated, key_revoked, key_disabled, key_enabled, key_purged, key_deleted, plan_set or account_deleted';
-COMMENT ON COLUMN vpk.events.key_id IS 'The key, which may be gone';
-COMMENT ON COLUMN vpk.events.account IS 'The account; null once it is deleted';
-COMMENT ON COLUMN vpk.events.role IS 'The role that called (SET ROLE, else the session''s)';
+COMMENT ON COLUMN vpk.events.key_id IS 'The key, which may no longer exist';
+COMMENT ON COLUMN vpk.events.account IS 'The account; null after its deletion';
+COMMENT ON COLUMN vpk.events.role IS 'The role that called: that of SET ROLE, or else the role of the session';
 COMMENT ON COLUMN vpk.events.session_role IS 'The role that logged in';
-COMMENT ON COLUMN vpk.events.details IS 'What else is to be said; never a key or a hash';
+COMMENT ON COLUMN vpk.events.details IS 'Further details, never a key or a hash';
 
 COMMENT ON TABLE vpk.removed_defaults IS
-    'Built-in rows that were removed, so that a restored database does without them too';
+    'Built-in rows that were removed, so that a restored database does not have them either';
 
-COMMENT ON VIEW vpk.key_list IS 'Every key as a dashboard shows it; see vpk_list';
+COMMENT ON VIEW vpk.key_list IS 'Every key, with the columns that a dashboard shows; see vpk_list';
 COMMENT ON VIEW vpk.stats IS
-    'What was counted for this database since the server started to: answers by status, and uses of keys on their way to vpk.key_usage; null where the library is not preloaded';
+    'Counters of this database: answers by status, and uses of keys that are pending, flushed and dropped; null if the library is not preloaded';
 COMMENT ON VIEW vpk.status_codes IS 'The error table: every status with its HTTP status and message';
 
 COMMENT ON FUNCTION @extschema@.vpk_create(text, text, text, timestamptz, text[], cidr[], jsonb) IS
-    'Issues a key. The token is shown here and never again';
+    'Issues a key. Its token is shown only in this result';
 COMMENT ON FUNCTION @extschema@.vpk_verify(text) IS
-    'Judges a key as it was presented. Never raises, and writes nothing';
+    'Verifies a token. Never raises an error because of the token, and writes nothing';
 COMMENT ON FUNCTION @extschema@.vpk_verify_hash(bytea, inet) IS
-    'Judges a key by its SHA-256, for callers that hash it themselves';
+    'Verifies a key by its SHA-256, for callers that compute the hash';
 COMMENT ON FUNCTION @extschema@.vpk_authenticate(text, text, inet, text, text) IS
-    'Judges the value of an Authorization header: the status, whose key it is, and the response to send';
+    'Verifies the value of an Authorization header; returns the status, the key''s owner and the response to send';
 COMMENT ON FUNCTION @extschema@.vpk_error(@extschema@.vpk_status, text, text) IS
-    'The JSON body of a refusal; null for VALID';
+    'Returns the JSON body for a status; null for VALID';
 COMMENT ON FUNCTION @extschema@.vpk_revoke(uuid, text) IS
-    'Revokes a key for good; returns when it was first revoked';
+    'Revokes a key permanently; returns when it was first revoked';
 COMMENT ON FUNCTION @extschema@.vpk_revoke_token(text, text) IS
-    'Revokes the key that was found somewhere; returns its id, null where there is no such key';
+    'Revokes the key in a text, such as a leaked token; returns its id, or null if there is no such key';
 COMMENT ON FUNCTION @extschema@.vpk_revoke_account(text, text) IS
-    'Revokes every key of an account; returns how many it revoked';
+    'Revokes every key of an account; returns the number of keys that it revoked';
 COMMENT ON FUNCTION @extschema@.vpk_rotate(uuid, interval, timestamptz) IS
-    'Issues a successor of a key; the old one ends after the grace, or at once';
+    'Issues a successor of a key; the old key ends after the grace period, or immediately';
 COMMENT ON FUNCTION @extschema@.vpk_update(uuid, text, timestamptz, text[], cidr[], jsonb) IS
-    'Changes a key; null leaves a field as it is, infinity takes an expiry and an empty list the limit to addresses away';
+    'Changes a key. Null leaves a field unchanged, infinity removes the expiry, an empty list of networks removes their limit';
 COMMENT ON FUNCTION @extschema@.vpk_disable(uuid) IS
-    'Refuses a key until vpk_enable; returns since when';
-COMMENT ON FUNCTION @extschema@.vpk_enable(uuid) IS 'Accepts a disabled key again';
+    'Disables a key until vpk_enable is called; returns when it was disabled';
+COMMENT ON FUNCTION @extschema@.vpk_enable(uuid) IS 'Enables a disabled key';
 COMMENT ON FUNCTION @extschema@.vpk_purge(timestamptz) IS
-    'Removes keys that were revoked or expired before an instant; returns how many';
+    'Deletes keys that were revoked or expired before a time; returns their number';
 COMMENT ON FUNCTION @extschema@.vpk_delete_account(text) IS
-    'Removes an account with all its keys, leases and usage; returns how many keys';
+    'Deletes an account with its keys, leases and usage; returns the number of keys';
 COMMENT ON FUNCTION @extschema@.vpk_list(text, uuid, uuid, integer) IS
-    'Keys as a dashboard shows them, newest first';
+    'Lists keys with the columns that a dashboard shows, newest first';
 COMMENT ON FUNCTION @extschema@.vpk_set_plan(text, text) IS
-    'Puts an account on a plan, and makes the account where it does not exist';
+    'Sets the plan of an account, and creates the account if it does not exist';
 COMMENT ON FUNCTION @extschema@.vpk_task_start(text, interval, inet, text) IS
-    'Verifies a key and takes one of the concurrent tasks that the account''s plan allows';
+    'Verifies a key and starts one of the concurrent tasks that the account''s plan allows';
 COMMENT ON FUNCTION @extschema@.vpk_task_extend(uuid, interval) IS
-    'Keeps a running task''s lease for longer; returns its new end, null where it is gone';
+    'Extends the lease of a running task; returns its new expiry, or null if the lease no longer exists';
 COMMENT ON FUNCTION @extschema@.vpk_task_finish(uuid) IS
-    'Gives a task''s lease back; returns whether it was still running';
-COMMENT ON FUNCTION @extschema@.vpk_grant_verifier(regrole) IS 'Lets a role verify keys, and no more';
-COMMENT ON FUNCTION @extschema@.vpk_grant_admin(regrole) IS 'Lets a role manage keys, accounts and plans';
+    'Releases the lease of a task; returns whether it was still running';
+COMMENT ON FUNCTION @extschema@.vpk_grant_verifier(regrole) IS 'Grants a role the privileges to verify keys, and no others';
+COMMENT ON FUNCTION @extschema@.vpk_grant_admin(regrole) IS 'Grants a role the privileges to manage keys, accounts and plans';
 COMMENT ON FUNCTION @extschema@.vpk_doctor() IS
-    'Looks at the installation: what is well, what is not, and what to do about it';
+    'Checks the installation; returns advice for each problem';
 COMMENT ON FUNCTION @extschema@.vpk_pending_uses(integer) IS
-    'On a standby: uses of keys that its memory holds, to be added on the primary; until the end of the transaction nobody else is told';
+    'On a standby: returns pending uses of keys, to be added on the primary; no other transaction gets them until this one ends';
 COMMENT ON FUNCTION @extschema@.vpk_settle_uses(uuid, bigint) IS
-    'On a standby: takes uses that were added on the primary from its memory; returns how many';
+    'On a standby: subtracts pending uses that were added on the primary; returns their number';
 COMMENT ON FUNCTION @extschema@.vpk_add_uses(uuid, timestamptz, bigint) IS
-    'On the primary: adds uses that a standby has noted; returns whether there is such a key';
-COMMENT ON FUNCTION vpk.plan_in_use(text) IS 'Whether an account is on a plan; for the triggers on vpk.plans';
+    'On the primary: adds uses that a standby counted; returns whether the key exists';
+COMMENT ON FUNCTION vpk.plan_in_use(text) IS 'Returns whether an account is on a plan; for the triggers on vpk.plans';
 COMMENT ON FUNCTION vpk.stats_row() IS 'The row of vpk.stats';
 COMMENT ON FUNCTION vpk.status_rows() IS 'The rows of vpk.status_codes';
 

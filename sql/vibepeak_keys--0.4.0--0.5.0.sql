@@ -43,3 +43,96 @@ CREATE OR REPLACE VIEW vpk.stats AS
            s.last_error_at,
            s.last_error
       FROM vpk.stats_row() AS s;
+
+-- Comments, which \df+ and \dt+ show, in plainer words.
+COMMENT ON TABLE vpk.plans IS
+    'Plans of accounts. Rows may be added, changed and removed; the next verification uses them';
+COMMENT ON COLUMN vpk.plans.concurrent_tasks IS
+    'How many tasks of an account may run at the same time; null means no limit';
+COMMENT ON COLUMN vpk.plans.rank IS
+    'Order of the plans in messages, lowest first; without a value, a new plan comes last';
+COMMENT ON COLUMN vpk.plans.pristine IS
+    'Whether the row is unchanged since CREATE EXTENSION; a trigger maintains it, for dumps';
+COMMENT ON COLUMN vpk.accounts.account IS 'Name of the account in the application';
+COMMENT ON COLUMN vpk.accounts.created_at IS 'When the account was created';
+COMMENT ON COLUMN vpk.accounts.pristine IS
+    'Whether the row is unchanged since CREATE EXTENSION; a trigger maintains it, for dumps';
+COMMENT ON TABLE vpk.keys IS
+    'Issued keys. Only the hash of a key is stored, never the key; read vpk.key_list instead';
+COMMENT ON COLUMN vpk.keys.id IS 'Identifies the key everywhere except in a request; UUID version 7';
+COMMENT ON COLUMN vpk.keys.name IS 'Name of the key; it need not be unique';
+COMMENT ON COLUMN vpk.keys.expires_at IS 'The key is refused from this time on; null means never';
+COMMENT ON COLUMN vpk.keys.disabled_at IS 'When the key was disabled; null means enabled';
+COMMENT ON COLUMN vpk.keys.revoked_at IS 'When the key was permanently revoked; null means not revoked';
+COMMENT ON COLUMN vpk.keys.revoke_reason IS 'Why the key was revoked';
+COMMENT ON COLUMN vpk.keys.rotated_from IS 'The key that this key replaced';
+COMMENT ON COLUMN vpk.keys.rotated_at IS 'When a successor of the key was issued';
+COMMENT ON COLUMN vpk.keys.scopes IS 'Scopes that the key has';
+COMMENT ON COLUMN vpk.keys.allowed_ips IS 'Networks that the key may be used from; null means no limit';
+COMMENT ON COLUMN vpk.keys.metadata IS 'Data that the application stores with the key';
+COMMENT ON TABLE vpk.key_usage IS 'When each key was last used, and how often it was used';
+COMMENT ON COLUMN vpk.key_usage.last_used_at IS 'The last successful verification of the key';
+COMMENT ON COLUMN vpk.key_usage.uses IS 'Number of successful verifications of the key';
+COMMENT ON TABLE vpk.task_leases IS 'Running tasks; a lease counts until it expires or vpk_task_finish releases it';
+COMMENT ON COLUMN vpk.task_leases.account IS 'The account whose plan limits the task';
+COMMENT ON COLUMN vpk.task_leases.expires_at IS 'When the lease expires';
+COMMENT ON TABLE vpk.events IS 'Every change to a key or to the plan of an account, in order';
+COMMENT ON COLUMN vpk.events.id IS 'Increases with every event';
+COMMENT ON COLUMN vpk.events.occurred_at IS 'Clock time of the event';
+COMMENT ON COLUMN vpk.events.key_id IS 'The key, which may no longer exist';
+COMMENT ON COLUMN vpk.events.account IS 'The account; null after its deletion';
+COMMENT ON COLUMN vpk.events.role IS 'The role that called: that of SET ROLE, or else the role of the session';
+COMMENT ON COLUMN vpk.events.details IS 'Further details, never a key or a hash';
+COMMENT ON TABLE vpk.removed_defaults IS
+    'Built-in rows that were removed, so that a restored database does not have them either';
+COMMENT ON VIEW vpk.key_list IS 'Every key, with the columns that a dashboard shows; see vpk_list';
+COMMENT ON VIEW vpk.stats IS
+    'Counters of this database: answers by status, and uses of keys that are pending, flushed and dropped; null if the library is not preloaded';
+COMMENT ON FUNCTION @extschema@.vpk_create(text, text, text, timestamptz, text[], cidr[], jsonb) IS
+    'Issues a key. Its token is shown only in this result';
+COMMENT ON FUNCTION @extschema@.vpk_verify(text) IS
+    'Verifies a token. Never raises an error because of the token, and writes nothing';
+COMMENT ON FUNCTION @extschema@.vpk_verify_hash(bytea, inet) IS
+    'Verifies a key by its SHA-256, for callers that compute the hash';
+COMMENT ON FUNCTION @extschema@.vpk_authenticate(text, text, inet, text, text) IS
+    'Verifies the value of an Authorization header; returns the status, the key''s owner and the response to send';
+COMMENT ON FUNCTION @extschema@.vpk_error(@extschema@.vpk_status, text, text) IS
+    'Returns the JSON body for a status; null for VALID';
+COMMENT ON FUNCTION @extschema@.vpk_revoke(uuid, text) IS
+    'Revokes a key permanently; returns when it was first revoked';
+COMMENT ON FUNCTION @extschema@.vpk_revoke_token(text, text) IS
+    'Revokes the key in a text, such as a leaked token; returns its id, or null if there is no such key';
+COMMENT ON FUNCTION @extschema@.vpk_revoke_account(text, text) IS
+    'Revokes every key of an account; returns the number of keys that it revoked';
+COMMENT ON FUNCTION @extschema@.vpk_rotate(uuid, interval, timestamptz) IS
+    'Issues a successor of a key; the old key ends after the grace period, or immediately';
+COMMENT ON FUNCTION @extschema@.vpk_update(uuid, text, timestamptz, text[], cidr[], jsonb) IS
+    'Changes a key. Null leaves a field unchanged, infinity removes the expiry, an empty list of networks removes their limit';
+COMMENT ON FUNCTION @extschema@.vpk_disable(uuid) IS
+    'Disables a key until vpk_enable is called; returns when it was disabled';
+COMMENT ON FUNCTION @extschema@.vpk_enable(uuid) IS 'Enables a disabled key';
+COMMENT ON FUNCTION @extschema@.vpk_purge(timestamptz) IS
+    'Deletes keys that were revoked or expired before a time; returns their number';
+COMMENT ON FUNCTION @extschema@.vpk_delete_account(text) IS
+    'Deletes an account with its keys, leases and usage; returns the number of keys';
+COMMENT ON FUNCTION @extschema@.vpk_list(text, uuid, uuid, integer) IS
+    'Lists keys with the columns that a dashboard shows, newest first';
+COMMENT ON FUNCTION @extschema@.vpk_set_plan(text, text) IS
+    'Sets the plan of an account, and creates the account if it does not exist';
+COMMENT ON FUNCTION @extschema@.vpk_task_start(text, interval, inet, text) IS
+    'Verifies a key and starts one of the concurrent tasks that the account''s plan allows';
+COMMENT ON FUNCTION @extschema@.vpk_task_extend(uuid, interval) IS
+    'Extends the lease of a running task; returns its new expiry, or null if the lease no longer exists';
+COMMENT ON FUNCTION @extschema@.vpk_task_finish(uuid) IS
+    'Releases the lease of a task; returns whether it was still running';
+COMMENT ON FUNCTION @extschema@.vpk_grant_verifier(regrole) IS 'Grants a role the privileges to verify keys, and no others';
+COMMENT ON FUNCTION @extschema@.vpk_grant_admin(regrole) IS 'Grants a role the privileges to manage keys, accounts and plans';
+COMMENT ON FUNCTION @extschema@.vpk_doctor() IS
+    'Checks the installation; returns advice for each problem';
+COMMENT ON FUNCTION @extschema@.vpk_pending_uses(integer) IS
+    'On a standby: returns pending uses of keys, to be added on the primary; no other transaction gets them until this one ends';
+COMMENT ON FUNCTION @extschema@.vpk_settle_uses(uuid, bigint) IS
+    'On a standby: subtracts pending uses that were added on the primary; returns their number';
+COMMENT ON FUNCTION @extschema@.vpk_add_uses(uuid, timestamptz, bigint) IS
+    'On the primary: adds uses that a standby counted; returns whether the key exists';
+COMMENT ON FUNCTION vpk.plan_in_use(text) IS 'Returns whether an account is on a plan; for the triggers on vpk.plans';
