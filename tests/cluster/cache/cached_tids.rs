@@ -3,14 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::cache::cluster;
 use crate::support::known::{Answers, DISABLED, INVALID, REVOKED, VALID, assert_healthy, run};
-use crate::support::usage::start_late;
-use crate::support::{Client, Cluster, value, wait_until};
-
-/// Nothing but the test itself looks at the tables, or clears them up.
-fn cluster() -> Cluster {
-    start_late(&[("autovacuum", "off"), ("lock_timeout", "20s")])
-}
+use crate::support::{Client, value, wait_until};
 
 /// Where the rows of the keys are: block and number in it.
 fn places(client: &mut Client) -> BTreeMap<String, String> {

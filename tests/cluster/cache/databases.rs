@@ -1,14 +1,10 @@
 //! G1 and G2 where the extension itself goes and comes, and in databases that are copies of each other: a
 //! session that has just verified a key knows it in its own database and as long as it is there.
 
+use crate::cache::cluster;
 use crate::support::keys::{create, set_plan, verify};
 use crate::support::known::{Answers, INVALID, VALID, assert_healthy, run};
-use crate::support::usage::start_late;
-use crate::support::{Cluster, sqlstate, value, wait_until};
-
-fn cluster() -> Cluster {
-    start_late(&[("autovacuum", "off"), ("lock_timeout", "20s")])
-}
+use crate::support::{sqlstate, value, wait_until};
 
 /// G2: after the extension has gone there is no function; after it has come again it is another one,
 /// whose tables know none of the old keys.

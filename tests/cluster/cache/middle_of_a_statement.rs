@@ -3,14 +3,10 @@
 
 use std::thread;
 
+use crate::cache::cluster;
 use crate::support::keys::{Key, create, revoke, verify};
 use crate::support::known::{INVALID, PLAN, REVOKED, VALID, assert_healthy, run};
-use crate::support::usage::start_late;
-use crate::support::{Client, Cluster, pid, report, value, wait_for_lock};
-
-fn cluster() -> Cluster {
-    start_late(&[("autovacuum", "off"), ("lock_timeout", "20s")])
-}
+use crate::support::{Client, pid, report, value, wait_for_lock};
 
 /// What a session is told of a key while another, which holds a lock that it waits for, does something.
 fn meanwhile(session: &mut Client, other: &mut Client, key: &Key, sql: &str) -> String {

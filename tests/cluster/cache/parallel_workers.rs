@@ -1,8 +1,8 @@
 //! G1 and G2 in worker processes of a session that has just verified its keys, and for that session when they
 //! are done.
 
+use crate::cache::cluster;
 use crate::support::known::{Answers, INVALID, assert_healthy, copy_in, copy_out, run};
-use crate::support::usage::start_late;
 use crate::support::{Client, pid, value};
 
 /// What workers answer to every key, in the keys' order.
@@ -25,7 +25,7 @@ fn check_workers(client: &mut Client, answers: &Answers, when: &str) {
 /// G1, G2: after changes of others, of the transaction itself, and after those were taken back.
 #[test]
 fn workers_of_a_session_that_knows_its_keys() {
-    let cluster = start_late(&[("autovacuum", "off"), ("lock_timeout", "20s")]);
+    let cluster = cluster();
     let (mut admin, mut client) = (cluster.client(), cluster.client());
     let mut answers = Answers::of_every_kind(&mut admin, 3);
     run(

@@ -1,14 +1,10 @@
 //! G1 for accounts and plans: they are right at the very next verification when something changed, in any
 //! session and however it was changed.
 
+use crate::cache::cluster;
 use crate::support::keys::{Key, create_for, set_plan};
 use crate::support::known::{Answers, PLAN, VALID, assert_healthy, run};
-use crate::support::usage::start_late;
-use crate::support::{Client, Cluster, value};
-
-fn cluster() -> Cluster {
-    start_late(&[("autovacuum", "off"), ("lock_timeout", "20s")])
-}
+use crate::support::{Client, value};
 
 /// What a session is told of keys: the plan of the account where it has access.
 fn plans(session: &mut Client, keys: &[Key]) -> String {

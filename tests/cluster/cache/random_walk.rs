@@ -1,12 +1,12 @@
 //! G1 and G2 along a way that nobody has chosen, with as much memory for recent keys as a session may have,
 //! the least, and none: every answer is compared with what a plain model of the tables says.
 
+use crate::cache::cluster;
 use crate::support::keys::{checksum, set_plan};
 use crate::support::known::{
     Answers, DISABLED, INVALID, PLAN, REVOKED, VALID, assert_healthy, copy_in, copy_out, run,
 };
 use crate::support::random::Random;
-use crate::support::usage::start_late;
 use crate::support::{Client, Cluster, GenericClient, value};
 
 const STEPS: usize = 120;
@@ -217,7 +217,7 @@ fn move_rows(admin: &mut Client, random: &mut Random) -> String {
 /// G1, G2: what happens to the tables, to sessions and to the setting, in whatever order.
 #[test]
 fn whatever_happens() {
-    let cluster = start_late(&[("autovacuum", "off"), ("lock_timeout", "20s")]);
+    let cluster = cluster();
     let mut random = Random::new();
     run(&mut cluster.client(), "CREATE TABLE aside (LIKE vpk.keys)");
     let sizes = sizes(&cluster);
@@ -268,7 +268,7 @@ fn whatever_happens() {
 #[test]
 fn more_keys_than_are_remembered() {
     const KEYS: usize = 12_000;
-    let cluster = start_late(&[("autovacuum", "off"), ("lock_timeout", "20s")]);
+    let cluster = cluster();
     let mut admin = cluster.client();
     let tokens: Vec<String> = (0..KEYS)
         .map(|number| {

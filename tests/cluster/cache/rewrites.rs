@@ -1,8 +1,8 @@
 //! G1 and G2 where every row of a table goes elsewhere: a session that has just verified a key finds it
 //! where it is now, and nothing where it was.
 
+use crate::cache::cluster;
 use crate::support::known::{Answers, INVALID, PLAN, assert_healthy, copy_in, copy_out, run};
-use crate::support::usage::start_late;
 use crate::support::{Client, Cluster};
 
 const TABLES: [&str; 3] = ["vpk.keys", "vpk.accounts", "vpk.plans"];
@@ -27,8 +27,8 @@ const OPERATIONS: [&str; 16] = [
     "ALTER TABLE {} SET (fillfactor = 50)",
 ];
 
-fn cluster() -> Cluster {
-    let cluster = start_late(&[("autovacuum", "off"), ("lock_timeout", "20s")]);
+fn with_tablespace() -> Cluster {
+    let cluster = cluster();
     let mut admin = cluster.client();
     run(&mut admin, "SET allow_in_place_tablespaces = on");
     run(&mut admin, "CREATE TABLESPACE elsewhere LOCATION ''");
@@ -60,7 +60,7 @@ fn check_all(answers: &Answers, sessions: &mut [(&'static str, Client)], when: &
 /// G1, G2: each operation on each table, with keys that change right after it and without.
 #[test]
 fn operations_that_move_every_row() {
-    let cluster = cluster();
+    let cluster = with_tablespace();
     let mut admin = cluster.client();
     let mut answers = Answers::of_every_kind(&mut admin, 2);
     let mut sessions = sessions(&cluster);
@@ -90,7 +90,7 @@ fn operations_that_move_every_row() {
 /// G1, G2: the same rows in another order, in a file that was emptied, and nothing in between.
 #[test]
 fn rows_that_are_loaded_again() {
-    let cluster = cluster();
+    let cluster = with_tablespace();
     let mut admin = cluster.client();
     let mut answers = Answers::of_every_kind(&mut admin, 3);
     let mut sessions = sessions(&cluster);
@@ -125,7 +125,7 @@ fn rows_that_are_loaded_again() {
 /// G1: a session's own operations count for it at once, and not any more when they are taken back.
 #[test]
 fn operations_that_are_taken_back() {
-    let cluster = cluster();
+    let cluster = with_tablespace();
     let mut client = cluster.client();
     let answers = Answers::of_every_kind(&mut client, 2);
     let mut other = cluster.client();

@@ -3,23 +3,14 @@
 
 use std::thread;
 
+use crate::cache::{cluster, cluster_with};
 use crate::support::keys::{set_plan, verify};
 use crate::support::known::{
     Answers, DISABLED, INVALID, PLAN, REVOKED, VALID, assert_healthy, copy_in, copy_out, run,
 };
-use crate::support::usage::start_late;
 use crate::support::{Client, Cluster, GenericClient, pid, value, wait_for_lock};
 
 const LEVELS: [&str; 3] = ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"];
-
-/// Nobody else changes anything.
-fn cluster() -> Cluster {
-    start_late(&[
-        ("autovacuum", "off"),
-        ("lock_timeout", "20s"),
-        ("max_prepared_transactions", "5"),
-    ])
-}
 
 /// Everything that a savepoint can take back, and what the keys answer until then.
 fn changes(client: &mut impl GenericClient, answers: &Answers) -> Vec<(&'static str, Answers)> {
@@ -168,7 +159,7 @@ fn steps_of_a_function_and_of_a_statement() {
 /// emptied; and both are nothing when it is rolled back.
 #[test]
 fn prepared_transactions() {
-    let cluster = cluster();
+    let cluster = cluster_with(&[("max_prepared_transactions", "5")]);
     let (mut client, mut other) = (cluster.client(), cluster.client());
     let mut answers = Answers::of_every_kind(&mut client, 3);
     for session in [&mut client, &mut other] {

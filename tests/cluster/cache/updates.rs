@@ -1,12 +1,12 @@
 //! G1 and G2 while rows are updated: a session that has just verified a key sees every version of its row
 //! from its commit on, none before and none after it, wherever on the table's pages it is.
 
+use crate::cache::cluster;
 use crate::support::keys::{create, verify};
 use crate::support::known::{
     Answers, DISABLED, INVALID, Known, PLAN, REVOKED, VALID, assert_healthy, run,
 };
-use crate::support::usage::start_late;
-use crate::support::{Client, Cluster, value};
+use crate::support::{Client, value};
 
 const EXPIRED: &str = "API_KEY_EXPIRED";
 
@@ -29,10 +29,6 @@ const SMALL: &str = "metadata = '{\"x\": 1}'";
 const LARGE: &str =
     "metadata = (SELECT jsonb_build_object('x', string_agg(md5(random()::text), ''))
                                    FROM generate_series(1, 50))";
-
-fn cluster() -> Cluster {
-    start_late(&[("autovacuum", "off"), ("lock_timeout", "20s")])
-}
 
 fn place(client: &mut Client, known: &Known) -> (i64, bool) {
     let sql = "SELECT split_part(trim(ctid::text, '()'), ',', 1)::bigint,

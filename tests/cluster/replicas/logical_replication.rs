@@ -3,13 +3,10 @@
 use std::thread;
 
 use crate::support::keys::{Key, authenticate, create, create_for, revoke, set_plan, verify};
+use crate::support::known::run;
 use crate::support::recipes::recipe;
 use crate::support::usage::{SOON, use_key, uses};
-use crate::support::{Client, Cluster, pid, report, value, wait_until};
-
-fn run(client: &mut Client, sql: &str) {
-    client.batch_execute(sql).unwrap_or_else(|error| panic!("{sql}: {}", report(&error)));
-}
+use crate::support::{Client, Cluster, pid, value, wait_until};
 
 fn of_the_page(beginning: &str) -> String {
     recipe("replication.md", "logical_replication.rs", beginning)

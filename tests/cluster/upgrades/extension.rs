@@ -1,11 +1,12 @@
 //! G8: a database that was made with a released version becomes what a fresh one is, and works until then.
 
 use std::collections::BTreeSet;
-use std::fmt::Write;
 
-use crate::released::{CURRENT, versions};
 use crate::support::keys::{Key, authenticate, create, create_for, revoke, set_plan, verify};
-use crate::support::{Client, Cluster, report, value, wait_until};
+use crate::support::known::run;
+use crate::support::{Client, Cluster, value, wait_until};
+use crate::upgrades::released::CURRENT;
+use crate::upgrades::{GRANTS, assert_same, catalogue, column, made_with, old_versions, update};
 
 /// Default privileges that give away whatever is made from now on.
 const GIVEN_AWAY: &str = "
@@ -17,59 +18,12 @@ const GIVEN_AWAY: &str = "
     ALTER DEFAULT PRIVILEGES GRANT ALL ON SCHEMAS TO PUBLIC, somebody;
     ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT ALL ON FUNCTIONS TO verifier";
 
-/// Released versions that are not the one under test.
-pub fn old_versions() -> Vec<String> {
-    versions().into_iter().filter(|version| version != CURRENT).collect()
-}
-
 /// A server that brings uses to their table at once.
 fn server() -> Cluster {
     let cluster = Cluster::start(&[("vibepeak_keys.usage_flush_interval", "100")]);
     let roles = "CREATE ROLE somebody; CREATE ROLE verifier LOGIN; CREATE ROLE admin LOGIN";
     run(&mut cluster.client(), roles);
     cluster
-}
-
-/// A database that was made with a version.
-pub fn made_with(cluster: &Cluster, name: &str, version: &str) -> Client {
-    run(&mut cluster.client(), &format!("CREATE DATABASE {name} TEMPLATE template0"));
-    let mut client = cluster.connect(name, "postgres");
-    run(&mut client, &format!("CREATE EXTENSION vibepeak_keys VERSION '{version}'"));
-    client
-}
-
-pub fn run(client: &mut Client, sql: &str) {
-    client.batch_execute(sql).unwrap_or_else(|error| panic!("{sql}: {}", report(&error)));
-}
-
-pub fn update(client: &mut Client) {
-    run(client, "ALTER EXTENSION vibepeak_keys UPDATE");
-}
-
-/// All that the catalogues say of the extension. What their functions show of names depends on the
-/// search_path.
-pub fn catalogue(client: &mut Client) -> BTreeSet<String> {
-    let path = value(client, "SELECT current_setting('search_path')", &[]);
-    run(client, "SET search_path = pg_catalog");
-    let facts = column(client, include_str!("catalogue.sql")).into_iter().collect();
-    value(client, "SELECT set_config('search_path', $1, false)", &[&path]);
-    facts
-}
-
-/// The first value of each row.
-pub fn column(client: &mut Client, sql: &str) -> Vec<String> {
-    let rows = client.query(sql, &[]).unwrap_or_else(|error| panic!("{sql}: {}", report(&error)));
-    rows.iter().map(|row| row.get(0)).collect()
-}
-
-pub fn assert_same(what: &str, expected: &BTreeSet<String>, found: &BTreeSet<String>) {
-    let mut differences = String::new();
-    // Both spellings of one fact beside each other.
-    for fact in expected.symmetric_difference(found) {
-        let mark = if expected.contains(fact) { "expected" } else { "   found" };
-        writeln!(differences, "{mark}: {fact}").expect("text");
-    }
-    assert!(differences.is_empty(), "{what}:\n{differences}");
 }
 
 /// Every table of the extension, with its columns.
@@ -195,8 +149,6 @@ fn default_privileges_give_away_nothing_that_an_update_makes() {
         upgraded(&old, &format!("{GIVEN_AWAY}{witness}"));
     }
 }
-
-pub const GRANTS: &str = "SELECT vpk_grant_verifier('verifier'), vpk_grant_admin('admin')";
 
 /// G8: what roles were granted before, they still have; granted again, it is what a fresh installation
 /// grants.

@@ -7,13 +7,14 @@ use std::fs;
 
 use postgres::GenericClient;
 
-use crate::released::{CURRENT, versions};
 use crate::support::keys::{Key, create, create_for, set_plan, verify};
+use crate::support::known::run;
 use crate::support::usage::{
     LATE, SOON, counter, use_key, wait_for_rest, wait_for_uses, wait_until_flushed,
 };
 use crate::support::{Client, Cluster, sqlstate, value, wait_until};
-use crate::upgrades::{GRANTS, assert_same, catalogue, run, update};
+use crate::upgrades::released::{CURRENT, versions};
+use crate::upgrades::{GRANTS, assert_same, catalogue, update};
 
 /// What becomes of uses that are pending when the server stops.
 const FILE: &str = "pg_stat/vibepeak_keys.usage";

@@ -5,6 +5,7 @@ use std::fs;
 use std::thread;
 
 use crate::support::keys::{Key, create, create_for, set_plan, verify};
+use crate::support::known::run;
 use crate::support::recipes::recipe;
 use crate::support::usage::{SOON, counter, stats, use_key, uses, wait_for_uses};
 use crate::support::{Client, Cluster, caught_up, pid, report, sqlstate, value, wait_until};
@@ -52,10 +53,6 @@ impl Servers {
     fn brought(&mut self) {
         self.bring().unwrap_or_else(|error| panic!("{}", report(&error)));
     }
-}
-
-fn run(client: &mut Client, sql: &str) {
-    client.batch_execute(sql).unwrap_or_else(|error| panic!("{sql}: {}", report(&error)));
 }
 
 /// What a standby tells: keys and uses.
