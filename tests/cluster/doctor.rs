@@ -56,7 +56,7 @@ fn writes_nothing(client: &mut Client, standby: bool) {
 
 /// On a primary all is well from the start; on its standby too, where uses wait for a promotion.
 #[test]
-fn a_primary_and_its_standby() {
+fn the_doctor_finds_a_primary_and_its_standby_well() {
     let primary = Cluster::start(&[("vibepeak_keys.usage_flush_interval", "100ms")]);
     let mut client = primary.client();
     all_well(&mut client);
@@ -86,7 +86,7 @@ fn a_primary_and_its_standby() {
 
 /// Where the library is not preloaded: what is not known, and what the server logs.
 #[test]
-fn without_the_library_preloaded() {
+fn the_doctor_reports_a_library_that_is_not_preloaded() {
     let cluster = Cluster::start(&[
         ("shared_preload_libraries", ""),
         ("log_statement", "all"),
@@ -171,7 +171,7 @@ fn without_the_library_preloaded() {
 
 /// Where the library is preloaded keys are masked, unless that is switched off, or beyond it.
 #[test]
-fn the_log_of_a_preloaded_server() {
+fn the_doctor_judges_the_log_of_a_preloaded_server() {
     const ITEM: &str = "log_redaction";
     let cluster = Cluster::start(&[("log_statement", "all")]);
     let mut client = cluster.client();
@@ -192,7 +192,7 @@ fn the_log_of_a_preloaded_server() {
 
 /// Keys that nobody uses, the longest unused first; and how one gets off the list.
 #[test]
-fn unused_keys() {
+fn the_doctor_reports_unused_keys() {
     const ITEM: &str = "unused_keys";
     let cluster = Cluster::start(&[("vibepeak_keys.usage_flush_interval", "100ms")]);
     let mut client = cluster.client();
@@ -231,7 +231,7 @@ fn unused_keys() {
 
 /// Uses for which there was no room are told until the server is started anew, though they are counted on.
 #[test]
-fn dropped_uses() {
+fn the_doctor_reports_dropped_uses() {
     const ITEM: &str = "usage_dropped";
     let cluster = Cluster::start(&[
         ("vibepeak_keys.usage_slots", "64"),
@@ -260,7 +260,7 @@ fn dropped_uses() {
 
 /// A flush that fails is told until one succeeds.
 #[test]
-fn a_flush_that_fails() {
+fn the_doctor_reports_a_failed_flush_until_one_succeeds() {
     const ITEM: &str = "usage_worker";
     let cluster = Cluster::start(&[("vibepeak_keys.usage_flush_interval", "100ms")]);
     let mut client = cluster.client();
@@ -283,7 +283,7 @@ fn a_flush_that_fails() {
 
 /// Without room for its worker the server keeps uses, and it is told.
 #[test]
-fn no_room_for_the_worker() {
+fn the_doctor_reports_that_the_worker_found_no_room() {
     let cluster = Cluster::start(&[("max_worker_processes", "0")]);
     let mut client = cluster.client();
     let key = create(&mut client, "used");

@@ -23,7 +23,7 @@ fn chi_squared(counts: &[u32; 256]) -> f64 {
 /// With the library loaded before the fork: no duplicate key or id, the random characters evenly
 /// distributed, together and each, and ids in the order of creation in each backend.
 #[test]
-fn a_hundred_thousand_keys_from_several_backends() {
+fn a_hundred_thousand_keys_of_several_backends_are_distinct_and_random() {
     let cluster = Cluster::start(&[("synchronous_commit", "off"), ("max_wal_size", "4GB")]);
     let backends: Vec<_> = (0..BACKENDS)
         .map(|_| {
@@ -86,7 +86,7 @@ fn ids_are_of_version_7() {
 
 /// The library need not be preloaded.
 #[test]
-fn without_preloading() {
+fn keys_are_created_and_verified_without_preloading() {
     let cluster = Cluster::start(&[("shared_preload_libraries", "")]);
     let (mut admin, mut verifier) = (cluster.client(), cluster.client());
     let key = create(&mut admin, "not preloaded");

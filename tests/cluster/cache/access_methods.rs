@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::support::keys::{create, verify};
 use crate::support::known::{INVALID, PLAN, VALID, assert_healthy, run};
-use crate::support::usage::start_late;
+use crate::support::usage::start_flushing_hourly;
 use crate::support::{Client, Cluster};
 
 /// Makes an access method known to the database, from its source in C.
@@ -34,8 +34,8 @@ fn other_heap(cluster: &Cluster, client: &mut Client) {
 
 /// G1: a key, an account or a plan that is no longer shown is no longer there, at the next verification.
 #[test]
-fn rows_that_go_without_a_transaction() {
-    let cluster = start_late(&[("autovacuum", "off")]);
+fn rows_of_another_table_access_method_are_not_cached() {
+    let cluster = start_flushing_hourly(&[("autovacuum", "off")]);
     let mut admin = cluster.client();
     other_heap(&cluster, &mut admin);
     let key = create(&mut admin, "elsewhere");

@@ -5,7 +5,7 @@ use std::thread;
 
 use crate::support::keys::{create, set_plan, verify};
 use crate::support::known::{Answers, INVALID, PLAN, VALID, assert_healthy, run};
-use crate::support::usage::start_late;
+use crate::support::usage::start_flushing_hourly;
 use crate::support::{Client, pid, value, wait_for_lock};
 
 /// The least memory that a server starts with: sixteen pages.
@@ -14,8 +14,8 @@ const LEAST: (&str, &str) = ("shared_buffers", "128kB");
 /// Pages of keys in constant use are not the first to make room for others: they count as used, though
 /// they are looked at where they are.
 #[test]
-fn pages_in_constant_use() {
-    let cluster = start_late(&[("autovacuum", "off")]);
+fn pages_of_keys_in_use_count_as_used() {
+    let cluster = start_flushing_hourly(&[("autovacuum", "off")]);
     let mut admin = cluster.client();
     run(&mut admin, "CREATE EXTENSION pg_buffercache");
     let key = create(&mut admin, "in constant use");
@@ -38,7 +38,7 @@ fn pages_in_constant_use() {
 /// A key in use waits for nobody who locks the tables, however often it is looked up.
 #[test]
 fn a_locked_table_holds_up_no_key_in_use() {
-    let cluster = start_late(&[]);
+    let cluster = start_flushing_hourly(&[]);
     let (mut admin, mut client) = (cluster.client(), cluster.client());
     let key = create(&mut admin, "in use");
     run(&mut client, "SET statement_timeout = '10s'");
@@ -54,8 +54,8 @@ fn a_locked_table_holds_up_no_key_in_use() {
 /// G1, G2: between two verifications of a key its page made room for pages of other tables, and for other
 /// pages of its own; it may also be back, elsewhere.
 #[test]
-fn pages_that_make_room() {
-    let cluster = start_late(&[
+fn evicted_pages_change_no_answer() {
+    let cluster = start_flushing_hourly(&[
         LEAST,
         ("autovacuum", "off"),
         ("max_connections", "10"),
@@ -122,8 +122,8 @@ fn storm(client: &mut Client) {
 /// G1, G2: a session that was not told of every change, since there were too many while it was idle, or
 /// in the middle of a statement.
 #[test]
-fn more_news_than_are_kept() {
-    let cluster = start_late(&[("autovacuum", "off"), ("lock_timeout", "50s")]);
+fn a_session_that_lost_invalidation_messages_answers_correctly() {
+    let cluster = start_flushing_hourly(&[("autovacuum", "off"), ("lock_timeout", "50s")]);
     let (mut admin, mut busy) = (cluster.client(), cluster.client());
     let mut sessions = [cluster.client(), cluster.client()];
     run(&mut sessions[1], "BEGIN ISOLATION LEVEL REPEATABLE READ");

@@ -35,7 +35,7 @@ fn put_aside(client: &mut Client, answers: &mut Answers, of: &[usize]) {
 
 /// G1, G2: another key takes the place of one that was deleted, and that one comes back elsewhere.
 #[test]
-fn a_place_taken_by_another_key() {
+fn a_tid_that_another_key_took_misleads_no_session() {
     let cluster = cluster();
     let mut admin = cluster.client();
     run(&mut admin, "CREATE TABLE aside (LIKE vpk.keys)");
@@ -87,7 +87,7 @@ fn a_place_taken_by_another_key() {
 
 /// G1, G2: keys that answer differently change places.
 #[test]
-fn keys_that_change_places() {
+fn keys_that_exchange_tids_answer_for_themselves() {
     let cluster = cluster();
     let mut admin = cluster.client();
     run(&mut admin, "CREATE TABLE aside (LIKE vpk.keys)");
@@ -137,7 +137,7 @@ fn fill(client: &mut Client, rows: usize) {
 
 /// G1, G2: the block where a key was is cut off the file's end, and comes back with other keys in it.
 #[test]
-fn the_end_of_the_file() {
+fn a_truncated_block_misleads_no_session() {
     let cluster = cluster();
     let mut admin = cluster.client();
     run(&mut admin, "CREATE TABLE aside (LIKE vpk.keys)");

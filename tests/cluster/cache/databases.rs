@@ -9,7 +9,7 @@ use crate::support::{sqlstate, value, wait_until};
 /// G2: after the extension has gone there is no function; after it has come again it is another one,
 /// whose tables know none of the old keys.
 #[test]
-fn an_extension_that_goes_and_comes() {
+fn a_recreated_extension_knows_none_of_the_old_keys() {
     let cluster = cluster();
     let mut admin = cluster.client();
     let (mut session, mut asked_late) = (cluster.client(), cluster.client());
@@ -54,7 +54,7 @@ fn an_extension_that_goes_and_comes() {
 /// G1: in a transaction that drops and creates the extension, for that session; and not for any session
 /// when it is rolled back.
 #[test]
-fn an_extension_that_goes_and_comes_in_a_transaction() {
+fn recreating_the_extension_counts_in_its_transaction_alone() {
     let cluster = cluster();
     let (mut client, mut other) = (cluster.client(), cluster.client());
     let answers = Answers::of_every_kind(&mut client, 3);
@@ -84,7 +84,7 @@ fn an_extension_that_goes_and_comes_in_a_transaction() {
 /// G1: a copy of a database has the same keys in the same places of files of the same numbers, and what
 /// happens to one does not happen to the other.
 #[test]
-fn databases_that_are_copies() {
+fn a_copied_database_is_independent_of_its_template() {
     let cluster = cluster();
     cluster.database("original", "UTF8");
     cluster.database("beside", "UTF8");
@@ -134,7 +134,7 @@ fn databases_that_are_copies() {
 /// G2: in a database that has no extension the library's function has nothing to look into, and in one
 /// where it comes later it has what is there.
 #[test]
-fn an_extension_that_comes_later() {
+fn a_library_loaded_before_the_extension_finds_it_later() {
     let cluster = cluster();
     run(&mut cluster.client(), "CREATE DATABASE later");
     let mut here = cluster.client();

@@ -26,7 +26,7 @@ fn meanwhile(session: &mut Client, other: &mut Client, key: &Key, sql: &str) -> 
 /// G2: names are looked up one after the other, and an index may be replaced by one of the same name when
 /// its own was looked up already. Nobody is sent to the one that is gone, then and later.
 #[test]
-fn an_index_that_is_replaced_among_the_names() {
+fn a_replaced_index_is_never_used() {
     let cluster = cluster();
     let (mut admin, mut session) = (cluster.client(), cluster.client());
     let key = create(&mut admin, "looked up");
@@ -55,7 +55,7 @@ fn an_index_that_is_replaced_among_the_names() {
 /// G1: between the snapshot by which a key is read and what is remembered of it. The key's row is so long
 /// that its values are elsewhere, and the way there is locked.
 #[test]
-fn changes_between_the_snapshot_and_what_is_remembered() {
+fn a_change_during_a_lookup_counts_at_the_next_one() {
     let cluster = cluster();
     let mut admin = cluster.client();
     run(&mut admin, "ALTER TABLE vpk.keys SET (toast_tuple_target = 128)");

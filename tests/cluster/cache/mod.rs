@@ -17,7 +17,7 @@ mod transactions;
 mod updates;
 
 use crate::support::Cluster;
-use crate::support::usage::start_late;
+use crate::support::usage::start_flushing_hourly;
 
 /// A server where nothing but the test looks at the tables or vacuums them.
 fn cluster() -> Cluster {
@@ -26,5 +26,5 @@ fn cluster() -> Cluster {
 
 /// The same, with further settings.
 fn cluster_with(settings: &[(&str, &str)]) -> Cluster {
-    start_late(&[&[("autovacuum", "off"), ("lock_timeout", "20s")], settings].concat())
+    start_flushing_hourly(&[&[("autovacuum", "off"), ("lock_timeout", "20s")], settings].concat())
 }

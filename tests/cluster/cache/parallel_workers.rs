@@ -24,7 +24,7 @@ fn check_workers(client: &mut Client, answers: &Answers, when: &str) {
 
 /// G1, G2: after changes of others, of the transaction itself, and after those were taken back.
 #[test]
-fn workers_of_a_session_that_knows_its_keys() {
+fn parallel_workers_see_what_their_session_sees() {
     let cluster = cluster();
     let (mut admin, mut client) = (cluster.client(), cluster.client());
     let mut answers = Answers::of_every_kind(&mut admin, 3);

@@ -23,7 +23,7 @@ fn plans(session: &mut Client, keys: &[Key]) -> String {
 
 /// G1: every way to change a plan or an account, or both.
 #[test]
-fn every_way_to_change_them() {
+fn every_change_of_a_plan_or_an_account_counts_at_once() {
     let cluster = cluster();
     let mut admin = cluster.client();
     for (account, plan) in [("acme", "Pro"), ("poor", "Free"), ("new", "Plus")] {
@@ -109,7 +109,7 @@ fn every_way_to_change_them() {
 
 /// G1: an account's row, or a plan's, comes to where another's was.
 #[test]
-fn rows_that_change_places() {
+fn rows_of_accounts_and_plans_may_change_places() {
     let cluster = cluster();
     let mut admin = cluster.client();
     // One name is the beginning of another, one is long and some are not ASCII.
@@ -167,7 +167,7 @@ fn rows_that_change_places() {
 /// G1: uncommitted changes of an account and a plan count for nobody else, those that are rolled back for
 /// nobody, and locks on their rows delay nobody.
 #[test]
-fn changes_in_progress() {
+fn uncommitted_changes_of_plans_count_for_no_other_session() {
     let cluster = cluster();
     let (mut admin, mut session) = (cluster.client(), cluster.client());
     let answers = Answers::of_every_kind(&mut admin, 2);

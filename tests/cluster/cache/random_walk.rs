@@ -216,7 +216,7 @@ fn move_rows(admin: &mut Client, random: &mut Random) -> String {
 
 /// G1, G2: what happens to the tables, to sessions and to the setting, in whatever order.
 #[test]
-fn whatever_happens() {
+fn answers_match_a_model_after_any_order_of_changes() {
     let cluster = cluster();
     let mut random = Random::new();
     run(&mut cluster.client(), "CREATE TABLE aside (LIKE vpk.keys)");
@@ -266,7 +266,7 @@ fn whatever_happens() {
 
 /// G1: many more keys than a small memory holds, all of them right after each change.
 #[test]
-fn more_keys_than_are_remembered() {
+fn answers_are_right_for_more_keys_than_the_cache_holds() {
     const KEYS: usize = 12_000;
     let cluster = cluster();
     let mut admin = cluster.client();

@@ -6,7 +6,7 @@ use crate::support::keys::set_plan;
 use crate::support::known::{
     Answers, INVALID, PLAN, VALID, assert_healthy, copy_in, copy_out, run,
 };
-use crate::support::usage::start_late;
+use crate::support::usage::start_flushing_hourly;
 use crate::support::{Client, value, wait_until};
 
 const TABLES: [&str; 3] = ["vpk.plans", "vpk.accounts", "vpk.keys"];
@@ -14,8 +14,8 @@ const TABLES: [&str; 3] = ["vpk.plans", "vpk.accounts", "vpk.keys"];
 /// G1, G7: a dump is restored into a database where sessions have asked for its keys before, and again
 /// over what is there.
 #[test]
-fn dumps_that_are_restored() {
-    let cluster = start_late(&[("lock_timeout", "20s")]);
+fn a_restored_dump_counts_in_sessions_that_cached_its_keys() {
+    let cluster = start_flushing_hourly(&[("lock_timeout", "20s")]);
     cluster.database("other", "UTF8");
     let mut origin = cluster.client();
     let mut answers = Answers::of_every_kind(&mut origin, 3);
@@ -74,8 +74,8 @@ fn applied(publisher: &mut Client, subscriber: &mut Client, number: u32) {
 
 /// G1, G9: changes that a subscription's worker applies.
 #[test]
-fn changes_that_are_replicated_logically() {
-    let cluster = start_late(&[("wal_level", "logical"), ("lock_timeout", "20s")]);
+fn logically_replicated_changes_count_at_once() {
+    let cluster = start_flushing_hourly(&[("wal_level", "logical"), ("lock_timeout", "20s")]);
     cluster.database("subscriber", "UTF8");
     let mut publisher = cluster.client();
     let mut answers = Answers::of_every_kind(&mut publisher, 3);

@@ -59,7 +59,7 @@ fn check_all(answers: &Answers, sessions: &mut [(&'static str, Client)], when: &
 
 /// G1, G2: each operation on each table, with keys that change right after it and without.
 #[test]
-fn operations_that_move_every_row() {
+fn answers_are_right_after_operations_that_move_every_row() {
     let cluster = with_tablespace();
     let mut admin = cluster.client();
     let mut answers = Answers::of_every_kind(&mut admin, 2);
@@ -89,7 +89,7 @@ fn operations_that_move_every_row() {
 
 /// G1, G2: the same rows in another order, in a file that was emptied, and nothing in between.
 #[test]
-fn rows_that_are_loaded_again() {
+fn answers_are_right_after_rows_are_loaded_again() {
     let cluster = with_tablespace();
     let mut admin = cluster.client();
     let mut answers = Answers::of_every_kind(&mut admin, 3);
@@ -124,7 +124,7 @@ fn rows_that_are_loaded_again() {
 
 /// G1: a session's own operations count for it at once, and not any more when they are taken back.
 #[test]
-fn operations_that_are_taken_back() {
+fn rewrites_count_in_their_transaction_and_not_after_its_rollback() {
     let cluster = with_tablespace();
     let mut client = cluster.client();
     let answers = Answers::of_every_kind(&mut client, 2);

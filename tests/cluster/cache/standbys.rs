@@ -5,7 +5,7 @@ use crate::support::keys::set_plan;
 use crate::support::known::{
     Answers, INVALID, PLAN, REVOKED, VALID, assert_healthy, copy_in, copy_out, run,
 };
-use crate::support::usage::start_late;
+use crate::support::usage::start_flushing_hourly;
 use crate::support::{Client, Cluster, caught_up, sqlstate, value, wait_until};
 
 /// A primary and its standby, which waits for sessions as long as they hold what it needs: a session that
@@ -13,7 +13,7 @@ use crate::support::{Client, Cluster, caught_up, sqlstate, value, wait_until};
 fn servers() -> (Cluster, Cluster) {
     let settings =
         [("autovacuum", "off"), ("lock_timeout", "20s"), ("max_standby_streaming_delay", "-1")];
-    let primary = start_late(&settings);
+    let primary = start_flushing_hourly(&settings);
     let standby = primary.standby();
     (primary, standby)
 }
@@ -50,7 +50,7 @@ impl Sessions {
 
 /// G9: each operation of the primary, alone and with changes that follow at once.
 #[test]
-fn operations_that_are_replayed() {
+fn answers_on_a_standby_are_right_after_each_replayed_operation() {
     let (primary, standby) = servers();
     let mut admin = primary.client();
     run(&mut admin, "CREATE TABLE aside (LIKE vpk.keys)");
@@ -122,7 +122,7 @@ fn operations_that_are_replayed() {
 /// G9: places that are taken by other keys, the end of the file that is cut off and grows again, an
 /// extension that goes and comes, and at last a standby that becomes a primary.
 #[test]
-fn places_that_are_replayed() {
+fn replayed_tids_of_other_keys_mislead_no_session() {
     let (primary, standby) = servers();
     let mut admin = primary.client();
     run(&mut admin, "CREATE TABLE aside (LIKE vpk.keys)");
@@ -214,9 +214,9 @@ fn places_that_are_replayed() {
 /// G1, G9: revocations that were prepared before a standby became a primary count from their commit there,
 /// and not where they are rolled back there.
 #[test]
-fn prepared_transactions_of_a_primary_that_is_gone() {
+fn prepared_revocations_count_after_a_promotion() {
     let settings = [("autovacuum", "off"), ("max_prepared_transactions", "5")];
-    let primary = start_late(&settings);
+    let primary = start_flushing_hourly(&settings);
     let standby = primary.standby();
     let mut admin = primary.client();
     let mut answers = Answers::of_every_kind(&mut admin, 3);

@@ -52,7 +52,7 @@ fn changed(answers: &mut Answers, at: usize, change: &str, answer: &'static str)
 
 /// G1: versions on the same page, which no index knows of, and versions on others.
 #[test]
-fn versions_that_stay_and_versions_that_move() {
+fn updates_on_the_same_page_and_on_others_count_at_once() {
     let cluster = cluster();
     let mut admin = cluster.client();
     run(&mut admin, "ALTER TABLE vpk.keys SET (fillfactor = 40)");
@@ -105,7 +105,7 @@ fn versions_that_stay_and_versions_that_move() {
 
 /// G1: hundreds of versions of one row, with old ones cleared from the page as they come.
 #[test]
-fn versions_that_are_pruned() {
+fn updates_count_while_old_versions_are_pruned() {
     let cluster = cluster();
     let mut admin = cluster.client();
     run(&mut admin, "ALTER TABLE vpk.keys SET (fillfactor = 40)");
@@ -134,7 +134,7 @@ fn versions_that_are_pruned() {
 /// G1: a change in another session's transaction counts when it is committed, and never when it is
 /// rolled back, also where others hold locks on the row.
 #[test]
-fn changes_in_progress() {
+fn updates_count_from_commit_and_never_after_rollback() {
     let cluster = cluster();
     let (mut admin, mut holder) = (cluster.client(), cluster.client());
     let mut answers = Answers::of_every_kind(&mut admin, 3);
@@ -193,7 +193,7 @@ fn changes_in_progress() {
 
 /// G1: a row is a key's as long as it has that key's hash.
 #[test]
-fn a_row_that_becomes_another_key_s() {
+fn a_row_answers_only_for_the_hash_it_has() {
     let cluster = cluster();
     let mut admin = cluster.client();
     let mut answers = Answers::of_every_kind(&mut admin, 2);
@@ -220,7 +220,7 @@ fn a_row_that_becomes_another_key_s() {
 /// G2: what the whole answer tells of a key is what is in its row, however long that is: in the page, in
 /// the page and compressed, or elsewhere.
 #[test]
-fn everything_that_is_told_of_a_key() {
+fn authenticate_returns_the_row_however_long_its_values_are() {
     let cluster = cluster();
     let (mut admin, mut session) = (cluster.client(), cluster.client());
     let key = create(&mut admin, "told");

@@ -3,7 +3,8 @@
 use crate::support::contents::{assert_telling, contents, touched};
 use crate::support::keys::{Key, authenticate, create, revoke, verify};
 use crate::support::usage::{
-    SOON, counter, start_late, use_key, uses, wait_for_uses, wait_until_flushed,
+    FLUSH_EVERY_200MS, counter, start_flushing_hourly, use_key, uses, wait_for_uses,
+    wait_until_flushed,
 };
 use crate::support::{Client, Cluster, caught_up, pid, value, wait_until};
 
@@ -19,10 +20,21 @@ fn assert_uses(client: &mut Client, what: &str, key: &Key, number: i64) {
     assert_eq!(uses(client, key), number + 1, "{what}");
 }
 
+/// A server that was stopped while four uses of a key were pending.
+fn stopped_with_uses(settings: &[(&str, &str)]) -> (Cluster, Key) {
+    let cluster = start_flushing_hourly(settings);
+    let mut client = cluster.client();
+    let key = create(&mut client, "used");
+    use_key(&mut client, &key, 4);
+    drop(client);
+    cluster.down();
+    (cluster, key)
+}
+
 /// G7: a base backup, and a copy of the stopped server, answer as the original.
 #[test]
 fn a_copy_answers_as_the_original() {
-    let cluster = start_late(&[]);
+    let cluster = start_flushing_hourly(&[]);
     let mut client = cluster.client();
     let keys = touched(&mut client);
     let before = contents(&mut client, &keys);
@@ -48,8 +60,8 @@ fn a_copy_answers_as_the_original() {
 /// G7 and G1: recovery to a point just before a revocation brings back a key that is valid, and to one just
 /// after it a key that is revoked, however the point is told.
 #[test]
-fn recovery_to_a_point_in_time() {
-    let cluster = start_late(Cluster::ARCHIVING);
+fn point_in_time_recovery_brings_back_the_keys_of_that_point() {
+    let cluster = start_flushing_hourly(Cluster::ARCHIVING);
     let mut client = cluster.client();
     let before_backup = create(&mut client, "before the backup");
     let backup = cluster.base_backup();
@@ -109,8 +121,8 @@ fn recovery_to_a_point_in_time() {
 /// G4: a standby keeps what was pending at its last stop in a file, until it is promoted. A base backup of it
 /// has that file, and takes no notice of it: the same uses would count there and here.
 #[test]
-fn a_base_backup_of_a_standby_that_was_restarted() {
-    let cluster = Cluster::start(SOON);
+fn a_base_backup_of_a_standby_counts_no_use_again() {
+    let cluster = Cluster::start(FLUSH_EVERY_200MS);
     let mut primary = cluster.client();
     let key = create(&mut primary, "used");
     let standby = cluster.standby();
@@ -145,15 +157,10 @@ fn a_base_backup_of_a_standby_that_was_restarted() {
 /// G4: a copy of a stopped server has its uses, in the place of the original and beside it.
 #[test]
 fn a_copy_of_a_stopped_server_has_its_pending_uses() {
-    let cluster = start_late(&[]);
-    let mut client = cluster.client();
-    let key = create(&mut client, "used");
-    use_key(&mut client, &key, 4);
-    drop(client);
-    cluster.down();
+    let (cluster, key) = stopped_with_uses(&[]);
     let copy = cluster.copied();
     for (server, what) in [(&cluster, "the original"), (&copy, "the copy")] {
-        server.set(SOON);
+        server.set(FLUSH_EVERY_200MS);
         server.up();
         wait_for_uses(&mut server.client(), &key, 4);
         assert_uses(&mut server.client(), what, &key, 4);
@@ -163,35 +170,25 @@ fn a_copy_of_a_stopped_server_has_its_pending_uses() {
 /// G4: the copy does not count them again where it goes on with the WAL of the original, which has flushed
 /// them.
 #[test]
-fn a_copy_of_a_stopped_server_that_is_recovered() {
-    let cluster = start_late(Cluster::ARCHIVING);
-    let mut client = cluster.client();
-    let key = create(&mut client, "used");
-    use_key(&mut client, &key, 4);
-    drop(client);
-    cluster.down();
+fn a_copy_recovered_with_later_wal_counts_no_use_again() {
+    let (cluster, key) = stopped_with_uses(Cluster::ARCHIVING);
     let copy = cluster.copied();
     assert!(kept(&copy));
     cluster.up();
     wait_for_uses(&mut cluster.client(), &key, 4);
     cluster.archive();
-    copy.set(SOON);
+    copy.set(FLUSH_EVERY_200MS);
     copy.recover(&cluster, &[]);
     assert_uses(&mut copy.client(), "the copy", &key, 4);
 }
 
 /// G4: a file of another stop than the last one does not count, wherever it comes from.
 #[test]
-fn a_file_of_another_stop() {
-    let cluster = start_late(&[]);
-    let mut client = cluster.client();
-    let key = create(&mut client, "used");
-    use_key(&mut client, &key, 4);
-    drop(client);
-    cluster.down();
+fn a_usage_file_of_an_earlier_shutdown_is_ignored() {
+    let (cluster, key) = stopped_with_uses(&[]);
     let path = cluster.data().join("pg_stat/vibepeak_keys.usage");
     let old = std::fs::read(&path).expect("the file");
-    cluster.set(SOON);
+    cluster.set(FLUSH_EVERY_200MS);
     cluster.up();
     wait_for_uses(&mut cluster.client(), &key, 4);
     cluster.down();
@@ -204,8 +201,8 @@ fn a_file_of_another_stop() {
 /// G4: each of the numbers by which a file tells its stop has to be that of the last one. Only where the
 /// server itself is another has somebody put the file there, as after pg_upgrade.
 #[test]
-fn a_file_that_tells_another_stop() {
-    let cluster = start_late(&[]);
+fn a_usage_file_that_differs_in_any_number_of_its_shutdown_is_ignored() {
+    let cluster = start_flushing_hourly(&[]);
     let mut client = cluster.client();
     let key = create(&mut client, "used");
     drop(client);

@@ -8,7 +8,7 @@ use std::thread;
 use crate::dumps::{Folder, run};
 use crate::support::keys::{Key, create_for, revoke, set_plan, verify};
 use crate::support::random::Random;
-use crate::support::usage::{Done, start_late};
+use crate::support::usage::{Done, start_flushing_hourly};
 use crate::support::{Client, Cluster, value, wait_until};
 
 /// What no moment of a database shows: each row is a contradiction between two tables.
@@ -135,8 +135,8 @@ fn under_load(cluster: &Cluster, mut act: impl FnMut(usize, &Acknowledged)) {
 
 /// G7: a dump is of one moment, also when several processes make it and several bring it back.
 #[test]
-fn dumps_under_load() {
-    let cluster = start_late(&[]);
+fn a_dump_under_load_is_of_one_moment() {
+    let cluster = start_flushing_hourly(&[]);
     let folder = Folder::new("dumps_under_load");
     let mut dumps = Vec::new();
     under_load(&cluster, |round, acknowledged| {
@@ -157,8 +157,8 @@ fn dumps_under_load() {
 
 /// G7: so is a base backup. The server that is started on it has everything until its end.
 #[test]
-fn base_backups_under_load() {
-    let cluster = start_late(&[]);
+fn a_base_backup_under_load_has_everything_until_its_end() {
+    let cluster = start_flushing_hourly(&[]);
     let mut copies = Vec::new();
     under_load(&cluster, |_, acknowledged| {
         copies.push((cluster.base_backup(), acknowledged.clone()));

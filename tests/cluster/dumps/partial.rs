@@ -6,7 +6,7 @@ use crate::dumps::{Folder, attempt, psql, run};
 use crate::support::contents::{contents, touched};
 use crate::support::keys::verify;
 use crate::support::known::run as sql;
-use crate::support::usage::start_late;
+use crate::support::usage::start_flushing_hourly;
 use crate::support::{Client, Cluster, value};
 
 /// Options that leave the keys out, and what the restored database then has: the extension without rows, or
@@ -44,8 +44,8 @@ fn knows(cluster: &Cluster, option: &str) -> bool {
 }
 
 #[test]
-fn dumps_of_a_part() {
-    let cluster = start_late(&[]);
+fn a_dump_of_some_tables_restores_their_rows() {
+    let cluster = start_flushing_hourly(&[]);
     let mut client = cluster.client();
     let keys = touched(&mut client);
     sql(&mut client, "CREATE SCHEMA app; CREATE TABLE app.orders AS SELECT 1 AS number");
@@ -86,8 +86,8 @@ fn dumps_of_a_part() {
 /// G7: rows restored without the triggers meet the plans of the fresh extension: that fails, in the open, and
 /// in one transaction leaves nothing behind.
 #[test]
-fn rows_without_the_triggers() {
-    let cluster = start_late(&[]);
+fn rows_restored_without_triggers_fail_openly() {
+    let cluster = start_flushing_hourly(&[]);
     let mut client = cluster.client();
     let keys = touched(&mut client);
     let before = contents(&mut client, &keys);

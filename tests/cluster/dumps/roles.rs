@@ -4,7 +4,7 @@ use crate::dumps::{Folder, attempt, psql, run};
 use crate::support::contents::{assert_telling, contents, touched};
 use crate::support::keys::{create, revoke, verify};
 use crate::support::known::run as sql;
-use crate::support::usage::start_late;
+use crate::support::usage::start_flushing_hourly;
 use crate::support::{Client, sqlstate};
 use crate::upgrades::{assert_same, catalogue};
 
@@ -36,7 +36,7 @@ fn assert_admin(client: &mut Client) {
 /// G7, G6: roles, what they were granted, and their members, through pg_dumpall and in two steps.
 #[test]
 fn roles_and_their_grants_come_back() {
-    let cluster = start_late(&[]);
+    let cluster = start_flushing_hourly(&[]);
     let mut client = cluster.client();
     let keys = touched(&mut client);
     let roles = "CREATE ROLE verifiers; CREATE ROLE admins; CREATE ROLE nobody LOGIN;
@@ -56,7 +56,7 @@ fn roles_and_their_grants_come_back() {
         errors.filter(|line| !line.contains(r#"role "postgres" already exists"#)).count()
     };
     for in_steps in [false, true] {
-        let other = start_late(&[]);
+        let other = start_flushing_hourly(&[]);
         let database = if in_steps { "another" } else { "postgres" };
         let mut admin = other.client();
         sql(&mut admin, "DROP EXTENSION vibepeak_keys");
@@ -82,8 +82,8 @@ fn roles_and_their_grants_come_back() {
 /// G7: where a dump is restored without the roles, the keys are there, and the grants are made again by the
 /// same calls.
 #[test]
-fn a_restore_without_the_roles() {
-    let cluster = start_late(&[]);
+fn a_restore_without_roles_keeps_the_keys_and_can_be_granted_again() {
+    let cluster = start_flushing_hourly(&[]);
     let mut client = cluster.client();
     let keys = touched(&mut client);
     let roles = "CREATE ROLE backend LOGIN; CREATE ROLE backoffice LOGIN";
@@ -95,7 +95,7 @@ fn a_restore_without_the_roles() {
     let file = folder.file("dump");
     run(&cluster, "pg_dump", &["--no-privileges", "-f", &file, "postgres"]);
 
-    let other = start_late(&[]);
+    let other = start_flushing_hourly(&[]);
     sql(&mut other.client(), "CREATE DATABASE restored TEMPLATE template0");
     psql(&other, "restored", &file).unwrap_or_else(|said| panic!("{said}"));
     let mut restored = other.connect("restored", "postgres");

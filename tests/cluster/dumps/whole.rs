@@ -4,7 +4,7 @@ use crate::dumps::{Folder, psql, run};
 use crate::support::contents::{assert_telling, contents, touched};
 use crate::support::keys::{Key, create, verify};
 use crate::support::known::run as sql;
-use crate::support::usage::start_late;
+use crate::support::usage::start_flushing_hourly;
 use crate::support::{Client, Cluster, value};
 
 /// How a dump is made: a name, the arguments of pg_dump, and those of pg_restore where it is what brings it
@@ -58,7 +58,7 @@ fn assert_brought_back(client: &mut Client, what: &str, before: &[String], keys:
 /// G7: in every format, by one process or by several in whatever order; also over what was there.
 #[test]
 fn every_kind_of_dump_brings_everything_back() {
-    let cluster = start_late(&[]);
+    let cluster = start_flushing_hourly(&[]);
     let mut client = cluster.client();
     let keys = touched(&mut client);
     let before = contents(&mut client, &keys);
@@ -80,7 +80,7 @@ fn every_kind_of_dump_brings_everything_back() {
 /// G7: the rows alone, into a fresh extension.
 #[test]
 fn every_kind_of_dump_brings_the_rows_into_a_fresh_extension() {
-    let cluster = start_late(&[]);
+    let cluster = start_flushing_hourly(&[]);
     let mut client = cluster.client();
     let keys = touched(&mut client);
     let before = contents(&mut client, &keys);
@@ -95,8 +95,8 @@ fn every_kind_of_dump_brings_the_rows_into_a_fresh_extension() {
 
 /// G7: the schema of the functions is in the dump, and does not matter to the rows.
 #[test]
-fn dumps_of_an_extension_in_another_schema() {
-    let cluster = start_late(&[]);
+fn a_dump_of_an_extension_in_another_schema_brings_everything_back() {
+    let cluster = start_flushing_hourly(&[]);
     let elsewhere = |name: &str, extension: &str| {
         let mut client = cluster.client();
         sql(&mut client, &format!("CREATE DATABASE {name} TEMPLATE template0"));

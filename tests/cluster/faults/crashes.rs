@@ -5,7 +5,9 @@ use crate::support::cluster::kill;
 use crate::support::known::run;
 use crate::support::load::Load;
 use crate::support::process::soak;
-use crate::support::usage::{SOON, create_and_use, launcher, wait_for_flushes, wait_until_flushed};
+use crate::support::usage::{
+    FLUSH_EVERY_200MS, create_and_use, launcher, wait_for_flushes, wait_until_flushed,
+};
 use crate::support::{Client, Cluster, wait_until};
 
 const CLIENTS: usize = 6;
@@ -34,8 +36,8 @@ fn uses_arrive(client: &mut Client) {
 
 /// A session that is in the midst of a call, or of whatever it does.
 #[test]
-fn sessions_that_are_killed() {
-    let cluster = Cluster::start(SOON);
+fn nothing_acknowledged_is_lost_when_sessions_are_killed() {
+    let cluster = Cluster::start(FLUSH_EVERY_200MS);
     Load::during(&cluster, CLIENTS, &[], |load, random| {
         for _ in 0..rounds(4) {
             let active = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend'
@@ -83,8 +85,8 @@ fn wait_for_launcher(cluster: &Cluster) -> i32 {
 }
 
 #[test]
-fn workers_that_are_killed() {
-    let cluster = Cluster::start(SOON);
+fn nothing_acknowledged_is_lost_when_workers_are_killed() {
+    let cluster = Cluster::start(FLUSH_EVERY_200MS);
     Load::during(&cluster, CLIENTS, &[], |load, _| {
         for _ in 0..rounds(2) {
             let before = cluster.restarts();
@@ -121,8 +123,8 @@ fn killed(cluster: &Cluster, pid: i32) -> bool {
 }
 
 #[test]
-fn workers_that_are_terminated() {
-    let cluster = Cluster::start(SOON);
+fn terminated_workers_are_started_again() {
+    let cluster = Cluster::start(FLUSH_EVERY_200MS);
     Load::during(&cluster, CLIENTS, &[], |load, _| {
         for _ in 0..rounds(3) {
             let (mut holder, flusher) = waiting_flusher(&cluster);
@@ -144,8 +146,8 @@ fn workers_that_are_terminated() {
 
 /// The server stops without a checkpoint, and starts again.
 #[test]
-fn a_server_that_stops_at_once() {
-    let cluster = Cluster::start(SOON);
+fn nothing_acknowledged_is_lost_when_the_server_stops_at_once() {
+    let cluster = Cluster::start(FLUSH_EVERY_200MS);
     Load::during(&cluster, CLIENTS, &[], |load, random| {
         for _ in 0..rounds(3) {
             cluster.down_at_once();
@@ -159,8 +161,8 @@ fn a_server_that_stops_at_once() {
 
 /// The first of its processes is killed; the others see that and end.
 #[test]
-fn a_postmaster_that_is_killed() {
-    let cluster = Cluster::start(SOON);
+fn nothing_acknowledged_is_lost_when_the_postmaster_is_killed() {
+    let cluster = Cluster::start(FLUSH_EVERY_200MS);
     Load::during(&cluster, CLIENTS, &[], |load, random| {
         for _ in 0..rounds(3) {
             assert!(kill(cluster.postmaster()), "there is a server");

@@ -8,9 +8,9 @@ use crate::support::keys::{authenticate, create, verify};
 use crate::support::known::run;
 use crate::support::load::Load;
 use crate::support::usage::{
-    SOON, counter, create_and_use, stats, use_key, wait_for_uses, wait_until_flushed,
+    FLUSH_EVERY_200MS, counter, create_and_use, stats, use_key, wait_for_uses, wait_until_flushed,
 };
-use crate::support::{Cluster, value, wait_until};
+use crate::support::{Client, Cluster, value, wait_until};
 
 const CLIENTS: usize = 4;
 const FULL: &str = "53100";
@@ -22,15 +22,25 @@ fn cluster(settings: &[(&str, &str)]) -> Option<Cluster> {
         println!("not run: no disk can be mounted here; it takes root, outside of most containers");
         return None;
     }
-    Some(Cluster::with_mounts(&[SOON, &[("allow_in_place_tablespaces", "on")], settings].concat()))
+    Some(Cluster::with_mounts(
+        &[FLUSH_EVERY_200MS, &[("allow_in_place_tablespaces", "on")], settings].concat(),
+    ))
 }
 
-/// Fills a disk, or gives its room back.
+/// Creates the tablespace `small`, and returns its folder.
+fn small_tablespace(client: &mut Client) -> String {
+    run(client, "CREATE TABLESPACE small LOCATION ''");
+    let sql = "SELECT 'data/pg_tblspc/' || oid FROM pg_tablespace WHERE spcname = 'small'";
+    value(client, sql, &[])
+}
+
+/// Fills a disk until there is no room.
 fn fill(cluster: &Cluster, folder: &str) {
     // It ends where there is no room.
     assert!(!cluster.shell(&format!("cat /dev/zero >>{folder}/filler")), "{folder} is full");
 }
 
+/// Gives the room back.
 fn make_room(cluster: &Cluster, folder: &str) {
     assert!(cluster.shell(&format!("rm {folder}/filler")), "{folder} has room");
 }
@@ -38,15 +48,10 @@ fn make_room(cluster: &Cluster, folder: &str) {
 /// G10, G2, G4: the tables' disk is full: whatever needs a new page is refused, by what the server says
 /// of a full disk. Uses wait, and come to their table when they can.
 #[test]
-fn a_full_disk_for_the_tables() {
+fn keys_are_verified_while_the_tables_disk_is_full() {
     let Some(cluster) = cluster(&[]) else { return };
     let mut client = cluster.client();
-    run(&mut client, "CREATE TABLESPACE small LOCATION ''");
-    let folder = value(
-        &mut client,
-        "SELECT 'data/pg_tblspc/' || oid FROM pg_tablespace WHERE spcname = 'small'",
-        &[],
-    );
+    let folder = small_tablespace(&mut client);
     let tables = ["keys", "accounts", "plans", "key_usage", "task_leases", "events"];
     cluster.mount(&folder, 48);
     for table in tables {
@@ -82,15 +87,10 @@ fn a_full_disk_for_the_tables() {
 
 /// G4: uses for whose rows there is no room wait, the failure is told, and none of them is lost.
 #[test]
-fn a_full_disk_for_the_uses() {
+fn uses_wait_while_their_disk_is_full_and_none_is_lost() {
     let Some(cluster) = cluster(&[]) else { return };
     let mut client = cluster.client();
-    run(&mut client, "CREATE TABLESPACE small LOCATION ''");
-    let folder = value(
-        &mut client,
-        "SELECT 'data/pg_tblspc/' || oid FROM pg_tablespace WHERE spcname = 'small'",
-        &[],
-    );
+    let folder = small_tablespace(&mut client);
     cluster.mount(&folder, 16);
     run(&mut client, "ALTER TABLE vpk.key_usage SET TABLESPACE small");
     run(&mut client, "ALTER INDEX vpk.key_usage_pkey SET TABLESPACE small");
@@ -117,7 +117,7 @@ fn a_full_disk_for_the_uses() {
 /// G10: without room for its log the server cannot go on, and cannot start; with room it comes back, with
 /// all that it has acknowledged.
 #[test]
-fn a_full_disk_for_the_log() {
+fn nothing_acknowledged_is_lost_when_the_wal_disk_is_full() {
     let settings = [("max_wal_size", "4MB"), ("min_wal_size", "2MB"), ("wal_recycle", "off")];
     let Some(cluster) = cluster(&settings) else { return };
     let mut client = cluster.client();

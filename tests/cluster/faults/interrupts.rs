@@ -10,7 +10,7 @@ use crate::support::known::{assert_healthy, run};
 use crate::support::load::Load;
 use crate::support::process::soak;
 use crate::support::random::Random;
-use crate::support::usage::{Done, SOON, create_and_use};
+use crate::support::usage::{Done, FLUSH_EVERY_200MS, create_and_use};
 use crate::support::{Client, Cluster, report, value, wait_until};
 
 const CLIENTS: usize = 6;
@@ -30,8 +30,8 @@ fn no_lock_is_left(client: &mut Client) {
 
 /// Sessions are told to give up what they do, thousands of times, and now and then to end.
 #[test]
-fn cancellations_and_terminations() {
-    let cluster = Cluster::start(SOON);
+fn cancelled_and_terminated_calls_leave_nothing_half_done() {
+    let cluster = Cluster::start(FLUSH_EVERY_200MS);
     Load::during(&cluster, CLIENTS, INTERRUPTED, |load, random| {
         let mut client = cluster.client();
         let cancel = "SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity
@@ -87,7 +87,7 @@ const CALLS: &[&str] = &[
 /// Every call under a timeout that ends it somewhere, in the midst of others that hold what it needs: in
 /// new sessions, which have everything to look up yet, and in ones that know it all.
 #[test]
-fn timeouts_anywhere() {
+fn a_timeout_anywhere_leaves_nothing_half_done() {
     let cluster = Cluster::start(&[("deadlock_timeout", "20ms")]);
     let mut admin = cluster.client();
     run(&mut admin, "SELECT vpk_set_plan('acme', 'Pro')");

@@ -6,18 +6,18 @@ use std::thread;
 use crate::support::keys::{Key, create, verify};
 use crate::support::known::{assert_healthy, run};
 use crate::support::usage::{
-    counter, create_and_use, flush_every, start_late, stats, wait_until_flushed,
+    counter, create_and_use, flush_every, start_flushing_hourly, stats, wait_until_flushed,
 };
 use crate::support::{Client, Cluster, sqlstate, value, wait_until};
 
 /// G4 and G2: many sessions use many more keys than there are slots: every answer is right, and each use
 /// is flushed, pending or counted as dropped.
 #[test]
-fn slots_for_uses() {
+fn each_use_is_flushed_or_counted_as_dropped_when_slots_run_out() {
     const CLIENTS: i64 = 4;
     const KEYS: i64 = 400;
     const ROUNDS: i64 = 20;
-    let cluster = start_late(&[("vibepeak_keys.usage_slots", "64")]);
+    let cluster = start_flushing_hourly(&[("vibepeak_keys.usage_slots", "64")]);
     let mut client = cluster.client();
     run(
         &mut client,
@@ -39,8 +39,9 @@ fn slots_for_uses() {
     assert_eq!(counter(&mut client, "valid"), used);
     assert!(counter(&mut client, "uses_dropped") > 0, "there were too few slots");
     wait_until_flushed(&mut client);
-    let (flushed, dropped) =
-        (counter(&mut client, "uses_flushed"), counter(&mut client, "uses_dropped"));
+    let stats = stats(&mut client);
+    let of = |name: &str| stats[name].as_i64().expect("a number");
+    let (flushed, dropped) = (of("uses_flushed"), of("uses_dropped"));
     assert_eq!(flushed + dropped, used);
     let sql = "SELECT sum(uses)::text FROM vpk.key_usage";
     assert_eq!(value(&mut client, sql, &[]), flushed.to_string());
@@ -53,7 +54,7 @@ fn slots_for_uses() {
 /// G10: with every connection taken, who has one is answered, uses are flushed, and who comes next is
 /// told what the server tells; after that there is room.
 #[test]
-fn connections() {
+fn verifying_never_fails_when_all_connections_are_taken() {
     let settings = [("max_connections", "8"), ("vibepeak_keys.usage_flush_interval", "100ms")];
     let cluster = Cluster::start(&settings);
     let mut sessions: Vec<Client> = Vec::new();
@@ -80,7 +81,7 @@ fn connections() {
 /// G2 and G10: with no room for another lock, a session that knows a key answers, and whatever needs a
 /// lock is refused as the server does; then everything goes on, and nothing of it is there.
 #[test]
-fn locks() {
+fn a_session_that_knows_a_key_verifies_it_when_all_locks_are_taken() {
     let settings = [
         ("max_locks_per_transaction", "10"),
         ("max_connections", "10"),
@@ -133,7 +134,7 @@ fn locks() {
         run(&mut client, &format!("BEGIN; {call}; ROLLBACK"));
     }
     create_and_use(&mut client);
-    assert!(stats(&mut client)["uses_dropped"].as_i64() == Some(0));
+    assert_eq!(counter(&mut client, "uses_dropped"), 0);
     assert_healthy(&cluster);
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::support::journal::refused;
+use crate::support::history::refused;
 use crate::support::keys::{Key, create_for, set_plan, verify};
 use crate::support::known::{assert_healthy, run};
 use crate::support::process::{contexts, soak};
@@ -73,14 +73,78 @@ fn session(cluster: &Cluster) -> (Client, i32) {
     (client, pid)
 }
 
-/// Sessions that know nothing yet and others that have made each call before get little more memory than
-/// they have, for one call: somewhere in it there is no more.
+/// One call with little memory: what it is, and how much the session may have beside what it has.
+struct Attempt {
+    sql: String,
+    /// In kilobytes.
+    more: i64,
+    /// Whether the session has made the call before.
+    warm: bool,
+}
+
+/// How a call without memory ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Outcome {
+    /// There was enough, or the call was refused for its argument, as it always is.
+    Answered,
+    /// Refused for lack of memory; the session goes on.
+    Refused,
+    /// The session ended.
+    Ended,
+}
+
+/// Draws how much more memory the next call may have.
+fn draw(random: &mut Random, sql: String, warm: bool) -> Attempt {
+    let more = [0, 0, 16, 64, 256, 512, 1_024, 2_048][random.below(8)] + random.below(64) as i64;
+    Attempt { sql, more, warm }
+}
+
+/// Makes the call in a new session, whose memory is unlimited again if it goes on.
+fn attempt(
+    cluster: &Cluster,
+    attempt: &Attempt,
+    before_limit: impl FnOnce(),
+) -> (Client, Result<(), postgres::Error>) {
+    let (mut client, pid) = session(cluster);
+    if attempt.warm {
+        // One of the calls is an error.
+        let _ = client.batch_execute(&format!("BEGIN; {}", attempt.sql));
+        run(&mut client, "ROLLBACK");
+    }
+    before_limit();
+    cluster.limit(pid, Some(attempt.more));
+    let result = client.batch_execute(&attempt.sql);
+    if result.as_ref().map_or_else(refused, |()| true) {
+        cluster.limit(pid, None);
+    }
+    (client, result)
+}
+
+/// What the result means; None where it is no result that a call may have.
+fn classify(sql: &str, result: &Result<(), postgres::Error>) -> Option<Outcome> {
+    let Err(error) = result else { return Some(Outcome::Answered) };
+    if !refused(error) {
+        // The client may see the end of the connection before it has read why.
+        let code = error.code().map(|code| code.code());
+        return code.is_none_or(|code| code == "53200").then_some(Outcome::Ended);
+    }
+    match error.code().map(|code| code.code()) {
+        Some("53200") => Some(Outcome::Refused),
+        // The server's own error where there is no memory for a library: that of the triggers.
+        Some("58P01") if report(error).contains("plpgsql.so") => Some(Outcome::Refused),
+        Some("22023") if sql.contains("00000000-0000") => Some(Outcome::Answered),
+        _ => None,
+    }
+}
+
+/// For one call, sessions that know nothing yet, and others that have made the call before, get
+/// little more memory than they have: somewhere in the call there is no more.
 #[test]
-fn sessions_without_memory() {
+fn a_call_without_memory_is_refused_and_never_half_done() {
     let cluster = Cluster::start(&[("synchronous_commit", "off"), ("autovacuum", "off")]);
     let mut admin = cluster.client();
     let mut random = Random::new();
-    let mut told = BTreeMap::<String, u64>::new();
+    let mut outcomes = BTreeMap::<Outcome, u64>::new();
     // Enough keys that a list of them, and what a session remembers of them, take memory.
     run(&mut admin, "SELECT count(*) FROM generate_series(1, 2000) AS g, vpk_create('key ' || g)");
     let rounds = if soak() { 100 } else { 2 };
@@ -89,59 +153,38 @@ fn sessions_without_memory() {
             let Prepared { key, lease } = prepare(&mut admin);
             let sql =
                 call.replace("KEY", &key.token).replace("ID", &key.id).replace("LEASE", &lease);
-            let (mut client, pid) = session(&cluster);
-            if round % 2 == 1 {
-                // One of them is an error.
-                let _ = client.batch_execute(&format!("BEGIN; {sql}"));
-                run(&mut client, "ROLLBACK");
-            }
-            let before = everything(&mut admin);
-            let more =
-                [0, 0, 16, 64, 256, 512, 1_024, 2_048][random.below(8)] + random.below(64) as i64;
-            cluster.limit(pid, Some(more));
-            let result = client.batch_execute(&sql);
-            let ended = result.as_ref().is_err_and(|error| !refused(error));
-            if !ended {
-                cluster.limit(pid, None);
-            }
-            let code = match &result {
-                Ok(()) => "00000",
-                Err(error) => error.code().map_or("lost", |code| code.code()),
+            let drawn = draw(&mut random, sql, round % 2 == 1);
+            let mut before = String::new();
+            let (client, result) = attempt(&cluster, &drawn, || before = everything(&mut admin));
+            let Some(outcome) = classify(&drawn.sql, &result) else {
+                let said = result.as_ref().map_or_else(report, |()| String::new());
+                panic!("{} with {} kB more: {said}\n{}", drawn.sql, drawn.more, cluster.log());
             };
-            // The server's own, where there is no room for a library: that of the triggers on plans.
-            let library =
-                code == "58P01" && report(result.as_ref().unwrap_err()).contains("plpgsql.so");
-            let known = ["00000", "53200"].contains(&code)
-                || library
-                || (code == "22023" && sql.contains("00000000-0000"));
-            assert!(
-                known,
-                "{sql} with {more} kB more: {}\n{}",
-                report(&result.unwrap_err()),
-                cluster.log()
-            );
-            *told
-                .entry(if ended { format!("{code}, ended") } else { code.to_owned() })
-                .or_default() += 1;
-            if code != "00000" {
-                assert_eq!(everything(&mut admin), before, "{sql}: half of it");
+            *outcomes.entry(outcome).or_default() += 1;
+            if result.is_err() {
+                assert_eq!(everything(&mut admin), before, "{}: half of it", drawn.sql);
             }
-            if !ended {
-                run(&mut client, "SELECT 1");
-                let expected = verify(&mut cluster.client(), &key.token);
-                assert_eq!(verify(&mut client, &key.token), expected, "{sql}");
-            }
+            check(&cluster, client, outcome, &key, &drawn.sql);
         }
     }
-    println!("{told:?}");
-    assert!(told.get("53200").is_some_and(|number| *number > 5), "{told:?}");
+    println!("{outcomes:?}");
+    assert!(outcomes.get(&Outcome::Refused).is_some_and(|number| *number > 5), "{outcomes:?}");
     assert_eq!(cluster.restarts(), 0);
     assert_healthy(&cluster);
 }
 
+/// A session that goes on answers as any other.
+fn check(cluster: &Cluster, mut client: Client, outcome: Outcome, key: &Key, sql: &str) {
+    if outcome != Outcome::Ended {
+        run(&mut client, "SELECT 1");
+        let expected = verify(&mut cluster.client(), &key.token);
+        assert_eq!(verify(&mut client, &key.token), expected, "{sql}");
+    }
+}
+
 /// However little is left for a call that has the server do much: the server's own error comes out of it.
 #[test]
-fn an_error_that_passes_through() {
+fn running_out_of_memory_inside_the_server_raises_its_own_error() {
     let cluster = Cluster::start(&[("autovacuum", "off")]);
     let sql = "SELECT * FROM vpk_doctor()";
     let mut told = BTreeMap::<&str, u64>::new();
@@ -170,7 +213,7 @@ fn an_error_that_passes_through() {
 /// A list of many keys takes memory of the server and of the library, by turns: wherever there is no more,
 /// the statement is refused, and the server and all its other sessions go on.
 #[test]
-fn a_list_without_memory() {
+fn listing_keys_without_memory_is_refused_and_the_session_goes_on() {
     let cluster = Cluster::start(&[("autovacuum", "off")]);
     let mut admin = cluster.client();
     run(&mut admin, "SELECT count(*) FROM generate_series(1, 20000) AS g, vpk_create('key ' || g)");
@@ -213,7 +256,7 @@ fn a_list_without_memory() {
 /// Where the library asks for more than there is and cannot do without, that ends the session, by an error
 /// of the server, and nothing but the session.
 #[test]
-fn a_session_that_ends_without_memory() {
+fn running_out_of_memory_ends_at_worst_one_session() {
     let primary = Cluster::start(&[("autovacuum", "off")]);
     let mut admin = primary.client();
     let sql =
@@ -244,7 +287,7 @@ fn a_session_that_ends_without_memory() {
 
 /// One session that has run out of memory again and again has what it had before, and not more.
 #[test]
-fn a_session_that_runs_out_of_memory_again_and_again() {
+fn a_session_that_runs_out_of_memory_repeatedly_does_not_grow() {
     let cluster = Cluster::start(&[("autovacuum", "off")]);
     let mut admin = cluster.client();
     let Prepared { key, lease } = prepare(&mut admin);

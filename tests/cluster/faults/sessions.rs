@@ -17,7 +17,7 @@ fn sessions(client: &mut Client) -> String {
 
 /// A thousand sessions, each for one verification, in four databases in turn.
 #[test]
-fn a_thousand_sessions() {
+fn a_thousand_short_sessions_are_answered_and_counted() {
     let number: i64 = if soak() { 20_000 } else { 1_000 };
     let settings = [("vibepeak_keys.usage_flush_interval", "300ms"), ("max_connections", "20")];
     let cluster = Cluster::start(&settings);
@@ -62,7 +62,7 @@ fn a_thousand_sessions() {
 /// Databases that come and go: each has a tally, which is free again once the database is gone. There are
 /// fewer tallies than the long variant makes databases.
 #[test]
-fn many_databases() {
+fn dropped_databases_free_their_tallies() {
     let number = if soak() { 600 } else { 12 };
     let settings = [("vibepeak_keys.usage_flush_interval", "100ms")];
     let cluster = Cluster::start(&settings);

@@ -1,9 +1,12 @@
 //! G5: no key is readable in pg_stat_activity, from when its statement was parsed.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use crate::support::keys::create;
 use crate::support::redaction::{exposed, masked};
+use crate::support::usage::Done;
 use crate::support::{Client, Cluster, pid, report, value, wait_for_lock, wait_until};
 
 /// Statements that wait for the test's lock.
@@ -237,16 +240,23 @@ fn activity_of_parallel_workers_shows_no_key() {
     for sql in ["SELECT pg_sleep(0.5), 'KEY'", nested] {
         let text = sql.replace("KEY", &token);
         let mut client = watched.client.take().expect("it does not run");
+        // Again and again, until a worker was seen.
+        let seen = Arc::new(AtomicBool::new(false));
+        let done = Arc::clone(&seen);
         let running = thread::spawn(move || {
-            client.simple_query(&text).expect("its end");
+            while !done.load(Ordering::Relaxed) {
+                client.simple_query(&text).expect("its end");
+            }
             client
         });
         let mut query = String::new();
+        let end = Done(&seen);
         wait_until("a worker runs", || {
             let sql = "SELECT query FROM pg_stat_activity WHERE leader_pid = $1 AND query <> ''";
             let row = watched.admin.query_opt(sql, &[&watched.pid]).expect("the workers");
             row.map(|row| query = row.get(0)).is_some()
         });
+        drop(end);
         watched.client = Some(running.join().expect("its end"));
         assert_eq!(exposed(&query, &token), None, "{query}");
         assert!(query.contains(&token[..13]), "{query}");

@@ -232,7 +232,7 @@ fn a_key_is_logged_where_masking_is_off() {
 
 /// G5: a session that loads the library by itself has its own lines masked.
 #[test]
-fn one_session_alone() {
+fn a_session_that_loads_the_library_itself_redacts_its_own_lines() {
     let mut logged = Logged::start(&[("shared_preload_libraries", "")]);
     let sql = "ALTER ROLE postgres SET session_preload_libraries = vibepeak_keys";
     logged.cluster.client().batch_execute(sql).expect("a setting");

@@ -80,7 +80,7 @@ fn cluster(keys: usize) -> Cluster {
 
 /// Real keys, unknown ones and malformed strings, by many statements, and by one.
 #[test]
-fn verifications_without_end() {
+fn verifications_without_end_take_no_more_memory() {
     let (keys, unknown_keys) = if soak() { (200_000, 5_000_000) } else { (20_000, 100_000) };
     const BATCH: usize = 10_000;
     let cluster = cluster(keys);
@@ -136,7 +136,7 @@ fn verifications_without_end() {
 /// What a session remembers of keys is bounded by the setting, also after it was made smaller and larger
 /// again.
 #[test]
-fn what_is_remembered_is_bounded() {
+fn the_setting_bounds_what_a_session_remembers() {
     let keys = if soak() { 200_000 } else { 20_000 };
     let cluster = cluster(keys);
     let all = "SELECT count(*)::text FROM tokens WHERE vpk_verify(token) = 'VALID'";
@@ -175,7 +175,7 @@ fn what_is_remembered_is_bounded() {
 
 /// Every function and view, again and again in one session.
 #[test]
-fn every_call_without_end() {
+fn every_call_repeated_without_end_takes_no_more_memory() {
     let (reads, writes) = if soak() { (100_000, 100_000) } else { (1_500, 150) };
     let cluster = Cluster::start(&[("synchronous_commit", "off"), ("shared_buffers", "64MB")]);
     let mut client = cluster.client();

@@ -3,7 +3,9 @@
 
 use crate::support::keys::create;
 use crate::support::process::open_files;
-use crate::support::usage::{SOON, launcher, use_key, wait_for_flushes, wait_until_flushed};
+use crate::support::usage::{
+    FLUSH_EVERY_200MS, launcher, use_key, wait_for_flushes, wait_until_flushed,
+};
 use crate::support::{Client, Cluster, value, wait_until};
 
 /// How many bytes the launcher uses of the memory that it never gives back.
@@ -25,7 +27,7 @@ fn kept(cluster: &Cluster, client: &mut Client) -> u64 {
 /// G10: after many flushes it has as much memory, and as many files open, as after a few.
 #[test]
 fn the_launcher_does_not_grow() {
-    let cluster = Cluster::start(SOON);
+    let cluster = Cluster::start(FLUSH_EVERY_200MS);
     let mut client = cluster.client();
     let key = create(&mut client, "used again and again");
     let mut after = |flushes: usize| {

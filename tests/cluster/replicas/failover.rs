@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::thread;
 
 use crate::support::keys::{Key, authenticate, create, verify};
-use crate::support::usage::{Done, SOON, counter, wait_for_uses};
+use crate::support::usage::{
+    Done, FLUSH_EVERY_200MS, counter, stats, wait_for_uses, wait_until_flushed,
+};
 use crate::support::{Client, Cluster, caught_up, value, wait_until};
 
 /// Keys whose making, and perhaps revoking, was acknowledged.
@@ -76,7 +78,7 @@ fn check(client: &mut Client, keys: &Acknowledged) {
 #[test]
 fn the_standby_takes_over_under_load() {
     let settings = [("wal_log_hints", "on"), ("wal_keep_size", "256MB")];
-    let primary = Cluster::start(&[SOON, &settings].concat());
+    let primary = Cluster::start(&[FLUSH_EVERY_200MS, &settings].concat());
     let standby = primary.standby_with(&[("cluster_name", "standby")]);
     let (mut admin, mut reader) = (primary.client(), standby.client());
     let key = create(&mut admin, "verified all the time");
@@ -125,9 +127,10 @@ fn the_standby_takes_over_under_load() {
     }
 
     // Its uses, beside those that the old primary had flushed and sent.
-    wait_until("nothing is pending", || counter(&mut reader, "uses_pending") == 0);
-    assert_eq!(counter(&mut reader, "uses_dropped"), 0);
-    let flushed = counter(&mut reader, "uses_flushed");
+    wait_until_flushed(&mut reader);
+    let stats = stats(&mut reader);
+    assert_eq!(stats["uses_dropped"].as_i64(), Some(0));
+    let flushed = stats["uses_flushed"].as_i64().expect("a number");
     let own = on_standby.load(Ordering::Relaxed);
     assert!(flushed >= own, "{flushed} of {own} and more");
     let sql = "SELECT uses FROM vpk.key_usage WHERE key_id = $1::text::uuid";

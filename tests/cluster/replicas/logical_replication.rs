@@ -5,7 +5,7 @@ use std::thread;
 use crate::support::keys::{Key, authenticate, create, create_for, revoke, set_plan, verify};
 use crate::support::known::run;
 use crate::support::recipes::recipe;
-use crate::support::usage::{SOON, use_key, uses};
+use crate::support::usage::{FLUSH_EVERY_200MS, use_key, uses};
 use crate::support::{Client, Cluster, pid, value, wait_until};
 
 fn of_the_page(beginning: &str) -> String {
@@ -22,8 +22,8 @@ struct Servers {
 
 impl Servers {
     fn start(prepare: impl FnOnce(&mut Client)) -> Servers {
-        let publisher = Cluster::start(&[&[("wal_level", "logical")], SOON].concat());
-        let subscriber = Cluster::start(SOON);
+        let publisher = Cluster::start(&[&[("wal_level", "logical")], FLUSH_EVERY_200MS].concat());
+        let subscriber = Cluster::start(FLUSH_EVERY_200MS);
         let (mut admin, mut reader) = (publisher.client(), subscriber.client());
         prepare(&mut admin);
         run(&mut admin, &of_the_page("CREATE PUBLICATION"));
@@ -74,7 +74,7 @@ impl Servers {
 /// The initial copy, and then each kind of change, in a session that has verified the keys before; no
 /// trigger of the extension stands in the way, and none is missed.
 #[test]
-fn a_subscriber_verifies() {
+fn a_subscriber_verifies_every_replicated_key() {
     let mut keys: Vec<Key> = Vec::new();
     let mut servers = Servers::start(|admin| {
         // Plans edited, added and removed, accounts moved: the built-in rows are in nobody's way.
@@ -155,7 +155,7 @@ fn waits(observer: &mut Client, process: i32) -> bool {
 /// A subscription that `synchronous_standby_names` names is waited for as a standby is: a revocation returns
 /// when the subscriber has applied it.
 #[test]
-fn a_subscription_that_is_waited_for() {
+fn a_revocation_waits_for_a_synchronous_subscription() {
     let mut servers = Servers::start(|_| {});
     let key = create(&mut servers.admin, "key");
     servers.check(&[(&key, "VALID")], "at first");

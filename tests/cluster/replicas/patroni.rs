@@ -17,7 +17,7 @@ fn check(client: &mut Client, valid: &[Key], revoked: &[Key]) {
 /// while; its sessions go on, and the uses that it had noted come to their table. The failed one comes back
 /// as its standby, and refuses what was revoked meanwhile.
 #[test]
-fn patroni_fails_over() {
+fn patroni_fails_over_and_every_acknowledged_key_is_there() {
     let settings = [("vibepeak_keys.usage_flush_interval", "200ms")];
     let Some(mut patroni) = Patroni::start(&settings) else { return };
     let leader = patroni.leader();

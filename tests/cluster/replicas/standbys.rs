@@ -69,7 +69,7 @@ fn three_keys(client: &mut Client) -> [Key; 3] {
 
 /// G3: in a READ ONLY transaction of any isolation level, also one that may be deferred.
 #[test]
-fn read_only_transactions() {
+fn keys_are_verified_in_read_only_transactions() {
     let cluster = Cluster::start(&[]);
     let mut client = cluster.client();
     let [valid, free, revoked] = three_keys(&mut client);
@@ -85,7 +85,7 @@ fn read_only_transactions() {
 /// G9: on a hot standby unchanged; what the primary does counts there when it is replayed, also in a
 /// transaction of the standby that is older; and what writes is refused.
 #[test]
-fn a_hot_standby() {
+fn keys_are_verified_on_a_hot_standby() {
     let cluster = Cluster::start(&[]);
     let mut primary = cluster.client();
     let [valid, free, revoked] = three_keys(&mut primary);

@@ -237,7 +237,7 @@ fn only_as_many_as_are_named_are_waited_for() {
 /// G9 and G1: a wait that is cancelled leaves the revocation committed, with the server's warning. While it
 /// waits, the primary accepts the key. Whoever revokes again waits again.
 #[test]
-fn a_cancelled_wait_leaves_it_committed() {
+fn a_cancelled_wait_leaves_the_revocation_committed() {
     let mut servers = Servers::start();
     servers.wait_for("FIRST 1 (one)");
     let key = key_of(&mut servers.admin, "acme");
@@ -270,7 +270,7 @@ fn a_cancelled_wait_leaves_it_committed() {
 
 /// G9: in a transaction of two phases COMMIT PREPARED waits, as its own session says.
 #[test]
-fn a_prepared_transaction() {
+fn commit_prepared_waits_as_its_own_session_says() {
     let mut servers = Servers::start();
     servers.wait_for("FIRST 1 (one)");
     let key = key_of(&mut servers.admin, "acme");
@@ -296,7 +296,7 @@ fn settings(client: &mut Client, statements: &[(&str, &str)]) {
 /// is rolled back. What takes no right away does not touch it. Where there is no synchronous standby,
 /// nothing does.
 #[test]
-fn the_setting_of_a_transaction() {
+fn the_wait_is_set_for_the_transaction_or_savepoint_alone() {
     let mut servers = Servers::start();
     let keys: Vec<Key> = (0..3).map(|_| create(&mut servers.admin, "key")).collect();
     let other = key_of(&mut servers.admin, "acme");
@@ -354,7 +354,7 @@ fn the_setting_of_a_transaction() {
 
 /// G1 on a single server: revoking again takes no transaction id where nobody is waited for.
 #[test]
-fn it_costs_nothing_without_a_standby() {
+fn revoking_again_takes_no_transaction_id_without_a_standby() {
     let cluster = Cluster::start(&[("autovacuum", "off")]);
     let mut client = cluster.client();
     let key = create(&mut client, "key");

@@ -4,7 +4,7 @@ pub mod cluster;
 pub mod contents;
 pub mod copies;
 pub mod guarded;
-pub mod journal;
+pub mod history;
 pub mod keys;
 pub mod known;
 pub mod load;

@@ -10,7 +10,8 @@ use postgres::GenericClient;
 use crate::support::keys::{Key, create, create_for, set_plan, verify};
 use crate::support::known::run;
 use crate::support::usage::{
-    LATE, SOON, counter, use_key, wait_for_rest, wait_for_uses, wait_until_flushed,
+    FLUSH_EVERY_200MS, FLUSH_HOURLY, counter, use_key, wait_for_rest, wait_for_uses,
+    wait_until_flushed,
 };
 use crate::support::{Client, Cluster, sqlstate, value, wait_until};
 use crate::upgrades::released::{CURRENT, versions};
@@ -151,7 +152,7 @@ fn wait_for_sum(client: &mut Client, sum: i64) {
 
 /// Makes databases on the older major, upgrades them as docs/operations.md says, and compares.
 fn upgraded(checksums: bool, versions: &[String], options: &[&str]) {
-    let older = Cluster::of_older_major(SOON);
+    let older = Cluster::of_older_major(FLUSH_EVERY_200MS);
     run(
         &mut older.client(),
         "CREATE ROLE verifier LOGIN; CREATE ROLE admin LOGIN; CREATE ROLE nobody LOGIN",
@@ -168,7 +169,7 @@ fn upgraded(checksums: bool, versions: &[String], options: &[&str]) {
         wait_for_sum(&mut client, database.uses_of_a_check() + 1);
     }
     older.down();
-    older.set(LATE);
+    older.set(FLUSH_HOURLY);
     older.up();
     wait_for_rest(&mut older.client());
     for database in &mut databases {
@@ -189,7 +190,7 @@ fn upgraded(checksums: bool, versions: &[String], options: &[&str]) {
     assert_eq!(pending(), kept, "a server that pg_upgrade started had a worker");
     let copy = ["-p", copied.to_str().expect("a plain path"), "data/pg_stat/"];
     newer.run("/bin/cp", &copy);
-    newer.set(SOON);
+    newer.set(FLUSH_EVERY_200MS);
     newer.up();
     for database in &databases {
         let mut client = newer.connect(&database.name, "postgres");
@@ -278,7 +279,7 @@ fn is_as_fresh(cluster: &Cluster, database: &Database) {
 /// the new library: rows, answers, grants and pending uses are there, and the update works afterwards.
 #[test]
 #[ignore = "no older PostgreSQL to upgrade from is given: OLDER_MAJOR, see tools/rust-tests"]
-fn databases_of_every_version() {
+fn pg_upgrade_carries_databases_of_every_version() {
     let mut all: Vec<String> =
         versions().into_iter().filter(|version| version != CURRENT).collect();
     all.push(CURRENT.to_owned());
@@ -288,6 +289,6 @@ fn databases_of_every_version() {
 /// G7: the same with checksums, which the older cluster is given first, and with the files linked.
 #[test]
 #[ignore = "no older PostgreSQL to upgrade from is given: OLDER_MAJOR, see tools/rust-tests"]
-fn checksums_and_linked_files() {
+fn pg_upgrade_works_with_checksums_and_linked_files() {
     upgraded(true, &[CURRENT.to_owned()], &["--link"]);
 }

@@ -3,15 +3,17 @@
 use std::thread;
 
 use crate::support::keys::{create, verify};
-use crate::support::usage::{SOON, counter, use_key, uses, wait_for_uses, wait_until_flushed};
+use crate::support::usage::{
+    FLUSH_EVERY_200MS, counter, use_key, uses, wait_for_pending, wait_for_uses, wait_until_flushed,
+};
 use crate::support::{Client, Cluster, caught_up, report, value};
 
 const MAX: i64 = i64::MAX;
 
 /// A key with as many uses as a number can tell stays at that, and keeps no other key's from the table.
 #[test]
-fn a_number_that_is_full() {
-    let cluster = Cluster::start(SOON);
+fn a_count_at_the_maximum_stays_and_blocks_no_other_key() {
+    let cluster = Cluster::start(FLUSH_EVERY_200MS);
     let mut client = cluster.client();
     let [full, nearly, other] = ["full", "nearly", "other"].map(|name| create(&mut client, name));
     let add = "SELECT vpk_add_uses($1::text::uuid, now(), $2)::text";
@@ -29,8 +31,8 @@ fn a_number_that_is_full() {
 /// Uses that were added and are not committed, of keys that had none before: the worker leaves these keys
 /// for later, and brings the others. Nobody has to wait to revoke one of them.
 #[test]
-fn a_first_use_that_is_being_added() {
-    let cluster = Cluster::start(SOON);
+fn an_uncommitted_first_use_delays_no_other_key() {
+    let cluster = Cluster::start(FLUSH_EVERY_200MS);
     let (mut client, mut adder) = (cluster.client(), cluster.client());
     for (end, before) in [("ROLLBACK", 0), ("COMMIT", 2)] {
         let [added, other] = ["added", "other"].map(|name| create(&mut client, name));
@@ -41,7 +43,8 @@ fn a_first_use_that_is_being_added() {
             use_key(&mut client, &other, 1);
             wait_for_uses(&mut client, &other, number);
         }
-        assert_eq!((uses(&mut client, &added), counter(&mut client, "uses_pending")), (0, 5));
+        wait_for_pending(&mut client, 5);
+        assert_eq!(uses(&mut client, &added), 0);
         value(&mut client, "SELECT vpk_revoke($1::text::uuid)::text", &[&added.id]);
         assert_eq!(verify(&mut client, &added.token), "API_KEY_REVOKED");
         adder.batch_execute(end).expect("its end");
@@ -53,7 +56,7 @@ fn a_first_use_that_is_being_added() {
 /// Two databases of a standby give their uses up at the same time: neither is refused, and each use is
 /// given up once.
 #[test]
-fn two_databases_at_once() {
+fn two_databases_of_a_standby_hand_over_at_once() {
     const KEYS: i32 = 500;
     let primary = Cluster::start(&[]);
     primary.database("second", "UTF8");

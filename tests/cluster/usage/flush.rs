@@ -6,8 +6,8 @@ use std::thread;
 
 use crate::support::keys::{Key, checksum, create, create_for, revoke, set_plan, verify};
 use crate::support::usage::{
-    Done, LATE, SOON, counter, flush_every, launcher, stats, use_key, uses, wait_for_flushes,
-    wait_for_uses, wait_until_flushed,
+    Done, FLUSH_EVERY_200MS, FLUSH_HOURLY, counter, flush_every, launcher, stats, use_key, uses,
+    wait_for_flushes, wait_for_uses, wait_until_flushed,
 };
 use crate::support::{Client, Cluster, sqlstate, value, wait_until};
 
@@ -60,8 +60,8 @@ fn in_every_way(client: &mut Client, key: &Key) -> i64 {
 /// G4: each use counts, however it was made and however the caller's transaction ended; it is seen in
 /// the table and in the list, with its instant. The answers are counted by status.
 #[test]
-fn each_use_counts_and_each_answer() {
-    let cluster = Cluster::start(SOON);
+fn each_use_and_each_answer_is_counted() {
+    let cluster = Cluster::start(FLUSH_EVERY_200MS);
     let mut client = cluster.client();
     set_plan(&mut client, "acme", "Plus");
     set_plan(&mut client, "poor", "Free");
@@ -96,7 +96,7 @@ fn each_use_counts_and_each_answer() {
 /// G4: a key that was denied was not used; what it was denied for is counted.
 #[test]
 fn denied_answers_are_no_uses() {
-    let cluster = Cluster::start(SOON);
+    let cluster = Cluster::start(FLUSH_EVERY_200MS);
     let mut client = cluster.client();
     set_plan(&mut client, "poor", "Free");
     let [revoked, disabled, limited, scoped, used] =
@@ -150,7 +150,7 @@ fn denied_answers_are_no_uses() {
 /// G4: the last use never moves backwards, while the number of uses goes on.
 #[test]
 fn the_last_use_never_moves_backwards() {
-    let cluster = Cluster::start(SOON);
+    let cluster = Cluster::start(FLUSH_EVERY_200MS);
     let mut client = cluster.client();
     let key = create(&mut client, "of the future");
     let sql = "INSERT INTO vpk.key_usage VALUES ($1::text::uuid, clock_timestamp() + '1 day', 5)
@@ -170,7 +170,7 @@ fn the_last_use_never_moves_backwards() {
 /// G4: clients that use one key together, and keys of their own, while flushes run beside them: the
 /// totals are exact.
 #[test]
-fn clients_at_once_beside_flushes() {
+fn totals_are_exact_when_clients_and_flushes_run_together() {
     const CLIENTS: usize = 6;
     let cluster = Cluster::start(&[("vibepeak_keys.usage_flush_interval", "100ms")]);
     let mut client = cluster.client();
@@ -212,8 +212,8 @@ fn clients_at_once_beside_flushes() {
 /// G4: a key that was made and used in a transaction that is still open: its use arrives when the
 /// transaction has ended.
 #[test]
-fn a_key_of_an_open_transaction() {
-    let cluster = Cluster::start(SOON);
+fn uses_of_an_uncommitted_key_are_flushed_after_its_commit() {
+    let cluster = Cluster::start(FLUSH_EVERY_200MS);
     let (mut client, mut observer) = (cluster.client(), cluster.client());
     let mut transaction = client.transaction().expect("a transaction");
     let key = create(&mut transaction, "not committed");
@@ -233,7 +233,7 @@ fn a_key_of_an_open_transaction() {
 #[test]
 fn only_the_flush_writes() {
     let quiet = [("autovacuum", "off"), ("checkpoint_timeout", "1d")];
-    let cluster = Cluster::with_checksums(&[&quiet, LATE].concat());
+    let cluster = Cluster::with_checksums(&[&quiet, FLUSH_HOURLY].concat());
     let mut client = cluster.client();
     let key = create(&mut client, "used much");
     client.batch_execute("VACUUM (FREEZE)").expect("a vacuum");
@@ -268,9 +268,9 @@ fn only_the_flush_writes() {
 /// Without preloading keys are verified all the same. Nothing is counted, which shows as null, and
 /// settings that mean nothing there bring no warning.
 #[test]
-fn not_preloaded() {
+fn without_preloading_keys_are_verified_and_nothing_is_counted() {
     let slots = [("shared_preload_libraries", ""), ("vibepeak_keys.usage_slots", "128")];
-    let cluster = Cluster::start(&[&slots, SOON].concat());
+    let cluster = Cluster::start(&[&slots, FLUSH_EVERY_200MS].concat());
     let mut client = cluster.client();
     let key = create(&mut client, "used");
     use_key(&mut client, &key, 3);

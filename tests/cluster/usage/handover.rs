@@ -7,7 +7,7 @@ use std::thread;
 use crate::support::keys::{Key, create, create_for, set_plan, verify};
 use crate::support::known::run;
 use crate::support::recipes::recipe;
-use crate::support::usage::{SOON, counter, stats, use_key, uses, wait_for_uses};
+use crate::support::usage::{FLUSH_EVERY_200MS, counter, stats, use_key, uses, wait_for_uses};
 use crate::support::{Client, Cluster, caught_up, pid, report, sqlstate, value, wait_until};
 
 /// A primary and a standby that has replayed what it has.
@@ -20,7 +20,7 @@ struct Servers {
 
 impl Servers {
     fn start(settings: &[(&str, &str)]) -> Servers {
-        let primary = Cluster::start(&[SOON, settings].concat());
+        let primary = Cluster::start(&[FLUSH_EVERY_200MS, settings].concat());
         let standby = primary.standby();
         let (admin, reader) = (primary.client(), standby.client());
         Servers { primary, standby, admin, reader }
@@ -75,7 +75,7 @@ fn settle(client: &mut Client, key: &Key, uses: i64) -> i64 {
 /// The recipe of the documentation, again and again: each use of each server is in the table once, with the
 /// instant of the last.
 #[test]
-fn the_recipe_brings_each_use_once() {
+fn the_documented_handover_counts_each_use_once() {
     let mut servers = Servers::start(&[]);
     servers.install_recipe();
     let [one, two] = ["one", "two"].map(|name| servers.key(name));
@@ -108,7 +108,7 @@ fn the_recipe_brings_each_use_once() {
 
 /// More keys than one batch of the recipe, while the standby goes on noting: not one use more or less.
 #[test]
-fn many_keys_beside_verifications() {
+fn many_keys_are_handed_over_exactly_while_verifications_go_on() {
     const KEYS: i32 = 10_500;
     let mut servers = Servers::start(&[]);
     servers.install_recipe();
@@ -149,7 +149,7 @@ fn many_keys_beside_verifications() {
 /// What fails before the commit on the primary has changed nothing; what fails between commit and settling
 /// counts twice; a crash of the standby between them does not.
 #[test]
-fn failures_on_the_way() {
+fn a_failed_handover_loses_no_use() {
     let mut servers = Servers::start(&[]);
     servers.install_recipe();
     let key = servers.key("used");
@@ -217,7 +217,7 @@ fn failures_on_the_way() {
 /// G8 and G4: what a release before 0.4.0 has left on a standby, in a file that does not tell its stop, is
 /// handed over once, also where the standby crashes after that.
 #[test]
-fn a_file_of_an_earlier_release() {
+fn uses_in_a_file_of_an_earlier_release_are_handed_over_once() {
     let mut servers = Servers::start(&[]);
     let key = servers.key("used");
     use_key(&mut servers.reader, &key, 5);
@@ -243,7 +243,7 @@ fn a_file_of_an_earlier_release() {
 /// One session at a time is told, until its transaction or savepoint ends; only what it was told can be
 /// settled, and what is noted meanwhile stays.
 #[test]
-fn who_is_told_settles() {
+fn only_the_session_that_read_pending_uses_can_settle_them() {
     let mut servers = Servers::start(&[]);
     let [key, other] = ["used", "also used"].map(|name| servers.key(name));
     use_key(&mut servers.reader, &key, 5);
@@ -296,7 +296,7 @@ fn who_is_told_settles() {
 /// What is added goes by the rules of the table; what makes no sense is refused; a key that is gone is
 /// none. The worker adds to the same rows.
 #[test]
-fn what_is_added() {
+fn added_uses_follow_the_rules_of_the_table() {
     let mut servers = Servers::start(&[]);
     let admin = &mut servers.admin;
     set_plan(admin, "acme", "Pro");
@@ -358,7 +358,7 @@ fn what_is_added() {
 
 /// A standby that is promoted while somebody brings its uses: it keeps them, and its worker brings them.
 #[test]
-fn a_promotion_in_between() {
+fn a_standby_promoted_during_a_handover_keeps_its_uses() {
     let mut servers = Servers::start(&[]);
     let key = servers.key("used");
     use_key(&mut servers.reader, &key, 5);
@@ -376,7 +376,7 @@ fn a_promotion_in_between() {
 
 /// A standby that was not preloaded notes nothing, and says so.
 #[test]
-fn a_standby_without_the_library() {
+fn a_standby_without_preloading_says_that_it_counts_nothing() {
     let primary = Cluster::start(&[]);
     let standby = primary.standby_with(&[("shared_preload_libraries", "")]);
     let mut reader = standby.client();

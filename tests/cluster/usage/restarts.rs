@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use crate::support::keys::{create, verify};
 use crate::support::usage::{
-    SOON, counter, flush_every, launcher, start_late, stats, use_key, uses, wait_for_uses,
-    wait_until_flushed,
+    FLUSH_EVERY_200MS, counter, flush_every, launcher, start_flushing_hourly, stats, use_key, uses,
+    wait_for_uses, wait_until_flushed,
 };
 use crate::support::{Client, Cluster, caught_up, pid, value, wait_until};
 
@@ -28,8 +28,8 @@ fn wait_for_launcher(client: &mut Client) -> i32 {
 /// G4: a clean restart loses nothing, in any database; counters go on; and the file is gone when the
 /// server runs.
 #[test]
-fn a_clean_restart() {
-    let cluster = start_late(&[]);
+fn a_clean_restart_loses_no_use() {
+    let cluster = start_flushing_hourly(&[]);
     cluster.database("second", "UTF8");
     let mut keys = Vec::new();
     for (database, times) in [("postgres", 7), ("second", 5)] {
@@ -71,8 +71,8 @@ fn a_clean_restart() {
 
 /// G4: a start that fails loses nothing either.
 #[test]
-fn a_start_that_fails() {
-    let cluster = start_late(&[]);
+fn a_failed_start_loses_no_use() {
+    let cluster = start_flushing_hourly(&[]);
     let mut client = cluster.client();
     let key = create(&mut client, "used");
     use_key(&mut client, &key, 9);
@@ -88,8 +88,8 @@ fn a_start_that_fails() {
 
 /// G4: a file that is damaged is not believed: the log says so, and the server starts without it.
 #[test]
-fn a_damaged_file() {
-    let cluster = start_late(&[]);
+fn a_damaged_usage_file_is_ignored_and_logged() {
+    let cluster = start_flushing_hourly(&[]);
     let mut client = cluster.client();
     let key = create(&mut client, "used");
     use_key(&mut client, &key, 9);
@@ -112,8 +112,8 @@ fn a_damaged_file() {
 
 /// G4: what has no room after a restart with fewer slots is counted as dropped.
 #[test]
-fn a_restart_with_fewer_slots() {
-    let cluster = start_late(&[]);
+fn uses_without_room_after_a_restart_are_counted_as_dropped() {
+    let cluster = start_flushing_hourly(&[]);
     let mut client = cluster.client();
     let sql = "SELECT count(vpk_verify(token))::text
                  FROM generate_series(1, 200) AS g, vpk_create('key ' || g)";
@@ -132,8 +132,8 @@ fn a_restart_with_fewer_slots() {
 
 /// G10: a launcher that is told to end is started again, and no other process notices.
 #[test]
-fn a_launcher_that_is_terminated() {
-    let cluster = Cluster::start(SOON);
+fn a_terminated_launcher_is_started_again() {
+    let cluster = Cluster::start(FLUSH_EVERY_200MS);
     let mut client = cluster.client();
     let key = create(&mut client, "used");
     for round in 1..=2 {
@@ -151,8 +151,8 @@ fn a_launcher_that_is_terminated() {
 
 /// G10: a launcher that is killed: the server starts over, and so do launcher and flushes.
 #[test]
-fn a_launcher_that_is_killed() {
-    let cluster = Cluster::start(SOON);
+fn the_server_recovers_when_the_launcher_is_killed() {
+    let cluster = Cluster::start(FLUSH_EVERY_200MS);
     let mut client = cluster.client();
     let key = create(&mut client, "used");
     use_key(&mut client, &key, 3);
@@ -168,8 +168,8 @@ fn a_launcher_that_is_killed() {
 /// G4 and G10: a crash loses what was pending at most, and nothing counts twice: not what was flushed
 /// before, nor what had come from the file of an earlier restart.
 #[test]
-fn a_session_that_is_killed() {
-    let cluster = start_late(&[]);
+fn a_crash_loses_only_pending_uses_and_counts_none_twice() {
+    let cluster = start_flushing_hourly(&[]);
     let mut client = cluster.client();
     let key = create(&mut client, "used");
     use_key(&mut client, &key, 5);
@@ -205,8 +205,8 @@ fn a_session_that_is_killed() {
 /// G9 and G4: a standby has no worker, since it can write nothing; what was used there waits, over a
 /// restart too, until it is the primary.
 #[test]
-fn a_standby_and_its_promotion() {
-    let cluster = Cluster::start(SOON);
+fn a_standby_keeps_its_uses_until_its_promotion() {
+    let cluster = Cluster::start(FLUSH_EVERY_200MS);
     let mut primary = cluster.client();
     let key = create(&mut primary, "used");
     let committed = value(&mut primary, "SELECT pg_current_wal_flush_lsn()::text", &[]);
@@ -238,7 +238,7 @@ fn a_standby_and_its_promotion() {
 /// G4: nor does a start of a standby that fails after recovery has begun, however it had stopped, lose what
 /// it had noted.
 #[test]
-fn a_standby_whose_start_fails() {
+fn a_standby_whose_start_fails_keeps_its_uses() {
     let primary = Cluster::start(&[]);
     let standby = primary.standby();
     let mut client = primary.client();
@@ -258,8 +258,8 @@ fn a_standby_whose_start_fails() {
 /// G4: who may read the server's files may read this one, and nobody else: a backup of them all by their
 /// group, where the group has that right, is not refused.
 #[test]
-fn a_file_for_the_group() {
-    let cluster = start_late(&[]);
+fn the_usage_file_has_the_permissions_of_the_data_directory() {
+    let cluster = start_flushing_hourly(&[]);
     let mode = || fs::metadata(file(&cluster)).expect("the file").permissions().mode() & 0o777;
     cluster.down();
     assert_eq!(mode(), 0o600);

@@ -4,8 +4,8 @@ use std::thread;
 
 use crate::support::keys::{Key, create, create_for, revoke, set_plan, verify};
 use crate::support::usage::{
-    SOON, counter, flush_every, start_late, stats, use_key, uses, wait_for_flushes, wait_for_uses,
-    wait_until_flushed,
+    FLUSH_EVERY_200MS, counter, flush_every, start_flushing_hourly, stats, use_key, uses,
+    wait_for_flushes, wait_for_pending, wait_for_uses, wait_until_flushed,
 };
 use crate::support::{Client, Cluster, pid, value, wait_for_lock, wait_until};
 
@@ -33,8 +33,8 @@ fn used_once(client: &mut Client, number: i32) {
 /// G4: when slots run short a flush begins early; and what finds no slot is counted as dropped, so
 /// that every valid answer is accounted for.
 #[test]
-fn more_keys_than_slots() {
-    let cluster = start_late(&[("vibepeak_keys.usage_slots", "64")]);
+fn uses_without_a_slot_are_counted_as_dropped() {
+    let cluster = start_flushing_hourly(&[("vibepeak_keys.usage_slots", "64")]);
     let (mut client, mut holder) = (cluster.client(), cluster.client());
     holder.batch_execute("BEGIN; LOCK TABLE vpk.key_usage").expect("a lock");
     used_once(&mut client, 500);
@@ -73,8 +73,8 @@ fn more_keys_than_slots() {
 
 /// G4: a row of the table that somebody holds waits alone; the others are flushed.
 #[test]
-fn a_row_that_is_held() {
-    let cluster = Cluster::start(SOON);
+fn a_locked_row_delays_the_flush_of_its_key_alone() {
+    let cluster = Cluster::start(FLUSH_EVERY_200MS);
     let (mut client, mut holder) = (cluster.client(), cluster.client());
     let (held, other) = (create(&mut client, "held"), create(&mut client, "other"));
     for key in [&held, &other] {
@@ -89,7 +89,7 @@ fn a_row_that_is_held() {
         wait_for_uses(&mut client, &other, number);
     }
     assert_eq!(uses(&mut client, &held), 1);
-    assert_eq!(counter(&mut client, "uses_pending"), 5);
+    wait_for_pending(&mut client, 5);
     holder.batch_execute("COMMIT").expect("its end");
     wait_for_uses(&mut client, &held, 6);
     wait_until_flushed(&mut client);
@@ -113,8 +113,8 @@ fn beside(cluster: &Cluster, sql: &str, keys: &[Key], other: &Key) -> Client {
 /// without a deadlock. Where it is taken back nothing is lost; where it is committed nothing stays
 /// behind, also of a key that was used for the first time meanwhile.
 #[test]
-fn keys_that_are_being_removed() {
-    let cluster = Cluster::start(SOON);
+fn keys_being_removed_delay_the_flush_of_no_other_key() {
+    let cluster = Cluster::start(FLUSH_EVERY_200MS);
     let mut client = cluster.client();
     set_plan(&mut client, "acme", "Pro");
     let other = create(&mut client, "other");
@@ -129,7 +129,8 @@ fn keys_that_are_being_removed() {
     let delete = "SELECT vpk_delete_account('acme')";
     let mut holder = beside(&cluster, delete, &keys, &other);
     let found = keys.each_ref().map(|key| uses(&mut client, key));
-    assert_eq!((found, counter(&mut client, "uses_pending")), ([2, 0], 2));
+    assert_eq!(found, [2, 0]);
+    wait_for_pending(&mut client, 2);
     holder.batch_execute("ROLLBACK").expect("its end");
     for (key, number) in keys.iter().zip([3, 1]) {
         wait_for_uses(&mut client, key, number);
@@ -147,7 +148,7 @@ fn keys_that_are_being_removed() {
 
 /// G4: accounts that come and go while flushes run leave no row behind, and no error.
 #[test]
-fn accounts_that_come_and_go() {
+fn accounts_that_come_and_go_leave_no_usage_behind() {
     let cluster = Cluster::start(&[("vibepeak_keys.usage_flush_interval", "100ms")]);
     let mut client = cluster.client();
     let other = create(&mut client, "other");
@@ -174,8 +175,8 @@ fn accounts_that_come_and_go() {
 /// G4: a table that somebody has locked makes a flush give way, which `vpk.stats` tells; nothing is
 /// lost.
 #[test]
-fn a_table_that_is_locked() {
-    let cluster = Cluster::start(SOON);
+fn a_flush_gives_way_to_a_locked_table_and_loses_nothing() {
+    let cluster = Cluster::start(FLUSH_EVERY_200MS);
     let (mut client, mut holder) = (cluster.client(), cluster.client());
     let key = create(&mut client, "used");
     holder.batch_execute("BEGIN; LOCK TABLE vpk.key_usage").expect("a lock");
@@ -229,8 +230,8 @@ fn give_away(client: &mut Client) {
 /// G6: a trigger that the table's owner has planted there has the owner's rights and no more, also not
 /// at the end of the transaction.
 #[test]
-fn a_planted_trigger() {
-    let cluster = Cluster::start(SOON);
+fn a_planted_trigger_runs_with_its_owners_privileges_alone() {
+    let cluster = Cluster::start(FLUSH_EVERY_200MS);
     let mut client = cluster.client();
     give_away(&mut client);
     let key = create(&mut client, "used");
@@ -266,7 +267,7 @@ fn a_planted_trigger() {
 /// A message that is too long to be kept is cut so that it stays text.
 #[test]
 fn an_error_is_shown_as_text() {
-    let cluster = Cluster::start(SOON);
+    let cluster = Cluster::start(FLUSH_EVERY_200MS);
     let mut client = cluster.client();
     let sql = "CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS
                    $$ BEGIN RAISE EXCEPTION '%', 'x' || repeat('\u{e9}', 300); END $$;
@@ -282,8 +283,8 @@ fn an_error_is_shown_as_text() {
 
 /// G10: a database whose catalogue is locked keeps no other database's uses back.
 #[test]
-fn a_catalogue_that_is_locked() {
-    let cluster = Cluster::start(SOON);
+fn a_locked_catalog_delays_the_flush_of_no_other_database() {
+    let cluster = Cluster::start(FLUSH_EVERY_200MS);
     cluster.database("other", "UTF8");
     let mut holder = cluster.client();
     let held = create(&mut holder, "held");
@@ -304,7 +305,7 @@ fn a_catalogue_that_is_locked() {
 /// G6: a table that only has the name is not written to: neither where the extension is gone, nor
 /// beside an extension that has lost its own.
 #[test]
-fn tables_that_are_not_the_extensions() {
+fn a_table_that_only_has_the_name_is_not_written_to() {
     const FAKE: &str = "CREATE TABLE vpk.key_usage (key_id uuid PRIMARY KEY,
                             last_used_at timestamptz NOT NULL, uses bigint NOT NULL);
          CREATE TABLE public.marker (what text);
@@ -312,7 +313,7 @@ fn tables_that_are_not_the_extensions() {
              'BEGIN INSERT INTO public.marker VALUES (current_user); RETURN NEW; END';
          CREATE TRIGGER mark BEFORE INSERT OR UPDATE ON vpk.key_usage
              FOR EACH ROW EXECUTE FUNCTION public.mark()";
-    let cluster = start_late(&[]);
+    let cluster = start_flushing_hourly(&[]);
     for name in ["gone", "beside", "last"] {
         cluster.database(name, "UTF8");
     }
@@ -352,8 +353,8 @@ fn tables_that_are_not_the_extensions() {
 /// G4: a removal that begins while a key's first use is being brought waits for it, and takes it along,
 /// at every isolation level.
 #[test]
-fn a_removal_beside_a_first_use() {
-    let cluster = start_late(&[]);
+fn a_removal_waits_for_a_first_use_and_deletes_it() {
+    let cluster = start_flushing_hourly(&[]);
     let (mut client, mut worker, mut remover) =
         (cluster.client(), cluster.client(), cluster.client());
     let remover_pid = pid(&mut remover);

@@ -162,25 +162,25 @@ fn a_third_of_a_million(encoding: &str) {
 
 /// G2: strings of every kind, in the encoding most databases have.
 #[test]
-fn any_string_in_utf8() {
+fn any_string_in_utf8_is_answered() {
     a_third_of_a_million(ENCODINGS[0]);
 }
 
 /// G2: strings of every kind, where each byte is a character.
 #[test]
-fn any_string_in_latin1() {
+fn any_string_in_latin1_is_answered() {
     a_third_of_a_million(ENCODINGS[1]);
 }
 
 /// G2: strings of every kind, where bytes are of no encoding.
 #[test]
-fn any_string_in_sql_ascii() {
+fn any_string_in_sql_ascii_is_answered() {
     a_third_of_a_million(ENCODINGS[2]);
 }
 
 /// G2: values of a hundred million characters, as they are, compressed, and out of line.
 #[test]
-fn a_hundred_megabytes() {
+fn a_string_of_a_hundred_megabytes_is_answered() {
     const SIZE: usize = 100 * 1024 * 1024;
     let cluster = Cluster::start(&[("wal_level", "minimal"), ("max_wal_senders", "0")]);
     let mut client = cluster.client();

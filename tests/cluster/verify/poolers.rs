@@ -94,7 +94,7 @@ struct Shared {
 
 /// G1, G2: twenty clients that share three server connections issue, revoke and verify; each answer is right.
 #[test]
-fn twenty_clients_over_three_server_connections() {
+fn twenty_clients_share_three_server_connections_and_get_right_answers() {
     const CLIENTS: usize = 20;
     let cluster = server();
     let pooler = Pooler::start(&cluster, "transaction", &[]);
@@ -151,7 +151,7 @@ fn twenty_clients_over_three_server_connections() {
 /// Tasks are counted for the account, and a lease belongs to nobody's session: another client extends and
 /// finishes it on another server connection.
 #[test]
-fn leases_across_server_connections() {
+fn a_lease_is_extended_and_finished_on_any_server_connection() {
     let cluster = server();
     let pooler = Pooler::start(&cluster, "transaction", &[]);
     let mut admin = cluster.client();
@@ -189,7 +189,7 @@ fn leases_across_server_connections() {
 /// Prepared statements of the protocol belong to a server connection: before pgbouncer 1.21 they are lost in
 /// transaction mode as soon as another client has it. Within one transaction, and in session mode, they work.
 #[test]
-fn prepared_statements() {
+fn prepared_statements_work_through_a_pooler() {
     let cluster = server();
     let mut admin = cluster.client();
     let key = create(&mut admin, "pooled");
@@ -227,7 +227,7 @@ fn prepared_statements() {
 /// What one client sets, the next one has in transaction mode, unless it was for its transaction only or the
 /// pooler resets it. No answer depends on what a service may set.
 #[test]
-fn settings_that_clients_leave_behind() {
+fn settings_left_behind_by_clients_change_no_answer() {
     const SHOW: &str = "SHOW vibepeak_keys.backend_cache";
     let cluster = server();
     let mut admin = cluster.client();
@@ -267,7 +267,7 @@ fn settings_that_clients_leave_behind() {
 
 /// The configuration that the documentation prints, with the place and the database of this server.
 #[test]
-fn the_printed_configuration() {
+fn the_documented_configuration_works() {
     let cluster = server();
     let key = create(&mut cluster.client(), "pooled");
     let printed = configuration("poolers.md", "[databases]");
@@ -286,7 +286,7 @@ fn the_printed_configuration() {
 
 /// G5: what comes through a pooler is masked as what comes directly, and the pooler's own log has no key.
 #[test]
-fn keys_in_statements_are_masked() {
+fn keys_in_statements_through_a_pooler_are_redacted() {
     let settings = [("log_statement", "all"), ("log_min_duration_statement", "0")];
     let mut logged = Logged::start(&settings);
     run(&mut logged.cluster.client(), ROLES);

@@ -78,7 +78,7 @@ fn a_revocation_in_progress_delays_nobody() {
 
 /// G1: what a transaction has done itself counts for it, and what it took back does not.
 #[test]
-fn savepoints() {
+fn a_revocation_is_undone_by_its_savepoint() {
     let cluster = Cluster::start(&[]);
     let (mut client, mut other) = (cluster.client(), cluster.client());
     for level in LEVELS {
@@ -105,7 +105,7 @@ fn savepoints() {
 
 /// G1: rows that a cursor makes later are judged later.
 #[test]
-fn a_cursor_s_later_rows() {
+fn later_rows_of_a_cursor_see_a_revocation() {
     let cluster = Cluster::start(&[]);
     let (mut admin, mut verifier) = (impatient(&cluster), cluster.client());
     for level in LEVELS {
@@ -130,7 +130,7 @@ fn a_cursor_s_later_rows() {
 /// G1: rows that a long statement makes later are judged later. The statement stops at a lock
 /// between its second and its third row, and the key is revoked there.
 #[test]
-fn a_long_statement_s_later_rows() {
+fn later_rows_of_a_long_statement_see_a_revocation() {
     let cluster = Cluster::start(&[]);
     for level in LEVELS {
         let mut admin = cluster.client();

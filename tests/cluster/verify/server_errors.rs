@@ -50,7 +50,7 @@ fn all_fail_alike(client: &mut Client, key: &Key, code: &str) {
 /// G2: timeouts and cancellations while the verification itself waits for a lock on the table, as it does
 /// where it does not know the key's place.
 #[test]
-fn timeouts_and_cancellations_inside() {
+fn timeouts_and_cancellations_end_a_verification_as_any_statement() {
     let cluster = Cluster::start(&[]);
     let (mut admin, mut knowing, mut client) =
         (cluster.client(), cluster.client(), cluster.client());
@@ -86,7 +86,7 @@ fn timeouts_and_cancellations_inside() {
 
 /// G2: a statement that verifies without end is cancelled like any other.
 #[test]
-fn a_statement_without_end() {
+fn a_statement_without_end_can_be_cancelled() {
     let cluster = Cluster::start(&[]);
     let mut client = cluster.client();
     let key = create(&mut client, "without end");
@@ -105,7 +105,7 @@ fn a_statement_without_end() {
 
 /// G2: a broken page is an error, not an answer.
 #[test]
-fn broken_pages() {
+fn a_broken_page_raises_the_servers_error() {
     let cluster = Cluster::with_checksums(&[("autovacuum", "off"), ("enable_seqscan", "off")]);
     let key = create(&mut cluster.client(), "on a broken page");
     const GARBAGE: [u8; 8192] = [0xa5; 8192];

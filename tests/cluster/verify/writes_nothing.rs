@@ -52,7 +52,7 @@ fn verify_all(client: &mut Client) {
 
 /// G3: no transaction id, no row, no lock but those of a read.
 #[test]
-fn no_transaction_id_no_row_and_no_lock() {
+fn verifying_takes_no_transaction_id_writes_no_row_and_keeps_no_lock() {
     let cluster = Cluster::start(&[("autovacuum", "off"), QUIET]);
     fill(&mut cluster.client());
     let mut client = cluster.client();
@@ -87,7 +87,7 @@ fn no_transaction_id_no_row_and_no_lock() {
 /// G3: no WAL, also not where checksums make the server log changes of hints. (Now and then the
 /// server writes a record of its own; so one quiet run of a few is enough.)
 #[test]
-fn no_wal() {
+fn verifying_writes_no_wal() {
     let cluster =
         Cluster::with_checksums(&[("autovacuum", "off"), ("checkpoint_timeout", "1d"), QUIET]);
     let mut client = cluster.client();
@@ -111,7 +111,7 @@ fn no_wal() {
 /// Nor in a table that somebody has locked, whose file may be on its way out: a row whose place is
 /// remembered was changed since, and nobody has noted on its page that the change is committed.
 #[test]
-fn no_wal_of_a_locked_table() {
+fn verifying_writes_no_wal_while_the_table_is_locked() {
     let cluster =
         Cluster::with_checksums(&[("autovacuum", "off"), ("checkpoint_timeout", "1d"), QUIET]);
     let (mut client, mut admin) = (cluster.client(), cluster.client());

@@ -1,8 +1,12 @@
-//! What a server has acknowledged, written down by the clients that were told; and what must be true of
-//! the server's data whatever has happened to it.
+//! What a server has acknowledged, and the check that its data agrees with that after a failure.
 //!
-//! Each ward has one client that changes its keys, and many that ask for them. What was begun and not
-//! acknowledged may have happened or not: then both are possible.
+//! What was acknowledged must be true; what was begun and not acknowledged may be either. A client
+//! writes down a change before it asks for it, and settles the record by the answer. Example: a key
+//! is active and a client calls `vpk_revoke`. Before the call the record says "active or revoked".
+//! An answer leaves "revoked"; an error of the server leaves "active"; a connection that is lost
+//! leaves both, and then the check accepts either answer for this key, but no third one.
+//!
+//! Each tenant has one client that changes its keys, and many that verify them.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,25 +15,25 @@ use super::keys::{Key, create_for, set_plan};
 use super::known::{DISABLED, PLAN, REVOKED, VALID};
 use super::{Client, Cluster, value};
 
-/// What a key may be.
+/// The state of a key, as far as verification depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Life {
+pub enum KeyState {
     Active,
     Disabled,
     Revoked,
 }
 
-/// A key, and what it may be now: one thing where the server has acknowledged it.
-pub struct Charge {
+/// A key, and the states it may be in: one, unless a change was begun and not acknowledged.
+pub struct TrackedKey {
     pub key: Key,
-    pub lives: Vec<Life>,
+    pub states: Vec<KeyState>,
 }
 
 /// An account with its keys, and another one with its tasks.
-pub struct Ward {
+pub struct Tenant {
     pub account: String,
     pub plans: Vec<&'static str>,
-    pub charges: Vec<Charge>,
+    pub keys: Vec<TrackedKey>,
     /// How many keys the server was asked for.
     pub wanted: u64,
     /// A key whose account is on a plan with three tasks at once.
@@ -39,30 +43,30 @@ pub struct Ward {
     pub leases: Vec<String>,
     /// Tasks whose end was acknowledged.
     pub ended: Vec<String>,
-    /// Goes up with whatever changes here.
+    /// Goes up with each change of this tenant.
     pub version: u64,
 }
 
 /// How many tasks an account of the plan Pro may have.
 const TASKS: i64 = 3;
 
-impl Ward {
+impl Tenant {
     /// What may be answered for one of its keys.
     fn possible(&self, at: usize) -> Vec<&'static str> {
-        let of = |life: &Life| match life {
-            Life::Revoked => vec![REVOKED],
-            Life::Disabled => vec![DISABLED],
-            Life::Active => {
+        let of = |state: &KeyState| match state {
+            KeyState::Revoked => vec![REVOKED],
+            KeyState::Disabled => vec![DISABLED],
+            KeyState::Active => {
                 self.plans.iter().map(|plan| if *plan == "Free" { PLAN } else { VALID }).collect()
             }
         };
-        self.charges[at].lives.iter().flat_map(of).collect()
+        self.keys[at].states.iter().flat_map(of).collect()
     }
 }
 
-/// All wards.
-pub struct Journal {
-    pub wards: Vec<Mutex<Ward>>,
+/// All tenants.
+pub struct AcknowledgedHistory {
+    pub tenants: Vec<Mutex<Tenant>>,
     /// How often a key was presented: no more uses may be counted.
     pub presented: AtomicU64,
 }
@@ -73,25 +77,25 @@ pub fn refused(error: &postgres::Error) -> bool {
     severity == Some(postgres::error::Severity::Error)
 }
 
-impl Journal {
-    /// So many wards, each with a few keys.
-    pub fn new(client: &mut Client, wards: usize) -> Journal {
-        let ward = |number: usize| {
-            let account = format!("ward {number}");
+impl AcknowledgedHistory {
+    /// So many tenants, each with a few keys.
+    pub fn new(client: &mut Client, tenants: usize) -> AcknowledgedHistory {
+        let tenant = |number: usize| {
+            let account = format!("tenant {number}");
             let task_account = format!("tasks {number}");
             set_plan(client, &account, "Pro");
             set_plan(client, &task_account, "Pro");
-            let charges = (0..5).map(|_| {
+            let keys = (0..5).map(|_| {
                 let key = create_for(client, "kept", &account);
-                Charge { key, lives: vec![Life::Active] }
+                TrackedKey { key, states: vec![KeyState::Active] }
             });
-            let charges: Vec<Charge> = charges.collect();
+            let keys: Vec<TrackedKey> = keys.collect();
             let worker = create_for(client, "worker", &task_account);
-            Mutex::new(Ward {
+            Mutex::new(Tenant {
                 account,
                 plans: vec!["Pro"],
-                wanted: charges.len() as u64,
-                charges,
+                wanted: keys.len() as u64,
+                keys,
                 worker,
                 task_account,
                 leases: Vec::new(),
@@ -99,49 +103,52 @@ impl Journal {
                 version: 0,
             })
         };
-        Journal { wards: (0..wards).map(ward).collect(), presented: AtomicU64::new(0) }
+        AcknowledgedHistory {
+            tenants: (0..tenants).map(tenant).collect(),
+            presented: AtomicU64::new(0),
+        }
     }
 
-    /// Changes a ward by what `act` asks of the server: `place` says where it is written down.
+    /// Changes a tenant by what `act` asks of the server: `place` says where it is written down.
     pub fn change<T: Clone, R>(
-        ward: &Mutex<Ward>,
-        place: impl Fn(&mut Ward) -> &mut Vec<T>,
+        tenant: &Mutex<Tenant>,
+        place: impl Fn(&mut Tenant) -> &mut Vec<T>,
         to: T,
         act: impl FnOnce() -> Result<R, postgres::Error>,
     ) -> Result<R, postgres::Error> {
         let before = {
-            let mut ward = ward.lock().expect("a ward");
-            ward.version += 1;
-            let before = place(&mut ward).clone();
-            place(&mut ward).push(to.clone());
+            let mut tenant = tenant.lock().expect("the tenant");
+            tenant.version += 1;
+            let before = place(&mut tenant).clone();
+            place(&mut tenant).push(to.clone());
             before
         };
         let result = act();
-        let mut ward = ward.lock().expect("a ward");
-        ward.version += 1;
+        let mut tenant = tenant.lock().expect("the tenant");
+        tenant.version += 1;
         match &result {
-            Ok(_) => *place(&mut ward) = vec![to],
-            Err(error) if refused(error) => *place(&mut ward) = before,
+            Ok(_) => *place(&mut tenant) = vec![to],
+            Err(error) if refused(error) => *place(&mut tenant) = before,
             Err(_) => {}
         }
         result
     }
 
-    /// Asks for a key of a ward, and compares.
+    /// Asks for a key of a tenant, and compares.
     pub fn ask(
         &self,
-        ward: usize,
+        tenant: usize,
         at: usize,
         ask: impl FnOnce(&str) -> Result<String, postgres::Error>,
     ) -> Result<(), postgres::Error> {
         let (token, version, before) = {
-            let ward = self.wards[ward].lock().expect("a ward");
-            let Some(charge) = ward.charges.get(at) else { return Ok(()) };
-            (charge.key.token.clone(), ward.version, ward.possible(at))
+            let tenant = self.tenants[tenant].lock().expect("the tenant");
+            let Some(tracked) = tenant.keys.get(at) else { return Ok(()) };
+            (tracked.key.token.clone(), tenant.version, tenant.possible(at))
         };
         self.presented.fetch_add(1, Ordering::SeqCst);
         let found = ask(&token)?;
-        let now = self.wards[ward].lock().expect("a ward").version;
+        let now = self.tenants[tenant].lock().expect("the tenant").version;
         // What was revoked stays so; anything else may have changed meanwhile.
         let same = version == now || before == [REVOKED];
         let possible = if same { before } else { vec![VALID, REVOKED, DISABLED, PLAN] };
@@ -152,21 +159,21 @@ impl Journal {
     /// Whether all that was acknowledged is so, and nothing is half done. Nobody changes anything now.
     pub fn check(&self, cluster: &Cluster) {
         let mut client = cluster.client();
-        for ward in &self.wards {
-            let ward = ward.lock().expect("a ward");
-            for (at, charge) in ward.charges.iter().enumerate() {
-                let possible = ward.possible(at);
+        for tenant in &self.tenants {
+            let tenant = tenant.lock().expect("the tenant");
+            for (at, tracked) in tenant.keys.iter().enumerate() {
+                let possible = tenant.possible(at);
                 for sql in [
                     "SELECT vpk_verify($1)::text",
                     "SELECT status::text FROM vpk_authenticate('Bearer ' || $1)",
                 ] {
                     self.presented.fetch_add(1, Ordering::SeqCst);
-                    let found = value(&mut client, sql, &[&charge.key.token]);
-                    let of = &ward.account;
+                    let found = value(&mut client, sql, &[&tracked.key.token]);
+                    let of = &tenant.account;
                     assert!(possible.contains(&found.as_str()), "{of}: {found}, not {possible:?}");
                 }
             }
-            check_ward(&mut client, &ward);
+            check_tenant(&mut client, &tenant);
         }
         let settings = ["enable_indexscan", "enable_indexonlyscan", "enable_bitmapscan"];
         for setting in settings {
@@ -184,24 +191,24 @@ impl Journal {
     }
 }
 
-fn check_ward(client: &mut Client, ward: &Ward) {
+fn check_tenant(client: &mut Client, tenant: &Tenant) {
     let count = |client: &mut Client, sql: &str, parameter: &str| -> i64 {
         value(client, sql, &[&parameter]).parse().expect("a number")
     };
     let keys = "SELECT count(*)::text FROM vpk.keys WHERE account = $1";
-    let keys = count(client, keys, &ward.account) as u64;
-    let known = ward.charges.len() as u64;
-    assert!((known..=ward.wanted).contains(&keys), "{keys} keys, {known} to {}", ward.wanted);
+    let keys = count(client, keys, &tenant.account) as u64;
+    let known = tenant.keys.len() as u64;
+    assert!((known..=tenant.wanted).contains(&keys), "{keys} keys, {known} to {}", tenant.wanted);
     let plan = "SELECT plan FROM vpk.accounts WHERE account = $1";
-    let plan = value(client, plan, &[&ward.account]);
-    assert!(ward.plans.contains(&plan.as_str()), "{plan} instead of {:?}", ward.plans);
+    let plan = value(client, plan, &[&tenant.account]);
+    assert!(tenant.plans.contains(&plan.as_str()), "{plan} instead of {:?}", tenant.plans);
 
     let running = "SELECT count(*)::text FROM vpk.task_leases WHERE account = $1
                       AND expires_at > clock_timestamp()";
-    assert!(count(client, running, &ward.task_account) <= TASKS, "{}", ward.task_account);
+    assert!(count(client, running, &tenant.task_account) <= TASKS, "{}", tenant.task_account);
     let lease = "SELECT count(*)::text FROM vpk.task_leases WHERE lease = $1::text::uuid
                     AND expires_at > clock_timestamp()";
-    for (leases, number) in [(&ward.leases, 1), (&ward.ended, 0)] {
+    for (leases, number) in [(&tenant.leases, 1), (&tenant.ended, 0)] {
         for started in leases {
             assert_eq!(count(client, lease, started), number, "lease {started}");
         }
