@@ -1,4 +1,5 @@
-//! DESIGN section 3: many backends issue keys at once, and no two are alike.
+//! Many backends issue keys at once, and no two keys are alike (docs/security.md says how keys are
+//! drawn).
 
 use std::collections::HashSet;
 use std::thread;

@@ -137,8 +137,8 @@ fn verifying_writes_no_wal_while_the_table_is_locked() {
     panic!("WAL was written each time: {written:?}");
 }
 
-/// DESIGN section 3: what is malformed is refused without touching a table; and the buffers of a
-/// well-formed key are seen by the same measure.
+/// A malformed token is refused without touching a table (docs/security.md says so); the same measure
+/// shows the buffers that a well-formed key touches.
 #[test]
 fn a_malformed_token_touches_no_buffer() {
     let cluster = Cluster::start(&[]);
