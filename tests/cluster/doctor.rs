@@ -229,7 +229,7 @@ fn the_doctor_reports_unused_keys() {
     assert_eq!(found(&mut client, ITEM, Some(true), well).detail, well);
 }
 
-/// Uses for which there was no room are told until the server is started anew, though they are counted on.
+/// Dropped uses are reported until the server restarts, though they stay counted.
 #[test]
 fn the_doctor_reports_dropped_uses() {
     const ITEM: &str = "usage_dropped";
@@ -258,7 +258,7 @@ fn the_doctor_reports_dropped_uses() {
     assert_eq!(counted, dropped);
 }
 
-/// A flush that fails is told until one succeeds.
+/// A failed flush is reported until one succeeds.
 #[test]
 fn the_doctor_reports_a_failed_flush_until_one_succeeds() {
     const ITEM: &str = "usage_worker";
@@ -281,7 +281,7 @@ fn the_doctor_reports_a_failed_flush_until_one_succeeds() {
     assert_eq!(value(&mut client, sql, &[]), "true");
 }
 
-/// Without room for its worker the server keeps uses, and it is told.
+/// Without room for its worker the server keeps uses, and the doctor reports it.
 #[test]
 fn the_doctor_reports_that_the_worker_found_no_room() {
     let cluster = Cluster::start(&[("max_worker_processes", "0")]);

@@ -36,8 +36,8 @@ fn account(cluster: &Cluster, plan: &str) -> String {
     create_for(&mut client, "tasks", "acme").token
 }
 
-/// Of sixteen that start at once exactly as many as the plan allows get a lease; the others are told
-/// how many are running.
+/// Of sixteen that start at once exactly as many as the plan allows get a lease; the others see how
+/// many are running.
 #[test]
 fn exactly_as_many_starters_as_the_plan_allows_get_a_lease() {
     const ROUNDS: usize = 60;
@@ -117,8 +117,8 @@ fn the_limit_holds_while_starts_extensions_and_ends_race() {
     });
 }
 
-/// Whoever starts while another's start is not committed waits, and then counts it: also with a
-/// snapshot that is older, where counting under it would count the past.
+/// A start waits for another start that is not committed, and then counts it, also with an older
+/// snapshot, which does not show it.
 #[test]
 fn a_starter_counts_what_it_waited_for() {
     let cluster = Cluster::start(&[]);
@@ -174,7 +174,7 @@ fn a_starter_waits_for_an_extension() {
     assert_eq!((task.status.as_str(), task.running), ("CONCURRENCY_LIMIT_EXCEEDED", Some(1)));
 }
 
-/// The slot of a client that is gone comes back when its lease ends, and not before.
+/// A crashed client's task counts until its lease ends, and not longer.
 #[test]
 fn the_lease_of_a_crashed_client_ends() {
     let cluster = Cluster::start(&[]);

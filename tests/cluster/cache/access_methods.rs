@@ -1,5 +1,5 @@
-//! G1 where the tables are not heaps: what another table access method shows may change without the end of a
-//! transaction that the server would count, and so a session remembers nothing of it.
+//! G1 where the tables are not heaps: rows of another table access method may change without the
+//! end of a transaction, so a session caches nothing of them.
 
 use std::fs;
 use std::process::Command;
@@ -32,7 +32,8 @@ fn other_heap(cluster: &Cluster, client: &mut Client) {
     );
 }
 
-/// G1: a key, an account or a plan that is no longer shown is no longer there, at the next verification.
+/// G1: a key, an account or a plan that is no longer shown is no longer there, at the next
+/// verification.
 #[test]
 fn rows_of_another_table_access_method_are_not_cached() {
     let cluster = start_flushing_hourly(&[("autovacuum", "off")]);

@@ -1,5 +1,5 @@
-//! G1 and G2 where what a session knows of the server's memory is out of date: pages that had to make room
-//! for others, and more news of the catalogue than the server keeps for a session.
+//! G1 and G2 when the buffers and messages a session relies on are gone: pages that were evicted,
+//! and more invalidation messages than the server keeps for a session.
 
 use std::thread;
 
@@ -11,8 +11,8 @@ use crate::support::{Client, pid, value, wait_for_lock};
 /// The least memory that a server starts with: sixteen pages.
 const LEAST: (&str, &str) = ("shared_buffers", "128kB");
 
-/// Pages of keys in constant use are not the first to make room for others: they count as used, though
-/// they are looked at where they are.
+/// Pages of keys in constant use are not the first to make room for others: they count as used,
+/// though they are looked at where they are.
 #[test]
 fn pages_of_keys_in_use_count_as_used() {
     let cluster = start_flushing_hourly(&[("autovacuum", "off")]);
@@ -51,8 +51,8 @@ fn a_locked_table_holds_up_no_key_in_use() {
     }
 }
 
-/// G1, G2: between two verifications of a key its page made room for pages of other tables, and for other
-/// pages of its own; it may also be back, elsewhere.
+/// G1, G2: between two verifications of a key its page made room for pages of other tables, and for
+/// other pages of its own; it may also be back, elsewhere.
 #[test]
 fn evicted_pages_change_no_answer() {
     let cluster = start_flushing_hourly(&[
@@ -110,7 +110,7 @@ fn evicted_pages_change_no_answer() {
     assert_healthy(&cluster);
 }
 
-/// Tens of thousands of changes of the catalogue, each told to every session: a column is several.
+/// Makes tens of thousands of invalidation messages: each column of a table makes several.
 fn storm(client: &mut Client) {
     let columns: Vec<String> = (0..1000).map(|column| format!("column_{column} int")).collect();
     for _ in 0..8 {
@@ -119,8 +119,8 @@ fn storm(client: &mut Client) {
     }
 }
 
-/// G1, G2: a session that was not told of every change, since there were too many while it was idle, or
-/// in the middle of a statement.
+/// G1, G2: a session that missed invalidation messages, because there were too many while it was
+/// idle or in the middle of a statement, looks everything up again.
 #[test]
 fn a_session_that_lost_invalidation_messages_answers_correctly() {
     let cluster = start_flushing_hourly(&[("autovacuum", "off"), ("lock_timeout", "50s")]);

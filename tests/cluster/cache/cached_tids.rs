@@ -1,5 +1,5 @@
-//! G1 and G2 where rows go and others come: a session that has just verified a key is not misled by what
-//! is now in the place where the key was.
+//! G1 and G2 when rows are deleted and others take their TIDs: a session that has just verified a
+//! key is not misled by the row that now has the TID of the key.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -135,7 +135,8 @@ fn fill(client: &mut Client, rows: usize) {
     run(client, &sql);
 }
 
-/// G1, G2: the block where a key was is cut off the file's end, and comes back with other keys in it.
+/// G1, G2: the block where a key was is cut off the file's end, and comes back with other keys in
+/// it.
 #[test]
 fn a_truncated_block_misleads_no_session() {
     let cluster = cluster();

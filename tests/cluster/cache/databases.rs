@@ -1,13 +1,14 @@
-//! G1 and G2 where the extension itself goes and comes, and in databases that are copies of each other: a
-//! session that has just verified a key knows it in its own database and as long as it is there.
+//! G1 and G2 where the extension itself goes and comes, and in databases that are copies of each
+//! other: a session that has just verified a key knows it in its own database and as long as it is
+//! there.
 
 use crate::cache::cluster;
 use crate::support::keys::{create, set_plan, verify};
 use crate::support::known::{Answers, INVALID, VALID, assert_healthy, run};
 use crate::support::{sqlstate, value, wait_until};
 
-/// G2: after the extension has gone there is no function; after it has come again it is another one,
-/// whose tables know none of the old keys.
+/// G2: after the extension has gone there is no function; after it has come again it is another
+/// one, whose tables know none of the old keys.
 #[test]
 fn a_recreated_extension_knows_none_of_the_old_keys() {
     let cluster = cluster();
@@ -51,8 +52,8 @@ fn a_recreated_extension_knows_none_of_the_old_keys() {
     assert_healthy(&cluster);
 }
 
-/// G1: in a transaction that drops and creates the extension, for that session; and not for any session
-/// when it is rolled back.
+/// G1: in a transaction that drops and creates the extension, for that session; and not for any
+/// session when it is rolled back.
 #[test]
 fn recreating_the_extension_counts_in_its_transaction_alone() {
     let cluster = cluster();
@@ -81,8 +82,8 @@ fn recreating_the_extension_counts_in_its_transaction_alone() {
     assert_healthy(&cluster);
 }
 
-/// G1: a copy of a database has the same keys in the same places of files of the same numbers, and what
-/// happens to one does not happen to the other.
+/// G1: a copy of a database has the same keys in the same places of files of the same numbers, and
+/// what happens to one does not happen to the other.
 #[test]
 fn a_copied_database_is_independent_of_its_template() {
     let cluster = cluster();
@@ -131,8 +132,8 @@ fn a_copied_database_is_independent_of_its_template() {
     assert_healthy(&cluster);
 }
 
-/// G2: in a database that has no extension the library's function has nothing to look into, and in one
-/// where it comes later it has what is there.
+/// G2: in a database that has no extension the library's function has nothing to look into, and in
+/// one where it comes later it has what is there.
 #[test]
 fn a_library_loaded_before_the_extension_finds_it_later() {
     let cluster = cluster();

@@ -1,5 +1,5 @@
-//! G1, G2, G9 and G10 under load: many sessions verify what they know while everything happens to the tables,
-//! and no answer is wrong at any time.
+//! G1, G2, G9 and G10 under load: many sessions verify what they know while everything happens to
+//! the tables, and no answer is wrong at any time.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -21,8 +21,8 @@ struct Board {
     /// Keys that are revoked one after the other, and how many of them are for certain.
     doomed: Vec<Key>,
     dead: AtomicU64,
-    /// Keys that answer one thing or the other: odd while it changes, else VALID where it is a multiple
-    /// of four.
+    /// Keys that answer one thing or the other: odd while it changes, else VALID where it is a
+    /// multiple of four.
     switched: Vec<(Key, &'static str)>,
     switch: AtomicU64,
     done: AtomicBool,
@@ -95,7 +95,8 @@ impl Board {
         }
     }
 
-    /// Everything that can be done to the tables, again and again, with revocations and changes between.
+    /// Everything that can be done to the tables, again and again, with revocations and changes
+    /// between.
     fn change(&self, admin: &mut Client) -> u64 {
         let start = Instant::now();
         let mut rounds = 0;
@@ -172,9 +173,9 @@ impl Board {
     }
 }
 
-/// G1, G2, G9, G10: on the primary every answer is right and none is refused; on its standby every answer is
-/// one that was right, those that the standby cannot give are refused as the server does; and what is
-/// left after a crash is right too.
+/// G1, G2, G9, G10: on the primary every answer is right and none is refused; on its standby every
+/// answer is one that was right, those that the standby cannot give are refused as the server does;
+/// and what is left after a crash is right too.
 #[test]
 fn no_answer_is_wrong_at_any_time() {
     let cluster = Cluster::with_checksums(&[
@@ -211,7 +212,7 @@ fn no_answer_is_wrong_at_any_time() {
             let mut client = standby.client();
             let mut answered = 0;
             while !board.done.load(Ordering::SeqCst) {
-                // What does not change there is all that can be told from here.
+                // Only keys that do not change have one right answer here.
                 let (key, expected) = random.pick(&board.steady);
                 match client.query_one("SELECT vpk_verify($1)::text", &[&key.token]) {
                     Ok(row) => {

@@ -1,5 +1,5 @@
-//! G1 and G2 where something is committed in the middle of a verification: that one is of before or of after,
-//! and the next is of after.
+//! G1 and G2 where something is committed in the middle of a verification: that one is of before or
+//! of after, and the next is of after.
 
 use std::thread;
 
@@ -8,7 +8,7 @@ use crate::support::keys::{Key, create, revoke, verify};
 use crate::support::known::{INVALID, PLAN, REVOKED, VALID, assert_healthy, run};
 use crate::support::{Client, pid, report, value, wait_for_lock};
 
-/// What a session is told of a key while another, which holds a lock that it waits for, does something.
+/// Verifies a key in a session that waits for a lock of another one, which first runs `sql`.
 fn meanwhile(session: &mut Client, other: &mut Client, key: &Key, sql: &str) -> String {
     let process = pid(session);
     thread::scope(|scope| {
@@ -23,8 +23,8 @@ fn meanwhile(session: &mut Client, other: &mut Client, key: &Key, sql: &str) -> 
     })
 }
 
-/// G2: names are looked up one after the other, and an index may be replaced by one of the same name when
-/// its own was looked up already. Nobody is sent to the one that is gone, then and later.
+/// G2: names are looked up one after the other, and an index may be replaced by one of the same
+/// name when its own was looked up already. Nobody is sent to the one that is gone, then and later.
 #[test]
 fn a_replaced_index_is_never_used() {
     let cluster = cluster();
@@ -52,8 +52,8 @@ fn a_replaced_index_is_never_used() {
     assert_healthy(&cluster);
 }
 
-/// G1: between the snapshot by which a key is read and what is remembered of it. The key's row is so long
-/// that its values are elsewhere, and the way there is locked.
+/// G1: between the snapshot by which a key is read and what is remembered of it. The key's row is
+/// so long that its values are elsewhere, and the way there is locked.
 #[test]
 fn a_change_during_a_lookup_counts_at_the_next_one() {
     let cluster = cluster();

@@ -1,5 +1,5 @@
-//! G1 and G2 in worker processes of a session that has just verified its keys, and for that session when they
-//! are done.
+//! G1 and G2 in worker processes of a session that has just verified its keys, and for that session
+//! when they are done.
 
 use crate::cache::cluster;
 use crate::support::known::{Answers, INVALID, assert_healthy, copy_in, copy_out, run};

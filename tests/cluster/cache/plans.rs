@@ -1,12 +1,12 @@
-//! G1 for accounts and plans: they are right at the very next verification when something changed, in any
-//! session and however it was changed.
+//! G1 for accounts and plans: they are right at the very next verification when something changed,
+//! in any session and however it was changed.
 
 use crate::cache::cluster;
 use crate::support::keys::{Key, create_for, set_plan};
 use crate::support::known::{Answers, PLAN, VALID, assert_healthy, run};
 use crate::support::{Client, value};
 
-/// What a session is told of keys: the plan of the account where it has access.
+/// The plan that a session reports for each key, or `-` where the plan has no access.
 fn plans(session: &mut Client, keys: &[Key]) -> String {
     let mut told = Vec::new();
     for key in keys {
@@ -164,8 +164,8 @@ fn rows_of_accounts_and_plans_may_change_places() {
     assert_healthy(&cluster);
 }
 
-/// G1: uncommitted changes of an account and a plan count for nobody else, those that are rolled back for
-/// nobody, and locks on their rows delay nobody.
+/// G1: uncommitted changes of an account and a plan count for nobody else, those that are rolled
+/// back for nobody, and locks on their rows delay nobody.
 #[test]
 fn uncommitted_changes_of_plans_count_for_no_other_session() {
     let cluster = cluster();

@@ -1,5 +1,5 @@
-//! G1 and G2 along a way that nobody has chosen, with as much memory for recent keys as a session may have,
-//! the least, and none: every answer is compared with what a plain model of the tables says.
+//! G1 and G2 after changes in a random order, with the default size of a session's cache, the
+//! smallest, and none: every answer is compared with that of a plain model of the tables.
 
 use crate::cache::cluster;
 use crate::support::keys::{checksum, set_plan};
@@ -214,7 +214,7 @@ fn move_rows(admin: &mut Client, random: &mut Random) -> String {
     sql
 }
 
-/// G1, G2: what happens to the tables, to sessions and to the setting, in whatever order.
+/// G1, G2: changes of the tables, of sessions and of the setting, in a random order.
 #[test]
 fn answers_match_a_model_after_any_order_of_changes() {
     let cluster = cluster();

@@ -1,5 +1,6 @@
-//! G1, G7 and G9 where rows come from elsewhere into tables that a session knows: from a dump, from a COPY, or
-//! from another database by logical replication. They count at that session's very next verification.
+//! G1, G7 and G9 where rows come from elsewhere into tables that a session knows: from a dump, from
+//! a COPY, or from another database by logical replication. They count at that session's very next
+//! verification.
 
 use crate::dumps;
 use crate::support::keys::set_plan;
@@ -11,8 +12,8 @@ use crate::support::{Client, value, wait_until};
 
 const TABLES: [&str; 3] = ["vpk.plans", "vpk.accounts", "vpk.keys"];
 
-/// G1, G7: a dump is restored into a database where sessions have asked for its keys before, and again
-/// over what is there.
+/// G1, G7: a dump is restored into a database where sessions have asked for its keys before, and
+/// again over what is there.
 #[test]
 fn a_restored_dump_counts_in_sessions_that_cached_its_keys() {
     let cluster = start_flushing_hourly(&[("lock_timeout", "20s")]);

@@ -1,5 +1,5 @@
-//! G1 and G2 where every row of a table goes elsewhere: a session that has just verified a key finds it
-//! where it is now, and nothing where it was.
+//! G1 and G2 when every row of a table moves: a session that has just verified a key finds it at
+//! its new TID, and nothing at the old one.
 
 use crate::cache::cluster;
 use crate::support::known::{Answers, INVALID, PLAN, assert_healthy, copy_in, copy_out, run};
@@ -7,7 +7,8 @@ use crate::support::{Client, Cluster};
 
 const TABLES: [&str; 3] = ["vpk.keys", "vpk.accounts", "vpk.plans"];
 
-/// What moves rows, or takes them from one file to another, or builds an index anew. {} is the table.
+/// What moves rows, or takes them from one file to another, or builds an index anew. {} is the
+/// table.
 const OPERATIONS: [&str; 16] = [
     "VACUUM {}",
     "VACUUM (FREEZE, DISABLE_PAGE_SKIPPING) {}",

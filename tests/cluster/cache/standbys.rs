@@ -1,5 +1,5 @@
-//! G9 and G1 on a hot standby: a session there that has just verified a key is told what the primary has made
-//! of it as soon as that is replayed, whatever happened to the tables on the way.
+//! G9 and G1 on a hot standby: a session that has just verified a key sees each change of the
+//! primary as soon as it is replayed, after any operation on the tables.
 
 use crate::support::keys::set_plan;
 use crate::support::known::{
@@ -8,8 +8,8 @@ use crate::support::known::{
 use crate::support::usage::start_flushing_hourly;
 use crate::support::{Client, Cluster, caught_up, sqlstate, value, wait_until};
 
-/// A primary and its standby, which waits for sessions as long as they hold what it needs: a session that
-/// holds something after its statement has ended would stop it for good.
+/// A primary and its standby, which waits for sessions as long as they hold what it needs: a
+/// session that holds something after its statement has ended would stop it for good.
 fn servers() -> (Cluster, Cluster) {
     let settings =
         [("autovacuum", "off"), ("lock_timeout", "20s"), ("max_standby_streaming_delay", "-1")];
@@ -211,8 +211,8 @@ fn replayed_tids_of_other_keys_mislead_no_session() {
     assert_healthy(&standby);
 }
 
-/// G1, G9: revocations that were prepared before a standby became a primary count from their commit there,
-/// and not where they are rolled back there.
+/// G1, G9: revocations that were prepared before a standby became a primary count from their commit
+/// there, and not where they are rolled back there.
 #[test]
 fn prepared_revocations_count_after_a_promotion() {
     let settings = [("autovacuum", "off"), ("max_prepared_transactions", "5")];

@@ -1,5 +1,6 @@
-//! G1 inside transactions: a session that has just verified a key is told at once what its own transaction
-//! and those of others have made of it, and no more once that is taken back.
+//! G1 inside transactions: a session that has just verified a key sees the changes of its own
+//! transaction and the committed ones of others at once, and no longer sees changes that were
+//! rolled back.
 
 use std::thread;
 
@@ -95,8 +96,8 @@ fn changes_in_a_subtransaction_count_until_it_is_rolled_back() {
     assert_healthy(&cluster);
 }
 
-/// G1: a function's blocks that end in an exception take their changes back; a verification inside an
-/// aborted one leaves nothing wrong behind; and each step of one statement sees those before it.
+/// G1: a function's blocks that end in an exception take their changes back; a verification inside
+/// an aborted one leaves nothing wrong behind; and each step of one statement sees those before it.
 #[test]
 fn each_step_of_a_function_or_statement_sees_the_steps_before_it() {
     let cluster = cluster();
@@ -214,8 +215,8 @@ fn changes_of_a_prepared_transaction_count_from_its_commit() {
     assert_healthy(&cluster);
 }
 
-/// G1: rows of a cursor, and of a long statement, for keys that the session knows: each is judged when
-/// its turn comes, whatever happens to the tables between two of them.
+/// G1: rows of a cursor, and of a long statement, for keys that the session knows: each is judged
+/// when its turn comes, after any change of the tables between two of them.
 #[test]
 fn each_row_is_judged_when_it_is_produced() {
     let cluster = cluster();
@@ -257,8 +258,8 @@ fn each_row_is_judged_when_it_is_produced() {
     assert_healthy(&cluster);
 }
 
-/// A statement with a row for each key, again and again, that stops at a lock while everything changes
-/// behind it.
+/// A statement with a row for each key, again and again, that stops at a lock while everything
+/// changes behind it.
 fn long_statement(cluster: &Cluster, level: &str) {
     let (mut admin, mut client) = (cluster.client(), cluster.client());
     let mut answers = Answers::of_every_kind(&mut admin, 2);
@@ -293,8 +294,8 @@ fn long_statement(cluster: &Cluster, level: &str) {
     }
 }
 
-/// G1: what a session is asked, not what it answered before, decides: the clock, its settings, who asks
-/// and where from.
+/// G1: a session does not repeat an earlier answer if the clock, its settings, the role that calls
+/// or the client's address differ.
 #[test]
 fn answers_follow_the_clock_the_settings_and_the_arguments() {
     let cluster = cluster();

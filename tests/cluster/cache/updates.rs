@@ -1,5 +1,5 @@
-//! G1 and G2 while rows are updated: a session that has just verified a key sees every version of its row
-//! from its commit on, none before and none after it, wherever on the table's pages it is.
+//! G1 and G2 while rows are updated: a session that has just verified a key sees every version of
+//! its row from its commit on, none before and none after it, wherever on the table's pages it is.
 
 use crate::cache::cluster;
 use crate::support::keys::{create, verify};
@@ -217,8 +217,8 @@ fn a_row_answers_only_for_the_hash_it_has() {
     assert_healthy(&cluster);
 }
 
-/// G2: what the whole answer tells of a key is what is in its row, however long that is: in the page, in
-/// the page and compressed, or elsewhere.
+/// G2: the whole answer shows the values of the key's row, however long they are: in the page, in
+/// the page and compressed, or out of line.
 #[test]
 fn authenticate_returns_the_row_however_long_its_values_are() {
     let cluster = cluster();

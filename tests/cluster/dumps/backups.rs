@@ -13,7 +13,7 @@ fn kept(cluster: &Cluster) -> bool {
     cluster.data().join("pg_stat/vibepeak_keys.usage").exists()
 }
 
-/// Uses that were noted here since the start come to the table, and with them all that were there before.
+/// Checks that new uses are flushed, and with them all that were pending before.
 fn assert_uses(client: &mut Client, what: &str, key: &Key, number: i64) {
     use_key(client, key, 1);
     wait_until_flushed(client);
@@ -45,7 +45,7 @@ fn a_copy_answers_as_the_original() {
     backup.down();
     cluster.down();
     let copy = cluster.copied();
-    // What was pending comes to the table, here and there.
+    // Pending uses are flushed on both servers.
     let [original, copied] = [&cluster, &copy].map(|server| {
         server.up();
         let mut client = server.client();
@@ -57,8 +57,8 @@ fn a_copy_answers_as_the_original() {
     assert_eq!(copied, original, "a copy of the stopped server");
 }
 
-/// G7 and G1: recovery to a point just before a revocation brings back a key that is valid, and to one just
-/// after it a key that is revoked, however the point is told.
+/// G7 and G1: recovery to a point just before a revocation brings back a key that is valid, and to
+/// one just after it a key that is revoked, however the point is given.
 #[test]
 fn point_in_time_recovery_brings_back_the_keys_of_that_point() {
     let cluster = start_flushing_hourly(Cluster::ARCHIVING);
@@ -118,8 +118,8 @@ fn point_in_time_recovery_brings_back_the_keys_of_that_point() {
     assert_eq!(verify(&mut end.client(), &key.token), "API_KEY_REVOKED");
 }
 
-/// G4: a standby keeps what was pending at its last stop in a file, until it is promoted. A base backup of it
-/// has that file, and takes no notice of it: the same uses would count there and here.
+/// G4: a standby keeps what was pending at its last stop in a file, until it is promoted. A base
+/// backup of it has that file, and takes no notice of it: the same uses would count there and here.
 #[test]
 fn a_base_backup_of_a_standby_counts_no_use_again() {
     let cluster = Cluster::start(FLUSH_EVERY_200MS);
@@ -167,8 +167,8 @@ fn a_copy_of_a_stopped_server_has_its_pending_uses() {
     }
 }
 
-/// G4: the copy does not count them again where it goes on with the WAL of the original, which has flushed
-/// them.
+/// G4: the copy does not count them again where it goes on with the WAL of the original, which has
+/// flushed them.
 #[test]
 fn a_copy_recovered_with_later_wal_counts_no_use_again() {
     let (cluster, key) = stopped_with_uses(Cluster::ARCHIVING);
@@ -198,8 +198,8 @@ fn a_usage_file_of_an_earlier_shutdown_is_ignored() {
     assert_uses(&mut cluster.client(), "the server", &key, 4);
 }
 
-/// G4: each of the numbers by which a file tells its stop has to be that of the last one. Only where the
-/// server itself is another has somebody put the file there, as after pg_upgrade.
+/// G4: each of the numbers by which a file tells its stop has to be that of the last one. Only
+/// where the server itself is another has somebody put the file there, as after pg_upgrade.
 #[test]
 fn a_usage_file_that_differs_in_any_number_of_its_shutdown_is_ignored() {
     let cluster = start_flushing_hourly(&[]);

@@ -1,5 +1,5 @@
-//! G7: what is dumped or copied while the server works is one moment of it, with everything that was
-//! acknowledged before.
+//! G7: what is dumped or copied while the server works is one moment of it, with everything that
+//! was acknowledged before.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -108,7 +108,7 @@ fn assert_consistent(client: &mut Client, what: &str, acknowledged: &Acknowledge
     assert_eq!(value(client, CONTRADICTIONS, &[]), "", "{what}");
 }
 
-/// Runs it while clients work, when they have begun to; it is told what was acknowledged before.
+/// Runs `work` once clients have begun to work; it gets the keys that were acknowledged before.
 fn under_load(cluster: &Cluster, mut act: impl FnMut(usize, &Acknowledged)) {
     let (acknowledged, done) = (Mutex::new(Acknowledged::default()), AtomicBool::new(false));
     let list = || acknowledged.lock().expect("the list").clone();
@@ -133,7 +133,7 @@ fn under_load(cluster: &Cluster, mut act: impl FnMut(usize, &Acknowledged)) {
     });
 }
 
-/// G7: a dump is of one moment, also when several processes make it and several bring it back.
+/// G7: a dump is of one moment, also when several processes make it and several restore it.
 #[test]
 fn a_dump_under_load_is_of_one_moment() {
     let cluster = start_flushing_hourly(&[]);

@@ -1,4 +1,5 @@
-//! G7: dumps of a part of a database: which have the keys and which do not, as docs/operations.md says.
+//! G7: dumps of a part of a database: which have the keys and which do not, as docs/operations.md
+//! says.
 
 use std::fs;
 
@@ -9,8 +10,8 @@ use crate::support::known::run as sql;
 use crate::support::usage::start_flushing_hourly;
 use crate::support::{Client, Cluster, value};
 
-/// Options that leave the keys out, and what the restored database then has: the extension without rows, or
-/// nothing of it.
+/// Options that leave the keys out, and what the restored database then has: the extension without
+/// rows, or nothing of it.
 const WITHOUT_KEYS: [(&[&str], bool); 6] = [
     (&["--schema=app"], false),
     (&["--schema=vpk"], false),
@@ -83,8 +84,8 @@ fn a_dump_of_some_tables_restores_their_rows() {
     assert_eq!(contents(&mut cluster.connect("rows", "postgres"), &keys), before);
 }
 
-/// G7: rows restored without the triggers meet the plans of the fresh extension: that fails, in the open, and
-/// in one transaction leaves nothing behind.
+/// G7: rows restored without the triggers meet the plans of the fresh extension: that fails, in the
+/// open, and in one transaction leaves nothing behind.
 #[test]
 fn rows_restored_without_triggers_fail_openly() {
     let cluster = start_flushing_hourly(&[]);

@@ -1,4 +1,4 @@
-//! G7 and G6: a dump of the whole server brings back who may do what.
+//! G7 and G6: a dump of the whole server restores roles and their privileges.
 
 use crate::dumps::{Folder, attempt, psql, run};
 use crate::support::contents::{assert_telling, contents, touched};
@@ -79,8 +79,8 @@ fn roles_and_their_grants_come_back() {
     }
 }
 
-/// G7: where a dump is restored without the roles, the keys are there, and the grants are made again by the
-/// same calls.
+/// G7: where a dump is restored without the roles, the keys are there, and the grants are made
+/// again by the same calls.
 #[test]
 fn a_restore_without_roles_keeps_the_keys_and_can_be_granted_again() {
     let cluster = start_flushing_hourly(&[]);

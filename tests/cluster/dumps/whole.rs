@@ -7,11 +7,11 @@ use crate::support::known::run as sql;
 use crate::support::usage::start_flushing_hourly;
 use crate::support::{Client, Cluster, value};
 
-/// How a dump is made: a name, the arguments of pg_dump, and those of pg_restore where it is what brings it
-/// back.
+/// How a dump is made: a name, the arguments of pg_dump, and those of pg_restore if that restores
+/// it.
 type Kind = (&'static str, &'static [&'static str], Option<&'static [&'static str]>);
 
-/// Dumps that are brought back into an empty database.
+/// Dumps that are restored into an empty database.
 const WHOLE: [Kind; 6] = [
     ("plain", &[], None),
     ("inserts", &["--rows-per-insert=3", "--column-inserts", "--quote-all-identifiers"], None),
@@ -21,7 +21,7 @@ const WHOLE: [Kind; 6] = [
     ("at_once", &["-Fc", "--serializable-deferrable"], Some(&["-1"])),
 ];
 
-/// Dumps that are brought back into one where the extension was just created.
+/// Dumps that are restored into a database where the extension was just created.
 const ROWS: [Kind; 6] = [
     ("rows_plain", &["--data-only"], None),
     ("rows_inserts", &["--data-only", "--inserts"], None),
@@ -31,7 +31,7 @@ const ROWS: [Kind; 6] = [
     ("rows_of_whole", &["-Fc"], Some(&["--data-only", "-j", "4"])),
 ];
 
-/// Dumps a database and brings it back into another.
+/// Dumps a database and restores it into another.
 fn through(cluster: &Cluster, folder: &Folder, from: &str, to: &str, kind: &Kind) {
     let (_, dump, restore) = *kind;
     let file = folder.file(to);
@@ -55,7 +55,7 @@ fn assert_brought_back(client: &mut Client, what: &str, before: &[String], keys:
     assert_eq!(verify(client, &key.token), "VALID", "{what}");
 }
 
-/// G7: in every format, by one process or by several in whatever order; also over what was there.
+/// G7: in every format, by one process or by several in any order; also over existing rows.
 #[test]
 fn every_kind_of_dump_brings_everything_back() {
     let cluster = start_flushing_hourly(&[]);

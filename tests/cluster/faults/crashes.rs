@@ -1,5 +1,6 @@
-//! G10, with G1, G2 and G4: processes of the server that are killed or told to end while clients are at
-//! it. What was acknowledged is so afterwards, no answer is wrong at any time, and the server goes on.
+//! G10, with G1, G2 and G4: processes of the server that are killed or terminated while clients are
+//! at it. What was acknowledged is so afterwards, no answer is wrong at any time, and the server
+//! goes on.
 
 use crate::support::cluster::kill;
 use crate::support::known::run;
@@ -28,13 +29,13 @@ fn assert_only_killed(cluster: &Cluster) {
     assert_eq!(line, None, "the log of the server");
 }
 
-/// Uses come to their table, as if nothing had happened.
+/// Uses are flushed as before.
 fn uses_arrive(client: &mut Client) {
     create_and_use(client);
     wait_until_flushed(client);
 }
 
-/// A session that is in the midst of a call, or of whatever it does.
+/// Kills sessions at any point of what they do.
 #[test]
 fn nothing_acknowledged_is_lost_when_sessions_are_killed() {
     let cluster = Cluster::start(FLUSH_EVERY_200MS);
@@ -58,8 +59,8 @@ fn nothing_acknowledged_is_lost_when_sessions_are_killed() {
     assert_only_killed(&cluster);
 }
 
-/// The worker that has connected to the database waits for the table that it is to write to: there it
-/// can be found.
+/// The worker that has connected to the database waits for the table that it is to write to: there
+/// it can be found.
 fn waiting_flusher(cluster: &Cluster) -> (Client, i32) {
     let mut holder = cluster.client();
     run(&mut holder, "BEGIN; LOCK TABLE vpk.key_usage");

@@ -1,8 +1,8 @@
-//! G10: a disk that is full. Writes are refused, keys are verified all the same, and when there is room
-//! again everything goes on.
+//! G10: on a full disk writes are refused and keys are still verified; when there is room again,
+//! everything works as before.
 //!
-//! The disk is a small file system in memory, mounted for the server alone. Only root can do that: run
-//! by anybody else, these tests say so and do nothing.
+//! The disk is a small file system in memory, mounted for the server alone. Only root can do that:
+//! run by anybody else, these tests say so and do nothing.
 
 use crate::support::keys::{authenticate, create, verify};
 use crate::support::known::run;
@@ -15,7 +15,8 @@ use crate::support::{Client, Cluster, value, wait_until};
 const CLIENTS: usize = 4;
 const FULL: &str = "53100";
 
-/// A server with disks of its own, where root may mount them: a container's may not.
+/// A server whose folders can be put on small disks, if root may mount them here: in most
+/// containers it may not.
 fn cluster(settings: &[(&str, &str)]) -> Option<Cluster> {
     let root = std::env::var("VIBEPEAK_SERVER_USER").is_ok_and(|user| !user.is_empty());
     if !root || !Cluster::can_mount() {
@@ -45,8 +46,8 @@ fn make_room(cluster: &Cluster, folder: &str) {
     assert!(cluster.shell(&format!("rm {folder}/filler")), "{folder} has room");
 }
 
-/// G10, G2, G4: the tables' disk is full: whatever needs a new page is refused, by what the server says
-/// of a full disk. Uses wait, and come to their table when they can.
+/// G10, G2, G4: while the tables' disk is full, a statement that needs a new page is refused with
+/// the server's error for a full disk. Uses wait, and are flushed when there is room.
 #[test]
 fn keys_are_verified_while_the_tables_disk_is_full() {
     let Some(cluster) = cluster(&[]) else { return };
@@ -85,7 +86,7 @@ fn keys_are_verified_while_the_tables_disk_is_full() {
     assert_eq!(cluster.restarts(), 0);
 }
 
-/// G4: uses for whose rows there is no room wait, the failure is told, and none of them is lost.
+/// G4: uses for whose rows there is no room wait; the failure is shown, and no use is lost.
 #[test]
 fn uses_wait_while_their_disk_is_full_and_none_is_lost() {
     let Some(cluster) = cluster(&[]) else { return };
@@ -114,8 +115,8 @@ fn uses_wait_while_their_disk_is_full_and_none_is_lost() {
     assert_eq!(cluster.restarts(), 0);
 }
 
-/// G10: without room for its log the server cannot go on, and cannot start; with room it comes back, with
-/// all that it has acknowledged.
+/// G10: without room for its log the server cannot go on, and cannot start; with room it comes
+/// back, with all that it has acknowledged.
 #[test]
 fn nothing_acknowledged_is_lost_when_the_wal_disk_is_full() {
     let settings = [("max_wal_size", "4MB"), ("min_wal_size", "2MB"), ("wal_recycle", "off")];

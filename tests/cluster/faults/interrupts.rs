@@ -1,5 +1,6 @@
-//! G2 and G10: calls that are cancelled, timed out or terminated at any instant. What is raised is the
-//! server's own, nothing is half done, nothing is left locked or pinned, and the session goes on.
+//! G2 and G10: calls that are cancelled, timed out or terminated at any instant. What is raised is
+//! the server's own, nothing is half done, nothing is left locked or pinned, and the session goes
+//! on.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -14,7 +15,8 @@ use crate::support::usage::{Done, FLUSH_EVERY_200MS, create_and_use};
 use crate::support::{Client, Cluster, report, value, wait_until};
 
 const CLIENTS: usize = 6;
-/// What a call may be refused with: cancelled or timed out, a lock that was not had in time, a deadlock.
+/// What a call may be refused with: cancelled or timed out, a lock that was not had in time, a
+/// deadlock.
 const INTERRUPTED: &[&str] = &["57014", "55P03", "40P01"];
 
 /// How many calls are to be interrupted.
@@ -28,7 +30,7 @@ fn no_lock_is_left(client: &mut Client) {
     wait_until("no session holds a lock", || value(client, sql, &[]) == "0");
 }
 
-/// Sessions are told to give up what they do, thousands of times, and now and then to end.
+/// Statements are cancelled thousands of times, and now and then a session is terminated.
 #[test]
 fn cancelled_and_terminated_calls_leave_nothing_half_done() {
     let cluster = Cluster::start(FLUSH_EVERY_200MS);
@@ -57,8 +59,8 @@ fn cancelled_and_terminated_calls_leave_nothing_half_done() {
     assert_healthy(&cluster);
 }
 
-/// The calls, each in a transaction that is rolled back so that it can be made again. KEY, ID, LEASE
-/// and ACCOUNT stand for such.
+/// The calls, each in a transaction that is rolled back so that it can be made again. KEY, ID,
+/// LEASE and ACCOUNT stand for such.
 const CALLS: &[&str] = &[
     "vpk_verify('KEY')",
     "vpk_verify_hash(sha256('KEY'))",
@@ -84,8 +86,8 @@ const CALLS: &[&str] = &[
     "* FROM vpk.stats, vpk.status_codes",
 ];
 
-/// Every call under a timeout that ends it somewhere, in the midst of others that hold what it needs: in
-/// new sessions, which have everything to look up yet, and in ones that know it all.
+/// Every call under a timeout that ends it somewhere, in the midst of others that hold what it
+/// needs: in new sessions, which have everything to look up yet, and in ones that know it all.
 #[test]
 fn a_timeout_anywhere_leaves_nothing_half_done() {
     let cluster = Cluster::start(&[("deadlock_timeout", "20ms")]);
@@ -152,7 +154,8 @@ fn a_timeout_anywhere_leaves_nothing_half_done() {
                                 Ok(()) => "00000",
                                 Err(error) => error.code().map_or("", |code| code.code()),
                             };
-                            // A transaction with an older snapshot meets rows that were locked since.
+                            // A transaction with an older snapshot meets rows that were locked
+                            // since.
                             let known = ["00000", "57014", "55P03", "40P01", "40001"];
                             assert!(known.contains(&code), "{call}: {}", report(&result.unwrap_err()));
                             *codes.lock().expect("codes").entry(code.to_owned()).or_default() += 1;

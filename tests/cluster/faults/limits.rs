@@ -1,5 +1,4 @@
-//! G10, G2 and G4: what the server has only so many of, and all are taken: slots for uses, connections,
-//! room for locks.
+//! G10, G2 and G4: a limited resource of the server is used up: usage slots, connections, or locks.
 
 use std::thread;
 
@@ -10,8 +9,8 @@ use crate::support::usage::{
 };
 use crate::support::{Client, Cluster, sqlstate, value, wait_until};
 
-/// G4 and G2: many sessions use many more keys than there are slots: every answer is right, and each use
-/// is flushed, pending or counted as dropped.
+/// G4 and G2: many sessions use many more keys than there are slots: every answer is right, and
+/// each use is flushed, pending or counted as dropped.
 #[test]
 fn each_use_is_flushed_or_counted_as_dropped_when_slots_run_out() {
     const CLIENTS: i64 = 4;
@@ -51,8 +50,8 @@ fn each_use_is_flushed_or_counted_as_dropped_when_slots_run_out() {
     assert_eq!(counter(&mut client, "uses_dropped"), dropped, "there is room again");
 }
 
-/// G10: with every connection taken, who has one is answered, uses are flushed, and who comes next is
-/// told what the server tells; after that there is room.
+/// G10: with every connection taken, connected sessions are answered and uses are flushed; a new
+/// connection is refused by the server, and accepted when another one has ended.
 #[test]
 fn verifying_never_fails_when_all_connections_are_taken() {
     let settings = [("max_connections", "8"), ("vibepeak_keys.usage_flush_interval", "100ms")];
@@ -78,8 +77,9 @@ fn verifying_never_fails_when_all_connections_are_taken() {
     assert_healthy(&cluster);
 }
 
-/// G2 and G10: with no room for another lock, a session that knows a key answers, and whatever needs a
-/// lock is refused as the server does; then everything goes on, and nothing of it is there.
+/// G2 and G10: with no room for another lock, a session that knows a key answers, and calls that
+/// need a lock fail with the server's error. Afterwards they work again, and the refused ones left
+/// nothing.
 #[test]
 fn a_session_that_knows_a_key_verifies_it_when_all_locks_are_taken() {
     let settings = [

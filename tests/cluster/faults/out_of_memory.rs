@@ -1,5 +1,5 @@
-//! G2 and G10: calls for which there is not enough memory. The server says so as it always does, or ends
-//! this one session; it never starts over, and nothing is half done.
+//! G2 and G10: a call for which there is not enough memory fails with the server's error, or ends
+//! its own session. The server never restarts, and no change is half done.
 
 use std::collections::BTreeMap;
 
@@ -64,7 +64,8 @@ fn prepare(client: &mut Client) -> Prepared {
     Prepared { key, lease }
 }
 
-/// A session whose stack has grown, which it could not do later: that would be the system's to punish.
+/// A session whose stack has already grown: under a limit it could not, and the system would kill
+/// it.
 fn session(cluster: &Cluster) -> (Client, i32) {
     let mut client = cluster.client();
     let deep = format!("SELECT {}1{}", "(1+".repeat(3_000), ")".repeat(3_000));
@@ -182,7 +183,8 @@ fn check(cluster: &Cluster, mut client: Client, outcome: Outcome, key: &Key, sql
     }
 }
 
-/// However little is left for a call that has the server do much: the server's own error comes out of it.
+/// A call that makes the server do much fails with the server's own error, however little memory is
+/// left.
 #[test]
 fn running_out_of_memory_inside_the_server_raises_its_own_error() {
     let cluster = Cluster::start(&[("autovacuum", "off")]);
@@ -210,8 +212,8 @@ fn running_out_of_memory_inside_the_server_raises_its_own_error() {
     assert_healthy(&cluster);
 }
 
-/// A list of many keys takes memory of the server and of the library, by turns: wherever there is no more,
-/// the statement is refused, and the server and all its other sessions go on.
+/// A list of many keys takes memory of the server and of the library, by turns: wherever there is
+/// no more, the statement is refused, and the server and all its other sessions go on.
 #[test]
 fn listing_keys_without_memory_is_refused_and_the_session_goes_on() {
     let cluster = Cluster::start(&[("autovacuum", "off")]);
@@ -253,8 +255,8 @@ fn listing_keys_without_memory_is_refused_and_the_session_goes_on() {
     assert_healthy(&cluster);
 }
 
-/// Where the library asks for more than there is and cannot do without, that ends the session, by an error
-/// of the server, and nothing but the session.
+/// If the library cannot continue without memory, it ends its session with an error of the server,
+/// and nothing else ends.
 #[test]
 fn running_out_of_memory_ends_at_worst_one_session() {
     let primary = Cluster::start(&[("autovacuum", "off")]);
@@ -266,7 +268,7 @@ fn running_out_of_memory_ends_at_worst_one_session() {
     let mut other = standby.client();
     let sql = "SELECT count(vpk_verify(t))::text FROM unnest($1::text[]) AS t";
     assert_eq!(value(&mut other, sql, &[&tokens]), "20000");
-    // What is to be told is collected in memory of the library's own.
+    // The library collects the pending uses in memory that it allocates itself.
     let all = "SELECT count(*)::text FROM vpk_pending_uses(NULL)";
     let (mut client, pid) = session(&standby);
     // With a reserve, which is too small.
@@ -285,7 +287,7 @@ fn running_out_of_memory_ends_at_worst_one_session() {
     assert_healthy(&standby);
 }
 
-/// One session that has run out of memory again and again has what it had before, and not more.
+/// A session that runs out of memory again and again keeps no more memory than before.
 #[test]
 fn a_session_that_runs_out_of_memory_repeatedly_does_not_grow() {
     let cluster = Cluster::start(&[("autovacuum", "off")]);

@@ -59,8 +59,8 @@ fn a_thousand_short_sessions_are_answered_and_counted() {
     assert_healthy(&cluster);
 }
 
-/// Databases that come and go: each has a tally, which is free again once the database is gone. There are
-/// fewer tallies than the long variant makes databases.
+/// Databases that come and go: each has a tally, which is free again once the database is gone.
+/// There are fewer tallies than the long variant makes databases.
 #[test]
 fn dropped_databases_free_their_tallies() {
     let number = if soak() { 600 } else { 12 };
@@ -89,7 +89,7 @@ fn dropped_databases_free_their_tallies() {
     drop(admin);
     cluster.down();
     let file = fs::read(cluster.data().join("pg_stat/vibepeak_keys.usage")).expect("the file");
-    // Behind its head and the stop that it tells (src/pure/usage_file.rs).
+    // The number after the head and the shutdown point (`pure::usage::file` describes the format).
     let tallies = u32::from_le_bytes(file[48..52].try_into().expect("four bytes"));
     assert_eq!(tallies, 1, "that of the database postgres");
 }

@@ -5,8 +5,8 @@ use postgres::SimpleQueryMessage;
 use crate::support::keys::create;
 use crate::support::{Client, Cluster, value};
 
-/// How much is logged while the statements run: with messages of level DEBUG, a line is written before
-/// the text that goes with it is parsed.
+/// How much is logged while the statements run: with messages of level DEBUG, a line is written
+/// before the text that goes with it is parsed.
 const LEVELS: [&str; 3] = [
     "RESET ALL",
     "SET log_min_messages = debug5; SET log_min_error_statement = debug5",

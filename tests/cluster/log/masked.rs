@@ -1,4 +1,4 @@
-//! G5: no key is readable in the log, whatever is logged and in whichever format.
+//! G5: no key is readable in the log, under any setting and in any format.
 
 use std::io::Write;
 
@@ -135,8 +135,8 @@ fn forms(token: &str) -> [String; 4] {
     ]
 }
 
-/// G5: whatever is logged, in whichever way the key came to the server, and whether its statement
-/// returns or fails.
+/// G5: under any setting of the log, for each way a key reaches the server, and whether its
+/// statement returns or fails.
 #[test]
 fn no_log_setting_shows_a_key() {
     let mut logged = Logged::start(&[("shared_preload_libraries", "vibepeak_keys,auto_explain")]);

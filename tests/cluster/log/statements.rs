@@ -54,8 +54,9 @@ fn first(client: &mut Client, sql: &str) -> Option<String> {
     })
 }
 
-/// Statements of which masking could change how the text is divided into words, which pg_stat_statements
-/// does once more to find the constants: with the first value of what they return.
+/// Statements of which masking could change how the text is divided into words, which
+/// pg_stat_statements does once more to find the constants: with the first value of what they
+/// return.
 const DIVIDED: [(&str, &str); 3] = [
     (
         "SELECT a.vpk_live_abcdefgh-E'1\\'2', 5, 6, '7'
@@ -117,8 +118,8 @@ struct Kept {
     calls: i64,
 }
 
-/// Runs all of the statements with nothing noted before; what is kept of them, in the order of their
-/// ids.
+/// Runs all of the statements with nothing noted before; what is kept of them, in the order of
+/// their ids.
 fn counted(client: &mut Client, token: &str) -> Vec<Kept> {
     client.batch_execute("DROP TABLE IF EXISTS made_too").expect("no table");
     client.batch_execute("SELECT pg_stat_statements_reset()").expect("no statistics");
@@ -170,8 +171,8 @@ fn statistics_of_statements_show_no_key() {
             let mut all: Vec<_> = kept
                 .iter()
                 .map(|kept| (kept.query.replace(&token, &hidden), kept.top, kept.calls, kept.id))
-                // Of utility statements the id is made of their text, which is masked before the later
-                // ones of a simple query are analysed.
+                // Of utility statements the id is made of their text, which is masked before the
+                // later ones of a simple query are analysed.
                 .map(|(query, top, calls, id)| (query, top, calls, if utility { 0 } else { id }))
                 .filter(|(query, ..)| utility || query.starts_with("SELECT"))
                 .collect();

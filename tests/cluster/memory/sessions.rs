@@ -1,6 +1,6 @@
 //! The memory of a session that works without end: it stays as it was after a while, and what it
-//! remembers of keys stays within `vibepeak_keys.backend_cache`. Part of G10: a server that runs for
-//! months has such sessions, in its users' pools.
+//! remembers of keys stays within `vibepeak_keys.backend_cache`. Part of G10: a server that runs
+//! for months has such sessions, in its users' pools.
 
 use std::thread;
 use std::time::Duration;
@@ -11,16 +11,16 @@ use crate::support::process::{contexts, own_memory, soak};
 use crate::support::random::Random;
 use crate::support::{Client, Cluster, pid, value};
 
-/// What a session's contexts may have more at the end, in kilobytes. A leak of 64 bytes for each call would
-/// be more: of what reads, always, and of what writes, in the long variant.
+/// What a session's contexts may have more at the end, in kilobytes. A leak of 64 bytes for each
+/// call would be more: of what reads, always, and of what writes, in the long variant.
 const SLACK: i64 = 96;
 
 /// What a session may remember of keys in [`verifications_without_end`], in kilobytes.
 const REMEMBERED: i64 = 256;
 
 /// What a process may have more at its end, beside its contexts: what the allocator keeps of large
-/// pieces, such as the parameters of a statement here, up to 2 MB each. A leak of 64 bytes for each call would be
-/// twice as much.
+/// pieces, such as the parameters of a statement here, up to 2 MB each. A leak of 64 bytes for each
+/// call would be twice as much.
 const LEFTOVERS: i64 = 4_096;
 
 /// Well-formed keys that nobody has.
@@ -133,8 +133,8 @@ fn verifications_without_end_take_no_more_memory() {
     assert!(most <= after.own + LEFTOVERS, "{} kB before, {most} kB in one statement", after.own);
 }
 
-/// What a session remembers of keys is bounded by the setting, also after it was made smaller and larger
-/// again.
+/// What a session remembers of keys is bounded by the setting, also after it was made smaller and
+/// larger again.
 #[test]
 fn the_setting_bounds_what_a_session_remembers() {
     let keys = if soak() { 200_000 } else { 20_000 };

@@ -72,9 +72,9 @@ fn check(client: &mut Client, keys: &Acknowledged) {
     }
 }
 
-/// The primary is killed while keys are made, revoked and verified on it and on its synchronous standby. What
-/// was acknowledged is there: keys, revocations, and each use that the standby has noted. The sessions of the
-/// standby go on. The old primary comes back as its standby.
+/// The primary is killed while keys are made, revoked and verified on it and on its synchronous
+/// standby. What was acknowledged is there: keys, revocations, and each use that the standby has
+/// noted. The sessions of the standby go on. The old primary comes back as its standby.
 #[test]
 fn the_standby_takes_over_under_load() {
     let settings = [("wal_log_hints", "on"), ("wal_keep_size", "256MB")];

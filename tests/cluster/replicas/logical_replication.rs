@@ -1,4 +1,5 @@
-//! G9: a server that gets the keys by logical replication verifies by itself, as the documentation says.
+//! G9: a server that gets the keys by logical replication verifies by itself, as the documentation
+//! says.
 
 use std::thread;
 
@@ -71,8 +72,8 @@ impl Servers {
     }
 }
 
-/// The initial copy, and then each kind of change, in a session that has verified the keys before; no
-/// trigger of the extension stands in the way, and none is missed.
+/// The initial copy, and then each kind of change, in a session that has verified the keys before;
+/// no trigger of the extension stands in the way, and none is missed.
 #[test]
 fn a_subscriber_verifies_every_replicated_key() {
     let mut keys: Vec<Key> = Vec::new();
@@ -152,8 +153,8 @@ fn waits(observer: &mut Client, process: i32) -> bool {
     row.get::<_, Option<String>>(0).as_deref() == Some("true")
 }
 
-/// A subscription that `synchronous_standby_names` names is waited for as a standby is: a revocation returns
-/// when the subscriber has applied it.
+/// A subscription that `synchronous_standby_names` names is waited for as a standby is: a
+/// revocation returns when the subscriber has applied it.
 #[test]
 fn a_revocation_waits_for_a_synchronous_subscription() {
     let mut servers = Servers::start(|_| {});

@@ -1,4 +1,5 @@
-//! G9, G10 and G4: the extension on the servers of a Patroni cluster, which nobody promotes by hand.
+//! G9, G10 and G4: the extension on the servers of a Patroni cluster, which nobody promotes by
+//! hand.
 
 use crate::support::keys::{Key, create, revoke, verify};
 use crate::support::patroni::Patroni;
@@ -13,9 +14,9 @@ fn check(client: &mut Client, valid: &[Key], revoked: &[Key]) {
     }
 }
 
-/// The leader's machine fails. The standby, which knows each acknowledged key and revocation, leads after a
-/// while; its sessions go on, and the uses that it had noted come to their table. The failed one comes back
-/// as its standby, and refuses what was revoked meanwhile.
+/// The leader's machine fails. The standby, which knows each acknowledged key and revocation, leads
+/// after a while; its sessions go on, and the uses that it had counted are flushed. The failed one
+/// comes back as its standby, and refuses what was revoked meanwhile.
 #[test]
 fn patroni_fails_over_and_every_acknowledged_key_is_there() {
     let settings = [("vibepeak_keys.usage_flush_interval", "200ms")];

@@ -82,8 +82,8 @@ fn keys_are_verified_in_read_only_transactions() {
     }
 }
 
-/// G9: on a hot standby unchanged; what the primary does counts there when it is replayed, also in a
-/// transaction of the standby that is older; and what writes is refused.
+/// G9: on a hot standby unchanged; what the primary does counts there when it is replayed, also in
+/// a transaction of the standby that is older; and what writes is refused.
 #[test]
 fn keys_are_verified_on_a_hot_standby() {
     let cluster = Cluster::start(&[]);

@@ -1,7 +1,7 @@
 //! G9: what takes a right away is in force on every synchronous standby when its COMMIT returns.
 //!
-//! A standby whose replay is paused receives and keeps what is committed and shows none of it. So who
-//! returns while it is paused has not waited for it.
+//! A standby whose replay is paused receives and keeps what is committed and shows none of it. So
+//! who returns while it is paused has not waited for it.
 
 use std::thread;
 
@@ -140,8 +140,8 @@ impl Servers {
         readers.iter_mut().for_each(|reader| caught_up(admin, reader));
     }
 
-    /// Runs statements in a session with synchronous_commit off, and what is to be done once it waits for
-    /// a standby; it has to return after that, and not before.
+    /// Runs statements in a session with synchronous_commit off, and what is to be done once it
+    /// waits for a standby; it has to return after that, and not before.
     fn held_up(&mut self, sql: &str, release: impl FnOnce(&mut Servers, i32)) {
         let mut session = self.primary.client();
         session.batch_execute("SET synchronous_commit = off").expect("the setting");
@@ -178,8 +178,9 @@ fn answers(client: &mut Client, key: &Key) -> [String; 2] {
     [verify(client, &key.token), authenticate(client, &key.token)]
 }
 
-/// G9: each call waits until both standbys, of `FIRST 2`, have applied it, with synchronous_commit off in
-/// its session, and both answer accordingly at once, in sessions that have known the key before.
+/// G9: each call waits until both standbys, of `FIRST 2`, have applied it, with synchronous_commit
+/// off in its session, and both answer accordingly at once, in sessions that have known the key
+/// before.
 #[test]
 fn every_call_waits_until_it_is_applied() {
     let mut servers = Servers::start();
@@ -209,7 +210,8 @@ fn every_call_waits_until_it_is_applied() {
     }
 }
 
-/// G9: with `FIRST 1` the first standby is waited for, with `ANY 1` either; the other follows with its lag.
+/// G9: with `FIRST 1` the first standby is waited for, with `ANY 1` either; the other follows with
+/// its lag.
 #[test]
 fn only_as_many_as_are_named_are_waited_for() {
     let mut servers = Servers::start();
@@ -234,8 +236,8 @@ fn only_as_many_as_are_named_are_waited_for() {
     }
 }
 
-/// G9 and G1: a wait that is cancelled leaves the revocation committed, with the server's warning. While it
-/// waits, the primary accepts the key. Whoever revokes again waits again.
+/// G9 and G1: a wait that is cancelled leaves the revocation committed, with the server's warning.
+/// While it waits, the primary accepts the key. A second revocation waits again.
 #[test]
 fn a_cancelled_wait_leaves_the_revocation_committed() {
     let mut servers = Servers::start();
@@ -292,9 +294,9 @@ fn settings(client: &mut Client, statements: &[(&str, &str)]) {
     }
 }
 
-/// G9: the setting lasts as long as what was done: to the end of the transaction, or of the savepoint that
-/// is rolled back. What takes no right away does not touch it. Where there is no synchronous standby,
-/// nothing does.
+/// G9: the setting lasts as long as what was done: to the end of the transaction, or of the
+/// savepoint that is rolled back. What takes no right away does not touch it. Where there is no
+/// synchronous standby, nothing does.
 #[test]
 fn the_wait_is_set_for_the_transaction_or_savepoint_alone() {
     let mut servers = Servers::start();

@@ -1,7 +1,7 @@
-//! A PostgreSQL of a test's own: one socket in a short folder, gone when the test ends.
+//! A PostgreSQL server for one test: one socket in a short folder, removed when the test ends.
 //!
-//! A guard, a shell that waits for the end of its input, stops the server and removes the folder. Its
-//! input ends when the cluster is dropped, and also when the test's process is killed.
+//! A guard, a shell that waits for the end of its input, stops the server and removes the folder.
+//! Its input ends when the cluster is dropped, and also when the test's process is killed.
 
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt;
@@ -131,7 +131,7 @@ impl Cluster {
         source.client().batch_execute("CHECKPOINT").expect("a checkpoint");
         let from = format!("--source-server={}", source.address());
         self.run("pg_rewind", &["-R", "--no-sync", "-D", "data", &from]);
-        // It has brought the other's configuration.
+        // pg_rewind has copied the other server's configuration.
         self.set(&[("unix_socket_directories", &self.socket())]);
         self.set(settings);
     }
@@ -298,7 +298,7 @@ impl Cluster {
         self.run("pg_ctl", &["start", "-w", "-s", "-D", "data", "-l", "log"]);
     }
 
-    /// Starts the server, and tells whether it runs.
+    /// Starts the server; returns whether it runs.
     pub fn comes_up(&self) -> bool {
         let arguments = ["start", "-w", "-s", "-D", "data", "-l", "log"];
         self.attempt("pg_ctl", &arguments).status.success()
@@ -355,8 +355,8 @@ impl Cluster {
         self.directory.to_str().expect("a plain path").to_owned()
     }
 
-    /// One of the programs of this PostgreSQL, or else of the system, with what it needs to find its
-    /// libraries and nothing else of the environment.
+    /// One of the programs of this PostgreSQL, or else of the system, with what it needs to find
+    /// its libraries and nothing else of the environment.
     pub fn program(&self, name: &str) -> Command {
         let own = self.bin.join(name);
         let mut command = Command::new(if own.exists() { own } else { PathBuf::from(name) });

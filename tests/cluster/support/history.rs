@@ -156,7 +156,8 @@ impl AcknowledgedHistory {
         Ok(())
     }
 
-    /// Whether all that was acknowledged is so, and nothing is half done. Nobody changes anything now.
+    /// Whether all that was acknowledged is so, and nothing is half done. Nobody changes anything
+    /// now.
     pub fn check(&self, cluster: &Cluster) {
         let mut client = cluster.client();
         for tenant in &self.tenants {

@@ -1,5 +1,5 @@
-//! A load of real clients that call everything, compare every answer and write down what they are told,
-//! while something happens to the server.
+//! A load of real clients that call everything, compare every answer and record what the server
+//! has acknowledged, while something happens to the server.
 
 use std::io;
 use std::sync::Mutex;

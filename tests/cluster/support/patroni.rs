@@ -25,8 +25,9 @@ struct Member {
 }
 
 impl Patroni {
-    /// Starts both members, with the library preloaded, and waits until one leads and the other is its
-    /// synchronous standby. None where Patroni, in Python, has no shared memory for its semaphores.
+    /// Starts both members, with the library preloaded, and waits until one leads and the other is
+    /// its synchronous standby. None where Patroni, in Python, has no shared memory for its
+    /// semaphores.
     pub fn start(settings: &[(&str, &str)]) -> Option<Patroni> {
         let folder = Cluster::folder();
         if !folder.attempt("/bin/sh", &["-c", "test -w /dev/shm"]).status.success() {

@@ -1,4 +1,4 @@
-//! What the documentation tells people to run on several servers, which the tests then run.
+//! The statements that the documentation gives for several servers, which tests run.
 
 use std::fs;
 use std::path::Path;

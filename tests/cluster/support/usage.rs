@@ -1,4 +1,4 @@
-//! What is known of the uses of keys, and how to wait for it.
+//! Uses of keys: how to make them, and how to wait for the state that a test expects.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -7,9 +7,9 @@ use serde_json::Value;
 use super::keys::Key;
 use super::{Client, Cluster, GenericClient, value, wait_until};
 
-/// Settings under which uses come to their table soon.
+/// Settings under which uses are flushed every 200 ms.
 pub const FLUSH_EVERY_200MS: &[(&str, &str)] = &[("vibepeak_keys.usage_flush_interval", "200ms")];
-/// Settings under which they stay pending, once the server has started.
+/// Settings under which uses stay pending, once the server has started.
 pub const FLUSH_HOURLY: &[(&str, &str)] = &[("vibepeak_keys.usage_flush_interval", "1h")];
 
 /// A server where uses stay pending. The launcher has looked for some at the start.

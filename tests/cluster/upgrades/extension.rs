@@ -1,4 +1,5 @@
-//! G8: a database that was made with a released version becomes what a fresh one is, and works until then.
+//! G8: a database that was made with a released version becomes what a fresh one is, and works
+//! until then.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +9,7 @@ use crate::support::{Client, Cluster, value, wait_until};
 use crate::upgrades::released::CURRENT;
 use crate::upgrades::{GRANTS, assert_same, catalogue, column, made_with, old_versions, update};
 
-/// Default privileges that give away whatever is made from now on.
+/// Default privileges that grant everything on all objects that are created from now on.
 const GIVEN_AWAY: &str = "
     ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO PUBLIC, somebody;
     ALTER DEFAULT PRIVILEGES GRANT ALL ON FUNCTIONS TO PUBLIC;
@@ -18,7 +19,7 @@ const GIVEN_AWAY: &str = "
     ALTER DEFAULT PRIVILEGES GRANT ALL ON SCHEMAS TO PUBLIC, somebody;
     ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT ALL ON FUNCTIONS TO verifier";
 
-/// A server that brings uses to their table at once.
+/// A server that flushes uses every 100 ms.
 fn server() -> Cluster {
     let cluster = Cluster::start(&[("vibepeak_keys.usage_flush_interval", "100")]);
     let roles = "CREATE ROLE somebody; CREATE ROLE verifier LOGIN; CREATE ROLE admin LOGIN";
@@ -130,8 +131,8 @@ fn upgraded(old: &str, before_update: &str) {
     assert_eq!(verify(&mut client, &key.token), "VALID");
 }
 
-/// G8: the new library serves the old SQL; the update makes of it what a fresh installation is, and leaves
-/// every row as it was.
+/// G8: the new library serves the old SQL; the update makes of it what a fresh installation is, and
+/// leaves every row as it was.
 #[test]
 fn an_updated_database_is_as_a_fresh_one() {
     for old in old_versions() {
@@ -139,7 +140,7 @@ fn an_updated_database_is_as_a_fresh_one() {
     }
 }
 
-/// G6, G8: what an update makes is nobody's, whatever default privileges there are.
+/// G6, G8: an update grants no privileges on new objects, whatever the default privileges.
 #[test]
 fn default_privileges_give_away_nothing_that_an_update_makes() {
     for old in old_versions() {
@@ -150,8 +151,8 @@ fn default_privileges_give_away_nothing_that_an_update_makes() {
     }
 }
 
-/// G8: what roles were granted before, they still have; granted again, it is what a fresh installation
-/// grants.
+/// G8: what roles were granted before, they still have; granted again, it is what a fresh
+/// installation grants.
 #[test]
 fn grants_outlast_an_update() {
     let cluster = server();

@@ -38,8 +38,8 @@ struct Database {
 const PENDING: i32 = 7;
 
 impl Database {
-    /// Everything there is: plans added, edited, renamed and removed, keys that answer in every way, a lease,
-    /// grants, events, uses.
+    /// Everything there is: plans added, edited, renamed and removed, keys that answer in every
+    /// way, a lease, grants, events, uses.
     fn prepared(cluster: &Cluster, number: usize, version: &str) -> Database {
         let name = format!("made_with_{number}");
         run(&mut cluster.client(), &format!("CREATE DATABASE {name} TEMPLATE template0"));
@@ -121,8 +121,8 @@ impl Database {
     }
 }
 
-/// A line about each table of the extension: how many rows, and a hash of them all. Without the uses of
-/// one key.
+/// A line about each table of the extension: how many rows, and a hash of them all. Without the
+/// uses of one key.
 fn digests(client: &mut Client, but: &Key) -> Vec<String> {
     let sql = "SELECT c.relname::text FROM pg_class AS c
                 WHERE c.relnamespace = 'vpk'::regnamespace AND c.relkind = 'r' ORDER BY 1";
@@ -182,7 +182,7 @@ fn upgraded(checksums: bool, versions: &[String], options: &[&str]) {
         older.run("pg_checksums", &["--enable", "--no-sync", "-D", "data"]);
     }
     let copied = older.data().join(FILE);
-    // But for its head, which tells of which stop of the server it is (src/pure/usage_file.rs).
+    // All but its head, which has the server's shutdown point (`pure::usage::file`).
     let pending = || fs::read(&copied).expect("the file of pending uses").split_off(48);
     let kept = pending();
 
@@ -275,8 +275,9 @@ fn is_as_fresh(cluster: &Cluster, database: &Database) {
     assert_same(&what, &facts(&mut fresh), &facts(&mut upgraded));
 }
 
-/// G7, G8: from a cluster without checksums, databases of every released version and of this one, served by
-/// the new library: rows, answers, grants and pending uses are there, and the update works afterwards.
+/// G7, G8: from a cluster without checksums, databases of every released version and of this one,
+/// served by the new library: rows, answers, grants and pending uses are there, and the update
+/// works afterwards.
 #[test]
 #[ignore = "no older PostgreSQL to upgrade from is given: OLDER_MAJOR, see tools/rust-tests"]
 fn pg_upgrade_carries_databases_of_every_version() {

@@ -9,9 +9,9 @@ use sha2::{Digest, Sha256};
 /// The version of the sources.
 pub const CURRENT: &str = env!("CARGO_PKG_VERSION");
 
-/// G8: the install script of a released version is the one that is kept in tests/released. Whoever changes
-/// the SQL makes a new version, with an upgrade script; a version that is not released yet is newer than
-/// all that are.
+/// G8: the install script of a released version is the one in tests/released. A change of the
+/// SQL takes a new version with an upgrade script; a version that is not released yet is newer than
+/// all released ones.
 #[test]
 fn the_install_script_is_the_released_one() {
     let released = versions();
@@ -30,7 +30,8 @@ fn the_install_script_is_the_released_one() {
     assert_eq!(released.len(), installed.len(), "{name} is not what was released");
 }
 
-/// G8: nobody edits a script that was released: each is the one that SHA256SUMS lists, and none is missing.
+/// G8: nobody edits a script that was released: each is the one that SHA256SUMS lists, and none is
+/// missing.
 #[test]
 fn released_scripts_stay_as_they_are() {
     let found: String = versions()
@@ -82,8 +83,8 @@ fn lines(script: &Path) -> Vec<String> {
     }
 }
 
-/// The lines of a script, sorted, since pgrx keeps no order among functions; without blank ones, and without
-/// comments, in which it names places in the source.
+/// The lines of a script, sorted, since pgrx keeps no order among functions; without blank ones,
+/// and without comments, in which it names places in the source.
 fn statements(script: &str) -> Vec<String> {
     let mut statements = Vec::new();
     let mut rest = script;

@@ -9,8 +9,8 @@ use crate::support::usage::Done;
 use crate::support::{Client, Cluster, value, wait_until};
 use crate::upgrades::{made_with, old_versions, update};
 
-/// Every function that a version of the SQL has, by what calls it. What is not called here is called by
-/// another of them, or by a view or a trigger.
+/// Every function that a version of the SQL has, by what calls it. What is not called here is
+/// called by another of them, or by a view or a trigger.
 fn call_everything(client: &mut Client) {
     set_plan(client, "acme", "Pro");
     set_plan(client, "brief", "Plus");

@@ -1,4 +1,4 @@
-//! G4: uses that somebody brings over, beside those that the worker brings: neither keeps the other up.
+//! G4: uses that `vpk_add_uses` adds and uses that the worker flushes do not block each other.
 
 use std::thread;
 
@@ -10,7 +10,8 @@ use crate::support::{Client, Cluster, caught_up, report, value};
 
 const MAX: i64 = i64::MAX;
 
-/// A key with as many uses as a number can tell stays at that, and keeps no other key's from the table.
+/// A key whose count has reached the maximum of a `bigint` stays at it, and does not block the
+/// flush of other keys.
 #[test]
 fn a_count_at_the_maximum_stays_and_blocks_no_other_key() {
     let cluster = Cluster::start(FLUSH_EVERY_200MS);
@@ -28,8 +29,8 @@ fn a_count_at_the_maximum_stays_and_blocks_no_other_key() {
     assert_eq!([&full, &nearly].map(|key| uses(&mut client, key)), [MAX, MAX]);
 }
 
-/// Uses that were added and are not committed, of keys that had none before: the worker leaves these keys
-/// for later, and brings the others. Nobody has to wait to revoke one of them.
+/// While the first uses of a key are added and not committed, the worker leaves this key for later
+/// and flushes the others. A revocation of the key does not wait.
 #[test]
 fn an_uncommitted_first_use_delays_no_other_key() {
     let cluster = Cluster::start(FLUSH_EVERY_200MS);
@@ -53,8 +54,8 @@ fn an_uncommitted_first_use_delays_no_other_key() {
     assert_eq!(value(&mut client, "SELECT last_error FROM vpk.stats", &[]), "");
 }
 
-/// Two databases of a standby give their uses up at the same time: neither is refused, and each use is
-/// given up once.
+/// Two databases of a standby settle their uses at the same time: neither is refused, and each use
+/// is settled once.
 #[test]
 fn two_databases_of_a_standby_hand_over_at_once() {
     const KEYS: i32 = 500;

@@ -31,7 +31,7 @@ fn no_error_in_the_log(cluster: &Cluster) {
     assert_eq!(log.lines().find(bad), None, "{log}");
 }
 
-/// Uses a key of the database `postgres` until the work is done, and tells how often.
+/// Uses a key of the database `postgres` until the work is done; returns the number of uses.
 fn beside_uses(cluster: &Cluster, key: &Key, work: impl FnOnce()) -> i64 {
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -51,8 +51,8 @@ fn beside_uses(cluster: &Cluster, key: &Key, work: impl FnOnce()) -> i64 {
     })
 }
 
-/// G4: each database is served without being named; and one in which no key is used is not connected
-/// to, so that it can be copied, renamed and removed while others are flushed.
+/// G4: each database is served without being named; and one in which no key is used is not
+/// connected to, so that it can be copied, renamed and removed while others are flushed.
 #[test]
 fn every_database_in_use_is_flushed_and_no_other_is_connected_to() {
     let cluster = Cluster::start(OFTEN);
@@ -63,7 +63,7 @@ fn every_database_in_use_is_flushed_and_no_other_is_connected_to() {
     arrives(&cluster, "second", &second, 3);
     let transactions = "SELECT (xact_commit + xact_rollback)::text
                           FROM pg_stat_database WHERE datname = 'idle'";
-    // The session that made the extension there has told of its transactions.
+    // The session that created the extension there has reported its transactions when it is gone.
     let mut before = String::new();
     wait_until("nobody is there", || {
         let sql = "SELECT count(*)::text FROM pg_stat_activity WHERE datname = 'idle'";
@@ -130,8 +130,8 @@ fn uses_follow_a_renamed_database() {
     no_error_in_the_log(&cluster);
 }
 
-/// G4: the extension is removed while uses are pending: they are forgotten, others arrive, and a new
-/// extension begins anew.
+/// G4: the extension is dropped while uses are pending: they are forgotten, others are flushed, and
+/// a new extension starts from zero.
 #[test]
 fn dropping_the_extension_forgets_its_pending_uses() {
     let cluster = start_flushing_hourly(&[]);
@@ -154,8 +154,8 @@ fn dropping_the_extension_forgets_its_pending_uses() {
     no_error_in_the_log(&cluster);
 }
 
-/// G4: a database is removed while uses are pending: others arrive, and the room of those that belong
-/// to nothing is free again.
+/// G4: a database is dropped while uses are pending: others are flushed, and the slots of its uses
+/// are free again.
 #[test]
 fn dropping_a_database_frees_the_slots_of_its_uses() {
     let cluster = start_flushing_hourly(&[("vibepeak_keys.usage_slots", "64")]);

@@ -15,7 +15,7 @@ fn task_start(client: &mut Client, key: &Key) -> String {
     value(client, "SELECT status::text FROM vpk_task_start($1)", &[&key.token])
 }
 
-/// Uses a key in each way there is, and tells how often.
+/// Uses a key in each way there is; returns how many uses that is.
 fn in_every_way(client: &mut Client, key: &Key) -> i64 {
     let token = &key.token;
     let mut number = 0;
@@ -57,8 +57,8 @@ fn in_every_way(client: &mut Client, key: &Key) -> i64 {
     number + 1
 }
 
-/// G4: each use counts, however it was made and however the caller's transaction ended; it is seen in
-/// the table and in the list, with its instant. The answers are counted by status.
+/// G4: each use counts, however it was made and however the caller's transaction ended; it is seen
+/// in the table and in the list, with its instant. The answers are counted by status.
 #[test]
 fn each_use_and_each_answer_is_counted() {
     let cluster = Cluster::start(FLUSH_EVERY_200MS);
@@ -227,9 +227,9 @@ fn uses_of_an_uncommitted_key_are_flushed_after_its_commit() {
     assert_eq!(stats(&mut observer)["last_error"], serde_json::Value::Null);
 }
 
-/// G3: 100,000 verifications in one statement, and 1,000 statements, take no transaction id and write
-/// no WAL; what is written is a flush, whose size is that of the keys and not of the uses. (Now and
-/// then the server writes a record of its own; so one quiet run of a few is enough.)
+/// G3: 100,000 verifications in one statement, and 1,000 statements, take no transaction id and
+/// write no WAL; what is written is a flush, whose size is that of the keys and not of the uses.
+/// (Now and then the server writes a record of its own; so one quiet run of a few is enough.)
 #[test]
 fn only_the_flush_writes() {
     let quiet = [("autovacuum", "off"), ("checkpoint_timeout", "1d")];
@@ -266,7 +266,7 @@ fn only_the_flush_writes() {
 }
 
 /// Without preloading keys are verified all the same. Nothing is counted, which shows as null, and
-/// settings that mean nothing there bring no warning.
+/// settings that have no effect there cause no warning.
 #[test]
 fn without_preloading_keys_are_verified_and_nothing_is_counted() {
     let slots = [("shared_preload_libraries", ""), ("vibepeak_keys.usage_slots", "128")];

@@ -1,5 +1,5 @@
-//! G4 and G9: uses that a standby has noted reach the table of the primary; whatever fails on the way, none
-//! is lost.
+//! G4 and G9: uses that a standby has noted reach the table of the primary; whatever fails on the
+//! way, none is lost.
 
 use std::fs;
 use std::thread;
@@ -55,7 +55,7 @@ impl Servers {
     }
 }
 
-/// What a standby tells: keys and uses.
+/// The keys and uses that a standby reports as pending.
 fn told(client: &mut Client) -> Vec<(String, i64)> {
     let sql = "SELECT key_id::text, uses FROM vpk_pending_uses()";
     let rows = client.query(sql, &[]).unwrap_or_else(|error| panic!("{}", report(&error)));
@@ -72,8 +72,8 @@ fn settle(client: &mut Client, key: &Key, uses: i64) -> i64 {
     client.query_one(sql, &[&key.id, &uses]).expect("uses are settled").get(0)
 }
 
-/// The recipe of the documentation, again and again: each use of each server is in the table once, with the
-/// instant of the last.
+/// The documented recipe, run repeatedly, counts each use of each server once, with the time of the
+/// last.
 #[test]
 fn the_documented_handover_counts_each_use_once() {
     let mut servers = Servers::start(&[]);
@@ -106,7 +106,8 @@ fn the_documented_handover_counts_each_use_once() {
     assert_eq!(uses(&mut servers.reader, &one), 13);
 }
 
-/// More keys than one batch of the recipe, while the standby goes on noting: not one use more or less.
+/// More keys than one batch of the recipe, while the standby goes on noting: not one use more or
+/// less.
 #[test]
 fn many_keys_are_handed_over_exactly_while_verifications_go_on() {
     const KEYS: i32 = 10_500;
@@ -146,8 +147,8 @@ fn many_keys_are_handed_over_exactly_while_verifications_go_on() {
     assert_eq!(counter(&mut servers.reader, "uses_pending"), 0);
 }
 
-/// What fails before the commit on the primary has changed nothing; what fails between commit and settling
-/// counts twice; a crash of the standby between them does not.
+/// What fails before the commit on the primary has changed nothing; what fails between commit and
+/// settling counts twice; a crash of the standby between them does not.
 #[test]
 fn a_failed_handover_loses_no_use() {
     let mut servers = Servers::start(&[]);
@@ -196,8 +197,8 @@ fn a_failed_handover_loses_no_use() {
     assert_eq!(uses(&mut servers.admin, &key), 10);
     assert_eq!(told(&mut servers.reader), []);
 
-    // A crash of the standby: what was committed counts once, and what it had been started with is not
-    // found again.
+    // A crash of the standby: what was committed counts once, and what it had been started with is
+    // not found again.
     use_key(&mut servers.reader, &key, 2);
     servers.standby.down();
     servers.standby.up();
@@ -214,8 +215,8 @@ fn a_failed_handover_loses_no_use() {
     assert_eq!(uses(&mut servers.admin, &key), 12);
 }
 
-/// G8 and G4: what a release before 0.4.0 has left on a standby, in a file that does not tell its stop, is
-/// handed over once, also where the standby crashes after that.
+/// G8 and G4: uses that a release before 0.4.0 left in a file without a shutdown point are handed
+/// over once, also if the standby crashes after that.
 #[test]
 fn uses_in_a_file_of_an_earlier_release_are_handed_over_once() {
     let mut servers = Servers::start(&[]);
@@ -240,8 +241,8 @@ fn uses_in_a_file_of_an_earlier_release_are_handed_over_once() {
     assert_eq!(told(&mut servers.standby.client()), []);
 }
 
-/// One session at a time is told, until its transaction or savepoint ends; only what it was told can be
-/// settled, and what is noted meanwhile stays.
+/// One session at a time can read the pending uses, until its transaction or savepoint ends. Only
+/// uses that it has read can be settled; uses that are counted meanwhile stay.
 #[test]
 fn only_the_session_that_read_pending_uses_can_settle_them() {
     let mut servers = Servers::start(&[]);
@@ -293,8 +294,8 @@ fn only_the_session_that_read_pending_uses_can_settle_them() {
     }
 }
 
-/// What is added goes by the rules of the table; what makes no sense is refused; a key that is gone is
-/// none. The worker adds to the same rows.
+/// Added uses follow the rules of the table; arguments that make no sense are refused, and uses of
+/// a deleted key are ignored. The worker adds to the same rows.
 #[test]
 fn added_uses_follow_the_rules_of_the_table() {
     let mut servers = Servers::start(&[]);
@@ -339,7 +340,8 @@ fn added_uses_follow_the_rules_of_the_table() {
     }
     assert_eq!(value(admin, "SELECT count(*)::text FROM vpk.key_usage", &[]), "1");
 
-    // The commit is on disk before anybody gives the uses up, and waits for whom its session waits.
+    // The commit is on disk before the standby settles the uses, and waits for the standbys that
+    // its session waits for.
     for (own, inside) in [("off", "local"), ("on", "on"), ("remote_apply", "remote_apply")] {
         run(admin, &format!("SET synchronous_commit = {own}; BEGIN"));
         add(admin, &key, 1);
@@ -356,7 +358,7 @@ fn added_uses_follow_the_rules_of_the_table() {
     assert_eq!(sqlstate(&sql, servers.reader.batch_execute(&sql)), "25006");
 }
 
-/// A standby that is promoted while somebody brings its uses: it keeps them, and its worker brings them.
+/// A standby that is promoted during a handover keeps its uses, and its worker flushes them.
 #[test]
 fn a_standby_promoted_during_a_handover_keeps_its_uses() {
     let mut servers = Servers::start(&[]);

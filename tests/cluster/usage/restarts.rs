@@ -25,8 +25,8 @@ fn wait_for_launcher(client: &mut Client) -> i32 {
     found.expect("a launcher")
 }
 
-/// G4: a clean restart loses nothing, in any database; counters go on; and the file is gone when the
-/// server runs.
+/// G4: a clean restart loses nothing, in any database; counters go on; and the file is gone when
+/// the server runs.
 #[test]
 fn a_clean_restart_loses_no_use() {
     let cluster = start_flushing_hourly(&[]);
@@ -45,7 +45,7 @@ fn a_clean_restart_loses_no_use() {
     assert!(file(&cluster).exists());
     cluster.up();
     wait_until("the file is gone", || !file(&cluster).exists());
-    // What has come from the file is flushed at once.
+    // Uses that were read from the file are flushed at once.
     for (database, key, times, _) in &keys {
         let mut client = cluster.connect(database, "postgres");
         wait_for_uses(&mut client, key, *times);
@@ -86,7 +86,7 @@ fn a_failed_start_loses_no_use() {
     wait_for_uses(&mut cluster.client(), &key, 9);
 }
 
-/// G4: a file that is damaged is not believed: the log says so, and the server starts without it.
+/// G4: a damaged file is ignored: the log says so, and the server starts without it.
 #[test]
 fn a_damaged_usage_file_is_ignored_and_logged() {
     let cluster = start_flushing_hourly(&[]);
@@ -110,7 +110,7 @@ fn a_damaged_usage_file_is_ignored_and_logged() {
     assert_eq!(counter(&mut client, "valid"), 2);
 }
 
-/// G4: what has no room after a restart with fewer slots is counted as dropped.
+/// G4: after a restart with fewer slots, uses that find no slot are counted as dropped.
 #[test]
 fn uses_without_room_after_a_restart_are_counted_as_dropped() {
     let cluster = start_flushing_hourly(&[]);
@@ -130,7 +130,7 @@ fn uses_without_room_after_a_restart_are_counted_as_dropped() {
     assert_eq!(counter(&mut client, "uses_flushed"), 64);
 }
 
-/// G10: a launcher that is told to end is started again, and no other process notices.
+/// G10: a launcher that is terminated is started again, and no other process is affected.
 #[test]
 fn a_terminated_launcher_is_started_again() {
     let cluster = Cluster::start(FLUSH_EVERY_200MS);
@@ -165,8 +165,8 @@ fn the_server_recovers_when_the_launcher_is_killed() {
     wait_for_uses(&mut client, &key, 5);
 }
 
-/// G4 and G10: a crash loses what was pending at most, and nothing counts twice: not what was flushed
-/// before, nor what had come from the file of an earlier restart.
+/// G4 and G10: a crash loses what was pending at most, and nothing counts twice: not what was
+/// flushed before, nor what had come from the file of an earlier restart.
 #[test]
 fn a_crash_loses_only_pending_uses_and_counts_none_twice() {
     let cluster = start_flushing_hourly(&[]);
@@ -202,8 +202,8 @@ fn a_crash_loses_only_pending_uses_and_counts_none_twice() {
     wait_for_uses(&mut client, &key, kept + 3);
 }
 
-/// G9 and G4: a standby has no worker, since it can write nothing; what was used there waits, over a
-/// restart too, until it is the primary.
+/// G9 and G4: a standby has no worker, since it can write nothing; what was used there waits, over
+/// a restart too, until it is the primary.
 #[test]
 fn a_standby_keeps_its_uses_until_its_promotion() {
     let cluster = Cluster::start(FLUSH_EVERY_200MS);
@@ -235,8 +235,8 @@ fn a_standby_keeps_its_uses_until_its_promotion() {
     wait_for_uses(&mut standby, &key, 7);
 }
 
-/// G4: nor does a start of a standby that fails after recovery has begun, however it had stopped, lose what
-/// it had noted.
+/// G4: nor does a start of a standby that fails after recovery has begun, however it had stopped,
+/// lose what it had noted.
 #[test]
 fn a_standby_whose_start_fails_keeps_its_uses() {
     let primary = Cluster::start(&[]);
@@ -255,8 +255,8 @@ fn a_standby_whose_start_fails_keeps_its_uses() {
     }
 }
 
-/// G4: who may read the server's files may read this one, and nobody else: a backup of them all by their
-/// group, where the group has that right, is not refused.
+/// G4: who may read the server's files may read this one, and nobody else: a backup of them all by
+/// their group, where the group has that right, is not refused.
 #[test]
 fn the_usage_file_has_the_permissions_of_the_data_directory() {
     let cluster = start_flushing_hourly(&[]);

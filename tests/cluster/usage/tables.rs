@@ -30,8 +30,8 @@ fn used_once(client: &mut Client, number: i32) {
     assert_eq!(used, i64::from(number));
 }
 
-/// G4: when slots run short a flush begins early; and what finds no slot is counted as dropped, so
-/// that every valid answer is accounted for.
+/// G4: when slots run short a flush begins early; a use that finds no slot is counted as dropped,
+/// so that every valid answer is accounted for.
 #[test]
 fn uses_without_a_slot_are_counted_as_dropped() {
     let cluster = start_flushing_hourly(&[("vibepeak_keys.usage_slots", "64")]);
@@ -42,7 +42,8 @@ fn uses_without_a_slot_are_counted_as_dropped() {
     assert_eq!(counter(&mut client, "uses_pending"), 64);
     assert_eq!(counter(&mut client, "uses_dropped"), 436);
     holder.batch_execute("COMMIT").expect("its end");
-    // Who finds no slot asks for a flush, as does who takes the second half of them.
+    // A session that finds no slot asks for a flush, as does one that takes the first slot of the
+    // second half.
     let mut expected = 500;
     while counter(&mut client, "uses_flushed") == 0 {
         used_once(&mut client, 1);
@@ -71,7 +72,7 @@ fn uses_without_a_slot_are_counted_as_dropped() {
     assert_eq!(value(&mut client, sql, &[]), flushed.to_string());
 }
 
-/// G4: a row of the table that somebody holds waits alone; the others are flushed.
+/// G4: the uses of a key whose row is locked wait; all others are flushed.
 #[test]
 fn a_locked_row_delays_the_flush_of_its_key_alone() {
     let cluster = Cluster::start(FLUSH_EVERY_200MS);
@@ -172,8 +173,7 @@ fn accounts_that_come_and_go_leave_no_usage_behind() {
     no_failure(&mut client);
 }
 
-/// G4: a table that somebody has locked makes a flush give way, which `vpk.stats` tells; nothing is
-/// lost.
+/// G4: a flush gives way to a lock on the table, which `vpk.stats` shows; no use is lost.
 #[test]
 fn a_flush_gives_way_to_a_locked_table_and_loses_nothing() {
     let cluster = Cluster::start(FLUSH_EVERY_200MS);
@@ -227,8 +227,8 @@ fn give_away(client: &mut Client) {
         .expect("a tenant");
 }
 
-/// G6: a trigger that the table's owner has planted there has the owner's rights and no more, also not
-/// at the end of the transaction.
+/// G6: a trigger that the table's owner has planted there has the owner's rights and no more, also
+/// not at the end of the transaction.
 #[test]
 fn a_planted_trigger_runs_with_its_owners_privileges_alone() {
     let cluster = Cluster::start(FLUSH_EVERY_200MS);
@@ -350,7 +350,7 @@ fn a_table_that_only_has_the_name_is_not_written_to() {
     assert_eq!(counter(&mut beside, "uses_flushed"), 0);
 }
 
-/// G4: a removal that begins while a key's first use is being brought waits for it, and takes it along,
+/// G4: a removal that begins while a key's first use is being flushed waits for it and deletes it,
 /// at every isolation level.
 #[test]
 fn a_removal_waits_for_a_first_use_and_deletes_it() {

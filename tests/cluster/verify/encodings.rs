@@ -2,8 +2,8 @@
 
 use crate::support::{Cluster, value};
 
-/// G2: names and bodies in the encodings of other databases: the bytes of a plan's name come back in
-/// the body of a refusal as they were, and what ASCII asks for is not taken for something else.
+/// G2: names and bodies in the encodings of other databases: the bytes of a plan's name come back
+/// in the body of a refusal as they were, and what ASCII asks for is not taken for something else.
 #[test]
 fn names_are_stored_and_shown_in_other_encodings() {
     let cluster = Cluster::start(&[]);

@@ -1,4 +1,4 @@
-//! G2: verification answers, whatever it is given.
+//! G2: verification answers for any argument.
 
 use crate::support::keys::{Key, checksum, create, verify, well_formed};
 use crate::support::random::Random;

@@ -1,5 +1,5 @@
-//! G1 and G2 in parallel plans: a wrapper that its author labelled PARALLEL SAFE, which it is not, is
-//! run by worker processes, and the answers are right all the same.
+//! G1 and G2 in parallel plans: a wrapper that its author labelled PARALLEL SAFE, which it is not,
+//! is run by worker processes, and the answers are right all the same.
 
 use std::collections::BTreeMap;
 

@@ -59,8 +59,8 @@ fn holding(pooler: &Pooler, user: &str) -> [Client; 3] {
     clients
 }
 
-/// G1: a revocation that one client has committed counts on every server connection, also on those that have
-/// just verified the key.
+/// G1: a revocation that one client has committed counts on every server connection, also on those
+/// that have just verified the key.
 #[test]
 fn a_revocation_counts_on_every_server_connection() {
     let cluster = server();
@@ -83,7 +83,7 @@ fn a_revocation_counts_on_every_server_connection() {
     }
 }
 
-/// A key that clients share, and whether one of them has been told that it is revoked.
+/// A key that clients share, and whether one of them has seen that it is revoked.
 struct Shared {
     token: String,
     id: String,
@@ -92,7 +92,8 @@ struct Shared {
     revoked: AtomicBool,
 }
 
-/// G1, G2: twenty clients that share three server connections issue, revoke and verify; each answer is right.
+/// G1, G2: twenty clients that share three server connections issue, revoke and verify; each answer
+/// is right.
 #[test]
 fn twenty_clients_share_three_server_connections_and_get_right_answers() {
     const CLIENTS: usize = 20;
@@ -148,8 +149,8 @@ fn twenty_clients_share_three_server_connections_and_get_right_answers() {
     assert!(keys.len() > 20 && revoked > 0, "{} keys, {revoked} revoked", keys.len());
 }
 
-/// Tasks are counted for the account, and a lease belongs to nobody's session: another client extends and
-/// finishes it on another server connection.
+/// Tasks are counted for the account, and a lease belongs to nobody's session: another client
+/// extends and finishes it on another server connection.
 #[test]
 fn a_lease_is_extended_and_finished_on_any_server_connection() {
     let cluster = server();
@@ -186,8 +187,9 @@ fn a_lease_is_extended_and_finished_on_any_server_connection() {
     assert!(unnamed(third, sql, &key.token).starts_with("VALID "));
 }
 
-/// Prepared statements of the protocol belong to a server connection: before pgbouncer 1.21 they are lost in
-/// transaction mode as soon as another client has it. Within one transaction, and in session mode, they work.
+/// Prepared statements of the protocol belong to a server connection: before pgbouncer 1.21 they
+/// are lost in transaction mode as soon as another client has it. Within one transaction, and in
+/// session mode, they work.
 #[test]
 fn prepared_statements_work_through_a_pooler() {
     let cluster = server();
@@ -224,8 +226,8 @@ fn prepared_statements_work_through_a_pooler() {
     }
 }
 
-/// What one client sets, the next one has in transaction mode, unless it was for its transaction only or the
-/// pooler resets it. No answer depends on what a service may set.
+/// What one client sets, the next one has in transaction mode, unless it was for its transaction
+/// only or the pooler resets it. No answer depends on what a service may set.
 #[test]
 fn settings_left_behind_by_clients_change_no_answer() {
     const SHOW: &str = "SHOW vibepeak_keys.backend_cache";
@@ -284,7 +286,8 @@ fn the_documented_configuration_works() {
     }
 }
 
-/// G5: what comes through a pooler is masked as what comes directly, and the pooler's own log has no key.
+/// G5: what comes through a pooler is masked as what comes directly, and the pooler's own log has
+/// no key.
 #[test]
 fn keys_in_statements_through_a_pooler_are_redacted() {
     let settings = [("log_statement", "all"), ("log_min_duration_statement", "0")];

@@ -20,7 +20,7 @@ fn impatient(cluster: &Cluster) -> Client {
     client
 }
 
-/// G1: whatever the verifier's isolation level and the age of its snapshot; and a verifier that has
+/// G1: at every isolation level and with a snapshot of any age; and a verifier that has
 /// left its transaction open delays no change.
 #[test]
 fn an_open_transaction_sees_every_change_of_a_key() {

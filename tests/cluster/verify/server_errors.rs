@@ -1,5 +1,5 @@
-//! G2: the server's own errors pass through a verification unchanged: never caught, never turned into
-//! a status. Each is compared with what a plain query gets in the same place.
+//! G2: the server's own errors pass through a verification unchanged: never caught, never turned
+//! into a status. Each is compared with what a plain query gets in the same place.
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
@@ -34,7 +34,7 @@ const WAYS: [&str; 4] = [
     "account, metadata FROM vpk.keys WHERE key_hash = sha256(current_setting('test.key')::bytea)",
 ];
 
-/// Runs all of them and compares what they are told.
+/// Runs all of them and compares the answers.
 fn all_fail_alike(client: &mut Client, key: &Key, code: &str) {
     client.batch_execute(&format!("SET test.key = '{}'", key.token)).expect("a setting");
     let [calls @ .., plain] = WAYS;
@@ -47,8 +47,8 @@ fn all_fail_alike(client: &mut Client, key: &Key, code: &str) {
     }
 }
 
-/// G2: timeouts and cancellations while the verification itself waits for a lock on the table, as it does
-/// where it does not know the key's place.
+/// G2: timeouts and cancellations while the verification itself waits for a lock on the table, as
+/// it does where it does not know the key's place.
 #[test]
 fn timeouts_and_cancellations_end_a_verification_as_any_statement() {
     let cluster = Cluster::start(&[]);

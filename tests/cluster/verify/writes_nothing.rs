@@ -3,7 +3,7 @@
 use crate::support::keys::{checksum, create, create_for, revoke, set_plan, verify};
 use crate::support::{Client, Cluster, buffers, report, sqlstate, value};
 
-/// The worker that brings uses to their table, which writes, has other tests.
+/// The worker writes when it flushes uses; other tests are about that.
 const QUIET: (&str, &str) = ("vibepeak_keys.usage_flush_interval", "1h");
 
 /// Fills a table with what 10,000 requests present: every answer is among them.
@@ -137,8 +137,8 @@ fn verifying_writes_no_wal_while_the_table_is_locked() {
     panic!("WAL was written each time: {written:?}");
 }
 
-/// A malformed token is refused without touching a table (docs/security.md says so); the same measure
-/// shows the buffers that a well-formed key touches.
+/// A malformed token is refused without touching a table (docs/security.md says so); the same
+/// measure shows the buffers that a well-formed key touches.
 #[test]
 fn a_malformed_token_touches_no_buffer() {
     let cluster = Cluster::start(&[]);
