@@ -34,7 +34,7 @@ SELECT count(*) AS rows, count(*) FILTER (WHERE (s.since IS NULL) = (s.answers I
 SELECT count(*) AS rows, bool_and((since IS NULL) = (valid IS NULL) AND (since IS NULL) = (uses_dropped IS NULL)) AS consistent
   FROM vpk.stats;
 
--- Who may read it.
+-- The roles that may read it.
 CREATE ROLE regress_vpk_nobody;
 CREATE ROLE regress_vpk_verifier;
 CREATE ROLE regress_vpk_admin;

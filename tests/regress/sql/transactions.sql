@@ -1,4 +1,5 @@
--- Verification inside transactions: by the clock, on the latest state, and without a write (G1, G3).
+-- Verification inside transactions: by the clock, on the latest state, and without a write (G1,
+-- G3).
 
 SELECT vpk_set_plan('acme', 'Pro');
 
