@@ -21,7 +21,7 @@ struct Example {
     output: Option<String>,
 }
 
-/// The examples of a page that are to be run.
+/// The examples of a page that the test runs.
 fn examples(page: &str) -> Vec<Example> {
     let mut examples: Vec<Example> = Vec::new();
     let mut lines = page.lines().enumerate();

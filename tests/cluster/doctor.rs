@@ -169,7 +169,8 @@ fn the_doctor_reports_a_library_that_is_not_preloaded() {
     found(&mut client, "usage_worker", None, "the use of keys is not noted");
 }
 
-/// Where the library is preloaded keys are masked, unless that is switched off, or beyond it.
+/// With the library preloaded, keys are redacted unless the setting is off or a setting of the log
+/// is beyond its reach.
 #[test]
 fn the_doctor_judges_the_log_of_a_preloaded_server() {
     const ITEM: &str = "log_redaction";
@@ -190,7 +191,7 @@ fn the_doctor_judges_the_log_of_a_preloaded_server() {
     found(&mut client, ITEM, Some(true), masked);
 }
 
-/// Keys that nobody uses, the longest unused first; and how one gets off the list.
+/// Unused keys are listed, the longest unused first, and leave the list when they are used.
 #[test]
 fn the_doctor_reports_unused_keys() {
     const ITEM: &str = "unused_keys";

@@ -193,7 +193,7 @@ fn the_lease_of_a_crashed_client_ends() {
 }
 
 /// Starting costs a few look-ups however many leases there were: those of 20,000 tasks that were
-/// given back, and of 20,000 whose clients crashed, none of them cleared away by a vacuum.
+/// given back, and of 20,000 whose clients crashed, none of them removed by a vacuum.
 #[test]
 fn earlier_leases_cost_nothing() {
     const ROUNDS: &str = "DO $$

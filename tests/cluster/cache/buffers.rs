@@ -35,7 +35,7 @@ fn pages_of_keys_in_use_count_as_used() {
     assert_eq!(value(&mut client, used, &[]), "5");
 }
 
-/// A key in use waits for nobody who locks the tables, however often it is looked up.
+/// A verification of a key in use waits for no lock on the tables, however often it is verified.
 #[test]
 fn a_locked_table_holds_up_no_key_in_use() {
     let cluster = start_flushing_hourly(&[]);

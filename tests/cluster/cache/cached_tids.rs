@@ -33,7 +33,7 @@ fn put_aside(client: &mut Client, answers: &mut Answers, of: &[usize]) {
     of.iter().for_each(|at| answers.0[*at].answer = INVALID);
 }
 
-/// G1, G2: another key takes the place of one that was deleted, and that one comes back elsewhere.
+/// G1, G2: another key takes the TID of a deleted one, which is then inserted again at another TID.
 #[test]
 fn a_tid_that_another_key_took_misleads_no_session() {
     let cluster = cluster();
@@ -85,7 +85,7 @@ fn a_tid_that_another_key_took_misleads_no_session() {
     assert_healthy(&cluster);
 }
 
-/// G1, G2: keys that answer differently change places.
+/// G1, G2: keys that answer differently exchange their TIDs.
 #[test]
 fn keys_that_exchange_tids_answer_for_themselves() {
     let cluster = cluster();

@@ -107,7 +107,7 @@ fn every_change_of_a_plan_or_an_account_counts_at_once() {
     assert_healthy(&cluster);
 }
 
-/// G1: an account's row, or a plan's, comes to where another's was.
+/// G1: the row of an account or a plan takes the TID of another one.
 #[test]
 fn rows_of_accounts_and_plans_may_change_places() {
     let cluster = cluster();
@@ -146,7 +146,7 @@ fn rows_of_accounts_and_plans_may_change_places() {
             assert_ne!(value(&mut admin, &places, &[]), before, "other rows at the places");
             assert_eq!(plans(&mut session, &keys), expected, "{table}, {round}");
         }
-        // One alone goes, and another one takes its place.
+        // One alone is deleted, and another one takes its TID.
         let sql = format!("DELETE FROM {table} WHERE {column} = 'acme' RETURNING ctid::text");
         let place = value(&mut admin, &sql, &[]);
         run(&mut admin, &format!("VACUUM {table}"));
@@ -164,8 +164,8 @@ fn rows_of_accounts_and_plans_may_change_places() {
     assert_healthy(&cluster);
 }
 
-/// G1: uncommitted changes of an account and a plan count for nobody else, those that are rolled
-/// back for nobody, and locks on their rows delay nobody.
+/// G1: uncommitted changes of an account and a plan count for no other session, those that are
+/// rolled back for none, and locks on their rows delay no verification.
 #[test]
 fn uncommitted_changes_of_plans_count_for_no_other_session() {
     let cluster = cluster();
@@ -199,7 +199,7 @@ fn uncommitted_changes_of_plans_count_for_no_other_session() {
         answers.check(&mut session, lock);
         run(&mut admin, "COMMIT");
     }
-    // Hundreds of versions, the old ones cleared away as they come.
+    // Hundreds of versions, of which the old ones are pruned.
     for round in 0..150 {
         let (plan, expected) = if round % 2 == 0 { ("Free", PLAN) } else { ("Plus", VALID) };
         run(&mut admin, &format!("UPDATE vpk.accounts SET plan = '{plan}' WHERE account = 'acme'"));

@@ -35,7 +35,7 @@ fn a_restored_dump_counts_in_sessions_that_cached_its_keys() {
         let dump = ["-Fc", "--data-only", "-f", &file, "postgres"];
         dumps::run(&cluster, "pg_dump", &dump);
         if round > 0 {
-            // Over what is there: all of it goes, and comes again in the dump's order.
+            // Over existing rows: all are deleted, and inserted again in the order of the dump.
             run(&mut admin, "TRUNCATE vpk.keys, vpk.accounts, vpk.plans, vpk.events");
             answers.when_all(INVALID).check(&mut session, "emptied");
         }

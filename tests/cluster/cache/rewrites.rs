@@ -110,7 +110,7 @@ fn answers_are_right_after_rows_are_loaded_again() {
             copy_in(&mut admin, table, &rows);
             check_all(&answers, &mut sessions, &format!("{table} is full again"));
 
-            // At once, so that nobody has seen it empty.
+            // In one statement, so that no session sees it empty.
             let rows = copy_out(&mut admin, table, order);
             let mut transaction = admin.transaction().expect("a transaction");
             run(&mut transaction, &format!("TRUNCATE {table}"));

@@ -119,7 +119,7 @@ fn answers_on_a_standby_are_right_after_each_replayed_operation() {
     }
 }
 
-/// G9: places that are taken by other keys, the end of the file that is cut off and grows again, an
+/// G9: TIDs that other keys take, a file that is truncated and grows again, an
 /// extension that goes and comes, and at last a standby that becomes a primary.
 #[test]
 fn replayed_tids_of_other_keys_mislead_no_session() {
@@ -140,7 +140,7 @@ fn replayed_tids_of_other_keys_mislead_no_session() {
         .expect("their places")
         .get(0);
 
-    // Others in their places.
+    // Other keys at their TIDs.
     run(&mut admin, &format!("INSERT INTO aside SELECT * {these}; DELETE {these}"));
     last.iter().for_each(|at| answers.0[*at].answer = INVALID);
     standing.check(&answers, "deleted");
@@ -190,7 +190,7 @@ fn replayed_tids_of_other_keys_mislead_no_session() {
     standing.check(&new, "new keys");
     standing.check(&answers.when_all(INVALID), "old keys");
 
-    // As a primary it goes on where the other was, in the sessions that it has.
+    // After the promotion its sessions continue, and see the changes made there.
     new.change(&mut admin);
     caught_up(&mut standing.primary, &mut standing.observer);
     assert_healthy(&primary);

@@ -172,7 +172,7 @@ fn changes_of_a_prepared_transaction_count_from_its_commit() {
         changed.change(&mut client);
         changed.check(&mut client, "the transaction itself");
         run(&mut client, "PREPARE TRANSACTION 'p'");
-        // What it made is nobody's yet.
+        // Its key exists for no other session yet.
         let mut before = answers.clone();
         before.0.extend(changed.0.last().cloned());
         before.0.last_mut().expect("the new key").answer = INVALID;

@@ -119,7 +119,7 @@ fn updates_count_while_old_versions_are_pruned() {
         assert_eq!(verify(&mut session, &key.token), answer, "{round}");
         if round % 7 == 0 {
             assert_eq!(verify(&mut seldom, &key.token), answer, "{round}");
-            // Its versions take the places of those.
+            // Its versions take their TIDs.
             let sql = "SELECT vpk_update($1::text::uuid, name => $2)::text";
             value(&mut admin, sql, &[&neighbour.id, &format!("name {round}")]);
             assert_eq!(verify(&mut session, &neighbour.token), VALID, "{round}");

@@ -154,7 +154,7 @@ fn a_base_backup_of_a_standby_counts_no_use_again() {
     assert_uses(&mut standby.client(), "the standby", &key, 4);
 }
 
-/// G4: a copy of a stopped server has its uses, in the place of the original and beside it.
+/// G4: a copy of a stopped server has its uses, also while the original runs.
 #[test]
 fn a_copy_of_a_stopped_server_has_its_pending_uses() {
     let (cluster, key) = stopped_with_uses(&[]);

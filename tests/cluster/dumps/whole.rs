@@ -44,7 +44,7 @@ fn through(cluster: &Cluster, folder: &Folder, from: &str, to: &str, kind: &Kind
     }
 }
 
-/// The database has what the other had, and goes on from there.
+/// Checks that the database has the rows of the other one, and that new keys can be created.
 fn assert_brought_back(client: &mut Client, what: &str, before: &[String], keys: &[Key]) {
     let found = contents(client, keys);
     for (before, found) in before.iter().zip(&found) {

@@ -19,7 +19,7 @@ const CLIENTS: usize = 6;
 /// deadlock.
 const INTERRUPTED: &[&str] = &["57014", "55P03", "40P01"];
 
-/// How many calls are to be interrupted.
+/// The number of calls to interrupt.
 fn wanted() -> u64 {
     if soak() { 30_000 } else { 400 }
 }
@@ -48,7 +48,7 @@ fn cancelled_and_terminated_calls_leave_nothing_half_done() {
             let sql = if random.below(50) == 0 { end } else { cancel };
             run(&mut client, sql);
             calls += 1;
-            // Or nobody would get anything done.
+            // Otherwise no call would ever complete.
             thread::sleep(std::time::Duration::from_micros(random.below(1_000) as u64));
         }
         println!("{} refused, {calls} rounds", load.refused());

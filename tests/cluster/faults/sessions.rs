@@ -1,4 +1,4 @@
-//! G10 and G4: sessions that come and go leave nothing behind, and all they did is counted.
+//! G10 and G4: sessions that end leave nothing behind, and all their uses are counted.
 
 use std::fs;
 
@@ -31,7 +31,7 @@ fn a_thousand_short_sessions_are_answered_and_counted() {
         let mut client = cluster.connect(names[at], "postgres");
         let answer = value(&mut client, "SELECT vpk_verify($1)::text", &[&keys[at].token]);
         assert_eq!(answer, "VALID");
-        // A key of another database is nobody's.
+        // A key of another database is unknown here.
         let other = &keys[(at + 1) % names.len()].token;
         assert_eq!(value(&mut client, "SELECT vpk_verify($1)::text", &[other]), "INVALID_API_KEY");
     };

@@ -111,7 +111,7 @@ impl Watched {
 }
 
 /// G5: while a statement with a key runs and when it is over, in both protocols; the statement's id
-/// is the same as without masking.
+/// is the same as without redaction.
 #[test]
 fn activity_shows_no_key() {
     let cluster = Cluster::start(&[("compute_query_id", "on")]);

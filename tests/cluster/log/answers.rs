@@ -36,7 +36,7 @@ fn at_each_level(name: &str, test: impl Fn(&mut Client, &str)) {
     }
 }
 
-/// Several statements in one simple query: all are parsed before the first is masked.
+/// Several statements in one simple query: all are parsed before the first is redacted.
 #[test]
 fn simple_queries_return_what_they_should() {
     at_each_level("simple", |client, token| {
@@ -97,7 +97,8 @@ fn functions_work_after_an_error() {
     });
 }
 
-/// The same where the first error comes after the text was masked for others: the rewriter's.
+/// The same where the first error comes after the text was redacted for other readers: the
+/// rewriter's.
 #[test]
 fn functions_work_after_an_error_of_the_rewriter() {
     at_each_level("rewritten", |client, token| {
@@ -150,7 +151,7 @@ fn prepared_statements_keep_their_meaning() {
     });
 }
 
-/// Cursors of all kinds, whose portals keep a text of their own.
+/// Cursors of all kinds, whose portals keep their own copy of the text.
 #[test]
 fn cursors_return_what_they_should() {
     at_each_level("cursor", |client, token| {

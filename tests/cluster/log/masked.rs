@@ -187,9 +187,9 @@ fn no_log_setting_shows_a_key() {
     assert_eq!(exposed(&logged.cluster.log(), &token), None, "what came before the collector");
 }
 
-/// G5: parameters are shown masked where they are logged, with the statement and with an error.
+/// G5: parameters are redacted where they are logged, with the statement and with an error.
 #[test]
-fn parameters_are_masked_in_every_format() {
+fn parameters_are_redacted_in_every_format() {
     let mut logged = Logged::start(&[]);
     let mut client = logged.cluster.client();
     let token = create(&mut client, "parameter").token;
@@ -209,9 +209,9 @@ fn parameters_are_masked_in_every_format() {
     }
 }
 
-/// Without masking the key is found in every format: the other tests look in the right place.
+/// Without redaction the key is found in every format: the other tests search the right files.
 #[test]
-fn a_key_is_logged_where_masking_is_off() {
+fn a_key_is_logged_where_redaction_is_off() {
     let mut logged = Logged::start(&[]);
     let mut client = logged.cluster.client();
     let token = create(&mut client, "not masked").token;
@@ -230,7 +230,7 @@ fn a_key_is_logged_where_masking_is_off() {
     assert_eq!(error.code().map(|code| code.code()), Some("42501"));
 }
 
-/// G5: a session that loads the library by itself has its own lines masked.
+/// G5: in a session that loads the library itself, its own lines are redacted.
 #[test]
 fn a_session_that_loads_the_library_itself_redacts_its_own_lines() {
     let mut logged = Logged::start(&[("shared_preload_libraries", "")]);

@@ -71,9 +71,10 @@ const DIVIDED: [(&str, &str); 3] = [
     ("SELECT vpk_live_abcdefgh-5, 'a' FROM (SELECT 6 AS vpk_live_abcdefgh) AS a", "1"),
 ];
 
-/// Who may log in can write any statement: none that is masked ends the session, or the server.
+/// Anyone who may log in can write any statement: redacting one never ends the session or the
+/// server.
 #[test]
-fn a_masked_statement_is_divided_into_the_same_words() {
+fn a_redacted_statement_is_divided_into_the_same_words() {
     for order in orders() {
         let cluster = crate::support::Cluster::start(&[(
             "shared_preload_libraries",

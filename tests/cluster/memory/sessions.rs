@@ -23,7 +23,7 @@ const REMEMBERED: i64 = 256;
 /// call would be twice as much.
 const LEFTOVERS: i64 = 4_096;
 
-/// Well-formed keys that nobody has.
+/// Well-formed tokens that were never issued.
 fn unknown(random: &mut Random, number: usize) -> Vec<String> {
     let one = |random: &mut Random| {
         let body = format!("vpk_live_{:026}", u128::from(random.next()) << 20);

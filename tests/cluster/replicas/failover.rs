@@ -1,4 +1,4 @@
-//! G9, G10 and G4: a primary that dies under load, and the standby in its place.
+//! G9, G10 and G4: a primary that dies under load, and the standby that replaces it.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -155,7 +155,7 @@ fn the_standby_takes_over_under_load() {
     keys.valid.push(new);
     check(&mut old, &keys);
 
-    // What it notes there counts, once, when it is the primary again.
+    // Uses that it counts there are flushed, once, when it is the primary again.
     wait_until("nothing is pending", || counter(&mut reader, "uses_pending") == 0);
     caught_up(&mut reader, &mut old);
     let used = keys.valid.last().expect("a key").clone();

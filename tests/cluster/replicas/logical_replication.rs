@@ -78,7 +78,7 @@ impl Servers {
 fn a_subscriber_verifies_every_replicated_key() {
     let mut keys: Vec<Key> = Vec::new();
     let mut servers = Servers::start(|admin| {
-        // Plans edited, added and removed, accounts moved: the built-in rows are in nobody's way.
+        // Plans edited, added and removed, accounts moved: the built-in rows hinder none of it.
         run(admin, "UPDATE vpk.plans SET concurrent_tasks = 2 WHERE plan = 'Plus'");
         run(admin, "INSERT INTO vpk.plans (plan, api_access) VALUES ('Team', true)");
         run(admin, "DELETE FROM vpk.plans WHERE plan = 'Starter'");
@@ -132,7 +132,7 @@ fn a_subscriber_verifies_every_replicated_key() {
     servers.catch_up();
     assert_eq!(value(&mut servers.admin, rows, &[]), value(&mut servers.reader, rows, &[]));
 
-    // Uses are noted where the key was verified.
+    // Uses are counted where the key was verified.
     let of_each = [&mut servers.admin, &mut servers.reader].map(|client| uses(client, &default));
     use_key(&mut servers.reader, &default, 9);
     wait_until("they have come to its table", || uses(&mut servers.reader, &default) >= 9);

@@ -110,7 +110,7 @@ fn keys_are_verified_on_a_hot_standby() {
     assert_eq!(verify(&mut standby, &new.token), "VALID");
     standby.batch_execute("COMMIT").expect("its end");
 
-    // As a primary it goes on where the other was.
+    // After its promotion it continues as the primary.
     drop(cluster);
     other.promote();
     assert_eq!(verify(&mut standby, &new.token), "VALID");

@@ -59,7 +59,7 @@ fn filled(sql: &str, account: &str, key: &Key) -> String {
     sql.replace("$account", &format!("'{account}'"))
 }
 
-/// A key of an account of its own, with a scope.
+/// A key of a new account, with a scope.
 fn key_of(client: &mut Client, account: &str) -> Key {
     set_plan(client, account, "Pro");
     let key = create_for(client, "key", account);
@@ -354,7 +354,8 @@ fn the_wait_is_set_for_the_transaction_or_savepoint_alone() {
     settings(&mut session, &[("BEGIN", raised), (&revoke(&keys[0]), raised), ("COMMIT", raised)]);
 }
 
-/// G1 on a single server: revoking again takes no transaction id where nobody is waited for.
+/// G1 on a single server: revoking again takes no transaction id if there is no standby to wait
+/// for.
 #[test]
 fn revoking_again_takes_no_transaction_id_without_a_standby() {
     let cluster = Cluster::start(&[("autovacuum", "off")]);

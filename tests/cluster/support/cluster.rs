@@ -70,7 +70,7 @@ impl Cluster {
         cluster.with_extension()
     }
 
-    /// Whether a file system can be mounted where nobody else sees it.
+    /// Whether a file system can be mounted that no other process sees.
     pub fn can_mount() -> bool {
         let mut attempt = Command::new("unshare");
         attempt.args(["--mount", "--propagation", "private"]);
@@ -78,7 +78,7 @@ impl Cluster {
         attempt.stderr(Stdio::null()).status().is_ok_and(|status| status.success())
     }
 
-    /// The same, with file systems of its own: see [`Cluster::mount`].
+    /// The same, in a mount namespace that [`Cluster::mount`] can use.
     pub fn with_mounts(settings: &[(&str, &str)]) -> Cluster {
         let cluster = Cluster::folder_of("VIBEPEAK_PG_CONFIG", true);
         // Small files of WAL, so that a small disk has room for some.
@@ -112,7 +112,7 @@ impl Cluster {
         self.standby_with(&[])
     }
 
-    /// A hot standby with settings of its own. It goes by its `cluster_name`.
+    /// A hot standby with further settings. Replication knows it by its `cluster_name`.
     pub fn standby_with(&self, settings: &[(&str, &str)]) -> Cluster {
         let standby = Cluster::folder();
         let (data, socket) = (standby.data(), self.socket());

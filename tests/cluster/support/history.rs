@@ -71,7 +71,7 @@ pub struct AcknowledgedHistory {
     pub presented: AtomicU64,
 }
 
-/// Whether the server has said that a statement had no effect, in a session that goes on.
+/// Whether the server has refused a statement in a session that continues: it had no effect.
 pub fn refused(error: &postgres::Error) -> bool {
     let severity = error.as_db_error().and_then(|error| error.parsed_severity());
     severity == Some(postgres::error::Severity::Error)

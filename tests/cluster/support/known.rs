@@ -71,7 +71,7 @@ impl Answers {
         self.0.len() - 1
     }
 
-    /// One that is well-formed, and nobody's.
+    /// One that is well-formed and was never issued.
     fn add_unknown(&mut self) {
         let body = format!("vpk_live_nobodyHasThisKey{:010}", self.0.len());
         let token = format!("{body}{}", String::from_utf8_lossy(&checksum(body.as_bytes())));

@@ -69,7 +69,7 @@ impl<'load> Load<'load> {
     pub fn goes_on(&self, number: u64) {
         let before = self.answered.load(Ordering::SeqCst);
         wait_until("the server answers", || {
-            // Who has failed has ended the load.
+            // A client that fails ends the load.
             self.done.load(Ordering::SeqCst)
                 || self.answered.load(Ordering::SeqCst) >= before + number
         });
@@ -109,7 +109,7 @@ impl<'load> Load<'load> {
         }
     }
 
-    /// The server's own error, and one that is to be expected.
+    /// Checks that the server's error is one that the test expects.
     fn judge(&self, error: &postgres::Error) {
         let Some(code) = error.code().map(|code| code.code()) else {
             // The connection is lost, or there was none.

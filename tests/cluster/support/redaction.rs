@@ -21,7 +21,7 @@ pub fn exposed(text: &str, token: &str) -> Option<String> {
     lines.map(str::to_owned).next()
 }
 
-/// How a key is shown where it is masked.
+/// A key as redacted text shows it.
 pub fn masked(token: &str) -> String {
     format!("{}{}", &token[..13], "*".repeat(token.len() - 13))
 }

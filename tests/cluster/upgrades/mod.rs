@@ -32,8 +32,8 @@ pub fn update(client: &mut Client) {
     run(client, "ALTER EXTENSION vibepeak_keys UPDATE");
 }
 
-/// All that the catalogues say of the extension. What their functions show of names depends on the
-/// search_path.
+/// Everything in the catalogs about the extension. What their functions show of names depends on
+/// the search_path.
 pub fn catalogue(client: &mut Client) -> BTreeSet<String> {
     let path = value(client, "SELECT current_setting('search_path')", &[]);
     run(client, "SET search_path = pg_catalog");

@@ -26,7 +26,7 @@ struct Database {
     version: String,
     /// Keys, and what each has to answer.
     answers: Vec<(Key, &'static str)>,
-    /// A key that nobody has used before the old server stops.
+    /// A key that is unused when the old server stops.
     pending: Key,
     /// A task that runs.
     lease: String,
@@ -232,7 +232,7 @@ fn initdb_options(older: &Cluster, checksums: bool) -> &'static [&'static str] {
     }
 }
 
-/// Roles can do what they were granted, and nobody else can.
+/// Roles can do what they were granted, and no other role can.
 fn works(cluster: &Cluster, database: &Database) {
     database.check(&mut cluster.connect(&database.name, "verifier"), "after");
     let mut admin = cluster.connect(&database.name, "admin");
@@ -253,7 +253,7 @@ fn works(cluster: &Cluster, database: &Database) {
     assert_eq!(value(&mut owner, running, &[&database.lease]), "1");
 }
 
-/// The catalogues say of the extension what they say after a fresh installation on this major.
+/// The catalogs are as after a fresh installation on this major version.
 fn is_as_fresh(cluster: &Cluster, database: &Database) {
     let name = format!("fresh_{}", database.name);
     run(&mut cluster.client(), &format!("CREATE DATABASE {name} TEMPLATE template0"));

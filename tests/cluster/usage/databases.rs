@@ -1,4 +1,5 @@
-//! G4: uses of several databases, which nothing names, and which come and go meanwhile.
+//! G4: uses in several databases, which no setting names, and which are created and dropped
+//! meanwhile.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -178,7 +179,7 @@ fn dropping_a_database_frees_the_slots_of_its_uses() {
     wait_until_flushed(&mut client);
     flush_every(&mut client, "1h");
     wait_for_rest(&mut client);
-    // As many as there are slots; nobody frees one meanwhile.
+    // As many as there are slots; the lock keeps any from becoming free.
     let mut holder = cluster.client();
     holder.batch_execute("BEGIN; LOCK TABLE vpk.key_usage").expect("a lock");
     assert_eq!(value(&mut client, used_once, &[&"64"]), "64");

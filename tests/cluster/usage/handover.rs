@@ -106,8 +106,8 @@ fn the_documented_handover_counts_each_use_once() {
     assert_eq!(uses(&mut servers.reader, &one), 13);
 }
 
-/// More keys than one batch of the recipe, while the standby goes on noting: not one use more or
-/// less.
+/// More keys than one batch of the recipe, while the standby continues to count: not one use more
+/// or less.
 #[test]
 fn many_keys_are_handed_over_exactly_while_verifications_go_on() {
     const KEYS: i32 = 10_500;
@@ -376,7 +376,7 @@ fn a_standby_promoted_during_a_handover_keeps_its_uses() {
     drop(bringer);
 }
 
-/// A standby that was not preloaded notes nothing, and says so.
+/// A standby without preloading counts nothing, and says so.
 #[test]
 fn a_standby_without_preloading_says_that_it_counts_nothing() {
     let primary = Cluster::start(&[]);

@@ -194,7 +194,8 @@ fn a_flush_gives_way_to_a_locked_table_and_loses_nothing() {
     assert_eq!(stats(&mut client)["last_error"], before["last_error"]);
 }
 
-/// Gives the tables to a role that has no other rights, and lets it see who fires its triggers.
+/// Gives the tables to a role without other privileges, whose trigger records the role that fires
+/// it.
 fn give_away(client: &mut Client) {
     client
         .batch_execute(
@@ -281,7 +282,7 @@ fn an_error_is_shown_as_text() {
     assert_eq!(length, "240");
 }
 
-/// G10: a database whose catalogue is locked keeps no other database's uses back.
+/// G10: a database whose catalog is locked delays no other database's uses.
 #[test]
 fn a_locked_catalog_delays_the_flush_of_no_other_database() {
     let cluster = Cluster::start(FLUSH_EVERY_200MS);

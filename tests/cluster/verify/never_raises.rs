@@ -45,7 +45,7 @@ fn string(random: &mut Random, encoding: &str, key: &[u8]) -> Vec<u8> {
         11 => text.extend(*random.pick(&BLANKS)),
         12 => text = random.pick(&BLANKS).repeat(random.below(20)),
         13 => {
-            // Well-formed, and nobody's.
+            // Well-formed, and never issued.
             text[at.clamp(9, 34)] = *random.pick(b"0aZ");
             let digits = checksum(&text[..35]);
             text[35..].copy_from_slice(&digits);

@@ -87,7 +87,7 @@ fn a_revocation_counts_on_every_server_connection() {
 struct Shared {
     token: String,
     id: String,
-    /// Whether somebody is to revoke it.
+    /// Whether a client has begun to revoke it.
     mortal: bool,
     revoked: AtomicBool,
 }
@@ -149,7 +149,7 @@ fn twenty_clients_share_three_server_connections_and_get_right_answers() {
     assert!(keys.len() > 20 && revoked > 0, "{} keys, {revoked} revoked", keys.len());
 }
 
-/// Tasks are counted for the account, and a lease belongs to nobody's session: another client
+/// Tasks are counted for the account, and a lease belongs to no session: another client
 /// extends and finishes it on another server connection.
 #[test]
 fn a_lease_is_extended_and_finished_on_any_server_connection() {
@@ -267,7 +267,8 @@ fn settings_left_behind_by_clients_change_no_answer() {
     }
 }
 
-/// The configuration that the documentation prints, with the place and the database of this server.
+/// The configuration that the documentation prints, with the socket and the database of this
+/// server.
 #[test]
 fn the_documented_configuration_works() {
     let cluster = server();

@@ -108,8 +108,8 @@ fn verifying_writes_no_wal() {
     panic!("WAL was written each time: {written:?}");
 }
 
-/// Nor in a table that somebody has locked, whose file may be on its way out: a row whose place is
-/// remembered was changed since, and nobody has noted on its page that the change is committed.
+/// No WAL either for a locked table, whose file may be about to be replaced: a row whose TID is
+/// cached was changed since, and its page has no hint bit yet for the commit of that change.
 #[test]
 fn verifying_writes_no_wal_while_the_table_is_locked() {
     let cluster =
@@ -159,7 +159,7 @@ fn a_malformed_token_touches_no_buffer() {
             [format!("vpk_verify('{token}')"), format!("vpk_authenticate('Bearer {token}')")]
         {
             let sql = format!("SELECT {call} FROM generate_series(1, 100)");
-            // What a first call reads of the catalogue is kept.
+            // The first call caches what it reads of the catalog.
             buffers(&mut client, &sql);
             assert_eq!(buffers(&mut client, &sql) > 0, touches, "{token:.60}");
         }
