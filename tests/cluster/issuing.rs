@@ -74,7 +74,8 @@ fn the_first_keys_of_new_backends_differ() {
     assert_eq!(starts.len(), 50, "not even their beginnings are alike");
 }
 
-/// Ids tell when a key was made (RFC 9562, section 5.7), and a random part of them does not repeat.
+/// Ids show when a key was created (RFC 9562, section 5.7), and a random part of them does not
+/// repeat.
 #[test]
 fn ids_are_of_version_7() {
     let cluster = Cluster::start(&[]);

@@ -44,7 +44,8 @@ fn exactly_as_many_starters_as_the_plan_allows_get_a_lease() {
     let cluster = Cluster::start(&[("synchronous_commit", "off")]);
     let token = account(&cluster, "Pro");
     let gate = Barrier::new(CLIENTS);
-    // Nothing is judged before all are through: who fails at a gate leaves the others waiting.
+    // No assertion before all threads are through: one that fails at a gate leaves the others
+    // waiting.
     let starter = |mut client: Client| -> Vec<Started> {
         let mut round = || {
             gate.wait();

@@ -35,7 +35,7 @@ fn a_replaced_index_is_never_used() {
     value(&mut session, "SELECT to_regclass('vpk.keys_key_hash_excl')::oid::text", &[]);
     let process = pid(&mut session);
 
-    // The one who has the lock can see the locks; what it needs for that, it knows before.
+    // The session that holds the lock can read pg_locks: it has looked up what it needs before.
     let none = "SELECT count(*)::text FROM pg_locks WHERE pid = $1::text::int AND NOT granted";
     assert_eq!(value(&mut admin, none, &[&process.to_string()]), "0");
     run(&mut admin, "BEGIN; LOCK TABLE pg_catalog.pg_class IN ACCESS EXCLUSIVE MODE");

@@ -198,8 +198,8 @@ fn a_usage_file_of_an_earlier_shutdown_is_ignored() {
     assert_uses(&mut cluster.client(), "the server", &key, 4);
 }
 
-/// G4: each of the numbers by which a file tells its stop has to be that of the last one. Only
-/// where the server itself is another has somebody put the file there, as after pg_upgrade.
+/// G4: each number of a file's shutdown point has to be that of the last shutdown. Only if the
+/// system identifier differs, someone has copied the file to this server, as after pg_upgrade.
 #[test]
 fn a_usage_file_that_differs_in_any_number_of_its_shutdown_is_ignored() {
     let cluster = start_flushing_hourly(&[]);
@@ -207,7 +207,7 @@ fn a_usage_file_that_differs_in_any_number_of_its_shutdown_is_ignored() {
     let key = create(&mut client, "used");
     drop(client);
     let path = cluster.data().join("pg_stat/vibepeak_keys.usage");
-    // Where they are in the file, behind its head (src/pure/usage_file.rs).
+    // Where they are in the file, after its head (`pure::usage::file` describes the format).
     let (system, timeline, checkpoint, state) = (24, 32, 36, 44);
     let (mut counted, mut ignored) = (0, 0);
     for (what, changed, counts) in [

@@ -1,4 +1,4 @@
-//! G7: a dump brings everything back, and every key answers as before.
+//! G7: a dump restores everything, and every key answers as before.
 
 use crate::dumps::{Folder, psql, run};
 use crate::support::contents::{assert_telling, contents, touched};

@@ -99,7 +99,7 @@ impl Watched {
         [first, second, third, fourth]
     }
 
-    /// The same text is shown from now on, however it was masked.
+    /// The same redacted text is shown from now on.
     fn assert_masked(&mut self, sql: &str, token: &str, shown: &[Shown]) {
         for shown in shown {
             assert_eq!(exposed(&shown.query, token), None, "{shown:?}");

@@ -54,7 +54,7 @@ fn first(client: &mut Client, sql: &str) -> Option<String> {
     })
 }
 
-/// Statements of which masking could change how the text is divided into words, which
+/// Statements of which redaction could change how the text is divided into words, which
 /// pg_stat_statements does once more to find the constants: with the first value of what they
 /// return.
 const DIVIDED: [(&str, &str); 3] = [
@@ -119,7 +119,7 @@ struct Kept {
     calls: i64,
 }
 
-/// Runs all of the statements with nothing noted before; what is kept of them, in the order of
+/// Runs all of the statements with empty statistics; what is kept of them, in the order of
 /// their ids.
 fn counted(client: &mut Client, token: &str) -> Vec<Kept> {
     client.batch_execute("DROP TABLE IF EXISTS made_too").expect("no table");
@@ -172,7 +172,7 @@ fn statistics_of_statements_show_no_key() {
             let mut all: Vec<_> = kept
                 .iter()
                 .map(|kept| (kept.query.replace(&token, &hidden), kept.top, kept.calls, kept.id))
-                // Of utility statements the id is made of their text, which is masked before the
+                // Of utility statements the id is made of their text, which is redacted before the
                 // later ones of a simple query are analysed.
                 .map(|(query, top, calls, id)| (query, top, calls, if utility { 0 } else { id }))
                 .filter(|(query, ..)| utility || query.starts_with("SELECT"))

@@ -33,7 +33,7 @@ fn patroni_fails_over_and_every_acknowledged_key_is_there() {
     for key in &revoked {
         assert_eq!(verify(&mut reader, &key.token), "VALID");
         revoke(&mut admin, key);
-        // Synchronous mode: nobody has to wait for the standby but the revocation itself.
+        // In synchronous mode no client waits for the standby: the revocation itself does.
         assert_eq!(verify(&mut reader, &key.token), "API_KEY_REVOKED");
     }
 

@@ -1,7 +1,7 @@
 //! G9: what takes a right away is in force on every synchronous standby when its COMMIT returns.
 //!
 //! A standby whose replay is paused receives and keeps what is committed and shows none of it. So
-//! who returns while it is paused has not waited for it.
+//! a call that returns while it is paused has not waited for it.
 
 use std::thread;
 

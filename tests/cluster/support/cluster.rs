@@ -17,7 +17,7 @@ use super::{process, wait_until};
 pub struct Cluster {
     bin: PathBuf,
     library_path: String,
-    /// Who runs it, as user and group; None is oneself.
+    /// The user and group that run it; None means the caller's.
     user: Option<(String, String)>,
     directory: PathBuf,
     guard: Child,
@@ -274,7 +274,7 @@ impl Cluster {
         shell.stdout(Stdio::null()).stderr(Stdio::null()).status().expect("nsenter runs").success()
     }
 
-    /// Puts a folder of the cluster onto a small disk of its own, with what is in it.
+    /// Moves a folder of the cluster and its files onto a small disk.
     pub fn mount(&self, folder: &str, megabytes: usize) {
         let command = format!(
             "mkdir -p disk && mount -t tmpfs -o size={megabytes}m tmpfs disk &&

@@ -16,7 +16,7 @@ impl Cluster {
         copy
     }
 
-    /// A server on a copy of this one's files, which nobody writes; it is not started yet.
+    /// A server on a copy of this one's files, which no process writes; it is not started yet.
     pub fn copied(&self) -> Cluster {
         let copy = Cluster::folder();
         let [from, to] = [self, &copy].map(|cluster| cluster.data());

@@ -28,7 +28,7 @@ pub fn wait_for_rest(client: &mut Client) {
     });
 }
 
-/// Says so to those who wait when it is dropped, and so also when a test fails.
+/// Sets the flag when it is dropped, and so also when a test fails.
 pub struct Done<'flag>(pub &'flag AtomicBool);
 
 impl Drop for Done<'_> {

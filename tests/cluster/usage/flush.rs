@@ -1,4 +1,4 @@
-//! G4 and G3: the uses of keys arrive in their table, right to the number, and nobody who verifies
+//! G4 and G3: the uses of keys are flushed to their table exactly, and no session that verifies
 //! writes for it.
 
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,5 +1,5 @@
-//! G4 and G9: uses that a standby has noted reach the table of the primary; whatever fails on the
-//! way, none is lost.
+//! G4 and G9: uses that a standby has counted reach the table of the primary; if a step fails on
+//! the way, none is lost.
 
 use std::fs;
 use std::thread;

@@ -236,7 +236,7 @@ fn a_standby_keeps_its_uses_until_its_promotion() {
 }
 
 /// G4: nor does a start of a standby that fails after recovery has begun, however it had stopped,
-/// lose what it had noted.
+/// lose the uses that it had counted.
 #[test]
 fn a_standby_whose_start_fails_keeps_its_uses() {
     let primary = Cluster::start(&[]);
@@ -255,8 +255,8 @@ fn a_standby_whose_start_fails_keeps_its_uses() {
     }
 }
 
-/// G4: who may read the server's files may read this one, and nobody else: a backup of them all by
-/// their group, where the group has that right, is not refused.
+/// G4: the users who may read the server's files may read this one, and no other user: a backup of
+/// them all by their group, where the group has that right, is not refused.
 #[test]
 fn the_usage_file_has_the_permissions_of_the_data_directory() {
     let cluster = start_flushing_hourly(&[]);

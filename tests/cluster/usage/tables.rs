@@ -228,8 +228,8 @@ fn give_away(client: &mut Client) {
         .expect("a tenant");
 }
 
-/// G6: a trigger that the table's owner has planted there has the owner's rights and no more, also
-/// not at the end of the transaction.
+/// G6: a trigger that the table's owner has created there has the owner's privileges and no more,
+/// also not at the end of the transaction.
 #[test]
 fn a_planted_trigger_runs_with_its_owners_privileges_alone() {
     let cluster = Cluster::start(FLUSH_EVERY_200MS);

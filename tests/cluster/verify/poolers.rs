@@ -287,8 +287,8 @@ fn the_documented_configuration_works() {
     }
 }
 
-/// G5: what comes through a pooler is masked as what comes directly, and the pooler's own log has
-/// no key.
+/// G5: a key that comes through a pooler is redacted as one that comes directly, and the pooler's
+/// own log has no key.
 #[test]
 fn keys_in_statements_through_a_pooler_are_redacted() {
     let settings = [("log_statement", "all"), ("log_min_duration_statement", "0")];

@@ -9,7 +9,7 @@ use crate::support::keys::{Key, create, verify};
 use crate::support::{Client, Cluster, pid, value, wait_for_lock};
 use postgres::error::DbError;
 
-/// What is compared: everything a client gets to see that does not depend on who asks.
+/// What is compared: everything a client sees that does not depend on the client.
 fn told(error: &DbError) -> Vec<String> {
     let rest = [error.detail(), error.hint(), error.file(), error.routine()];
     let mut told = vec![error.code().code().to_owned(), error.message().to_owned()];
