@@ -225,7 +225,7 @@ fn uses_in_a_file_of_an_earlier_release_are_handed_over_once() {
     servers.standby.down();
     let path = servers.standby.data().join("pg_stat/vibepeak_keys.usage");
     let file = fs::read(&path).expect("the file");
-    // Version 1, without the stop (src/pure/usage_file.rs).
+    // Version 1, without the shutdown point (`pure::usage::file`).
     let (magic, body) = (&file[..8], &file[48..]);
     let (checksum, length) = (crc32fast::hash(body).to_le_bytes(), body.len().to_le_bytes());
     let older = [magic, &1_u32.to_le_bytes(), &checksum, &length, body].concat();
