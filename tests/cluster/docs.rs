@@ -21,7 +21,7 @@ struct Example {
     output: Option<String>,
 }
 
-/// The examples of a page that are to be run.
+/// The examples of a page that the test runs.
 fn examples(page: &str) -> Vec<Example> {
     let mut examples: Vec<Example> = Vec::new();
     let mut lines = page.lines().enumerate();
@@ -137,7 +137,7 @@ fn every_example_does_what_it_shows() {
 
 /// How the examples of a page are found.
 #[test]
-fn blocks_of_a_page() {
+fn the_blocks_of_a_page_are_found() {
     let page = "```sql\na\n```\n```text\n1\n2\n```\n\n```text\nno output\n```\n\
                 <!-- not run: reason -->\n```sql\nb\n```\n```text\n3\n```\n\
                 ```sql\nc\n```\n\nText.\n\n```text\nno output\n```\n\

@@ -56,7 +56,7 @@ fn writes_nothing(client: &mut Client, standby: bool) {
 
 /// On a primary all is well from the start; on its standby too, where uses wait for a promotion.
 #[test]
-fn a_primary_and_its_standby() {
+fn the_doctor_finds_a_primary_and_its_standby_well() {
     let primary = Cluster::start(&[("vibepeak_keys.usage_flush_interval", "100ms")]);
     let mut client = primary.client();
     all_well(&mut client);
@@ -86,7 +86,7 @@ fn a_primary_and_its_standby() {
 
 /// Where the library is not preloaded: what is not known, and what the server logs.
 #[test]
-fn without_the_library_preloaded() {
+fn the_doctor_reports_a_library_that_is_not_preloaded() {
     let cluster = Cluster::start(&[
         ("shared_preload_libraries", ""),
         ("log_statement", "all"),
@@ -169,9 +169,10 @@ fn without_the_library_preloaded() {
     found(&mut client, "usage_worker", None, "the use of keys is not noted");
 }
 
-/// Where the library is preloaded keys are masked, unless that is switched off, or beyond it.
+/// With the library preloaded, keys are redacted unless the setting is off or a setting of the log
+/// is beyond its reach.
 #[test]
-fn the_log_of_a_preloaded_server() {
+fn the_doctor_judges_the_log_of_a_preloaded_server() {
     const ITEM: &str = "log_redaction";
     let cluster = Cluster::start(&[("log_statement", "all")]);
     let mut client = cluster.client();
@@ -190,9 +191,9 @@ fn the_log_of_a_preloaded_server() {
     found(&mut client, ITEM, Some(true), masked);
 }
 
-/// Keys that nobody uses, the longest unused first; and how one gets off the list.
+/// Unused keys are listed, the longest unused first, and leave the list when they are used.
 #[test]
-fn unused_keys() {
+fn the_doctor_reports_unused_keys() {
     const ITEM: &str = "unused_keys";
     let cluster = Cluster::start(&[("vibepeak_keys.usage_flush_interval", "100ms")]);
     let mut client = cluster.client();
@@ -229,9 +230,9 @@ fn unused_keys() {
     assert_eq!(found(&mut client, ITEM, Some(true), well).detail, well);
 }
 
-/// Uses for which there was no room are told until the server is started anew, though they are counted on.
+/// Dropped uses are reported until the server restarts, though they stay counted.
 #[test]
-fn dropped_uses() {
+fn the_doctor_reports_dropped_uses() {
     const ITEM: &str = "usage_dropped";
     let cluster = Cluster::start(&[
         ("vibepeak_keys.usage_slots", "64"),
@@ -258,9 +259,9 @@ fn dropped_uses() {
     assert_eq!(counted, dropped);
 }
 
-/// A flush that fails is told until one succeeds.
+/// A failed flush is reported until one succeeds.
 #[test]
-fn a_flush_that_fails() {
+fn the_doctor_reports_a_failed_flush_until_one_succeeds() {
     const ITEM: &str = "usage_worker";
     let cluster = Cluster::start(&[("vibepeak_keys.usage_flush_interval", "100ms")]);
     let mut client = cluster.client();
@@ -281,9 +282,9 @@ fn a_flush_that_fails() {
     assert_eq!(value(&mut client, sql, &[]), "true");
 }
 
-/// Without room for its worker the server keeps uses, and it is told.
+/// Without room for its worker the server keeps uses, and the doctor reports it.
 #[test]
-fn no_room_for_the_worker() {
+fn the_doctor_reports_that_the_worker_found_no_room() {
     let cluster = Cluster::start(&[("max_worker_processes", "0")]);
     let mut client = cluster.client();
     let key = create(&mut client, "used");

@@ -1,4 +1,5 @@
-//! DESIGN section 3: many backends issue keys at once, and no two are alike.
+//! Many backends issue keys at once, and no two keys are alike (docs/security.md says how keys are
+//! drawn).
 
 use std::collections::HashSet;
 use std::thread;
@@ -23,7 +24,7 @@ fn chi_squared(counts: &[u32; 256]) -> f64 {
 /// With the library loaded before the fork: no duplicate key or id, the random characters evenly
 /// distributed, together and each, and ids in the order of creation in each backend.
 #[test]
-fn a_hundred_thousand_keys_from_several_backends() {
+fn a_hundred_thousand_keys_of_several_backends_are_distinct_and_random() {
     let cluster = Cluster::start(&[("synchronous_commit", "off"), ("max_wal_size", "4GB")]);
     let backends: Vec<_> = (0..BACKENDS)
         .map(|_| {
@@ -73,7 +74,8 @@ fn the_first_keys_of_new_backends_differ() {
     assert_eq!(starts.len(), 50, "not even their beginnings are alike");
 }
 
-/// Ids tell when a key was made (RFC 9562, section 5.7), and a random part of them does not repeat.
+/// Ids show when a key was created (RFC 9562, section 5.7), and a random part of them does not
+/// repeat.
 #[test]
 fn ids_are_of_version_7() {
     let cluster = Cluster::start(&[]);
@@ -86,7 +88,7 @@ fn ids_are_of_version_7() {
 
 /// The library need not be preloaded.
 #[test]
-fn without_preloading() {
+fn keys_are_created_and_verified_without_preloading() {
     let cluster = Cluster::start(&[("shared_preload_libraries", "")]);
     let (mut admin, mut verifier) = (cluster.client(), cluster.client());
     let key = create(&mut admin, "not preloaded");

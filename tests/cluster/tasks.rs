@@ -36,15 +36,16 @@ fn account(cluster: &Cluster, plan: &str) -> String {
     create_for(&mut client, "tasks", "acme").token
 }
 
-/// Of sixteen that start at once exactly as many as the plan allows get a lease; the others are told
-/// how many are running.
+/// Of sixteen that start at once exactly as many as the plan allows get a lease; the others see how
+/// many are running.
 #[test]
-fn of_many_starters_the_limit_gets_through() {
+fn exactly_as_many_starters_as_the_plan_allows_get_a_lease() {
     const ROUNDS: usize = 60;
     let cluster = Cluster::start(&[("synchronous_commit", "off")]);
     let token = account(&cluster, "Pro");
     let gate = Barrier::new(CLIENTS);
-    // Nothing is judged before all are through: who fails at a gate leaves the others waiting.
+    // No assertion before all threads are through: one that fails at a gate leaves the others
+    // waiting.
     let starter = |mut client: Client| -> Vec<Started> {
         let mut round = || {
             gate.wait();
@@ -86,7 +87,7 @@ fn of_many_starters_the_limit_gets_through() {
 /// The same while leases are extended and given back all the time, and some of them end by
 /// themselves.
 #[test]
-fn starts_extensions_and_ends_race() {
+fn the_limit_holds_while_starts_extensions_and_ends_race() {
     let cluster = Cluster::start(&[("synchronous_commit", "off")]);
     let token = account(&cluster, "Pro");
     let held = AtomicI32::new(0);
@@ -117,8 +118,8 @@ fn starts_extensions_and_ends_race() {
     });
 }
 
-/// Whoever starts while another's start is not committed waits, and then counts it: also with a
-/// snapshot that is older, where counting under it would count the past.
+/// A start waits for another start that is not committed, and then counts it, also with an older
+/// snapshot, which does not show it.
 #[test]
 fn a_starter_counts_what_it_waited_for() {
     let cluster = Cluster::start(&[]);
@@ -152,10 +153,16 @@ fn a_starter_waits_for_an_extension() {
     let token = account(&cluster, "Plus");
     let (mut first, mut second) = (cluster.client(), cluster.client());
     let mut observer = cluster.client();
-    let lease = start(&mut first, &token, "1 s").lease.expect("a lease");
-    first.batch_execute("BEGIN").expect("a transaction");
     let extend = "SELECT vpk_task_extend($1::text::uuid, '1 hour')::text";
-    assert_ne!(value(&mut first, extend, &[&lease]), "", "it was running");
+    wait_until("a lease is extended before its end", || {
+        let lease = start(&mut first, &token, "1 s").lease.expect("a lease");
+        first.batch_execute("BEGIN").expect("a transaction");
+        let extended = value(&mut first, extend, &[&lease]) != "";
+        if !extended {
+            first.batch_execute("ROLLBACK").expect("its end");
+        }
+        extended
+    });
     let ended = "SELECT (expires_at <= clock_timestamp())::text FROM vpk.task_leases";
     wait_until("its first end has come", || value(&mut observer, ended, &[]) == "true");
     let waiting = pid(&mut second);
@@ -168,9 +175,9 @@ fn a_starter_waits_for_an_extension() {
     assert_eq!((task.status.as_str(), task.running), ("CONCURRENCY_LIMIT_EXCEEDED", Some(1)));
 }
 
-/// The slot of a client that is gone comes back when its lease ends, and not before.
+/// A crashed client's task counts until its lease ends, and not longer.
 #[test]
-fn a_crashed_client_s_slot_comes_back() {
+fn the_lease_of_a_crashed_client_ends() {
     let cluster = Cluster::start(&[]);
     let token = account(&cluster, "Plus");
     let (mut crashed, mut client) = (cluster.client(), cluster.client());
@@ -187,7 +194,7 @@ fn a_crashed_client_s_slot_comes_back() {
 }
 
 /// Starting costs a few look-ups however many leases there were: those of 20,000 tasks that were
-/// given back, and of 20,000 whose clients crashed, none of them cleared away by a vacuum.
+/// given back, and of 20,000 whose clients crashed, none of them removed by a vacuum.
 #[test]
 fn earlier_leases_cost_nothing() {
     const ROUNDS: &str = "DO $$

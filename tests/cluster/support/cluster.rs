@@ -1,7 +1,7 @@
-//! A PostgreSQL of a test's own: one socket in a short folder, gone when the test ends.
+//! A PostgreSQL server for one test: one socket in a short folder, removed when the test ends.
 //!
-//! A guard, a shell that waits for the end of its input, stops the server and removes the folder. Its
-//! input ends when the cluster is dropped, and also when the test's process is killed.
+//! A guard, a shell that waits for the end of its input, stops the server and removes the folder.
+//! Its input ends when the cluster is dropped, and also when the test's process is killed.
 
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt;
@@ -17,7 +17,7 @@ use super::{process, wait_until};
 pub struct Cluster {
     bin: PathBuf,
     library_path: String,
-    /// Who runs it, as user and group; None is oneself.
+    /// The user and group that run it; None means the caller's.
     user: Option<(String, String)>,
     directory: PathBuf,
     guard: Child,
@@ -70,7 +70,7 @@ impl Cluster {
         cluster.with_extension()
     }
 
-    /// Whether a file system can be mounted where nobody else sees it.
+    /// Whether a file system can be mounted that no other process sees.
     pub fn can_mount() -> bool {
         let mut attempt = Command::new("unshare");
         attempt.args(["--mount", "--propagation", "private"]);
@@ -78,7 +78,7 @@ impl Cluster {
         attempt.stderr(Stdio::null()).status().is_ok_and(|status| status.success())
     }
 
-    /// The same, with file systems of its own: see [`Cluster::mount`].
+    /// The same, in a mount namespace that [`Cluster::mount`] can use.
     pub fn with_mounts(settings: &[(&str, &str)]) -> Cluster {
         let cluster = Cluster::folder_of("VIBEPEAK_PG_CONFIG", true);
         // Small files of WAL, so that a small disk has room for some.
@@ -112,7 +112,7 @@ impl Cluster {
         self.standby_with(&[])
     }
 
-    /// A hot standby with settings of its own. It goes by its `cluster_name`.
+    /// A hot standby with further settings. Replication knows it by its `cluster_name`.
     pub fn standby_with(&self, settings: &[(&str, &str)]) -> Cluster {
         let standby = Cluster::folder();
         let (data, socket) = (standby.data(), self.socket());
@@ -131,7 +131,7 @@ impl Cluster {
         source.client().batch_execute("CHECKPOINT").expect("a checkpoint");
         let from = format!("--source-server={}", source.address());
         self.run("pg_rewind", &["-R", "--no-sync", "-D", "data", &from]);
-        // It has brought the other's configuration.
+        // pg_rewind has copied the other server's configuration.
         self.set(&[("unix_socket_directories", &self.socket())]);
         self.set(settings);
     }
@@ -274,7 +274,7 @@ impl Cluster {
         shell.stdout(Stdio::null()).stderr(Stdio::null()).status().expect("nsenter runs").success()
     }
 
-    /// Puts a folder of the cluster onto a small disk of its own, with what is in it.
+    /// Moves a folder of the cluster and its files onto a small disk.
     pub fn mount(&self, folder: &str, megabytes: usize) {
         let command = format!(
             "mkdir -p disk && mount -t tmpfs -o size={megabytes}m tmpfs disk &&
@@ -298,7 +298,7 @@ impl Cluster {
         self.run("pg_ctl", &["start", "-w", "-s", "-D", "data", "-l", "log"]);
     }
 
-    /// Starts the server, and tells whether it runs.
+    /// Starts the server; returns whether it runs.
     pub fn comes_up(&self) -> bool {
         let arguments = ["start", "-w", "-s", "-D", "data", "-l", "log"];
         self.attempt("pg_ctl", &arguments).status.success()
@@ -355,8 +355,8 @@ impl Cluster {
         self.directory.to_str().expect("a plain path").to_owned()
     }
 
-    /// One of the programs of this PostgreSQL, or else of the system, with what it needs to find its
-    /// libraries and nothing else of the environment.
+    /// One of the programs of this PostgreSQL, or else of the system, with what it needs to find
+    /// its libraries and nothing else of the environment.
     pub fn program(&self, name: &str) -> Command {
         let own = self.bin.join(name);
         let mut command = Command::new(if own.exists() { own } else { PathBuf::from(name) });

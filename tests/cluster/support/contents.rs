@@ -7,8 +7,8 @@ use super::{Client, report, value};
 const TABLES: [&str; 7] =
     ["plans", "accounts", "keys", "key_usage", "task_leases", "events", "removed_defaults"];
 
-/// All answers to a request with the key $1: as every service asks, and as one that tells scope and
-/// address. Nothing in them differs from one time to the next.
+/// All answers to a request with the key $1: as every service asks, and as one that passes scope
+/// and address. Nothing in them differs from one time to the next.
 const ANSWERS: &str = "
     SELECT concat_ws(E'\\n', vpk_verify($1), vpk_verify_hash(sha256($1::text::bytea)), to_jsonb(a), to_jsonb(b))
       FROM vpk_authenticate('Bearer ' || $1, request_id => 'r') AS a,
@@ -33,8 +33,8 @@ const EXPECTED: [&str; 15] = [
     "INVALID_API_KEY",
 ];
 
-/// Plans edited, added, renamed and removed, the account `default` moved, keys in every state, uses, leases.
-/// Uses stay pending afterwards, so that tables change only when a test changes them.
+/// Plans edited, added, renamed and removed, the account `default` moved, keys in every state,
+/// uses, leases. Uses stay pending afterwards, so that tables change only when a test changes them.
 pub fn touched(client: &mut Client) -> Vec<Key> {
     let edits = "UPDATE vpk.plans SET concurrent_tasks = 5 WHERE plan = 'Plus';
                  INSERT INTO vpk.plans (plan, api_access) VALUES ('Team', true);
@@ -91,8 +91,8 @@ pub fn touched(client: &mut Client) -> Vec<Key> {
     keys
 }
 
-/// All rows of all tables, what is listed, and what every key answers. It changes nothing, where uses stay
-/// pending.
+/// All rows of all tables, what is listed, and what every key answers. It changes nothing, where
+/// uses stay pending.
 pub fn contents(client: &mut Client, keys: &[Key]) -> Vec<String> {
     let rows = TABLES.map(|table| {
         let sql =

@@ -16,7 +16,7 @@ impl Cluster {
         copy
     }
 
-    /// A server on a copy of this one's files, which nobody writes; it is not started yet.
+    /// A server on a copy of this one's files, which no process writes; it is not started yet.
     pub fn copied(&self) -> Cluster {
         let copy = Cluster::folder();
         let [from, to] = [self, &copy].map(|cluster| cluster.data());
@@ -26,7 +26,8 @@ impl Cluster {
         copy
     }
 
-    /// Settings that keep the WAL in a folder beside the server's data, for as long as the server is there.
+    /// Settings that keep the WAL in a folder beside the server's data, for as long as the server
+    /// is there.
     pub const ARCHIVING: &[(&str, &str)] = &[
         ("archive_mode", "on"),
         (
@@ -44,8 +45,8 @@ impl Cluster {
         wait_until("the WAL is in the archive", || file.exists());
     }
 
-    /// Starts this server, which is a copy, and lets it replay what another has archived, up to a target
-    /// or to the end.
+    /// Starts this server, which is a copy, and lets it replay what another has archived, up to a
+    /// target or to the end.
     pub fn recover(&self, from: &Cluster, target: &[(&str, &str)]) {
         let restore = format!("cp {}/archive/%f %p", from.socket());
         self.set(&[("archive_mode", "off"), ("restore_command", &restore)]);

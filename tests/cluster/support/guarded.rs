@@ -5,13 +5,13 @@ use std::process::{Child, Command, Stdio};
 
 use super::Cluster;
 
-/// A running program: a shell ends it when the shell's input ends, and so also when the test's process is
-/// killed.
+/// A running program: a shell ends it when the shell's input ends, and so also when the test's
+/// process is killed.
 pub struct Guarded(Child);
 
 impl Guarded {
-    /// Starts a program, whose output goes to `NAME.log`. Where it has started a server in the folder of
-    /// that name, that is ended as well.
+    /// Starts a program, whose output goes to `NAME.log`. Where it has started a server in the
+    /// folder of that name, that is ended as well.
     pub fn start(cluster: &Cluster, name: &str, program: &str, arguments: &[&str]) -> Guarded {
         // Such a server is no child of the program's, and would go on without it.
         const SCRIPT: &str = "trap '' INT TERM HUP

@@ -30,7 +30,7 @@ const ASK: &str = "SELECT CASE $2::int % 3
     WHEN 1 THEN vpk_verify_hash(sha256($1::text::bytea))::text
     ELSE (SELECT status::text FROM vpk_authenticate('Bearer ' || $1::text)) END";
 
-/// All of them for many keys in one statement, with what else is told of each.
+/// All of them for many keys in one statement, with the other columns of each.
 const ASK_ALL: &str = "SELECT vpk_verify(token)::text, vpk_verify_hash(sha256(token::bytea))::text,
            a.status::text, a.key_id::text, a.account, a.key_name
       FROM unnest($1::text[]) WITH ORDINALITY AS presented (token, at),
@@ -38,8 +38,9 @@ const ASK_ALL: &str = "SELECT vpk_verify(token)::text, vpk_verify_hash(sha256(to
      ORDER BY at";
 
 impl Answers {
-    /// So many keys for each kind of answer, mixed as they come: of the accounts `acme`, which has a
-    /// plan with access, and `poor`, which has none; deleted ones, and ones that nobody was given.
+    /// So many keys for each kind of answer, mixed as they come: of the accounts `acme`, which has
+    /// a plan with access, and `poor`, which has none; deleted ones, and ones that nobody was
+    /// given.
     pub fn of_every_kind(client: &mut Client, number: usize) -> Answers {
         let mut answers = Answers::default();
         set_plan(client, "acme", "Pro");
@@ -70,7 +71,7 @@ impl Answers {
         self.0.len() - 1
     }
 
-    /// One that is well-formed, and nobody's.
+    /// One that is well-formed and was never issued.
     fn add_unknown(&mut self) {
         let body = format!("vpk_live_nobodyHasThisKey{:010}", self.0.len());
         let token = format!("{body}{}", String::from_utf8_lossy(&checksum(body.as_bytes())));
@@ -88,7 +89,7 @@ impl Answers {
         answers
     }
 
-    /// The same keys while those that exist are all told the same.
+    /// The same keys, when all that exist have one answer.
     pub fn when_all(&self, answer: &'static str) -> Answers {
         self.when(|known| if known.answer == INVALID { INVALID } else { answer })
     }
@@ -163,7 +164,7 @@ impl Answers {
     }
 }
 
-/// Nothing went wrong in the server that a client is not told of.
+/// Checks for failures that no client sees.
 pub fn assert_healthy(cluster: &Cluster) {
     let log = cluster.log();
     for word in ["leak", "PANIC", "TRAP", "terminated by signal", "not owned by", "still pinned"] {

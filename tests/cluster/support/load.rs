@@ -1,12 +1,12 @@
-//! A load of real clients that call everything, compare every answer and write down what they are told,
-//! while something happens to the server.
+//! A load of real clients that call everything, compare every answer and record what the server
+//! has acknowledged, while something happens to the server.
 
 use std::io;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use super::journal::{Charge, Journal, Life, Ward, refused};
+use super::history::{AcknowledgedHistory, KeyState, Tenant, TrackedKey, refused};
 use super::keys::Key;
 use super::random::Random;
 use super::usage::Done;
@@ -18,7 +18,7 @@ pub const LOST: &[&str] = &["57P01", "57P02", "57P03"];
 /// The clients, while they are at it.
 pub struct Load<'load> {
     cluster: &'load Cluster,
-    pub journal: Journal,
+    pub history: AcknowledgedHistory,
     /// What the server may raise, beside what it says when a session ends.
     accepted: &'load [&'load str],
     /// How many calls were answered, and how many refused with one of those.
@@ -41,7 +41,7 @@ impl<'load> Load<'load> {
         let mut random = Random::new();
         let load = Load {
             cluster,
-            journal: Journal::new(&mut cluster.client(), clients),
+            history: AcknowledgedHistory::new(&mut cluster.client(), clients),
             accepted,
             answered: AtomicU64::new(0),
             refused: AtomicU64::new(0),
@@ -62,14 +62,14 @@ impl<'load> Load<'load> {
             drop(done);
             clients.into_iter().for_each(|client| client.join().expect("a client"));
         });
-        load.journal.check(cluster);
+        load.history.check(cluster);
     }
 
     /// Waits until so many more calls were answered.
     pub fn goes_on(&self, number: u64) {
         let before = self.answered.load(Ordering::SeqCst);
         wait_until("the server answers", || {
-            // Who has failed has ended the load.
+            // A client that fails ends the load.
             self.done.load(Ordering::SeqCst)
                 || self.answered.load(Ordering::SeqCst) >= before + number
         });
@@ -109,7 +109,7 @@ impl<'load> Load<'load> {
         }
     }
 
-    /// The server's own error, and one that is to be expected.
+    /// Checks that the server's error is one that the test expects.
     fn judge(&self, error: &postgres::Error) {
         let Some(code) = error.code().map(|code| code.code()) else {
             // The connection is lost, or there was none.
@@ -127,24 +127,24 @@ impl<'load> Load<'load> {
 
     /// One call or another.
     fn step(&self, client: &mut Client, number: usize, random: &mut Random) -> Outcome {
-        let ward = &self.journal.wards[number];
+        let tenant = &self.history.tenants[number];
         match random.below(24) {
-            0 | 1 => self.create(client, ward, random),
+            0 | 1 => self.create(client, tenant, random),
             2 => {
                 let sql = [
                     "SELECT vpk_revoke($1::text::uuid)::text",
                     "SELECT vpk_revoke_token($2)::text",
                 ];
                 let sql = sql[random.below(2)];
-                self.retire(client, ward, random, sql, Life::Revoked)
+                self.retire(client, tenant, random, sql, KeyState::Revoked)
             }
-            3 => self.rotate(client, ward, random),
+            3 => self.rotate(client, tenant, random),
             4 => {
                 let plan = *random.pick(&["Pro", "Free", "Plus"]);
-                let account = ward.lock().expect("a ward").account.clone();
-                Journal::change(
-                    ward,
-                    |ward| &mut ward.plans,
+                let account = tenant.lock().expect("the tenant").account.clone();
+                AcknowledgedHistory::change(
+                    tenant,
+                    |tenant| &mut tenant.plans,
                     plan,
                     || client.execute("SELECT vpk_set_plan($1, $2)", &[&account, &plan]),
                 )
@@ -152,110 +152,115 @@ impl<'load> Load<'load> {
             }
             5 => self.retire(
                 client,
-                ward,
+                tenant,
                 random,
                 "SELECT vpk_disable($1::text::uuid)::text",
-                Life::Disabled,
+                KeyState::Disabled,
             ),
             6 => self.retire(
                 client,
-                ward,
+                tenant,
                 random,
                 "SELECT vpk_enable($1::text::uuid)::text",
-                Life::Active,
+                KeyState::Active,
             ),
-            7..=9 => self.task(client, ward, random),
+            7..=9 => self.task(client, tenant, random),
             10 => self.aside(client, number, random),
             _ => {
-                let ward = random.below(self.journal.wards.len());
-                let keys = self.journal.wards[ward].lock().expect("a ward").charges.len();
+                let tenant = random.below(self.history.tenants.len());
+                let keys = self.history.tenants[tenant].lock().expect("the tenant").keys.len();
                 let sql = *random.pick(ASK);
-                self.journal.ask(ward, random.below(keys), |token| {
+                self.history.ask(tenant, random.below(keys), |token| {
                     Ok(client.query_one(sql, &[&token])?.get(0))
                 })
             }
         }
     }
 
-    fn create(&self, client: &mut Client, ward: &Mutex<Ward>, random: &mut Random) -> Outcome {
+    fn create(&self, client: &mut Client, tenant: &Mutex<Tenant>, random: &mut Random) -> Outcome {
         // As one row, or as one statement that calls for several.
         let number = [1, 1, 4][random.below(3)];
         let account = {
-            let mut ward = ward.lock().expect("a ward");
-            ward.wanted += number;
-            ward.account.clone()
+            let mut tenant = tenant.lock().expect("the tenant");
+            tenant.wanted += number;
+            tenant.account.clone()
         };
         let sql = "SELECT id::text, token FROM generate_series(1, $2) AS g, vpk_create('made ' || g, account => $1)";
         let rows = client.query(sql, &[&account, &(number as i32)])?;
-        let made = rows.iter().map(|row| Charge {
+        let made = rows.iter().map(|row| TrackedKey {
             key: Key { id: row.get(0), token: row.get(1) },
-            lives: vec![Life::Active],
+            states: vec![KeyState::Active],
         });
-        ward.lock().expect("a ward").charges.extend(made);
+        tenant.lock().expect("the tenant").keys.extend(made);
         Ok(())
     }
 
     fn retire(
         &self,
         client: &mut Client,
-        ward: &Mutex<Ward>,
+        tenant: &Mutex<Tenant>,
         random: &mut Random,
         sql: &str,
-        to: Life,
+        to: KeyState,
     ) -> Outcome {
         // Whether a key is disabled or enabled does not matter once it may be revoked.
-        let Some((at, key)) = pick(ward, random, |lives| !lives.contains(&Life::Revoked)) else {
+        let Some((at, key)) = pick(tenant, random, |states| !states.contains(&KeyState::Revoked))
+        else {
             return Ok(());
         };
-        Journal::change(
-            ward,
-            |ward| &mut ward.charges[at].lives,
+        AcknowledgedHistory::change(
+            tenant,
+            |tenant| &mut tenant.keys[at].states,
             to,
             || client.execute(&format!("{sql}, $1::text, $2::text"), &[&key.id, &key.token]),
         )
         .map(drop)
     }
 
-    fn rotate(&self, client: &mut Client, ward: &Mutex<Ward>, random: &mut Random) -> Outcome {
-        let Some((at, old)) = pick(ward, random, |lives| *lives == [Life::Active]) else {
+    fn rotate(&self, client: &mut Client, tenant: &Mutex<Tenant>, random: &mut Random) -> Outcome {
+        let Some((at, old)) = pick(tenant, random, |states| *states == [KeyState::Active]) else {
             return Ok(());
         };
-        ward.lock().expect("a ward").wanted += 1;
-        let row = Journal::change(
-            ward,
-            |ward| &mut ward.charges[at].lives,
-            Life::Revoked,
+        tenant.lock().expect("the tenant").wanted += 1;
+        let row = AcknowledgedHistory::change(
+            tenant,
+            |tenant| &mut tenant.keys[at].states,
+            KeyState::Revoked,
             || {
                 client
                     .query_one("SELECT id::text, token FROM vpk_rotate($1::text::uuid)", &[&old.id])
             },
         )?;
         let key = Key { id: row.get(0), token: row.get(1) };
-        ward.lock().expect("a ward").charges.push(Charge { key, lives: vec![Life::Active] });
+        tenant
+            .lock()
+            .expect("the tenant")
+            .keys
+            .push(TrackedKey { key, states: vec![KeyState::Active] });
         Ok(())
     }
 
     /// Starts a task, or ends one.
-    fn task(&self, client: &mut Client, ward: &Mutex<Ward>, random: &mut Random) -> Outcome {
-        let mut open = ward.lock().expect("a ward");
+    fn task(&self, client: &mut Client, tenant: &Mutex<Tenant>, random: &mut Random) -> Outcome {
+        let mut open = tenant.lock().expect("the tenant");
         let token = open.worker.token.clone();
         let lease = if random.below(3) > 0 { open.leases.pop() } else { None };
         drop(open);
         let Some(lease) = lease else {
-            self.journal.presented.fetch_add(1, Ordering::SeqCst);
+            self.history.presented.fetch_add(1, Ordering::SeqCst);
             let sql = "SELECT status::text, lease::text, running, allowed FROM vpk_task_start($1, '1 hour')";
             let row = client.query_one(sql, &[&token])?;
             let (running, allowed): (i32, i32) = (row.get(2), row.get(3));
             assert!(running <= allowed && allowed == 3, "{running} of {allowed}");
             if let Some(lease) = row.get(1) {
-                ward.lock().expect("a ward").leases.push(lease);
+                tenant.lock().expect("the tenant").leases.push(lease);
             }
             return Ok(());
         };
         if random.below(3) == 0 {
             let sql = "SELECT vpk_task_extend($1::text::uuid, '2 hours') IS NOT NULL";
             let extended = client.query_one(sql, &[&lease]);
-            ward.lock().expect("a ward").leases.push(lease);
+            tenant.lock().expect("the tenant").leases.push(lease);
             assert!(extended?.get::<_, bool>(0), "the lease was there");
             return Ok(());
         }
@@ -263,19 +268,19 @@ impl<'load> Load<'load> {
         match client.query_one("SELECT vpk_task_finish($1::text::uuid)", &[&lease]) {
             Ok(row) => {
                 assert!(row.get::<_, bool>(0), "the lease was there");
-                ward.lock().expect("a ward").ended.push(lease);
+                tenant.lock().expect("the tenant").ended.push(lease);
                 Ok(())
             }
             Err(error) => {
                 if refused(&error) {
-                    ward.lock().expect("a ward").leases.push(lease);
+                    tenant.lock().expect("the tenant").leases.push(lease);
                 }
                 Err(error)
             }
         }
     }
 
-    /// The calls that no key of a ward is changed by.
+    /// The calls that no key of a tenant is changed by.
     fn aside(&self, client: &mut Client, number: usize, random: &mut Random) -> Outcome {
         let sql = match random.below(20) {
             0 => "SELECT count(*) FROM vpk_doctor()".to_owned(),
@@ -294,8 +299,8 @@ const ASK: &[&str] = &[
 ];
 
 const ASIDE: &[&str] = &[
-    "SELECT count(*) FROM vpk_list('ward NUMBER')",
-    "SELECT vpk_error('PLAN_REQUIRED', account => 'ward NUMBER')",
+    "SELECT count(*) FROM vpk_list('tenant NUMBER')",
+    "SELECT vpk_error('PLAN_REQUIRED', account => 'tenant NUMBER')",
     "SELECT count(*) FROM vpk.stats, vpk.status_codes",
     "SELECT vpk_update(id, metadata => '{\"a\": 1}') FROM vpk_list('tasks NUMBER') LIMIT 1",
     "SELECT vpk_set_plan('scratch NUMBER', 'Plus')",
@@ -305,18 +310,18 @@ const ASIDE: &[&str] = &[
     "SELECT vpk_purge('2001-01-01')",
 ];
 
-/// A key of a ward that may be what is asked for.
+/// A key of a tenant that may be what is asked for.
 fn pick(
-    ward: &Mutex<Ward>,
+    tenant: &Mutex<Tenant>,
     random: &mut Random,
-    suits: impl Fn(&Vec<Life>) -> bool,
+    suits: impl Fn(&Vec<KeyState>) -> bool,
 ) -> Option<(usize, Key)> {
-    let ward = ward.lock().expect("a ward");
+    let tenant = tenant.lock().expect("the tenant");
     let suit: Vec<usize> =
-        (0..ward.charges.len()).filter(|at| suits(&ward.charges[*at].lives)).collect();
+        (0..tenant.keys.len()).filter(|at| suits(&tenant.keys[*at].states)).collect();
     // Some are kept.
     let at = *(suit.len() > 2).then(|| random.pick(&suit))?;
-    Some((at, ward.charges[at].key.clone()))
+    Some((at, tenant.keys[at].key.clone()))
 }
 
 /// Ends the load where a client fails.

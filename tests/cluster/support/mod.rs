@@ -1,10 +1,10 @@
-//! What the tests share: servers of their own, and a client's short ways to ask them.
+//! Shared by the tests: servers, and short functions to ask them.
 
 pub mod cluster;
 pub mod contents;
 pub mod copies;
 pub mod guarded;
-pub mod journal;
+pub mod history;
 pub mod keys;
 pub mod known;
 pub mod load;
@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 pub use cluster::Cluster;
 pub use postgres::{Client, GenericClient};
 
-/// Asks again until it is so. The limit is for a test that hangs, not a measure of speed.
+/// Asks again until `so` returns true. The limit is for a test that hangs; it measures no speed.
 pub fn wait_until(what: &str, so: impl FnMut() -> bool) {
     wait_longer_until(what, 60, so);
 }

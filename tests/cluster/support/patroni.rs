@@ -1,4 +1,4 @@
-//! Two servers under Patroni, with an etcd of their own, gone when the test ends.
+//! Two servers under Patroni, with an etcd, all removed when the test ends.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -25,8 +25,9 @@ struct Member {
 }
 
 impl Patroni {
-    /// Starts both members, with the library preloaded, and waits until one leads and the other is its
-    /// synchronous standby. None where Patroni, in Python, has no shared memory for its semaphores.
+    /// Starts both members, with the library preloaded, and waits until one leads and the other is
+    /// its synchronous standby. None where Patroni, in Python, has no shared memory for its
+    /// semaphores.
     pub fn start(settings: &[(&str, &str)]) -> Option<Patroni> {
         let folder = Cluster::folder();
         if !folder.attempt("/bin/sh", &["-c", "test -w /dev/shm"]).status.success() {
@@ -158,7 +159,7 @@ impl Drop for Patroni {
     }
 }
 
-/// Ports that nobody listens on.
+/// Ports on which no process listens.
 fn free_ports() -> [u16; 6] {
     let listeners = [(); 6].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port"));
     listeners.each_ref().map(|listener| listener.local_addr().expect("its address").port())

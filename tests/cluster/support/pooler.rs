@@ -88,7 +88,8 @@ fn program() -> &'static str {
     there.expect("pgbouncer is installed: make setup does that")
 }
 
-/// Whether this pgbouncer keeps protocol-level prepared statements apart in transaction mode: from 1.21 on.
+/// Whether this pgbouncer keeps protocol-level prepared statements apart in transaction mode: from
+/// 1.21 on.
 pub fn keeps_prepared_statements() -> bool {
     let output = Command::new(program()).arg("--version").output().expect("it tells its version");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -12,8 +12,8 @@ fn kilobytes(pid: i32, name: &str) -> i64 {
     number.unwrap_or_else(|| panic!("no {name} of process {pid}"))
 }
 
-/// The memory that is a process's own, in kilobytes. Not what `smaps` calls private: there the server's
-/// shared memory counts too, as long as no other process has touched the page.
+/// The memory that is a process's own, in kilobytes. Not what `smaps` calls private: there the
+/// server's shared memory counts too, as long as no other process has touched the page.
 pub fn own_memory(pid: i32) -> i64 {
     kilobytes(pid, "RssAnon")
 }

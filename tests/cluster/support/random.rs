@@ -4,8 +4,8 @@
 pub struct Random(u64);
 
 impl Random {
-    /// The seed is of the clock, unless `VIBEPEAK_SEED` names one; it is printed, and seen where the
-    /// test fails.
+    /// The seed is of the clock, unless `VIBEPEAK_SEED` names one; it is printed, and seen where
+    /// the test fails.
     pub fn new() -> Random {
         let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let seed = match std::env::var("VIBEPEAK_SEED") {

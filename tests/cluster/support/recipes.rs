@@ -1,11 +1,12 @@
-//! What the documentation tells people to run on several servers, which the tests then run.
+//! The statements that the documentation gives for several servers, which tests run.
 
 use std::fs;
 use std::path::Path;
 
-/// The block of SQL of a page that begins like this, and is marked as run by this test.
+/// The block of SQL of a page that begins like this, and is marked as run by the test of this file
+/// name.
 pub fn recipe(page: &str, test: &str, beginning: &str) -> String {
-    block(page, &format!("tests/cluster/{test} runs it -->\n```sql\n"), beginning)
+    block(page, &format!("/{test} runs it -->\n```sql\n"), beginning)
 }
 
 /// The lines of a page that go into a configuration file, and begin like this.

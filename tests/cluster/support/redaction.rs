@@ -1,4 +1,4 @@
-//! Looking for what is left of a key, in the log and elsewhere.
+//! Searches the log and other texts for parts of a key.
 
 use std::fs;
 use std::process::Command;
@@ -21,7 +21,7 @@ pub fn exposed(text: &str, token: &str) -> Option<String> {
     lines.map(str::to_owned).next()
 }
 
-/// How a key is shown where it is masked.
+/// A key as redacted text shows it.
 pub fn masked(token: &str) -> String {
     format!("{}{}", &token[..13], "*".repeat(token.len() - 13))
 }
@@ -68,8 +68,8 @@ impl Logged {
         lines
     }
 
-    /// Asserts that a key is readable in no line since the last time; in how many formats it is shown
-    /// masked.
+    /// Asserts that a key is readable in no line since the last time; in how many formats it is
+    /// shown masked.
     pub fn assert_masked(&mut self, what: &str, token: &str) -> usize {
         let mut shown = 0;
         for (format, lines) in FILES.iter().zip(self.lines()) {

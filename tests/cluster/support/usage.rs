@@ -1,4 +1,4 @@
-//! What is known of the uses of keys, and how to wait for it.
+//! Uses of keys: how to make them, and how to wait for the state that a test expects.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -7,14 +7,14 @@ use serde_json::Value;
 use super::keys::Key;
 use super::{Client, Cluster, GenericClient, value, wait_until};
 
-/// Settings under which uses come to their table soon.
-pub const SOON: &[(&str, &str)] = &[("vibepeak_keys.usage_flush_interval", "200ms")];
-/// Settings under which they stay pending, once the server has started.
-pub const LATE: &[(&str, &str)] = &[("vibepeak_keys.usage_flush_interval", "1h")];
+/// Settings under which uses are flushed every 200 ms.
+pub const FLUSH_EVERY_200MS: &[(&str, &str)] = &[("vibepeak_keys.usage_flush_interval", "200ms")];
+/// Settings under which uses stay pending, once the server has started.
+pub const FLUSH_HOURLY: &[(&str, &str)] = &[("vibepeak_keys.usage_flush_interval", "1h")];
 
 /// A server where uses stay pending. The launcher has looked for some at the start.
-pub fn start_late(settings: &[(&str, &str)]) -> Cluster {
-    let cluster = Cluster::start(&[LATE, settings].concat());
+pub fn start_flushing_hourly(settings: &[(&str, &str)]) -> Cluster {
+    let cluster = Cluster::start(&[FLUSH_HOURLY, settings].concat());
     wait_for_rest(&mut cluster.client());
     cluster
 }
@@ -28,7 +28,7 @@ pub fn wait_for_rest(client: &mut Client) {
     });
 }
 
-/// Says so to those who wait when it is dropped, and so also when a test fails.
+/// Sets the flag when it is dropped, and so also when a test fails.
 pub struct Done<'flag>(pub &'flag AtomicBool);
 
 impl Drop for Done<'_> {
@@ -68,6 +68,16 @@ pub fn wait_for_uses(client: &mut impl GenericClient, key: &Key, number: i64) {
     wait_until(&format!("there are {number} uses of a key"), || {
         let before = std::mem::replace(&mut found, uses(client, key));
         assert!(found <= number && before <= found, "{before}, then {found}, and not {number}");
+        found == number
+    });
+}
+
+/// Waits until so many uses of this database are pending, and no more. A flush commits uses to the
+/// table before it subtracts them from shared memory: in between they are counted in both.
+pub fn wait_for_pending(client: &mut impl GenericClient, number: i64) {
+    wait_until(&format!("{number} uses are pending"), || {
+        let found = counter(client, "uses_pending");
+        assert!(found >= number, "{found} uses are pending, fewer than {number}");
         found == number
     });
 }

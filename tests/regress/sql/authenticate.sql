@@ -22,7 +22,8 @@ SELECT error = '{"error": {"code": "PLAN_REQUIRED",
                            "details": {"current_plan": "Free", "required_plans": ["Plus", "Pro"]}}}'::jsonb AS as_documented
   FROM vpk_authenticate('Bearer ' || :'free', request_id => 'req_abc123xyz');
 
--- A denied key tells whose it is, for the caller's log, and nothing that a careless caller could go on with.
+-- A denied key returns its account, for the caller's log, and nothing that a careless caller could
+-- use.
 SELECT status, http_status, key_id = :'free_id' AS key_id, key_name, account, plan, environment, scopes, metadata, expires_at,
        headers, error IS NOT NULL AS error
   FROM vpk_authenticate('Bearer ' || :'free', 'tasks:read') \gx
@@ -119,7 +120,7 @@ SELECT c.ip, m.status AS mapped, v4.status AS v4
 -- A key without a limit does not care.
 SELECT status FROM vpk_authenticate('Bearer ' || :'token', client_ip => '203.0.113.1');
 
--- The environment asked for: a key of another is invalid, whatever else it is.
+-- The environment asked for: a key of another environment is invalid in any state.
 SELECT c.environment, l.status AS live, t.status AS test
   FROM (VALUES (1, NULL), (2, 'live'), (3, 'test'), (4, 'LIVE'), (5, 'staging'), (6, '')) AS c (n, environment),
        LATERAL vpk_authenticate('Bearer ' || :'token', environment => c.environment) AS l,

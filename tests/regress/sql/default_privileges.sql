@@ -1,4 +1,4 @@
--- G6: default privileges that the installing role has set give nobody anything of the extension.
+-- G6: default privileges of the installing role grant nothing on objects of the extension.
 
 \set database :DBNAME
 CREATE DATABASE regress_vpk_defaults TEMPLATE template0;

@@ -38,7 +38,7 @@ SELECT vpk_purge('infinity');
 SELECT vpk_purge(NULL);
 \set VERBOSITY default
 
--- An account goes with all its keys, leases and usage, and nobody else's.
+-- Deleting an account deletes its keys, leases and usage, and those of no other account.
 SELECT id AS id, token AS token FROM vpk_create('Elsewhere', 'other', metadata => '{"contact": "someone"}') \gset
 SELECT vpk_revoke(id, 'asked for by someone') IS NOT NULL AS revoked FROM made WHERE n = 6;
 SELECT status FROM vpk_task_start(:'token');

@@ -48,7 +48,7 @@ REVOKE INSERT ON vpk.accounts FROM regress_vpk_admin;
 REVOKE USAGE ON SEQUENCE vpk.events_id_seq FROM regress_vpk_admin;
 REVOKE CREATE ON SCHEMA vpk FROM regress_vpk_both;
 SELECT ok FROM pg_temp.finding('privileges');
--- To somebody who is neither: even the least.
+-- For a role that is neither an admin nor a verifier, even the least privilege is reported.
 GRANT EXECUTE ON FUNCTION vpk_error(vpk_status, text, text) TO "regress_vpk ""odd""";
 GRANT USAGE ON SCHEMA vpk TO "regress_vpk ""odd""";
 GRANT SELECT (name) ON vpk.keys TO "regress_vpk ""odd""";
@@ -64,7 +64,7 @@ REVOKE GRANT OPTION FOR EXECUTE ON FUNCTION vpk_verify(text) FROM regress_vpk_ve
 REVOKE GRANT OPTION FOR UPDATE (rank) ON vpk.plans FROM regress_vpk_admin;
 SELECT ok FROM pg_temp.finding('privileges');
 
--- Who may read the counters, and no more, is a monitor; with more, it is told of.
+-- A role that may read the counters alone is a monitor; a role with more is reported.
 CREATE ROLE regress_vpk_monitor;
 GRANT USAGE ON SCHEMA vpk TO regress_vpk_monitor;
 GRANT SELECT ON vpk.stats TO regress_vpk_monitor;
@@ -198,7 +198,7 @@ SELECT count(*) FROM vpk_doctor();
 SELECT pg_current_xact_id_if_assigned();
 COMMIT;
 
--- An admin sees it all, whatever is on its way to the catalogue's names.
+-- An admin sees all findings, whatever schemas come before the catalog in the search_path.
 CREATE SCHEMA hostile;
 CREATE FUNCTION hostile.trap() RETURNS integer LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'something of the caller''s was run'; END $$;
 CREATE FUNCTION hostile.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS 'SELECT hostile.trap()::text::timestamptz';
@@ -254,7 +254,7 @@ RESET client_min_messages;
 \set VERBOSITY default
 REVOKE SELECT ON vpk.keys FROM regress_vpk_verifier;
 
--- Verifiers and others are told nothing.
+-- Verifiers and other roles see nothing.
 \set VERBOSITY sqlstate
 SET ROLE regress_vpk_verifier;
 SELECT * FROM vpk_doctor();

@@ -1,5 +1,5 @@
--- vpk.events: every change is one event, in the same transaction, by the role that called, and never
--- with a key or a hash.
+-- vpk.events: every change is one event, in the same transaction, by the role that called, and
+-- never with a key or a hash.
 
 CREATE ROLE regress_vpk_admin;
 CREATE ROLE regress_vpk_login;
@@ -29,7 +29,7 @@ SELECT vpk_purge(clock_timestamp());
 SELECT event, CASE key_id WHEN :'id' THEN 'first' WHEN :'successor' THEN 'second' WHEN :'last' THEN 'third' END AS key, account,
        details - 'expires_at' - 'revoked_at' - 'successor' - 'rotated_from' - 'reason' AS details
   FROM happened WHERE id > :start ORDER BY CASE event WHEN 'key_purged' THEN event END NULLS FIRST, CASE event WHEN 'key_purged' THEN key_id END, id;
--- The ids that are told are the right ones; ends and reasons too.
+-- Ids, ends and reasons in the events are right.
 SELECT event, details ->> 'successor' = :'successor' AS successor, details ->> 'rotated_from' = :'id' AS rotated_from,
        details ? 'expires_at' AS ends, details ? 'revoked_at' AS revoked,
        replace(details ->> 'reason', left(:'last_token', 13), '<hint>') AS reason
@@ -64,7 +64,7 @@ SELECT count(*) FROM vpk_create('As the session', 'acme');
 SET ROLE regress_vpk_admin;
 SELECT count(*) FROM vpk_create('Under SET ROLE', 'acme');
 RESET ROLE;
--- The owner of a definer function is not the one who calls it.
+-- An event records the caller of a definer function, not its owner.
 RESET SESSION AUTHORIZATION;
 CREATE FUNCTION issue_for(name text) RETURNS uuid LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS
     $$ SELECT k.id FROM vpk_create(name, 'acme') AS k $$;

@@ -1,4 +1,5 @@
--- The index keeps 4 bytes of a hash, its code: keys whose codes are the same are told apart all the same.
+-- The index keeps 4 bytes of a hash, its code: keys whose codes are the same are still
+-- distinguished.
 
 -- Two hashes of one code. The code is what hash_record makes of the value, but for a constant.
 SELECT sha256(convert_to('made up ' || pair[1], 'UTF8')) AS one, sha256(convert_to('made up ' || pair[2], 'UTF8')) AS other

@@ -1,5 +1,5 @@
--- G6: no caller's search_path, temporary table, function, operator, type or setting bends a function
--- of the extension. Whatever of the caller's is run here by mistake raises an error.
+-- G6: no caller's search_path, temporary table, function, operator, type or setting bends a
+-- function of the extension. Whatever of the caller's is run here by mistake raises an error.
 
 CREATE ROLE regress_vpk_hostile;
 CREATE SCHEMA hostile AUTHORIZATION regress_vpk_hostile;

@@ -1,5 +1,5 @@
--- G6: who may create in the schema that the extension is created in gains nothing by it. While the script
--- runs, that schema is on the search path, and an operator for just the right types would win over the
+-- G6: a role that may create in the extension's schema gains nothing by it. While the script runs,
+-- that schema is on the search path, and an operator for just the right types would win over the
 -- server's own, which takes others.
 \set database :DBNAME
 CREATE DATABASE regress_vpk_hostile TEMPLATE template0;
@@ -9,7 +9,8 @@ CREATE SCHEMA hostile AUTHORIZATION regress_vpk_mallory;
 SET ROLE regress_vpk_mallory;
 CREATE TABLE hostile.caught (who text);
 GRANT INSERT ON hostile.caught TO PUBLIC;
--- An equality for every two of the types that the script compares, each of which notes who called it.
+-- An equality for every two of the types that the script compares, each of which records its
+-- caller.
 DO $$
 DECLARE
     l text;

@@ -40,8 +40,9 @@ SELECT proname AS function, pg_get_function_result(oid) AS result
  ORDER BY proname COLLATE "C";
 \pset format aligned
 
--- Verification is volatile (each row is judged anew), not strict (null has an answer), and runs with
--- the caller's rights; whatever runs SQL is SECURITY DEFINER under a search_path of its own.
+-- Verification is volatile (each row is judged anew), not strict (null has an answer), and runs
+-- with the caller's privileges; a function that runs SQL is SECURITY DEFINER and sets its
+-- search_path.
 SELECT proname AS function, provolatile AS volatility, proisstrict AS strict,
        proparallel AS parallel, prosecdef AS definer, proretset AS rows, prorows AS estimate,
        proconfig AS settings

@@ -1,5 +1,5 @@
--- Many keys from one statement. From its second call on, a statement inserts straight into the tables,
--- which stay open until it ends: nothing of what an INSERT does may be missing.
+-- Many keys from one statement. From its second call on, a statement inserts straight into the
+-- tables, which stay open until it ends: nothing of what an INSERT does may be missing.
 
 SELECT vpk_set_plan('bulk', 'Pro');
 SELECT vpk_set_plan('other', 'Pro');
@@ -179,7 +179,7 @@ ROLLBACK;
 SELECT vpk_delete_account('third');
 DROP FUNCTION keys_of;
 
--- So are defaults, and columns that somebody has added or dropped.
+-- So are defaults, and columns that were added or dropped.
 BEGIN;
 ALTER TABLE vpk.keys ADD COLUMN gone text, ADD COLUMN team text NOT NULL DEFAULT 'a team';
 ALTER TABLE vpk.keys DROP COLUMN gone;
@@ -313,7 +313,8 @@ SELECT what, name, count(*) FROM fired GROUP BY 1, 2 ORDER BY 1, 2;
 SET CONSTRAINTS ALL IMMEDIATE;
 SELECT what, name, count(*) FROM fired GROUP BY 1, 2 ORDER BY 1, 2;
 ROLLBACK;
--- Those of both tables fire when both rows are in, row after row, and what they do is seen and undone.
+-- Those of both tables fire when both rows are in, row after row, and what they do is seen and
+-- undone.
 BEGIN;
 CREATE FUNCTION complete() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

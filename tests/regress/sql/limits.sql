@@ -122,7 +122,8 @@ SELECT replace(replace(statement, :'token', '<token>'), :'id', '<id>'), pg_temp.
        AS statement
  WHERE pg_temp.refused(statement) !~ '^22023: .*\n  (DETAIL|HINT): ';
 
--- The largest that is accepted: white space around a name does not count, white space within it stays.
+-- The largest that is accepted: white space around a name does not count, white space within it
+-- stays.
 SELECT pg_temp.named('x'), pg_temp.named('  ' || repeat('ü', 255) || E'\n'), pg_temp.named('Großer Schlüssel 🔑 "quoted" \ 100%');
 SELECT length(name), name LIKE ' %' OR name LIKE E'%\n' AS blank_around FROM vpk.keys WHERE account = 'acme' AND name LIKE '%üü%';
 SELECT name FROM vpk.keys WHERE account = 'acme' AND name LIKE 'G%';

@@ -1,10 +1,11 @@
--- G2: verification answers, whatever it is given, and wherever it is called.
+-- G2: verification answers for any argument and in any place of a statement.
 
 SELECT vpk_set_plan('acme', 'Pro');
 SELECT id, token FROM vpk_create('Key', 'acme', scopes => '{run}') \gset
 
--- Some 20,000 strings: every kind of character, alone and within a key; beginnings and continuations of a
--- real key; lengths around every limit; white space; what other languages would choke on.
+-- Some 20,000 strings: every kind of character, alone and within a key; beginnings and
+-- continuations of a real key; lengths around every limit; white space; what other languages would
+-- choke on.
 CREATE TABLE strings (n integer GENERATED ALWAYS AS IDENTITY, kind text, string text);
 INSERT INTO strings (kind, string) VALUES ('nothing', NULL), ('nothing', ''), ('nothing', ' '), ('nothing', E'\t\n\r\f\x0b ');
 INSERT INTO strings (kind, string) SELECT 'character', chr(n) FROM generate_series(1, 2000) AS n WHERE n NOT IN (9, 10, 11, 12, 13, 32);
@@ -28,7 +29,8 @@ SELECT count(*) > 19000 AS many, count(DISTINCT kind) AS kinds FROM strings;
 
 -- None of them is the key. In vpk_verify, what is not missing is invalid.
 SELECT kind, vpk_verify(string) AS status, count(*) FROM strings GROUP BY kind, status ORDER BY kind, status;
--- As the header, as the credential, and as everything else at once: an answer each time, whose parts fit.
+-- As the header, as the credential, and as everything else at once: an answer each time, whose
+-- parts fit.
 SELECT kind, a.status, count(*) FROM strings, LATERAL vpk_authenticate(string) AS a GROUP BY kind, a.status ORDER BY kind, a.status;
 SELECT kind, a.status, count(*) FROM strings, LATERAL vpk_authenticate('Bearer ' || string, string, NULL, string, string) AS a
  GROUP BY kind, a.status ORDER BY kind, a.status;
@@ -122,7 +124,8 @@ COMMIT;
 SELECT vpk_revoke(:'id') IS NOT NULL AS revoked;
 SELECT verify_wrongly_labelled(token) AS status, count(*) FROM presented GROUP BY status ORDER BY status;
 
--- In a trigger, a check, a default, an index expression's place, a rule: wherever a function can stand.
+-- In a trigger, a check, a default, an index expression's place, a rule: wherever a function can
+-- stand.
 CREATE TABLE wherever (token text, status vpk_status DEFAULT vpk_verify('x'), CHECK (vpk_verify(token) <> 'VALID'));
 INSERT INTO wherever (token) VALUES ('x'), (NULL), (:'token') RETURNING status, vpk_verify(token);
 UPDATE wherever SET status = vpk_verify(token) RETURNING status;

@@ -38,7 +38,7 @@ SELECT a.attrelid::regclass, a.attname FROM pg_attribute AS a, aclexplode(a.atta
 -- Nobody was given anything that can be given on.
 SELECT o.kind, o.name, a.grantee::regrole FROM objects AS o, aclexplode(o.acl) AS a WHERE a.is_grantable AND a.grantee <> o.owner;
 
--- Who can do what: the list.
+-- The privileges of each role, as a list.
 CREATE TEMPORARY VIEW rights AS
     SELECT r.rolname AS role, o.kind, o.name, p.privilege
       FROM pg_roles AS r, objects AS o,
@@ -62,8 +62,8 @@ SELECT role, kind, name, privilege FROM rights WHERE role = 'regress_vpk_nobody'
 SELECT kind, name, privilege FROM rights WHERE role = 'regress_vpk_verifier' ORDER BY kind, name COLLATE "C", privilege;
 SELECT kind, name, privilege FROM rights WHERE role = 'regress_vpk_admin' ORDER BY kind, name COLLATE "C", privilege;
 
--- The calls themselves: what a role may not execute is refused as 42501, whatever the arguments. Those
--- that are executed meet their null arguments.
+-- The calls themselves: a function that a role may not execute fails with 42501 for any arguments.
+-- Those that are executed meet their null arguments.
 CREATE FUNCTION pg_temp.outcome(statement text) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
     EXECUTE statement;
@@ -88,8 +88,8 @@ UPDATE calls SET admin = pg_temp.outcome(statement);
 RESET ROLE;
 SELECT function, nobody, verifier, admin FROM calls ORDER BY function COLLATE "C";
 
--- A verifier at work: it verifies, starts tasks and tells errors; it reads no hash, lists no key,
--- creates none and cannot touch what it verifies.
+-- A verifier at work: it verifies, starts tasks and composes errors; it reads no hash, lists no
+-- key, creates none and cannot touch what it verifies.
 SELECT vpk_set_plan('acme', 'Pro');
 SELECT id, token FROM vpk_create('Key', 'acme') \gset
 SET SESSION AUTHORIZATION regress_vpk_verifier;
@@ -113,7 +113,8 @@ TABLE vpk.keys;
 \set VERBOSITY default
 RESET SESSION AUTHORIZATION;
 
--- An admin at work, with no superuser in sight: through the functions everything, directly the plans.
+-- An admin at work, with no superuser in sight: through the functions everything, directly the
+-- plans.
 SET SESSION AUTHORIZATION regress_vpk_admin;
 SELECT vpk_grant_verifier('"regress vpk; ''odd'' ""role"""');
 SELECT vpk_grant_admin('regress_vpk_nobody');

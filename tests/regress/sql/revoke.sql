@@ -79,7 +79,7 @@ SELECT vpk_revoke(:'id6', 'found ' || :'token6' || ' in a log') IS NOT NULL AS r
 SELECT revoke_reason = 'found ' || left(:'token6', 13) || repeat('*', 28) || ' in a log' AS masked FROM vpk.keys WHERE id = :'id6';
 SELECT count(*) AS with_key FROM vpk.events WHERE position(substr(:'token6', 14) IN details::text) > 0;
 
--- By account: how many were not revoked before, and nobody else's.
+-- By account: returns how many were not revoked before, and revokes no other account's keys.
 SELECT count(*) AS made FROM generate_series(1, 3) AS n, LATERAL vpk_create('Key ' || n, 'acme') AS k;
 SELECT vpk_revoke_account('acme', 'contract ended');
 SELECT count(*) AS keys, count(revoked_at) AS revoked, count(*) FILTER (WHERE revoke_reason = 'contract ended') AS by_this

@@ -40,10 +40,11 @@ SELECT revoked_at, expires_at - clock_timestamp() BETWEEN interval '23 hours 59 
 -- The grace runs from the clock, not from the start of the transaction, and ends.
 SELECT id, token FROM vpk_create('Brief', 'acme') \gset
 BEGIN;
-SELECT pg_sleep(0.7);
-SELECT token AS new_token FROM vpk_rotate(:'id', '0.6 s') \gset
+SELECT pg_sleep(0.1);
+SELECT token AS new_token FROM vpk_rotate(:'id', '1 hour') \gset
+SELECT expires_at >= now() + interval '1 hour 0.1 s' AS by_the_clock FROM vpk.keys WHERE id = :'id';
 SELECT vpk_verify(:'token') AS old, vpk_verify(:'new_token') AS new;
-SELECT pg_sleep(0.7);
+UPDATE vpk.keys SET expires_at = clock_timestamp() WHERE id = :'id';
 SELECT vpk_verify(:'token') AS old, vpk_verify(:'new_token') AS new;
 COMMIT;
 

@@ -41,7 +41,8 @@ SELECT vpk_verify(:'live') AS live, vpk_verify(:'test') AS test;
 RESET vibepeak_keys.environments;
 SELECT vpk_verify(:'live') AS live, vpk_verify(:'test') AS test;
 
--- A rollback undoes it, SET LOCAL ends with the transaction, a function's setting with the function.
+-- A rollback undoes it, SET LOCAL ends with the transaction, a function's setting with the
+-- function.
 BEGIN;
 SET vibepeak_keys.environments = test;
 SELECT vpk_verify(:'live');

@@ -50,7 +50,7 @@ $$;
 SELECT valid, plan_required, rate_limited, quota_exceeded, uses_pending, uses_flushed, uses_dropped FROM vpk.stats;
 ROLLBACK;
 
--- Who may read it.
+-- The roles that may read it.
 CREATE ROLE regress_vpk_nobody;
 CREATE ROLE regress_vpk_verifier;
 CREATE ROLE regress_vpk_admin;

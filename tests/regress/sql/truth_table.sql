@@ -24,7 +24,8 @@ SELECT count(vpk_disable(id)) AS disabled FROM issued WHERE disabled;
 UPDATE vpk.keys AS k SET expires_at = now() - interval '1 hour' FROM issued AS i WHERE i.id = k.id AND i.expired;
 SELECT count(vpk_revoke(id)) AS revoked FROM issued WHERE revoked;
 
--- What is sent. An unknown key is one that is well-formed and was never stored: the row is taken away.
+-- What is sent. An unknown key is one that is well-formed and was never stored: the row is taken
+-- away.
 SELECT count(*) AS unknown FROM issued WHERE presented = 'unknown';
 DELETE FROM vpk.keys AS k USING issued AS i WHERE i.id = k.id AND i.presented = 'unknown';
 CREATE TEMPORARY TABLE requests AS

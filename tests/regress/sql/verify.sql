@@ -9,7 +9,8 @@ SELECT pg_typeof(vpk_verify(:'token')), vpk_verify(:'token') = 'VALID' AS compar
 SELECT vpk_verify(NULL) AS "null", vpk_verify('') AS empty, vpk_verify('   ') AS blank,
        vpk_verify(E' \t\r\n\x0B\f') AS white_space, vpk_verify(repeat(' ', 100000)) AS much;
 
--- The documentation's sample has a wrong checksum; the test vector is well-formed, but unknown here.
+-- The documentation's sample has a wrong checksum; the test vector is well-formed, but unknown
+-- here.
 SELECT vpk_verify('vpk_live_aBcDeFgHiJkLmNoPqRsTuVwXyZ123456') AS sample,
        vpk_verify('vpk_live_aBcDeFgHiJkLmNoPqRsTuVwXyZ4Vi3OY') AS vector;
 

@@ -1,0 +1,6 @@
+//! No key can be read in the server's log, in the views of activity, or in an answer.
+
+mod activity;
+mod answers;
+mod masked;
+mod statements;

@@ -1,0 +1,143 @@
+//! G8: the new library under the old SQL, and the update itself, beside services that go on.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::thread;
+
+use crate::support::keys::{authenticate, create, create_for, revoke, set_plan, verify};
+use crate::support::known::run;
+use crate::support::usage::Done;
+use crate::support::{Client, Cluster, value, wait_until};
+use crate::upgrades::{made_with, old_versions, update};
+
+/// Every function that a version of the SQL has, by what calls it. What is not called here is
+/// called by another of them, or by a view or a trigger.
+fn call_everything(client: &mut Client) {
+    set_plan(client, "acme", "Pro");
+    set_plan(client, "brief", "Plus");
+    let key = create_for(client, "called", "acme");
+    let other = create_for(client, "called", "brief");
+    for (sql, parameter, expected) in [
+        ("SELECT vpk_verify($1)::text", &key.token, "VALID"),
+        ("SELECT status::text FROM vpk_authenticate('Bearer ' || $1)", &key.token, "VALID"),
+        ("SELECT vpk_verify_hash(sha256($1::text::bytea))::text", &key.token, "VALID"),
+        ("SELECT vpk_error('PLAN_REQUIRED', $1) #>> '{error,request_id}'", &key.id, &key.id),
+        ("SELECT name FROM vpk_update($1::text::uuid, 'renamed')", &key.id, "renamed"),
+        ("SELECT (vpk_disable($1::text::uuid) IS NOT NULL)::text", &key.id, "true"),
+        ("SELECT coalesce(vpk_enable($1::text::uuid)::text, 'void')", &key.id, ""),
+        ("SELECT name FROM vpk_list(id => $1::text::uuid)", &key.id, "renamed"),
+        ("SELECT name FROM vpk.key_list WHERE id = $1::text::uuid", &key.id, "renamed"),
+        ("SELECT name FROM vpk_rotate($1::text::uuid)", &key.id, "renamed"),
+        ("SELECT (vpk_revoke($1::text::uuid) IS NOT NULL)::text", &key.id, "true"),
+        ("SELECT vpk_revoke_token($1)::text", &other.token, &other.id),
+        (
+            "SELECT (vpk_revoke_account('acme') = length($1) - length($1) + 1)::text",
+            &key.id,
+            "true",
+        ),
+        ("SELECT (vpk_purge(clock_timestamp()) > length($1) - length($1))::text", &key.id, "true"),
+    ] {
+        assert_eq!(value(client, sql, &[parameter]), expected, "{sql}");
+    }
+    let task = create_for(client, "of a task", "brief");
+    let start = "SELECT lease::text FROM vpk_task_start($1)";
+    let lease = value(client, start, &[&task.token]);
+    let extend = "SELECT (vpk_task_extend($1::text::uuid, '1 hour') IS NOT NULL)::text";
+    assert_eq!(value(client, extend, &[&lease]), "true");
+    assert_eq!(value(client, "SELECT vpk_task_finish($1::text::uuid)::text", &[&lease]), "true");
+    run(
+        client,
+        "SELECT FROM vpk.status_codes;
+         UPDATE vpk.plans SET concurrent_tasks = 2 WHERE plan = 'Plus';
+         INSERT INTO vpk.plans (plan) VALUES ('Brief');
+         DELETE FROM vpk.plans WHERE plan IN ('Brief', 'Starter');
+         SELECT vpk_set_plan('default', 'Plus');
+         SELECT vpk_delete_account('default'), vpk_delete_account('brief');
+         SELECT vpk_grant_verifier('verifier'), vpk_grant_admin('admin')",
+    );
+    let later =
+        "SELECT count(*)::text FROM pg_depend AS d JOIN pg_extension AS e ON e.oid = d.refobjid
+                  WHERE e.extname = 'vibepeak_keys' AND d.classid = 'pg_proc'::regclass
+                    AND d.objid = to_regproc($1)";
+    for (function, sql) in
+        [("vpk_doctor", "SELECT FROM vpk_doctor()"), ("vpk.stats_row", "SELECT FROM vpk.stats")]
+    {
+        if value(client, later, &[&function]) == "1" {
+            run(client, sql);
+        }
+    }
+}
+
+/// G8: until the update, each function of the old SQL works with the new library.
+#[test]
+fn every_function_of_the_old_sql_works() {
+    let cluster = Cluster::start(&[("track_functions", "all")]);
+    run(&mut cluster.client(), "CREATE ROLE verifier; CREATE ROLE admin");
+    for (number, old) in old_versions().iter().enumerate() {
+        let name = format!("called_{number}");
+        let mut client = made_with(&cluster, &name, old);
+        // Triggers and what they call are among them.
+        call_everything(&mut client);
+        drop(client);
+        let mut client = cluster.connect(&name, "postgres");
+        let uncalled = "SELECT coalesce(string_agg(p.oid::regprocedure::text, ', '), '')
+              FROM pg_proc AS p
+              JOIN pg_depend AS d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid
+              JOIN pg_extension AS e ON d.refclassid = 'pg_extension'::regclass AND e.oid = d.refobjid
+             WHERE e.extname = 'vibepeak_keys' AND d.deptype = 'e'
+               AND coalesce(pg_stat_get_function_calls(p.oid), 0) = 0";
+        // The calls of another session are counted when it ends.
+        let sessions = "SELECT count(*)::text FROM pg_stat_activity
+                         WHERE datname = current_database() AND backend_type = 'client backend'";
+        wait_until("the other session is gone", || value(&mut client, sessions, &[]) == "1");
+        assert_eq!(value(&mut client, uncalled, &[]), "", "{old}: not called");
+    }
+}
+
+/// G8, G1, G2: services verify, issue and revoke while the update runs, and are never refused.
+#[test]
+fn services_go_on_during_the_update() {
+    let cluster = Cluster::start(&[]);
+    for (number, old) in old_versions().iter().enumerate() {
+        let name = format!("updated_{number}");
+        let mut owner = made_with(&cluster, &name, old);
+        let keys: Vec<_> = (0..50).map(|_| create(&mut owner, "verified")).collect();
+        let (done, rounds) = (AtomicBool::new(false), AtomicUsize::new(0));
+        let more = |rounds: &AtomicUsize| {
+            let before = rounds.load(Relaxed);
+            wait_until("services go on", || rounds.load(Relaxed) > before + 100);
+        };
+        thread::scope(|scope| {
+            let _done = Done(&done);
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    let mut client = cluster.connect(&name, "postgres");
+                    while !done.load(Relaxed) {
+                        for key in &keys {
+                            assert_eq!(verify(&mut client, &key.token), "VALID");
+                            assert_eq!(authenticate(&mut client, &key.token), "VALID");
+                        }
+                        rounds.fetch_add(keys.len(), Relaxed);
+                    }
+                });
+            }
+            scope.spawn(|| {
+                let mut client = cluster.connect(&name, "postgres");
+                while !done.load(Relaxed) {
+                    let key = create(&mut client, "brief");
+                    assert_eq!(verify(&mut client, &key.token), "VALID");
+                    revoke(&mut client, &key);
+                    assert_eq!(verify(&mut client, &key.token), "API_KEY_REVOKED");
+                }
+            });
+            more(&rounds);
+            // One that is taken back, and one that stays.
+            let mut transaction = owner.transaction().expect("a transaction");
+            run(&mut transaction, "ALTER EXTENSION vibepeak_keys UPDATE");
+            assert_eq!(verify(&mut transaction, &keys[0].token), "VALID");
+            transaction.rollback().expect("it was taken back");
+            more(&rounds);
+            update(&mut owner);
+            more(&rounds);
+        });
+    }
+}
