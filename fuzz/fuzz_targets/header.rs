@@ -1,4 +1,4 @@
-//! The value of an Authorization header (G2): read as RFC 9110 and RFC 6750 have it, whatever it is.
+//! The value of an Authorization header (G2): any bytes are read as RFC 9110 and RFC 6750 say.
 
 #![no_main]
 

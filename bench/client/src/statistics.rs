@@ -11,8 +11,8 @@ pub fn median(values: &[f64]) -> f64 {
     }
 }
 
-/// The order in which competitors take their turns. Another one begins in each round. After each has
-/// begun once, the order of the others is reversed, so that nobody always follows the same one.
+/// The order in which competitors take their turns. Another one begins in each round. After each
+/// has begun once, the order of the others is reversed, so that nobody always follows the same one.
 pub fn turns(competitors: usize, round: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..competitors).map(|i| (i + round) % competitors).collect();
     if round / competitors % 2 == 1 {

@@ -22,8 +22,9 @@ INSERT INTO strings (kind, string) SELECT 'length', repeat('x', n) FROM generate
 INSERT INTO strings (kind, string) SELECT 'length', repeat('ü', n) FROM generate_series(4050, 4150) AS n;
 INSERT INTO strings (kind, string) SELECT 'digest', 'vpk_live_' || left(md5(n::text) || md5(n::text || 'x'), 32) FROM generate_series(1, 5000) AS n;
 INSERT INTO strings (kind, string)
-SELECT 'hostile', h FROM unnest(ARRAY['''', '"', '\', '\\', E'\\x00', '%s%n%d', '%00', '{}', '[', '{"a":', 'null', 'NULL', '0', '-1', 'NaN', 'Infinity', ''' OR 1=1 --',
-       '"; DROP TABLE vpk.keys; --', '$1', '$$', '{{7*7}}', '../../etc/passwd', '<script>', 'Bearer', 'Bearer ', 'bearer x', 'Basic eDp5', 'vpk_live_', 'vpk_test_',
+SELECT 'hostile', h FROM unnest(ARRAY['''', '"', '\', '\\', E'\\x00', '%s%n%d', '%00', '{}', '[', '{"a":', 'null', 'NULL', '0', '-1', 'NaN', 'Infinity',
+       ''' OR 1=1 --', '"; DROP TABLE vpk.keys; --',
+       '$1', '$$', '{{7*7}}', '../../etc/passwd', '<script>', 'Bearer', 'Bearer ', 'bearer x', 'Basic eDp5', 'vpk_live_', 'vpk_test_',
        'vpk_', E'\u202e' || :'token', :'token' || E'\u200b', E'\ufeff' || :'token', normalize('é', NFD), '👨‍👩‍👧‍👦', repeat('👨‍👩‍👧‍👦', 500)]) AS h;
 SELECT count(*) > 19000 AS many, count(DISTINCT kind) AS kinds FROM strings;
 
