@@ -68,8 +68,11 @@ pub(super) const TABLE: Table = Table {
     ],
 };
 
-/// The event of a new key, as a row of [`TABLE`].
-pub(super) fn of_new_key(call: &Call, key: Uuid, account: Text, caller: Caller) -> [Parameter; 5] {
+/// Values for the columns of [`TABLE`].
+type EventRow = [Parameter; TABLE.columns.len()];
+
+/// The event of a new key.
+pub(super) fn of_new_key(call: &Call, key: Uuid, account: Text, caller: Caller) -> EventRow {
     [
         Some(Text::new(call, b"key_created").datum()),
         Some(key.datum()),
