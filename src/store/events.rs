@@ -24,9 +24,9 @@ impl Caller {
     }
 }
 
-/// An `INSERT` of events, as a part of a statement. `$events` is a query with the columns `$columns`
-/// of vpk.events, its constants typed; the columns that it leaves out take their defaults. `$role`
-/// and `$session_role` stand for the fields of [`Caller`].
+/// An `INSERT` of events, as a part of a statement. `$events` is a query with the columns
+/// `$columns` of vpk.events, its constants typed; the columns that it leaves out take their
+/// defaults. `$role` and `$session_role` stand for the fields of [`Caller`].
 macro_rules! record_events {
     ($columns:literal, of: $events:literal, by: $role:literal, $session_role:literal) => {
         concat!(
