@@ -24,9 +24,9 @@ impl Caller {
     }
 }
 
-/// An `INSERT` of events, as a part of a statement. `$events` is a query with the columns `$columns`
-/// of vpk.events, its constants typed; the columns that it leaves out take their defaults. `$role`
-/// and `$session_role` stand for the fields of [`Caller`].
+/// An `INSERT` of events, as a part of a statement. `$events` is a query with the columns
+/// `$columns` of vpk.events, its constants typed; the columns that it leaves out take their
+/// defaults. `$role` and `$session_role` stand for the fields of [`Caller`].
 macro_rules! record_events {
     ($columns:literal, of: $events:literal, by: $role:literal, $session_role:literal) => {
         concat!(
@@ -68,8 +68,11 @@ pub(super) const TABLE: Table = Table {
     ],
 };
 
-/// The event of a new key, as a row of [`TABLE`].
-pub(super) fn of_new_key(call: &Call, key: Uuid, account: Text, caller: Caller) -> [Parameter; 5] {
+/// Values for the columns of [`TABLE`].
+type EventRow = [Parameter; TABLE.columns.len()];
+
+/// The event of a new key.
+pub(super) fn of_new_key(call: &Call, key: Uuid, account: Text, caller: Caller) -> EventRow {
     [
         Some(Text::new(call, b"key_created").datum()),
         Some(key.datum()),
