@@ -16,6 +16,7 @@ pub mod cache {
     pub mod access;
     pub mod epoch;
     pub mod keys;
+    mod table;
     pub mod tids;
 }
 
@@ -46,6 +47,7 @@ pub mod usage {
 pub mod encoding;
 pub mod error;
 pub mod fallible;
+pub mod instant;
 pub mod privileges;
 pub mod random;
 pub mod uuid;

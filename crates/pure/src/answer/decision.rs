@@ -1,11 +1,9 @@
 //! The decision: from a key, its account's plan, the request and the clock to a status.
 
 use crate::answer::status::Status;
+use crate::instant::Micros;
 use crate::key::environment::{Environment, Environments};
 use crate::request::network::Network;
-
-/// An instant in microseconds, on whatever scale the caller keeps for all of them.
-pub type Micros = i64;
 
 /// What of a stored key has a say.
 #[derive(Clone, Copy, Debug)]
