@@ -11,7 +11,7 @@ use pure::error::CallError;
 use pure::usage::handover::{Handover, Report};
 use pure::usage::shared::Ledger;
 
-use crate::pg::background::{shmem, worker};
+use crate::pg::background::{shmem, usage_file, worker};
 use crate::pg::call::Call;
 use crate::pg::server::{clock, database};
 use crate::pg::sql::{commit, lock};
@@ -60,7 +60,7 @@ pub fn settle(key: Option<Uuid>, uses: Option<i64>) -> Result<i64, CallError> {
             .hint("Begin again with vpk_pending_uses: what was not settled is still pending."));
     }
     // A crash would bring back what the memory was started with.
-    if !shmem::forget_file() {
+    if !usage_file::forget() {
         return Err(CallError::out_of_place("the file of pending uses cannot be removed")
             .hint("See the server log."));
     }

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use pure::usage::shared::Ledger;
 
-use crate::pg::background::shmem;
 use crate::pg::background::worker::{self, WorkerState};
+use crate::pg::background::{shmem, usage_file};
 use crate::pg::server::{clock, database, settings};
 
 /// At least this long after a round the next one begins, also where it is asked for. Who wants to
@@ -19,7 +19,7 @@ pub fn run() {
     let Some(ledger) = shmem::ledger() else { return };
     let header = ledger.header;
     // Without it, the process ends, and the postmaster tries again.
-    if !worker::claim(&header.launcher) || !shmem::forget_file() {
+    if !worker::claim(&header.launcher) || !usage_file::forget() {
         return;
     }
     loop {

@@ -63,6 +63,9 @@ macro_rules! define_status {
             /// Every status, in the order of the SQL enum's labels.
             pub const ALL: &[Status] = &[$(Status::$name),+];
 
+            /// The number of statuses.
+            pub const COUNT: usize = Status::ALL.len();
+
             /// The label in SQL and in the JSON body.
             pub const fn label(self) -> &'static str {
                 match self { $(Status::$name => stringify!($label)),+ }

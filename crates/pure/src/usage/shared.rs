@@ -53,7 +53,7 @@ pub struct Tally {
     /// Since when it is counted, in microseconds since 2000.
     pub since: AtomicI64,
     /// Answers, by status.
-    pub answers: [AtomicU64; Status::ALL.len()],
+    pub answers: [AtomicU64; Status::COUNT],
     /// Uses that came to the table.
     pub flushed: AtomicU64,
     /// Uses for which there was no slot.
