@@ -37,8 +37,11 @@ pub mod request {
 
 /// Uses of keys: in shared memory, in the file of a clean stop, and on their way to the primary.
 pub mod usage {
+    pub mod exclusive;
     pub mod file;
     pub mod handover;
+    #[cfg(all(loom, test))]
+    mod interleavings;
     pub mod shared;
     pub mod slots;
     pub mod spin;
@@ -50,5 +53,6 @@ pub mod fallible;
 pub mod instant;
 pub mod privileges;
 pub mod random;
+pub mod sync;
 pub mod uuid;
 pub mod validate;

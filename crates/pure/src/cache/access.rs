@@ -67,8 +67,11 @@ impl Accesses {
         if self.epoch != Some(epoch) {
             return None;
         }
+        let generation = self.table.generation();
         let is = |access: &Access| {
-            access.tag == tag && access.name.get(..usize::from(access.length)) == Some(name)
+            access.generation == generation
+                && access.tag == tag
+                && access.name.get(..usize::from(access.length)) == Some(name)
         };
         self.table.find([tag], is).map(|access| access.included)
     }

@@ -152,7 +152,9 @@ impl CachedKeys {
         if self.epoch != Some(epoch) {
             return None;
         }
-        self.table.find(tags(hash), |entry| entry.hash == *hash).map(Entry::key)
+        let generation = self.table.generation();
+        let is = |entry: &Entry| entry.generation == generation && entry.hash == *hash;
+        self.table.find(tags(hash), is).map(Entry::key)
     }
 
     /// Remembers a key. The cache takes `limit` bytes at most; beyond that, it replaces another key.

@@ -59,11 +59,11 @@ impl<E: Entry<TAGS>, const WAYS: usize, const TAGS: usize> Table<E, WAYS, TAGS> 
         }
     }
 
-    /// The entry with one of the tags that `is` accepts.
+    /// The entry with one of the tags that `is` accepts. It must not accept an unused entry.
     #[inline]
     pub fn find(&self, tags: [u32; TAGS], is: impl Fn(&E) -> bool) -> Option<&E> {
         let mut entries = self.sets_of(tags)?.into_iter().flat_map(|at| &self.sets[at].0);
-        entries.find(|entry| entry.is_used(self.generation) && is(entry))
+        entries.find(|entry| is(entry))
     }
 
     /// The same, and moves the entry away from the end of its set, where entries are replaced.
@@ -71,8 +71,7 @@ impl<E: Entry<TAGS>, const WAYS: usize, const TAGS: usize> Table<E, WAYS, TAGS> 
     pub fn find_and_advance(&mut self, tags: [u32; TAGS], is: impl Fn(&E) -> bool) -> Option<E> {
         for at in self.sets_of(tags)? {
             let Set(entries) = &mut self.sets[at];
-            let found =
-                entries.iter().position(|entry| entry.is_used(self.generation) && is(entry));
+            let found = entries.iter().position(&is);
             if let Some(way) = found {
                 let entry = entries[way];
                 if way > 0 {
@@ -125,7 +124,7 @@ impl<E: Entry<TAGS>, const WAYS: usize, const TAGS: usize> Table<E, WAYS, TAGS> 
             .or_else(|| replace.then_some((sets[0], WAYS - 1)));
         let Some((at, way)) = position else { return false };
         let Set(entries) = &mut self.sets[at];
-        entries[..=way].rotate_right(1);
+        entries.copy_within(..way, 1);
         entries[0] = entry;
         true
     }
@@ -193,7 +192,7 @@ mod tests {
     }
 
     fn has(table: &Table<Number, 2, 1>, number: u32) -> bool {
-        table.find([number], |entry| entry.0 == number).is_some()
+        table.find([number], |entry| *entry == Number(number, table.generation())).is_some()
     }
 
     #[test]
@@ -216,7 +215,10 @@ mod tests {
         table.clear();
         for number in [0, 2, 4] {
             insert(&mut table, number, 2 * SET);
-            assert_eq!(table.find_and_advance([0], |entry| entry.0 == 0), Some(Number(0, 1)));
+            assert_eq!(
+                table.find_and_advance([0], |entry| *entry == Number(0, 1)),
+                Some(Number(0, 1))
+            );
         }
         assert_eq!([0, 2, 4].map(|number| has(&table, number)), [true, false, true]);
     }

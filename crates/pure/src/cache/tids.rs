@@ -80,7 +80,8 @@ impl CachedTids {
     #[inline]
     pub fn find(&mut self, tag: u32, limit: usize) -> Option<CachedTid> {
         self.0.shrink(limit);
-        self.0.find_and_advance([tag], |entry| entry.tag == tag).map(|entry| entry.tid)
+        let is = |entry: &Tagged| entry.tag == tag && entry.tid.offset != 0;
+        self.0.find_and_advance([tag], is).map(|entry| entry.tid)
     }
 
     /// Remembers a TID. The cache takes `limit` bytes at most; beyond that, it replaces another TID.
