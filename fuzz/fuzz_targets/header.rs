@@ -36,7 +36,7 @@ fn expected(header: &[u8]) -> Option<&[u8]> {
     Some(&value[begin..])
 }
 
-/// A credential comes back as it was, in whatever case the scheme is written.
+/// A credential comes back as it was, with the scheme in any case.
 fn framed(before: u8, spaces: usize, after: u8, credential: &[u8]) {
     let is_edge = |byte: Option<&u8>| byte.is_none_or(is_white);
     if is_edge(credential.first()) || is_edge(credential.last()) {

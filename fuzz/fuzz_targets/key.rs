@@ -1,5 +1,5 @@
-//! The key's format (G2, G5): whatever is presented is a key exactly when the format's description
-//! says so, and what is issued is one.
+//! The format of keys (G2, G5): any bytes are a key exactly if the documentation says so, and every
+//! issued key is one.
 
 #![no_main]
 
@@ -19,12 +19,12 @@ fuzz_target!(|data: &[u8]| {
         if let Some(key) = issued(environment, random) {
             mistyped(&key, usize::from(*position), *byte);
         }
-        // The same without the hurdle of enough random bytes.
+        // The same without the need for enough random bytes.
         let digit = |at| model::DIGITS[usize::from(*random.get(at).unwrap_or(&0)) % 62];
         let key = model::key(environment.name(), &(0..26).map(digit).collect::<Vec<_>>());
         presented(&key);
         mistyped(&key, usize::from(*position), *byte);
-        // A checksum that fits does not make a key of any bytes.
+        // A correct checksum alone does not make a key.
         let any = |at| *random.get(at).unwrap_or(&b'0');
         presented(&model::key(environment.name(), &(0..26).map(any).collect::<Vec<_>>()));
     }
@@ -41,7 +41,7 @@ fn presented(bytes: &[u8]) {
     }
 }
 
-/// One wrong character, wherever it is, is always seen.
+/// One wrong character at any position is always detected.
 fn mistyped(key: &[u8], position: usize, byte: u8) {
     let mut typed = key.to_vec();
     let length = typed.len();
@@ -50,7 +50,7 @@ fn mistyped(key: &[u8], position: usize, byte: u8) {
     assert!(Token::parse(&key[..position % length]).is_none());
 }
 
-/// Hands out the bytes until there are no more.
+/// Returns the bytes until there are no more.
 fn drawn_from(mut bytes: &[u8]) -> impl FnMut(&mut [u8]) -> Result<(), ()> {
     move |pool| {
         let (now, later) = bytes.split_at_checked(pool.len()).ok_or(())?;

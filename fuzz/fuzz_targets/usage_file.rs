@@ -1,26 +1,40 @@
-//! The file that uses are snapshot in between two runs of the server (G4): any bytes are read or refused,
-//! and what is read is what was written.
+//! The usage file (G4): any bytes are read or refused, and a written file is read as it was.
 
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pure::usage::file::{Counters, UsageSnapshot, ShutdownPoint, decode, encode};
+use pure::usage::file::{Counters, ShutdownPoint, UsageSnapshot, decode, encode};
 use pure::usage::slots::Pending;
 use vibepeak_keys_fuzz::model::STATUSES;
 
 fuzz_target!(|data: &[u8]| {
     read(data);
-    // The same behind a head that fits, since no fuzzer guesses a checksum.
-    for version in [1, 2] {
+    // The same with a correct head, since no fuzzer guesses a checksum.
+    for version in [1, 2, 3] {
         read(&headed(version, data));
+    }
+    // And after the statuses that this release writes, which it does not guess either.
+    let point = ShutdownPoint::default();
+    let empty = encode(&UsageSnapshot::default(), point);
+    let statuses = &empty[HEAD + POINT..empty.len() - 8];
+    if let Some((point, rest)) = data.split_at_checked(POINT) {
+        let file = headed(3, &[point, statuses, rest].concat());
+        if let Ok((snapshot, Some(point))) = decode(&file) {
+            assert_eq!(encode(&snapshot, point), file);
+        }
     }
     written(data);
 });
 
-/// A content has one form only.
+/// The lengths of the head and of the shutdown point after it, in bytes.
+const HEAD: usize = 24;
+const POINT: usize = 24;
+
+/// The content of a file that is accepted is written and read without a change.
 fn read(file: &[u8]) {
-    if let Ok((snapshot, Some(stop))) = decode(file) {
-        assert_eq!(encode(&snapshot, stop), file);
+    if let Ok((snapshot, point)) = decode(file) {
+        let point = point.unwrap_or_default();
+        assert_eq!(decode(&encode(&snapshot, point)), Ok((snapshot, Some(point))));
     }
 }
 
@@ -52,12 +66,17 @@ fn written(data: &[u8]) {
         uses: next(),
     });
     let snapshot = UsageSnapshot { counters, uses: uses.collect() };
-    let stop =
-        ShutdownPoint { system: next(), timeline: next() as u32, checkpoint: next(), state: next() as u32 };
-    let mut file = encode(&snapshot, stop);
-    let length = 56 + snapshot.counters.len() * (44 + 8 * STATUSES) + snapshot.uses.len() * 36;
+    let point = ShutdownPoint {
+        system: next(),
+        timeline: next() as u32,
+        checkpoint: next(),
+        state: next() as u32,
+    };
+    let mut file = encode(&snapshot, point);
+    let empty = encode(&UsageSnapshot::default(), point).len();
+    let length = empty + snapshot.counters.len() * (44 + 8 * STATUSES) + snapshot.uses.len() * 36;
     assert_eq!(file.len(), length);
-    assert_eq!(decode(&file), Ok((snapshot, Some(stop))));
+    assert_eq!(decode(&file), Ok((snapshot, Some(point))));
 
     // One bit anywhere.
     let at = usize::from(bit) * 7 % file.len();

@@ -1,3 +1,3 @@
-//! What the fuzz targets share: a second opinion on the format of keys.
+//! The part that the fuzz targets share: a second implementation of the format of keys.
 
 pub mod model;

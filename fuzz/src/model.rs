@@ -1,9 +1,9 @@
-//! The format of a key once more, after its description in the README and not after the code: where
-//! the two differ, one of them is wrong.
+//! A second implementation of the format of a key, made from the documentation and not from the code:
+//! if the two differ, one of them is wrong.
 
 macro_rules! count {
     ($($name:ident $label:ident $http:literal $message:literal $description:literal;)+) => {
-        /// How many statuses there are, each with a counter of its own.
+        /// The number of statuses; each has a counter.
         pub const STATUSES: usize = [$(stringify!($label)),+].len();
     };
 }
@@ -32,7 +32,7 @@ pub fn key(environment: &str, random: &[u8]) -> Vec<u8> {
     key
 }
 
-/// What follows a label at the beginning of the bytes.
+/// The bytes after a label at the beginning.
 fn after_label(bytes: &[u8]) -> Option<&[u8]> {
     bytes.strip_prefix(b"vpk_live_").or_else(|| bytes.strip_prefix(b"vpk_test_"))
 }
@@ -46,7 +46,7 @@ pub fn is_key(bytes: &[u8]) -> bool {
     })
 }
 
-/// Where a label stands in the text and letters and digits after it: the end of the label, and of them.
+/// Each label in the text with the letters and digits after it: the end of the label, and of these.
 pub fn labelled(text: &[u8]) -> Vec<(usize, usize)> {
     let ends = |(at, rest): (usize, &[u8])| {
         let run = after_label(rest)?.iter().take_while(|byte| DIGITS.contains(byte)).count();

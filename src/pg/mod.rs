@@ -9,6 +9,7 @@ pub mod background {
     mod control_file;
     pub mod own_table;
     pub mod shmem;
+    pub mod usage_file;
     pub mod worker;
 }
 

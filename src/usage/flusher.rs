@@ -1,4 +1,4 @@
-//! The worker that brings the uses of one database to its table.
+//! The flusher: the worker that writes the pending uses of one database to its table.
 
 use core::sync::atomic::Ordering::Relaxed;
 use std::collections::HashMap;
@@ -11,31 +11,31 @@ use crate::pg::background::{shmem, worker};
 use crate::pg::server::clock;
 use crate::store::usage::{self, Skipped};
 
-/// For how long transactions are begun: with the last one, the database is kept from being removed or
-/// renamed for less than two seconds.
+/// How long it begins transactions. Including the last one, it blocks dropping and renaming the database
+/// for less than two seconds.
 const STAY: Duration = Duration::from_millis(700);
-/// How many uses one transaction brings.
+/// How many slots one transaction flushes.
 const BATCH: usize = 2_000;
-/// How long uses of a key that is not there wait for it: it may have been made and used in a
-/// transaction that is still open. In microseconds.
+/// How long uses of a key that does not exist are kept, in microseconds: an open transaction may have
+/// created and used it.
 const PATIENCE: i64 = 60_000_000;
 
-/// Brings what is pending, as far as it gets in the time.
+/// Flushes pending uses for as long as it may stay.
 pub fn run(database: u32) {
     let Some(ledger) = shmem::ledger() else { return };
     if !worker::claim(&ledger.header.flusher) {
         return;
     }
     let tally = ledger.tally(database, clock::now().micros());
-    let tell = |message: &str| {
+    let record = |message: &str| {
         if let Some(tally) = tally {
-            // It is cut somewhere, and shown in databases of any encoding.
+            // It may be cut anywhere, and databases of any encoding show it.
             let message: String =
                 message.chars().map(|c| if c.is_ascii() { c } else { '?' }).collect();
             tally.failure.record(clock::now().micros(), message.as_bytes());
         }
     };
-    worker::reporting_errors(|| flush(ledger, database, tally), tell);
+    worker::reporting_errors(|| flush(ledger, database, tally), record);
 }
 
 fn flush(ledger: Ledger, database: u32, tally: Option<&Tally>) {
@@ -51,11 +51,11 @@ fn flush(ledger: Ledger, database: u32, tally: Option<&Tally>) {
         if batch.is_empty() {
             continue;
         }
-        let left = worker::transaction(|call| usage::flush(call, &batch));
-        let (brought, forgotten) = sort(&batch, left, clock::now().micros());
-        ledger.settle(brought.iter().chain(&forgotten));
+        let skipped = worker::transaction(|call| usage::flush(call, &batch));
+        let (flushed, forgotten) = sort(&batch, skipped, clock::now().micros());
+        ledger.settle(flushed.iter().chain(&forgotten));
         if let Some(tally) = tally {
-            tally.flushed.fetch_add(brought.iter().map(|pending| pending.uses).sum(), Relaxed);
+            tally.flushed.fetch_add(flushed.iter().map(|pending| pending.uses).sum(), Relaxed);
         }
     }
     if let Some(tally) = tally {
@@ -65,17 +65,22 @@ fn flush(ledger: Ledger, database: u32, tally: Option<&Tally>) {
     }
 }
 
-/// What of a batch came to the table, and what is to be forgotten: uses of keys that are gone, and all
-/// of them where there is no extension. The rest waits for the next time.
-fn sort(batch: &[Pending], left: Option<Vec<Skipped>>, now: i64) -> (Vec<Pending>, Vec<Pending>) {
-    let Some(left) = left else { return (Vec::new(), batch.to_vec()) };
-    let left: HashMap<_, _> = left.into_iter().map(|left| (left.key, left.exists)).collect();
-    let of = |pending: &&Pending| left.get(&pending.key).copied();
-    let brought = batch.iter().filter(|pending| of(pending).is_none()).copied().collect();
-    let gone = |pending: &&Pending| {
+/// Divides a batch into uses that have been flushed and uses to forget. Uses of keys that no longer
+/// exist are forgotten; so are all, if the database does not have the extension. The rest stays for the
+/// next flush.
+fn sort(
+    batch: &[Pending],
+    skipped: Option<Vec<Skipped>>,
+    now: i64,
+) -> (Vec<Pending>, Vec<Pending>) {
+    let Some(skipped) = skipped else { return (Vec::new(), batch.to_vec()) };
+    let exists: HashMap<_, _> = skipped.into_iter().map(|it| (it.key, it.exists)).collect();
+    let of = |pending: &&Pending| exists.get(&pending.key).copied();
+    let flushed = batch.iter().filter(|pending| of(pending).is_none()).copied().collect();
+    let obsolete = |pending: &&Pending| {
         of(pending) == Some(false) && now.saturating_sub(pending.last_used_at) > PATIENCE
     };
-    (brought, batch.iter().filter(gone).copied().collect())
+    (flushed, batch.iter().filter(obsolete).copied().collect())
 }
 
 #[cfg(test)]
@@ -83,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_left_waits_unless_its_key_is_gone() {
+    fn skipped_uses_wait_unless_their_key_does_not_exist() {
         let pending = |number: u8, last_used_at| Pending {
             slot: number.into(),
             database: 1,
@@ -94,14 +99,14 @@ mod tests {
         let now = 10 * PATIENCE;
         let batch = [
             pending(1, 0),
-            pending(2, 0),       // locked by somebody
-            pending(3, now - 1), // not there, perhaps not yet
-            pending(4, 0),       // not there
+            pending(2, 0),       // locked by another session
+            pending(3, now - 1), // does not exist, perhaps not yet
+            pending(4, 0),       // does not exist
         ];
         let left = [(2, true), (3, false), (4, false)];
         let left = left.map(|(number, exists)| Skipped { key: [number; 16], exists });
-        let (brought, forgotten) = sort(&batch, Some(left.into()), now);
-        assert_eq!((brought, forgotten), (vec![batch[0]], vec![batch[3]]));
+        let (flushed, forgotten) = sort(&batch, Some(left.into()), now);
+        assert_eq!((flushed, forgotten), (vec![batch[0]], vec![batch[3]]));
         assert_eq!(sort(&batch, None, now), (vec![], batch.to_vec()));
     }
 }

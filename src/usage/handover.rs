@@ -1,8 +1,8 @@
-//! Uses on their way from a standby, which can write nothing, to the primary.
+//! Handing over the uses of a standby, which cannot write to its tables, to the primary.
 //!
-//! Somebody who is connected to both reads what is pending on the standby, adds it to the table on the
-//! primary, commits, and then takes it from the standby's memory. What fails in between is done again
-//! as a whole: nothing is lost, and what had been committed counts twice.
+//! A program that is connected to both reads the pending uses on the standby, adds them to the table on
+//! the primary, commits, and then settles them on the standby. If a step fails, the program repeats all
+//! of them: no use is lost, and uses that had been committed count twice.
 
 use core::sync::atomic::Ordering::Relaxed;
 use std::cell::RefCell;
@@ -11,7 +11,7 @@ use pure::error::CallError;
 use pure::usage::handover::{Handover, Report};
 use pure::usage::shared::Ledger;
 
-use crate::pg::background::{shmem, worker};
+use crate::pg::background::{shmem, usage_file, worker};
 use crate::pg::call::Call;
 use crate::pg::server::{clock, database};
 use crate::pg::sql::{commit, lock};
@@ -22,12 +22,13 @@ use crate::store::usage;
 const SKEW: i64 = 60_000_000;
 
 thread_local! {
-    /// What this session has reports and not yet taken. It means something only as long as the session
-    /// holds the lock under which it was reports.
+    /// What this session has reported and not yet settled. It is valid only while the session holds the
+    /// lock under which it was reported.
     static HANDOVER: RefCell<Handover> = RefCell::default();
 }
 
-/// Tells what is pending, at most so many keys of it; nobody else is reports until the transaction ends.
+/// Reports pending uses from at most `max_rows` slots. No other session can report uses of this
+/// database until the transaction ends.
 pub fn pending(max_rows: Option<i32>) -> Result<Vec<Report>, CallError> {
     let limit = match max_rows.map(usize::try_from) {
         None => usize::MAX,
@@ -39,7 +40,7 @@ pub fn pending(max_rows: Option<i32>) -> Result<Vec<Report>, CallError> {
     };
     let ledger = of_standby()?;
     if lock::handover() == lock::Handover::Busy {
-        return Err(CallError::busy("another session is bringing the uses of this standby over")
+        return Err(CallError::busy("another session is handing over the uses of this standby")
             .hint("Try again when its transaction on this standby has ended."));
     }
     let handover = Handover::new(ledger.slots.collect(database::own(), 0, limit).0);
@@ -48,25 +49,25 @@ pub fn pending(max_rows: Option<i32>) -> Result<Vec<Report>, CallError> {
     Ok(reports)
 }
 
-/// Takes uses of a key from the memory, which are in the primary's table; how many. Never more than
-/// were reports in this transaction.
+/// Subtracts uses of a key that have been added to the primary's table from the memory, and never more
+/// than were reported in this transaction. Returns how many.
 pub fn settle(key: Option<Uuid>, uses: Option<i64>) -> Result<i64, CallError> {
     let key = required("key_id", key)?.to_bytes();
     let uses = positive(uses)?;
     let ledger = of_standby()?;
     if lock::handover() != lock::Handover::Held {
         return Err(CallError::out_of_place("vpk_pending_uses was not called in this transaction")
-            .detail("What it has shown can be settled until the end of its transaction.")
-            .hint("Begin again with vpk_pending_uses: what was not settled is still pending."));
+            .detail("Uses that it has returned can be settled until its transaction ends.")
+            .hint("Call vpk_pending_uses again: uses that were not settled are still pending."));
     }
-    // A crash would bring back what the memory was started with.
-    if !shmem::forget_file() {
-        return Err(CallError::out_of_place("the file of pending uses cannot be removed")
+    // After a crash, the server would load the file again.
+    if !usage_file::forget() {
+        return Err(CallError::out_of_place("the file with pending uses could not be removed")
             .hint("See the server log."));
     }
     let taken = HANDOVER.with_borrow_mut(|handover| handover.take(&key, uses));
-    // After a promotion the worker settles, which might begin just now. Before, it is a session of another
-    // database that is at it, for as long as this one will be.
+    // After a promotion, the flusher settles, and may begin now. Before, a session of another database
+    // settles, which takes as long as it does here.
     loop {
         let settled = worker::try_exclusive(&ledger.header.flusher, || {
             database::in_recovery().then(|| ledger.settle(taken.iter()))
@@ -84,8 +85,8 @@ pub fn settle(key: Option<Uuid>, uses: Option<i64>) -> Result<i64, CallError> {
     Ok(i64::try_from(settled).unwrap_or(i64::MAX))
 }
 
-/// Adds uses that another server has noted to the table; false where there is no such key. The commit
-/// waits for the disk, since the other server forgets them then.
+/// Adds uses that another server has counted to the table. Returns false if the key does not exist.
+/// The commit waits for the disk, since the other server settles the uses then.
 pub fn add(
     call: &Call,
     key: Option<Uuid>,
@@ -102,8 +103,8 @@ pub fn add(
         Some(..=0) => last_used_at,
         Some(_) => now,
         None => {
-            return Err(CallError::invalid("last_used_at must be an instant that has passed").hint(
-                "Pass what vpk_pending_uses has shown, and see whether the servers' clocks agree.",
+            return Err(CallError::invalid("last_used_at must be in the past").hint(
+                "Pass the value that vpk_pending_uses returned, and check whether the servers' clocks agree.",
             ));
         }
     };
@@ -112,10 +113,10 @@ pub fn add(
     Ok(added)
 }
 
-/// The memory of a standby, whose uses no worker brings anywhere.
+/// The ledger of a standby, whose uses no worker flushes.
 fn of_standby() -> Result<Ledger<'static>, CallError> {
     let ledger = shmem::ledger().ok_or_else(|| {
-        CallError::out_of_place("the use of keys is not noted on this server")
+        CallError::out_of_place("this server does not count the uses of keys")
             .hint("Add vibepeak_keys to shared_preload_libraries, and restart the server.")
     })?;
     if database::in_recovery() { Ok(ledger) } else { Err(not_a_standby()) }
@@ -123,14 +124,14 @@ fn of_standby() -> Result<Ledger<'static>, CallError> {
 
 fn not_a_standby() -> CallError {
     CallError::out_of_place("this server is not a standby")
-        .detail("Its worker brings the uses of keys to vpk.key_usage.")
+        .detail("Its worker writes the uses of keys to vpk.key_usage.")
         .hint("Call this function on a standby.")
 }
 
 fn required<T>(what: &str, value: Option<T>) -> Result<T, CallError> {
     value.ok_or_else(|| {
         CallError::invalid(format!("{what} must not be null"))
-            .hint(format!("Pass the {what} that vpk_pending_uses has shown."))
+            .hint(format!("Pass the {what} that vpk_pending_uses returned."))
     })
 }
 
@@ -138,6 +139,6 @@ fn positive(uses: Option<i64>) -> Result<u64, CallError> {
     let uses = required("uses", uses)?;
     u64::try_from(uses).ok().filter(|uses| *uses > 0).ok_or_else(|| {
         CallError::invalid("uses must be greater than 0")
-            .hint("Pass the uses that vpk_pending_uses has shown.")
+            .hint("Pass the uses that vpk_pending_uses returned.")
     })
 }

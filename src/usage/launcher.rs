@@ -1,16 +1,17 @@
-//! The worker that looks for pending uses and has them flushed, one database after the other.
+//! The launcher: the worker that looks for pending uses and starts their flush, one database after the
+//! other.
 
 use core::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use pure::usage::shared::Ledger;
 
-use crate::pg::background::shmem;
 use crate::pg::background::worker::{self, WorkerState};
+use crate::pg::background::{shmem, usage_file};
 use crate::pg::server::{clock, database, settings};
 
-/// At least this long after a round the next one begins, also where it is asked for. Who wants to
-/// remove a database looks every 0.1 s whether it is free (src/backend/storage/ipc/procarray.c:
+/// Minimum time between rounds, even when a flush is requested. A session that drops a database checks
+/// every 0.1 s whether other processes use it (src/backend/storage/ipc/procarray.c:
 /// CountOtherDBBackends).
 const PAUSE: Duration = Duration::from_millis(250);
 
@@ -18,8 +19,8 @@ const PAUSE: Duration = Duration::from_millis(250);
 pub fn run() {
     let Some(ledger) = shmem::ledger() else { return };
     let header = ledger.header;
-    // Without it, the process ends, and the postmaster tries again.
-    if !worker::claim(&header.launcher) || !shmem::forget_file() {
+    // If either fails, the process ends, and the postmaster starts it again.
+    if !worker::claim(&header.launcher) || !usage_file::forget() {
         return;
     }
     loop {
@@ -44,21 +45,21 @@ pub fn run() {
     }
 }
 
-/// Flushes what is pending, and forgets what belongs to databases that are gone.
+/// Flushes pending uses, and forgets those of databases that were dropped.
 fn round(ledger: Ledger) {
     let pending = ledger.slots.databases();
     if pending.is_empty() {
         return;
     }
-    // Before the databases are looked at: one that is made meanwhile is not gone.
+    // Before the databases are listed: a database that is created in between was not dropped.
     let counted: Vec<u32> = ledger.tallies().map(|tally| tally.database.load(Relaxed)).collect();
     let databases = database::all();
     let find = |oid: u32| databases.iter().find(|database| database.oid == oid);
-    let gone = |oid: &u32| find(*oid).is_none_or(|database| database.invalid);
+    let dropped = |oid: &u32| find(*oid).is_none_or(|database| database.invalid);
 
-    counted.into_iter().filter(gone).for_each(|oid| ledger.close(oid));
+    counted.into_iter().filter(dropped).for_each(|oid| ledger.close(oid));
     for oid in pending {
-        if gone(&oid) {
+        if dropped(&oid) {
             let (uses, _) = ledger.slots.collect(oid, 0, usize::MAX);
             ledger.settle(uses.iter());
         } else if find(oid).is_some_and(|database| database.open) {

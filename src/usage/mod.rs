@@ -1,8 +1,8 @@
-//! Noting that keys were used, and counting answers, without a write.
+//! Counting uses of keys and answers, without writing to the database.
 //!
-//! A verification adds to memory that all processes share ([`crate::pg::background::shmem`]); the launcher starts
-//! a worker in each database of which uses are pending, which brings them to `vpk.key_usage`. Where
-//! the library was not preloaded there is no such memory, and nothing is noted.
+//! A verification adds to memory that all processes share ([`crate::pg::background::shmem`]). The
+//! launcher starts a worker in each database that has pending uses, and the worker writes them to
+//! `vpk.key_usage`. If the library was not preloaded, there is no such memory, and nothing is counted.
 
 mod flusher;
 pub mod handover;
@@ -13,18 +13,19 @@ use core::sync::atomic::AtomicUsize;
 use core::sync::atomic::Ordering::Relaxed;
 
 use pure::answer::status::Status;
+use pure::instant::Micros;
 use pure::usage::shared::{Ledger, Tally};
 
 use crate::pg::background::shmem;
 use crate::pg::background::worker::{self, EntryPoints};
 use crate::pg::server::database;
 
-/// What the background workers do.
+/// The functions that the background workers run.
 pub const ENTRY_POINTS: EntryPoints =
     EntryPoints { launcher: launcher::run, flusher: flusher::run };
 
-/// Counts an answer that was given at an instant, and notes the use of a key where it is `VALID`.
-pub fn note(status: Status, key: Option<&[u8; 16]>, now: i64) {
+/// Counts an answer that is given now and, if it is `VALID`, notes the use of the key.
+pub fn note(status: Status, key: Option<&[u8; 16]>, now: Micros) {
     let Some(ledger) = shmem::ledger() else { return };
     let tally = own_tally(ledger, now);
     if let Some(tally) = tally {
@@ -37,8 +38,8 @@ pub fn note(status: Status, key: Option<&[u8; 16]>, now: i64) {
     }
 }
 
-/// The tally of this process's database, whose number is found out once.
-fn own_tally(ledger: Ledger<'static>, now: i64) -> Option<&'static Tally> {
+/// The tally of this process's database. Its number is looked up once.
+fn own_tally(ledger: Ledger<'static>, now: Micros) -> Option<&'static Tally> {
     const UNKNOWN: usize = usize::MAX;
     const NONE: usize = usize::MAX - 1;
     static NUMBER: AtomicUsize = AtomicUsize::new(UNKNOWN);

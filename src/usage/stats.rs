@@ -1,47 +1,53 @@
-//! What was counted for this database: the view `vpk.stats`, and what the doctor looks at.
+//! The counters of this database, for the view `vpk.stats` and for the doctor.
 
 use core::sync::atomic::Ordering::Relaxed;
+
+use pure::instant::Micros;
 
 use crate::pg::background::shmem;
 use crate::pg::server::{clock, database};
 
 /// The counters of this database.
 pub struct Stats {
-    /// Since when they count. All instants are in microseconds since 2000.
-    pub since: i64,
-    /// Answers, in the order of the statuses.
+    /// When counting began.
+    pub since: Micros,
+    /// The number of answers of each status, in the order of [`pure::answer::status::Status::ALL`].
     pub answers: Vec<i64>,
-    /// Uses that are not in the table yet.
+    /// The number of uses that have not been written to the table yet.
     pub pending: i64,
-    /// Whether half of the room for them is taken, by all databases.
+    /// Whether the uses of all databases take half of the slots.
     pub crowded: bool,
-    /// Uses that came to the table.
+    /// The number of uses that were written to the table.
     pub flushed: i64,
-    /// Uses for which there was no room.
+    /// The number of uses that were dropped because all slots were full.
     pub dropped: i64,
-    /// The same, since the server started.
+    /// How many of them were dropped since the server started.
     pub dropped_lately: i64,
+    /// The last flush that succeeded.
     pub last_flush: Option<Flush>,
-    /// The last flush that failed: when, and the server's message.
-    pub failure: Option<(i64, Vec<u8>)>,
+    /// The last flush that failed: when, and the error message.
+    pub failure: Option<(Micros, Vec<u8>)>,
 }
 
 /// A flush that succeeded.
 #[derive(Clone, Copy)]
 pub struct Flush {
-    pub ended_at: i64,
+    /// When it ended.
+    pub ended_at: Micros,
+    /// How long it took, in microseconds.
     pub micros: i64,
 }
 
 /// The worker that starts flushes, for the whole server.
 #[derive(Clone, Copy)]
 pub struct Launcher {
+    /// Its process id, if it is running.
     pub process: Option<i32>,
-    /// When it last looked for something to flush.
-    pub looked_at: Option<i64>,
+    /// When it last looked for pending uses.
+    pub looked_at: Option<Micros>,
 }
 
-/// The counters, where the library was preloaded and there is room for this database's.
+/// The counters; None if the library was not preloaded, or all tallies are assigned to other databases.
 pub fn own() -> Option<Stats> {
     let ledger = shmem::ledger()?;
     let tally = super::own_tally(ledger, clock::now().micros())?;
@@ -62,7 +68,7 @@ pub fn own() -> Option<Stats> {
     })
 }
 
-/// The launcher, where the library was preloaded.
+/// The launcher; None if the library was not preloaded.
 pub fn launcher() -> Option<Launcher> {
     let header = shmem::ledger()?.header;
     let process = header.launcher.load(Relaxed);
@@ -72,6 +78,6 @@ pub fn launcher() -> Option<Launcher> {
     })
 }
 
-fn instant(micros: i64) -> Option<i64> {
+fn instant(micros: Micros) -> Option<Micros> {
     (micros != 0).then_some(micros)
 }

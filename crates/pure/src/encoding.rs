@@ -1,12 +1,12 @@
 //! The server's text as Rust strings.
 //!
-//! A Rust string is UTF-8; the server's text is in the database's encoding, and in SQL_ASCII in
-//! none. To compose JSON around it without converting (which can fail), each byte travels as the
-//! character of the same number, and comes back as that byte. Every server encoding keeps ASCII as it
-//! is (PostgreSQL, src/include/mb/pg_wchar.h: PG_VALID_BE_ENCODING), so that what JSON escapes is the
-//! same in all of them.
+//! A Rust string is UTF-8. The server's text has the database's encoding, or none in SQL_ASCII. A
+//! conversion can fail, so JSON is composed without one: each byte becomes the character of the same
+//! number, and is turned back into that byte afterwards. Every server encoding contains ASCII unchanged
+//! (PostgreSQL, src/include/mb/pg_wchar.h: PG_VALID_BE_ENCODING), so the characters that JSON escapes
+//! are the same in all of them.
 
-/// What must be known of the encoding of the server's text.
+/// What the crate needs to know about the encoding of the server's text.
 pub trait Encoding {
     /// Whether it is UTF-8.
     fn is_utf8(&self) -> bool;

@@ -1,9 +1,11 @@
-//! A call that cannot be served: what was wrong, and what to do.
+//! The error of a call that cannot be carried out: what was wrong, and what to do.
+
+use core::fmt::{self, Display};
 
 use crate::key::redact;
 
-/// A refusal to carry out a call, in the style of PostgreSQL's own messages: a primary message
-/// without a full stop, detail and hint in whole sentences.
+/// A refusal to carry out a call, in the style of PostgreSQL's messages: a primary message without a
+/// full stop, and detail and hint in whole sentences. `Display` shows the primary message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallError {
     /// What kind of refusal it is.
@@ -23,7 +25,7 @@ pub enum Condition {
     InvalidParameterValue,
     /// 55000: the server, or the session, is not in the state for it.
     ObjectNotInPrerequisiteState,
-    /// 55P03: another session is at it.
+    /// 55P03: another session is doing it.
     LockNotAvailable,
 }
 
@@ -33,12 +35,12 @@ impl CallError {
         CallError::of(Condition::InvalidParameterValue, message)
     }
 
-    /// A call that is out of place, or out of turn.
+    /// A call on the wrong server, or before the call that it needs.
     pub fn out_of_place(message: impl Into<String>) -> CallError {
         CallError::of(Condition::ObjectNotInPrerequisiteState, message)
     }
 
-    /// A call that another session's work excludes.
+    /// A call that must wait for another session.
     pub fn busy(message: impl Into<String>) -> CallError {
         CallError::of(Condition::LockNotAvailable, message)
     }
@@ -58,11 +60,12 @@ impl CallError {
     }
 }
 
-/// A caller's value as it may appear in a message: quoted, without a key, and not too long.
+/// A caller's value for a message: quoted, with keys redacted, and shortened to 64 characters.
 pub fn quoted(value: &[u8]) -> String {
     let mut shown = value.to_vec();
     redact::redact_keys(&mut shown);
-    // What is not UTF-8 is of another server encoding, in which a lone byte may be no character.
+    // A value that is not UTF-8 has another server encoding, in which a single byte may not be a
+    // character.
     let text = String::from_utf8(shown).unwrap_or_else(|error| {
         let bytes = error.into_bytes();
         bytes.into_iter().map(|byte| if byte.is_ascii() { char::from(byte) } else { '?' }).collect()
@@ -72,9 +75,23 @@ pub fn quoted(value: &[u8]) -> String {
     format!("\"{short}{cut}\"")
 }
 
+impl Display for CallError {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        formatter.write_str(&self.message)
+    }
+}
+
+impl core::error::Error for CallError {}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_shows_its_message() {
+        let error = CallError::invalid("invalid scope").detail("It is null.").hint("Remove it.");
+        assert_eq!(error.to_string(), "invalid scope");
+    }
 
     #[test]
     fn a_value_is_shown_without_a_key() {

@@ -1,6 +1,6 @@
-//! What a role is given, and so what nobody is to hold beside it.
+//! The privileges that a role is granted, and that no other role should hold.
 
-/// What a service that verifies keys calls.
+/// The functions that a verifier role may call.
 pub const VERIFIER_FUNCTIONS: [&str; 7] = [
     "vpk_verify",
     "vpk_authenticate",
@@ -10,12 +10,13 @@ pub const VERIFIER_FUNCTIONS: [&str; 7] = [
     "vpk_task_finish",
     "status_rows",
 ];
-/// What it uses of the relations in schema vpk, each as in GRANT.
+/// The privileges of a verifier role on the relations in schema vpk, each as in GRANT.
 pub const VERIFIER_RELATIONS: [&str; 1] = ["SELECT ON vpk.status_codes"];
 
-/// What an admin cannot call: making more admins is the owner's, and the triggers call for themselves.
+/// The functions that an admin role cannot call: only the owner grants the admin role, and the triggers
+/// call their function themselves.
 pub const NOT_FOR_ADMINS: [&str; 2] = ["vpk_grant_admin", "plan_in_use"];
-/// What an admin uses of the relations in schema vpk, each as in GRANT.
+/// The privileges of an admin role on the relations in schema vpk, each as in GRANT.
 pub const ADMIN_RELATIONS: [&str; 15] = [
     "SELECT ON vpk.status_codes",
     "SELECT ON vpk.key_list",

@@ -1,5 +1,5 @@
-//! UUIDs (RFC 9562): version 7 for keys, so that they sort by age, version 4 for leases, so that
-//! nobody guesses another's.
+//! UUIDs (RFC 9562): version 7 for keys, so that they sort by age, and version 4 for leases, so that
+//! nobody can guess one.
 
 /// A UUID's bytes, in network order.
 pub type Uuid = [u8; 16];
@@ -10,13 +10,14 @@ pub fn v4(random: [u8; 16]) -> Uuid {
 }
 
 /// A time-ordered UUID (RFC 9562, section 5.7), with the fraction of the millisecond in `rand_a`
-/// (section 6.2, method 3). `unix_micros` is the time since the Unix epoch in microseconds; a caller
-/// who wants order hands in a larger one each time.
+/// (section 6.2, method 3). `unix_micros` is the time since the Unix epoch in microseconds. If it is
+/// greater with each call, the UUIDs sort in the order of the calls.
 pub fn v7(unix_micros: u64, random: [u8; 8]) -> Uuid {
     let (millis, fraction) = (unix_micros / 1000, unix_micros % 1000);
     let mut uuid = [0; 16];
     uuid[..6].copy_from_slice(&millis.to_be_bytes()[2..]);
-    uuid[6..8].copy_from_slice(&((fraction * 4096 / 1000) as u16).to_be_bytes());
+    // A fraction of 999 is 4091 of 4096.
+    uuid[6..8].copy_from_slice(&(fraction * 4096 / 1000).to_be_bytes()[6..]);
     uuid[8..].copy_from_slice(&random);
     stamped(uuid, 7)
 }

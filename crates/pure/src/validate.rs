@@ -1,4 +1,4 @@
-//! What may be stored with a key, and how a caller who tries more is told.
+//! The limits of what may be stored with a key, and the errors for values beyond them.
 
 use crate::encoding::Encoding;
 use crate::error::{CallError, quoted};
@@ -9,7 +9,7 @@ use crate::request::scope::is_scope;
 
 /// The longest name of a key or an account, in characters.
 pub const MAX_NAME_CHARACTERS: usize = 255;
-/// How much of the reason of a revocation is kept, in characters.
+/// How many characters of a revocation's reason are stored.
 pub const MAX_REASON_CHARACTERS: usize = 1000;
 /// The largest metadata, in bytes of its text.
 pub const MAX_METADATA_BYTES: usize = 16 * 1024;
@@ -20,14 +20,14 @@ pub const MAX_SCOPE_BYTES: usize = 255;
 /// The most networks a key may be limited to.
 pub const MAX_NETWORKS: usize = 256;
 
-/// A key's name: white space around it is not part of it.
+/// Checks a key's name, and returns it without the white space around it.
 pub fn name<'name>(value: &'name [u8], encoding: &impl Encoding) -> Result<&'name [u8], CallError> {
     let name = trimmed(value, encoding);
     text("name", name, encoding)?;
     Ok(name)
 }
 
-/// An account's name: the application's own, so that white space around it is a mistake.
+/// Checks an account's name. The application chose it, so white space around it is an error.
 pub fn account(value: &[u8], encoding: &impl Encoding) -> Result<(), CallError> {
     if trimmed(value, encoding).len() < value.len() {
         return Err(CallError::invalid("invalid account")
@@ -37,17 +37,17 @@ pub fn account(value: &[u8], encoding: &impl Encoding) -> Result<(), CallError> 
     text("account", value, encoding)
 }
 
-/// Why a key was revoked, as it is kept: None where nothing was said, cut to a thousand characters,
-/// and without a key, should one have got into it. It is never refused: a revocation is urgent.
+/// The reason of a revocation as it is stored: cut to [`MAX_REASON_CHARACTERS`], with keys redacted;
+/// None if it is blank. It is never refused, since a revocation is urgent.
 pub fn reason(value: &[u8], encoding: &impl Encoding) -> Option<Vec<u8>> {
     let mut kept = trimmed(value, encoding).to_vec();
-    // Before the cut: what is left of a key in two halves may not look like one.
+    // Before the cut, since a part of a key may not look like one.
     redact::redact_keys(&mut kept);
     kept.truncate(encoding.bytes_of_characters(&kept, MAX_REASON_CHARACTERS));
     (!kept.is_empty()).then_some(kept)
 }
 
-/// Without the white space around it: that of Unicode where the text is UTF-8, else that of ASCII.
+/// The text without the white space around it: Unicode's if the text is UTF-8, else ASCII's.
 fn trimmed<'text>(value: &'text [u8], encoding: &impl Encoding) -> &'text [u8] {
     utf8(value, encoding).map_or(value.trim_ascii(), |text| text.trim().as_bytes())
 }
@@ -76,7 +76,7 @@ fn text(what: &str, value: &[u8], encoding: &impl Encoding) -> Result<(), CallEr
     Ok(())
 }
 
-/// An environment's name.
+/// The environment of a name.
 pub fn environment(value: &[u8]) -> Result<Environment, CallError> {
     Environment::from_name(value).ok_or_else(|| {
         CallError::invalid(format!("invalid environment {}", quoted(value)))
@@ -84,7 +84,7 @@ pub fn environment(value: &[u8]) -> Result<Environment, CallError> {
     })
 }
 
-/// A key's scopes: each a scope-token of RFC 6749, so that it can stand in a header field.
+/// Checks a key's scopes: each must be a scope-token of RFC 6749, which fits a header field.
 pub fn scopes(values: &[Option<&[u8]>]) -> Result<(), CallError> {
     if values.len() > MAX_SCOPES {
         return Err(CallError::invalid("too many scopes").detail(format!(
@@ -107,7 +107,7 @@ pub fn scopes(values: &[Option<&[u8]>]) -> Result<(), CallError> {
     Ok(())
 }
 
-/// The networks a key is limited to.
+/// Checks the networks that a key is limited to.
 pub fn networks(values: &[Option<Network>]) -> Result<(), CallError> {
     if values.len() > MAX_NETWORKS {
         return Err(CallError::invalid("too many addresses").detail(format!(
@@ -121,7 +121,7 @@ pub fn networks(values: &[Option<Network>]) -> Result<(), CallError> {
     Ok(())
 }
 
-/// A key's metadata, as JSON text.
+/// Checks a key's metadata, which is JSON text.
 pub fn metadata(json: &[u8]) -> Result<(), CallError> {
     no_key("metadata", json)?;
     if json.first() != Some(&b'{') {
@@ -137,7 +137,7 @@ pub fn metadata(json: &[u8]) -> Result<(), CallError> {
     Ok(())
 }
 
-/// A key in a place that is stored in the clear would outlive its one showing.
+/// Refuses a value with a key in it, since the value is stored in plain text.
 fn no_key(what: &str, value: &[u8]) -> Result<(), CallError> {
     if !redact::contains_key(value) {
         return Ok(());

@@ -6,7 +6,6 @@
 
 use core::ffi::{CStr, c_int};
 use core::sync::atomic::AtomicI32;
-use core::sync::atomic::Ordering::Relaxed;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -18,6 +17,8 @@ use pgrx::bgworkers::{
 };
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::pg_sys::{self, Datum, Oid};
+
+use pure::usage::exclusive;
 
 use crate::pg::call::Call;
 use crate::pg::ffi::{compat, unguarded};
@@ -160,7 +161,7 @@ pub fn claim(place: &'static AtomicI32) -> bool {
     // SAFETY: the place is in shared memory, which outlives the process; a callback of before_shmem_exit
     // runs however the process ends, unless it is killed, after which all memory is made anew.
     unsafe {
-        let free = place.compare_exchange(0, pg_sys::MyProcPid, Relaxed, Relaxed).is_ok();
+        let free = exclusive::claim(place, pg_sys::MyProcPid);
         if free {
             pg_sys::before_shmem_exit(Some(release_claim), Datum::from(ptr_of(place)));
         }
@@ -173,10 +174,7 @@ pub fn claim(place: &'static AtomicI32) -> bool {
 pub fn try_exclusive<R>(place: &AtomicI32, run: impl FnOnce() -> R) -> Option<R> {
     // SAFETY: reads a variable.
     let own = unsafe { pg_sys::MyProcPid };
-    place.compare_exchange(0, own, Relaxed, Relaxed).ok()?;
-    let result = run();
-    place.store(0, Relaxed);
-    Some(result)
+    exclusive::try_exclusive(place, own, run)
 }
 
 fn ptr_of(place: &'static AtomicI32) -> *mut AtomicI32 {
@@ -185,7 +183,7 @@ fn ptr_of(place: &'static AtomicI32) -> *mut AtomicI32 {
 
 unsafe extern "C-unwind" fn release_claim(_: c_int, place: Datum) {
     // SAFETY: `claim` passed it.
-    unsafe { (*place.cast_mut_ptr::<AtomicI32>()).store(0, Relaxed) };
+    unsafe { exclusive::release(&*place.cast_mut_ptr::<AtomicI32>()) };
 }
 
 /// What became of a worker in a database.

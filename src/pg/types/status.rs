@@ -76,7 +76,7 @@ impl StatusLabel {
 #[derive(Clone, Copy)]
 struct Labels {
     enum_type: Oid,
-    labels: [Oid; Status::ALL.len()],
+    labels: [Oid; Status::COUNT],
 }
 
 struct Known(UnsafeCell<Option<Labels>>);
@@ -101,7 +101,7 @@ fn look_up(call: &Call) -> Labels {
             .find(|candidate| pg_sys::type_is_enum(*candidate))
             .unwrap_or(Oid::INVALID)
     };
-    let mut labels = [Oid::INVALID; Status::ALL.len()];
+    let mut labels = [Oid::INVALID; Status::COUNT];
     for &status in Status::ALL {
         let mut label = [0; pg_sys::NAMEDATALEN as usize];
         label[..status.label().len()].copy_from_slice(status.label().as_bytes());

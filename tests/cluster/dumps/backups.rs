@@ -136,7 +136,7 @@ fn a_base_backup_of_a_standby_counts_no_use_again() {
     let copy = standby.base_backup();
     assert!(kept(&copy), "the file is in the base backup");
     copy.up();
-    assert!(copy.log().contains("is ignored: it came with a backup"), "{}", copy.log());
+    assert!(copy.log().contains("is ignored: restored from a backup"), "{}", copy.log());
     assert_eq!(counter(&mut copy.client(), "uses_pending"), 0);
     // Nor does it after a crash, when it is no fresh backup any more.
     let mut session = copy.client();
@@ -194,7 +194,7 @@ fn a_usage_file_of_an_earlier_shutdown_is_ignored() {
     cluster.down();
     std::fs::write(&path, old).expect("the file");
     cluster.up();
-    assert!(cluster.log().contains("is ignored: it is of another stop"), "{}", cluster.log());
+    assert!(cluster.log().contains("is ignored: written at another shutdown"), "{}", cluster.log());
     assert_uses(&mut cluster.client(), "the server", &key, 4);
 }
 
@@ -233,7 +233,7 @@ fn a_usage_file_that_differs_in_any_number_of_its_shutdown_is_ignored() {
         } else {
             ignored += 1;
         }
-        let found = cluster.log().matches("is ignored: it is of another stop").count();
+        let found = cluster.log().matches("is ignored: written at another shutdown").count();
         assert_eq!(found, ignored, "{what} differs");
         wait_until("the file is gone", || !kept(&cluster));
     }

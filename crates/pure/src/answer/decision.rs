@@ -1,47 +1,46 @@
-//! The decision: from a key, its account's plan, the request and the clock to a status.
+//! The decision: a status for a key, its account's plan, the request and the time.
 
 use crate::answer::status::Status;
+use crate::instant::Micros;
 use crate::key::environment::{Environment, Environments};
 use crate::request::network::Network;
 
-/// An instant in microseconds, on whatever scale the caller keeps for all of them.
-pub type Micros = i64;
-
-/// What of a stored key has a say.
+/// The properties of a stored key that the decision depends on.
 #[derive(Clone, Copy, Debug)]
 pub struct Key<'a> {
-    /// The world it belongs to.
+    /// The environment it belongs to.
     pub environment: Environment,
-    /// Revoked for good.
+    /// Whether it has been revoked, which is permanent.
     pub revoked: bool,
-    /// Expired from this instant on; None is never.
+    /// When it expires; None is never. At this instant it has expired.
     pub expires_at: Option<Micros>,
-    /// Switched off for now.
+    /// Whether it is disabled.
     pub disabled: bool,
     /// The networks it is limited to; None is no limit.
     pub allowed_ips: Option<&'a [Network]>,
-    /// What it may be used for.
+    /// Its scopes.
     pub scopes: &'a [&'a [u8]],
     /// Whether the account's plan includes API access.
     pub api_access: bool,
 }
 
-/// What is asked.
+/// The properties of a request that the decision depends on.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
     /// The environments whose keys are accepted.
     pub environments: Environments,
-    /// Where the client is, as far as the caller knows.
+    /// The client's address, if the caller knows it.
     pub client_ip: Option<Network>,
     /// The scope that the request needs, if the caller names one.
     pub scope: Option<&'a [u8]>,
-    /// The clock.
+    /// The time of the request.
     pub now: Micros,
 }
 
-/// Judges a known key; one that is not known is [`Status::InvalidApiKey`] without more ado.
+/// Decides on a key that exists; for any other, the answer is [`Status::InvalidApiKey`].
 ///
-/// The first reason that applies wins, in the order of [`Status`].
+/// If several reasons apply, the first one in the order of [`Status`] is the answer. The decision has
+/// no side effects.
 pub fn decide(key: &Key, request: &Request) -> Status {
     if !request.environments.contains(key.environment) {
         Status::InvalidApiKey
@@ -62,7 +61,7 @@ pub fn decide(key: &Key, request: &Request) -> Status {
     }
 }
 
-/// A client of unknown address is in no network.
+/// Whether one of the networks contains the client. Without an address, none does.
 fn admits(networks: &[Network], client: Option<Network>) -> bool {
     client.is_some_and(|client| networks.iter().any(|network| network.contains(client)))
 }

@@ -1,4 +1,4 @@
-//! What a service answers its own caller with: the JSON body and the header fields.
+//! The response of a service to its caller: the JSON body and the header fields.
 
 use std::borrow::Cow;
 
@@ -7,18 +7,18 @@ use serde_json::{Map, Value, json};
 use crate::answer::status::Status;
 use crate::request::scope::is_scope;
 
-/// What a body says beside code and message.
+/// The facts in a body besides code and message.
 #[derive(Clone, Debug, Default)]
 pub struct Context {
-    /// The plan of the account in question, where it is known.
+    /// The account's plan, if it is known.
     pub current_plan: Option<String>,
     /// The plans that include API access, in order of their rank.
     pub required_plans: Vec<String>,
-    /// How many tasks the account's plan allows, and how many are running.
+    /// How many tasks the account's plan allows (None is no limit), and how many are running.
     pub tasks: Option<(Option<i32>, i64)>,
 }
 
-/// The message of a status: for `PLAN_REQUIRED` it names the plans that would do.
+/// The message of a status. For `PLAN_REQUIRED`, it names the plans that include API access.
 pub fn message(status: Status, required_plans: &[String]) -> Cow<'static, str> {
     let (Status::PlanRequired, Some((last, others))) = (status, required_plans.split_last()) else {
         return status.message().into();
@@ -55,9 +55,8 @@ pub fn body(status: Status, request_id: &str, context: &Context) -> Option<Value
     Some(json!({ "error": error }))
 }
 
-/// The header fields that go with a status: `WWW-Authenticate` with every 401 (RFC 9110, section
-/// 15.5.2), with the error code that RFC 6750, section 3.1, gives for a request that carried a
-/// credential, and for a missing scope.
+/// The header fields of a status. Every 401 has `WWW-Authenticate` (RFC 9110, section 15.5.2). A
+/// request with a credential, or without the scope, gets the error code of RFC 6750, section 3.1.
 pub fn headers(status: Status, scope: Option<&str>) -> Value {
     const CHALLENGE: &str = "Bearer realm=\"api\"";
     let field = match status {
@@ -128,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn tasks_are_told() {
+    fn tasks_are_in_the_body() {
         let context = Context { tasks: Some((Some(3), 3)), ..Context::default() };
         let body = body(Status::ConcurrencyLimitExceeded, "r", &context).expect("a refusal");
         assert_eq!(body["error"]["details"], json!({"allowed": 3, "running": 3}));

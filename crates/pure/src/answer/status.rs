@@ -1,11 +1,11 @@
-//! The answers of a verification: the one list from which the SQL enum, the view
+//! The statuses that a verification can answer: the one list from which the SQL enum, the view
 //! `vpk.status_codes` and the JSON bodies are made.
 
 /// Calls `$then!` with the list of statuses, in order of precedence.
 ///
-/// A line reads: Rust name, label in SQL and JSON, HTTP status, message to the caller, description
-/// for the developer who looks it up. The order after `VALID` is the order in which the codes win
-/// when several apply.
+/// Each entry has the Rust name, the label in SQL and JSON, the HTTP status, the message to the caller,
+/// and the description for developers. If several codes apply, the first one after `VALID` is the
+/// answer.
 #[macro_export]
 macro_rules! statuses {
     ($then:path) => {
@@ -63,23 +63,26 @@ macro_rules! define_status {
             /// Every status, in the order of the SQL enum's labels.
             pub const ALL: &[Status] = &[$(Status::$name),+];
 
+            /// The number of statuses.
+            pub const COUNT: usize = Status::ALL.len();
+
             /// The label in SQL and in the JSON body.
             pub const fn label(self) -> &'static str {
                 match self { $(Status::$name => stringify!($label)),+ }
             }
 
-            /// The HTTP status of a response that carries this answer (RFC 9110, section 15).
+            /// The HTTP status of a response with this answer (RFC 9110, section 15).
             pub const fn http_status(self) -> i32 {
                 match self { $(Status::$name => $http),+ }
             }
 
-            /// The message of the JSON body; that of `PLAN_REQUIRED` for a database without a plan
-            /// that includes access (see [`crate::answer::response::message`]).
+            /// The message of the JSON body. For `PLAN_REQUIRED`, it applies to a database without a
+            /// plan that includes access (see [`crate::answer::response::message`]).
             pub const fn message(self) -> &'static str {
                 match self { $(Status::$name => $message),+ }
             }
 
-            /// What a developer should know about the code.
+            /// The description for developers.
             pub const fn description(self) -> &'static str {
                 match self { $(Status::$name => $description),+ }
             }
@@ -122,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_lead_back_to_their_status() {
+    fn a_label_identifies_its_status() {
         for &status in Status::ALL {
             assert_eq!(Status::from_label(status.label().as_bytes()), Some(status));
         }

@@ -1,10 +1,10 @@
-//! Which rows a look-up sees.
+//! The epoch of a look-up: which rows it could see.
 
-/// What a look-up sees of the tables. Two that are equal are the same rows.
+/// Identifies what a look-up could see. Equal epochs mean identical rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Epoch {
     /// The number of the snapshot.
     pub snapshot: u64,
-    /// The number of what is known of the tables: where their rows are.
+    /// The number of invalidations of the cached table files.
     pub relations: u64,
 }

@@ -1,34 +1,40 @@
-//! Keys as one epoch of the database showed them: a table in the memory of one process, bounded and
-//! growing with use.
+//! Keys as they were in one epoch: a cache in the memory of one process.
 //!
-//! What was read in an epoch need not be read again in the same; in another, nothing of it counts. It is
-//! what the decision is made from, not the decision: the clock and the settings go on meanwhile.
+//! Entries are valid only in the epoch they were read in. They hold the facts for a decision and not
+//! the decision, which also depends on the clock and the settings.
 
-use crate::answer::decision::{Key, Micros};
+use crate::answer::decision::Key;
 use crate::cache::epoch::Epoch;
-use crate::fallible;
+use crate::cache::table::{self, Table};
+use crate::instant::Micros;
 use crate::key::environment::Environment;
 use crate::key::token::HASH_LENGTH;
 
-/// How many keys share a set.
+/// How many keys share a set. With two sets for each key, a table that is two thirds full has room for
+/// nearly every key; with one, it would have room for two thirds of them.
 const WAYS: usize = 2;
 /// How many sets the table begins with.
 const FIRST_SETS: usize = 8;
 
-/// A key that is not limited to addresses, with what its account's plan says.
+/// A key that is not limited to addresses, and whether its account's plan includes API access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CachedKey {
+    /// The key's id.
     pub id: [u8; 16],
+    /// The environment it belongs to.
     pub environment: Environment,
+    /// Whether it has been revoked.
     pub revoked: bool,
+    /// Whether it is disabled.
     pub disabled: bool,
-    /// [`Micros::MAX`] is never.
+    /// When it expires; [`Micros::MAX`] is never.
     pub expires_at: Micros,
+    /// Whether the account's plan includes API access.
     pub api_access: bool,
 }
 
 impl CachedKey {
-    /// What of it has a say.
+    /// The properties that the decision depends on.
     pub const fn key(&self) -> Key<'static> {
         Key {
             environment: self.environment,
@@ -42,69 +48,116 @@ impl CachedKey {
     }
 }
 
-/// One key with its hash, flat, so that it fits a cache line.
+/// One key with its hash, flat, so that it fits a cache line. Three bytes are free.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
 struct Entry {
     hash: [u8; HASH_LENGTH],
     id: [u8; 16],
     expires_at: Micros,
-    /// The generation of the table in which it was seen; an entry of another one is empty.
+    /// The generation of the table in which it was inserted; 0 is none.
     generation: u32,
-    environment: Environment,
-    revoked: bool,
-    disabled: bool,
-    api_access: bool,
+    /// The bits below.
+    facts: u8,
 }
 
 const _: () = assert!(size_of::<Entry>() == 64);
 
-const EMPTY: Entry = Entry {
-    hash: [0; HASH_LENGTH],
-    id: [0; 16],
-    expires_at: Micros::MIN,
-    generation: 0,
-    environment: Environment::Live,
-    revoked: true,
-    disabled: true,
-    api_access: false,
-};
+/// The bits of [`Entry::facts`].
+const TEST: u8 = 1;
+const REVOKED: u8 = 2;
+const DISABLED: u8 = 4;
+const API_ACCESS: u8 = 8;
 
-/// The table.
+impl Entry {
+    #[inline]
+    fn new(hash: &[u8; HASH_LENGTH], key: CachedKey, generation: u32) -> Entry {
+        let CachedKey { id, environment, revoked, disabled, expires_at, api_access } = key;
+        let bit = |is: bool, bit: u8| if is { bit } else { 0 };
+        let facts = bit(environment == Environment::Test, TEST)
+            | bit(revoked, REVOKED)
+            | bit(disabled, DISABLED)
+            | bit(api_access, API_ACCESS);
+        Entry { hash: *hash, id, expires_at, generation, facts }
+    }
+
+    #[inline]
+    fn key(&self) -> CachedKey {
+        let is = |bit: u8| self.facts & bit != 0;
+        CachedKey {
+            id: self.id,
+            environment: if is(TEST) { Environment::Test } else { Environment::Live },
+            revoked: is(REVOKED),
+            disabled: is(DISABLED),
+            expires_at: self.expires_at,
+            api_access: is(API_ACCESS),
+        }
+    }
+}
+
+impl table::Entry<2> for Entry {
+    const UNUSED: Entry = Entry {
+        hash: [0; HASH_LENGTH],
+        id: [0; 16],
+        expires_at: Micros::MIN,
+        generation: 0,
+        facts: REVOKED | DISABLED,
+    };
+
+    #[inline]
+    fn tags(&self) -> [u32; 2] {
+        tags(&self.hash)
+    }
+
+    #[inline]
+    fn is_used(&self, generation: u32) -> bool {
+        self.generation == generation
+    }
+
+    #[inline]
+    fn is_same(&self, other: &Entry) -> bool {
+        self.hash == other.hash
+    }
+}
+
+/// Two parts of a hash.
+#[inline]
+fn tags(hash: &[u8; HASH_LENGTH]) -> [u32; 2] {
+    let [a, b, c, d, e, f, g, h, ..] = *hash;
+    [u32::from_ne_bytes([a, b, c, d]), u32::from_ne_bytes([e, f, g, h])]
+}
+
+/// The keys of one epoch by their hashes.
 pub struct CachedKeys {
-    /// None, or a power of two.
-    sets: Vec<[Entry; WAYS]>,
+    table: Table<Entry, WAYS, 2>,
     epoch: Option<Epoch>,
-    /// Counts the views.
-    generation: u32,
 }
 
 impl CachedKeys {
-    /// A table that takes no memory yet.
+    /// A cache that takes no memory yet.
     pub const fn new() -> CachedKeys {
-        CachedKeys { sets: Vec::new(), epoch: None, generation: 0 }
+        CachedKeys { table: Table::new(), epoch: None }
     }
 
-    /// The key of a hash, if it was seen in this very epoch. With a limit of fewer bytes than the table
-    /// has, everything is forgotten.
+    /// The key of a hash, if it was remembered in this epoch. If the cache takes more than `limit`
+    /// bytes, it is emptied first.
+    #[inline]
     pub fn find(
         &mut self,
         epoch: Epoch,
         hash: &[u8; HASH_LENGTH],
         limit: usize,
     ) -> Option<CachedKey> {
-        if size_of_val(self.sets.as_slice()) > limit {
-            self.sets = Vec::new();
-        }
+        self.table.shrink(limit);
         if self.epoch != Some(epoch) {
             return None;
         }
-        let sets = self.sets_of(hash)?.map(|at| &self.sets[at]);
-        let mut entries = sets.into_iter().flatten();
-        entries.find(|entry| entry.is(self.generation, hash)).map(Entry::key)
+        let generation = self.table.generation();
+        let is = |entry: &Entry| entry.generation == generation && entry.hash == *hash;
+        self.table.find(tags(hash), is).map(Entry::key)
     }
 
-    /// Remembers a key, and forgets another where the table may take no more than `limit` bytes.
+    /// Remembers a key. The cache takes `limit` bytes at most; beyond that, it replaces another key.
     pub fn remember(
         &mut self,
         epoch: Epoch,
@@ -113,96 +166,26 @@ impl CachedKeys {
         limit: usize,
     ) {
         if self.epoch != Some(epoch) {
-            self.begin(epoch);
+            self.epoch = Some(epoch);
+            self.table.clear();
         }
-        if self.sets.is_empty() {
-            self.resize(FIRST_SETS, limit);
-        }
-        let entry = Entry::new(hash, key, self.generation);
-        if !self.put(entry, false) {
-            self.resize(self.sets.len() * 2, limit);
-            self.put(entry, true);
-        }
-    }
-
-    /// Puts an entry where its hash is already, or else where there is room, or else, if that is
-    /// wanted, in place of another. Whether it is there now.
-    fn put(&mut self, entry: Entry, in_place_of_another: bool) -> bool {
-        let Some(sets) = self.sets_of(&entry.hash) else { return false };
-        let generation = self.generation;
-        let places = (0..WAYS).flat_map(|way| sets.map(|at| (at, way)));
-        let same = |&(at, way): &(usize, usize)| self.sets[at][way].is(generation, &entry.hash);
-        // The set that has more room is tried first: sets are filled from their first place on.
-        let room = |&(at, way): &(usize, usize)| self.sets[at][way].generation != generation;
-        if let Some((at, way)) = places.clone().find(same).or_else(|| places.clone().find(room)) {
-            self.sets[at][way] = entry;
-            return true;
-        }
-        if in_place_of_another {
-            let set = &mut self.sets[sets[0]];
-            set.rotate_right(1);
-            set[0] = entry;
-        }
-        in_place_of_another
-    }
-
-    /// Empties the table for another epoch.
-    fn begin(&mut self, epoch: Epoch) {
-        self.epoch = Some(epoch);
-        self.generation = self.generation.wrapping_add(1);
-        if self.generation == 0 {
-            // Entries of the generations before could pass for new ones.
-            self.sets.fill([EMPTY; WAYS]);
-            self.generation = 1;
-        }
-    }
-
-    /// Makes the table of so many sets, if that is within the limit and there is memory.
-    fn resize(&mut self, sets: usize, limit: usize) -> bool {
-        if sets * size_of::<[Entry; WAYS]>() > limit {
-            return false;
-        }
-        let Some(mut larger) = fallible::try_vec(sets) else { return false };
-        larger.resize(sets, [EMPTY; WAYS]);
-        for entry in core::mem::replace(&mut self.sets, larger).into_iter().flatten() {
-            if entry.generation == self.generation {
-                self.put(entry, true);
-            }
-        }
-        true
-    }
-
-    /// The two sets in which a hash may be. With a choice of two, a table that is two thirds full has
-    /// room for nearly every hash, where a single one would have it for two of three.
-    fn sets_of(&self, hash: &[u8; HASH_LENGTH]) -> Option<[usize; 2]> {
-        let [a, b, c, d, e, f, g, h, ..] = *hash;
-        let last = self.sets.len().checked_sub(1)?;
-        Some([[a, b, c, d], [e, f, g, h]].map(|tag| u32::from_ne_bytes(tag) as usize & last))
+        self.table.insert(Entry::new(hash, key, self.table.generation()), FIRST_SETS, limit);
     }
 }
 
-impl Entry {
-    fn new(hash: &[u8; HASH_LENGTH], key: CachedKey, generation: u32) -> Entry {
-        let CachedKey { id, environment, revoked, disabled, expires_at, api_access } = key;
-        let hash = *hash;
-        Entry { hash, id, expires_at, generation, environment, revoked, disabled, api_access }
-    }
-
-    fn key(&self) -> CachedKey {
-        let Entry { id, environment, revoked, disabled, expires_at, api_access, .. } = *self;
-        CachedKey { id, environment, revoked, disabled, expires_at, api_access }
-    }
-
-    fn is(&self, generation: u32, hash: &[u8; HASH_LENGTH]) -> bool {
-        self.generation == generation && self.hash == *hash
+impl Default for CachedKeys {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
     use sha2::Digest;
+
+    use super::*;
+    use crate::cache::table::Entry as _;
 
     const MUCH: usize = 1 << 20;
 
@@ -220,55 +203,61 @@ mod tests {
     fn key(number: u32) -> CachedKey {
         let mut id = [0; 16];
         id[..4].copy_from_slice(&number.to_ne_bytes());
-        CachedKey { id, revoked: false, expires_at: 5, ..EMPTY.key() }
+        CachedKey { id, revoked: false, expires_at: 5, ..Entry::UNUSED.key() }
     }
 
     #[test]
-    fn a_key_is_known_in_its_view_alone() {
-        let mut seen = CachedKeys::new();
-        assert_eq!(seen.find(epoch(1), &hash(1), MUCH), None);
-        seen.remember(epoch(1), &hash(1), key(1), MUCH);
-        assert_eq!(seen.find(epoch(1), &hash(1), MUCH), Some(key(1)));
-        assert_eq!(seen.find(epoch(2), &hash(1), MUCH), None);
-        assert_eq!(seen.find(Epoch { snapshot: 1, relations: 2 }, &hash(1), MUCH), None);
-        seen.remember(epoch(2), &hash(2), key(2), MUCH);
-        assert_eq!(seen.find(epoch(2), &hash(1), MUCH), None);
-        assert_eq!(seen.find(epoch(1), &hash(1), MUCH), None);
-        assert_eq!(seen.find(epoch(2), &hash(2), MUCH), Some(key(2)));
+    fn a_key_is_found_in_its_epoch_only() {
+        let mut cached = CachedKeys::new();
+        assert_eq!(cached.find(epoch(1), &hash(1), MUCH), None);
+        cached.remember(epoch(1), &hash(1), key(1), MUCH);
+        assert_eq!(cached.find(epoch(1), &hash(1), MUCH), Some(key(1)));
+        assert_eq!(cached.find(epoch(2), &hash(1), MUCH), None);
+        assert_eq!(cached.find(Epoch { snapshot: 1, relations: 2 }, &hash(1), MUCH), None);
+        cached.remember(epoch(2), &hash(2), key(2), MUCH);
+        assert_eq!(cached.find(epoch(2), &hash(1), MUCH), None);
+        assert_eq!(cached.find(epoch(1), &hash(1), MUCH), None);
+        assert_eq!(cached.find(epoch(2), &hash(2), MUCH), Some(key(2)));
     }
 
     #[test]
-    fn hashes_that_begin_alike_are_told_apart() {
-        let mut seen = CachedKeys::new();
+    fn similar_hashes_are_different_keys() {
+        let mut cached = CachedKeys::new();
         let mut other = hash(1);
         other[HASH_LENGTH - 1] ^= 1;
-        seen.remember(epoch(1), &hash(1), key(1), MUCH);
-        assert_eq!(seen.find(epoch(1), &other, MUCH), None);
-        assert_eq!(seen.find(epoch(1), &[0; HASH_LENGTH], MUCH), None);
+        cached.remember(epoch(1), &hash(1), key(1), MUCH);
+        assert_eq!(cached.find(epoch(1), &other, MUCH), None);
+        assert_eq!(cached.find(epoch(1), &[0; HASH_LENGTH], MUCH), None);
     }
 
     #[test]
-    fn generations_that_come_round_bring_nothing_back() {
-        let mut seen = CachedKeys::new();
-        seen.remember(epoch(1), &hash(1), key(1), MUCH);
-        let first = seen.generation;
-        seen.generation = u32::MAX;
-        seen.remember(epoch(2), &hash(2), key(2), MUCH);
-        assert_eq!(seen.generation, first);
-        assert_eq!(seen.find(epoch(2), &hash(1), MUCH), None);
-        assert_eq!(seen.find(epoch(2), &hash(2), MUCH), Some(key(2)));
+    fn every_fact_comes_back() {
+        for bits in 0..16u8 {
+            let is = |bit: u8| bits >> bit & 1 == 1;
+            let known = CachedKey {
+                environment: if is(0) { Environment::Test } else { Environment::Live },
+                revoked: is(1),
+                disabled: is(2),
+                api_access: is(3),
+                ..key(7)
+            };
+            let mut cached = CachedKeys::new();
+            cached.remember(epoch(1), &hash(1), known, MUCH);
+            assert_eq!(cached.find(epoch(1), &hash(1), MUCH), Some(known));
+        }
     }
 
     #[test]
     fn a_table_that_is_two_thirds_full_has_nearly_every_key() {
-        let mut seen = CachedKeys::new();
+        let mut cached = CachedKeys::new();
         let hash = |number: u32| sha2::Sha256::digest(number.to_ne_bytes()).into();
         for number in 0..10_000 {
-            seen.remember(epoch(1), &hash(number), key(number), MUCH);
+            cached.remember(epoch(1), &hash(number), key(number), MUCH);
         }
-        assert!(size_of_val(seen.sets.as_slice()) <= MUCH);
+        assert!(cached.table.size() <= MUCH);
         let found = (0..10_000).filter(|number| {
-            seen.find(epoch(1), &hash(*number), MUCH)
+            cached
+                .find(epoch(1), &hash(*number), MUCH)
                 .inspect(|found| assert_eq!(*found, key(*number)))
                 .is_some()
         });
@@ -276,32 +265,32 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_kept_without_room_for_it() {
-        let mut seen = CachedKeys::new();
-        seen.remember(epoch(1), &hash(1), key(1), 0);
-        assert_eq!(seen.find(epoch(1), &hash(1), 0), None);
-        seen.remember(epoch(1), &hash(1), key(1), MUCH);
-        assert_eq!(seen.find(epoch(1), &hash(1), 64), None);
-        assert!(seen.sets.is_empty());
+    fn without_room_nothing_is_remembered() {
+        let mut cached = CachedKeys::new();
+        cached.remember(epoch(1), &hash(1), key(1), 0);
+        assert_eq!(cached.find(epoch(1), &hash(1), 0), None);
+        cached.remember(epoch(1), &hash(1), key(1), MUCH);
+        assert_eq!(cached.find(epoch(1), &hash(1), 64), None);
+        assert_eq!(cached.table.size(), 0);
     }
 
     proptest! {
-        /// What is found is what was last remembered for that very hash in that very epoch.
+        /// A key that is found is the last one that was remembered for the hash in the epoch.
         #[test]
-        fn a_key_is_never_another_hashs(
+        fn a_found_key_is_the_hashs_last_one_of_the_epoch(
             steps in prop::collection::vec((0u32..200, any::<u32>(), 0u64..3, 0usize..3), 0..500),
         ) {
-            let mut seen = CachedKeys::new();
+            let mut cached = CachedKeys::new();
             let mut last = std::collections::HashMap::new();
             for (number, id, snapshot, limit) in steps {
                 let limit = [0, 4_096, MUCH][limit];
                 let (epoch, hash) = (epoch(snapshot), hash(number));
-                if let Some(found) = seen.find(epoch, &hash, limit) {
+                if let Some(found) = cached.find(epoch, &hash, limit) {
                     prop_assert_eq!(Some(&found), last.get(&(snapshot, number)));
                 }
-                seen.remember(epoch, &hash, key(id), limit);
+                cached.remember(epoch, &hash, key(id), limit);
                 last.insert((snapshot, number), key(id));
-                prop_assert!(size_of_val(seen.sets.as_slice()) <= limit);
+                prop_assert!(cached.table.size() <= limit);
             }
         }
     }

@@ -1,18 +1,17 @@
-//! Where rows were last seen: a table of places in the memory of one process, bounded and growing with
-//! use.
+//! Where rows were last found: a cache of TIDs in the memory of one process.
 //!
-//! A place is found by a tag, 32 bits that stand for what a row is looked up by. It is a hint and no
-//! more: two rows may share a tag, and a row may have moved or gone since. Whoever follows a place
-//! looks at what is there.
+//! A TID is found by a tag, 32 bits of the value that a row is looked up by. It is only a hint: two
+//! rows may have the same tag, and a row may have moved or been removed since. The reader checks the
+//! row that it finds there.
 
-use crate::fallible;
+use crate::cache::table::{Entry, Table};
 
-/// How many places are looked at for one tag, which is as many as share a cache line.
+/// How many TIDs have room for one tag: as many as fit into a cache line.
 const WAYS: usize = 4;
-/// How many sets of places the table begins with.
+/// How many sets of TIDs the table begins with.
 const FIRST_SETS: usize = 16;
 
-/// The place of a row: see src/include/storage/itemptr.h and buf.h.
+/// The TID of a row: see src/include/storage/itemptr.h and buf.h.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CachedTid {
     /// The block of the table's file.
@@ -34,101 +33,60 @@ pub fn tag(kind: u8, name: &[u8]) -> u32 {
         mixed = (mixed ^ u64::from_le_bytes(bytes)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         mixed ^= mixed >> 32;
     }
-    mixed as u32
+    let [a, b, c, d, ..] = mixed.to_le_bytes();
+    u32::from_le_bytes([a, b, c, d])
 }
 
-/// One place with its tag; an offset of 0 is no place.
-#[derive(Clone, Copy, Default)]
-struct Entry {
+/// A TID with its tag; an offset of 0 is no TID.
+#[derive(Clone, Copy)]
+struct Tagged {
     tag: u32,
-    place: CachedTid,
+    tid: CachedTid,
 }
 
-/// The places of tags that end in the same bits, the latest first: a cache line of its own.
-#[derive(Clone, Copy, Default)]
-#[repr(align(64))]
-struct Set([Entry; WAYS]);
+const _: () = assert!(size_of::<Tagged>() * WAYS == 64);
 
-const _: () = assert!(size_of::<Set>() == 64);
+impl Entry<1> for Tagged {
+    const UNUSED: Tagged = Tagged { tag: 0, tid: CachedTid { block: 0, buffer: 0, offset: 0 } };
 
-/// The table.
+    #[inline]
+    fn tags(&self) -> [u32; 1] {
+        [self.tag]
+    }
+
+    #[inline]
+    fn is_used(&self, _generation: u32) -> bool {
+        self.tid.offset != 0
+    }
+
+    #[inline]
+    fn is_same(&self, other: &Tagged) -> bool {
+        self.tag == other.tag
+    }
+}
+
+/// The TIDs by their tags.
 #[derive(Default)]
-pub struct CachedTids {
-    /// None, or a power of two.
-    sets: Vec<Set>,
-}
+pub struct CachedTids(Table<Tagged, WAYS, 1>);
 
 impl CachedTids {
-    /// A table that takes no memory yet.
+    /// A cache that takes no memory yet.
     pub const fn new() -> CachedTids {
-        CachedTids { sets: Vec::new() }
+        CachedTids(Table::new())
     }
 
-    /// The place that was last remembered for a tag, unless that was forgotten since. With a limit of
-    /// fewer bytes than the table has, everything is forgotten.
+    /// The TID that was last remembered for a tag, unless another one has replaced it. If the cache
+    /// takes more than `limit` bytes, it is emptied first.
+    #[inline]
     pub fn find(&mut self, tag: u32, limit: usize) -> Option<CachedTid> {
-        if size_of_val(self.sets.as_slice()) > limit {
-            self.sets = Vec::new();
-        }
-        let at = self.set_of(tag)?;
-        let Set(entries) = &mut self.sets[at];
-        let way = entries.iter().position(|entry| entry.tag == tag && entry.place.offset != 0)?;
-        let place = entries[way].place;
-        if way > 0 {
-            // What is in use moves away from the end, where places are forgotten.
-            entries.swap(way, way - 1);
-        }
-        Some(place)
+        self.0.shrink(limit);
+        let is = |entry: &Tagged| entry.tag == tag && entry.tid.offset != 0;
+        self.0.find_and_advance([tag], is).map(|entry| entry.tid)
     }
 
-    /// Remembers a place, and forgets another where the table may take no more than `limit` bytes.
-    pub fn remember(&mut self, tag: u32, place: CachedTid, limit: usize) {
-        if self.sets.is_empty() {
-            self.resize(FIRST_SETS, limit);
-        }
-        let Some(mut at) = self.set_of(tag) else { return };
-        let Set(entries) = &self.sets[at];
-        let known = entries.iter().position(|entry| entry.tag == tag);
-        if known.is_none()
-            && entries[WAYS - 1].place.offset != 0
-            && self.resize(self.sets.len() * 2, limit)
-        {
-            at = self.set_of(tag).unwrap_or(at);
-        }
-        self.sets[at].put(Entry { tag, place });
-    }
-
-    /// Makes the table of so many sets, if that is within the limit and there is memory.
-    fn resize(&mut self, sets: usize, limit: usize) -> bool {
-        if sets * size_of::<Set>() > limit {
-            return false;
-        }
-        let Some(mut larger) = fallible::try_vec(sets) else { return false };
-        larger.resize(sets, Set::default());
-        let smaller = core::mem::replace(&mut self.sets, larger);
-        for Set(entries) in smaller {
-            // The latest last, so that it is first again.
-            for entry in entries.into_iter().rev().filter(|entry| entry.place.offset != 0) {
-                if let Some(at) = self.set_of(entry.tag) {
-                    self.sets[at].put(entry);
-                }
-            }
-        }
-        true
-    }
-
-    fn set_of(&self, tag: u32) -> Option<usize> {
-        (!self.sets.is_empty()).then(|| tag as usize & (self.sets.len() - 1))
-    }
-}
-
-impl Set {
-    /// Puts an entry first, in place of the one of the same tag or of the last.
-    fn put(&mut self, entry: Entry) {
-        let Set(entries) = self;
-        let at = entries.iter().position(|known| known.tag == entry.tag).unwrap_or(WAYS - 1);
-        entries[..=at].rotate_right(1);
-        entries[0] = entry;
+    /// Remembers a TID. The cache takes `limit` bytes at most; beyond that, it replaces another TID.
+    pub fn remember(&mut self, tag: u32, tid: CachedTid, limit: usize) {
+        self.0.insert(Tagged { tag, tid }, FIRST_SETS, limit);
     }
 }
 
@@ -139,81 +97,77 @@ mod tests {
 
     const MUCH: usize = 1 << 20;
 
-    fn place(number: u32) -> CachedTid {
+    fn tid(number: u32) -> CachedTid {
         CachedTid { block: number, buffer: 1, offset: 1 }
     }
 
-    fn size(places: &CachedTids) -> usize {
-        size_of_val(places.sets.as_slice())
-    }
-
     #[test]
-    fn what_is_remembered_is_found() {
-        let mut places = CachedTids::new();
-        assert_eq!(places.find(7, MUCH), None);
-        places.remember(7, place(1), MUCH);
-        assert_eq!(places.find(7, MUCH), Some(place(1)));
-        assert_eq!(places.find(8, MUCH), None);
-        places.remember(7, place(2), MUCH);
-        assert_eq!(places.find(7, MUCH), Some(place(2)));
+    fn a_remembered_tid_is_found() {
+        let mut tids = CachedTids::new();
+        assert_eq!(tids.find(7, MUCH), None);
+        tids.remember(7, tid(1), MUCH);
+        assert_eq!(tids.find(7, MUCH), Some(tid(1)));
+        assert_eq!(tids.find(8, MUCH), None);
+        tids.remember(7, tid(2), MUCH);
+        assert_eq!(tids.find(7, MUCH), Some(tid(2)));
     }
 
     #[test]
     fn a_tag_of_zero_is_a_tag() {
-        let mut places = CachedTids::new();
-        places.remember(16, place(1), MUCH);
-        assert_eq!(places.find(0, MUCH), None);
-        places.remember(0, place(2), MUCH);
-        assert_eq!(places.find(0, MUCH), Some(place(2)));
+        let mut tids = CachedTids::new();
+        tids.remember(16, tid(1), MUCH);
+        assert_eq!(tids.find(0, MUCH), None);
+        tids.remember(0, tid(2), MUCH);
+        assert_eq!(tids.find(0, MUCH), Some(tid(2)));
     }
 
     #[test]
-    fn the_table_grows_while_it_may() {
-        let mut places = CachedTids::new();
+    fn the_cache_grows_up_to_its_limit() {
+        let mut tids = CachedTids::new();
         let tags = (0..10_000u32).map(|number| number.wrapping_mul(2_654_435_761));
         for (number, tag) in tags.clone().enumerate() {
-            places.remember(tag, place(number as u32), MUCH);
+            tids.remember(tag, tid(number as u32), MUCH);
         }
-        assert!(size(&places) <= MUCH);
+        assert!(tids.0.size() <= MUCH);
         for (number, tag) in tags.enumerate() {
-            assert_eq!(places.find(tag, MUCH), Some(place(number as u32)));
+            assert_eq!(tids.find(tag, MUCH), Some(tid(number as u32)));
         }
     }
 
     #[test]
-    fn places_in_use_outlive_others_in_a_full_table() {
-        let mut places = CachedTids::new();
+    fn tids_in_use_are_not_replaced() {
+        let mut tids = CachedTids::new();
         let limit = FIRST_SETS * 64;
-        places.remember(1, place(1), limit);
+        tids.remember(1, tid(1), limit);
         for number in 2..1_000 {
-            places.remember(number * 16 + 1, place(number), limit);
-            assert_eq!(places.find(1, limit), Some(place(1)));
+            tids.remember(number * 16 + 1, tid(number), limit);
+            assert_eq!(tids.find(1, limit), Some(tid(1)));
         }
-        assert_eq!(size(&places), limit);
+        assert_eq!(tids.0.size(), limit);
     }
 
     #[test]
-    fn nothing_is_kept_without_room_for_it() {
-        let mut places = CachedTids::new();
-        places.remember(1, place(1), 0);
-        places.remember(1, place(1), FIRST_SETS * 64 - 1);
-        assert_eq!((places.find(1, MUCH), size(&places)), (None, 0));
+    fn without_room_nothing_is_remembered() {
+        let mut tids = CachedTids::new();
+        tids.remember(1, tid(1), 0);
+        tids.remember(1, tid(1), FIRST_SETS * 64 - 1);
+        assert_eq!((tids.find(1, MUCH), tids.0.size()), (None, 0));
     }
 
     #[test]
-    fn a_lower_limit_gives_the_memory_back() {
-        let mut places = CachedTids::new();
+    fn a_lower_limit_frees_the_memory() {
+        let mut tids = CachedTids::new();
         for number in 0..10_000 {
-            places.remember(number, place(number), MUCH);
+            tids.remember(number, tid(number), MUCH);
         }
-        assert_eq!(places.find(1, 4_096), None);
-        assert_eq!(size(&places), 0);
-        places.remember(1, place(3), 4_096);
-        assert_eq!(places.find(1, 4_096), Some(place(3)));
+        assert_eq!(tids.find(1, 4_096), None);
+        assert_eq!(tids.0.size(), 0);
+        tids.remember(1, tid(3), 4_096);
+        assert_eq!(tids.find(1, 4_096), Some(tid(3)));
     }
 
     #[test]
-    fn names_have_tags_of_their_own() {
+    fn names_have_different_tags() {
         let names = (0..1_000).map(|number| format!("account {number}"));
         let mut tags: Vec<u32> =
             names.flat_map(|name| (*b"ap").map(|kind| tag(kind, name.as_bytes()))).collect();
@@ -223,21 +177,21 @@ mod tests {
     }
 
     proptest! {
-        /// What is found is what was last remembered for that very tag, whatever happened between.
+        /// A TID that is found is the last one that was remembered for the tag.
         #[test]
-        fn a_place_is_never_another_tags(
+        fn a_found_tid_is_the_tags_last_one(
             steps in prop::collection::vec((0u32..200, any::<u32>(), 0usize..3), 0..500),
         ) {
-            let mut places = CachedTids::new();
+            let mut tids = CachedTids::new();
             let mut last = std::collections::HashMap::new();
             for (tag, block, limit) in steps {
                 let limit = [0, 2_048, MUCH][limit];
-                if let Some(found) = places.find(tag, limit) {
+                if let Some(found) = tids.find(tag, limit) {
                     prop_assert_eq!(Some(&found), last.get(&tag));
                 }
-                places.remember(tag, place(block), limit);
-                last.insert(tag, place(block));
-                prop_assert!(size(&places) <= limit);
+                tids.remember(tag, tid(block), limit);
+                last.insert(tag, tid(block));
+                prop_assert!(tids.0.size() <= limit);
             }
         }
     }

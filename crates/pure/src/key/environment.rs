@@ -3,7 +3,7 @@
 /// Length of the label, in bytes.
 pub(super) const LABEL_LENGTH: usize = 9;
 
-/// Which of the account's worlds a key belongs to.
+/// The environment that a key belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Environment {
@@ -14,7 +14,7 @@ pub enum Environment {
 }
 
 impl Environment {
-    /// Both, in the order in which they are named in messages.
+    /// Both, in the order in which messages name them.
     pub const ALL: [Environment; 2] = [Environment::Live, Environment::Test];
 
     /// Its name in SQL and inside a key.
@@ -30,7 +30,7 @@ impl Environment {
         Environment::ALL.into_iter().find(|e| e.name().as_bytes() == name)
     }
 
-    /// What every key of the environment begins with.
+    /// The label: every key of the environment begins with it.
     pub(super) const fn label(self) -> &'static [u8; LABEL_LENGTH] {
         match self {
             Environment::Live => b"vpk_live_",
@@ -59,17 +59,17 @@ impl Environments {
         self.0 & environment as u8 != 0
     }
 
-    /// The set without any other environment than this one.
+    /// The set reduced to this environment, or the empty set if it is not in there.
     pub fn only(self, environment: Environment) -> Environments {
         Environments(self.0 & environment as u8)
     }
 
-    /// The set as bits, for a place that holds plain numbers.
+    /// The set as bits, for memory that holds plain numbers.
     pub const fn bits(self) -> u8 {
         self.0
     }
 
-    /// The set of such bits; unknown ones are dropped.
+    /// The set of such bits; unknown bits are dropped.
     pub const fn from_bits(bits: u8) -> Environments {
         Environments(bits & Environments::ALL.0)
     }

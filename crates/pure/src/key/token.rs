@@ -1,8 +1,8 @@
 //! The format of a key: `vpk_`, the environment, `_`, 26 random characters, 6 of checksum.
 //!
-//! The checksum is the CRC-32 (IEEE 802.3) of all that stands before it, in base 62. It is no
-//! secret: it lets a typo, a truncated paste or a guess be refused without a look at a table, and
-//! keeps a secret scanner from false alarms.
+//! The checksum is the CRC-32 (IEEE 802.3) of everything before it, in base 62. It is not secret: with
+//! it, a typo, a truncated paste or a guess is refused without reading a table, and a secret scanner
+//! has no false alarms.
 
 use sha2::{Digest, Sha256};
 
@@ -11,22 +11,23 @@ use crate::random::{ALPHABET, random_characters};
 
 /// Length of a key in bytes, the same for every environment.
 pub const LENGTH: usize = 41;
-/// Length of what the documentation promises as `prefix`.
+/// Length of the `prefix` that the documentation promises, in bytes.
 pub const PREFIX_LENGTH: usize = 8;
-/// Length of the hint that tells keys apart: the label and the first four random characters.
+/// Length of the hint, which distinguishes keys on a dashboard: the label and the first four random
+/// characters, in bytes.
 pub const HINT_LENGTH: usize = 13;
-/// Length of the SHA-256 (FIPS 180-4) under which a key is stored.
+/// Length of the SHA-256 (FIPS 180-4) that is stored instead of a key, in bytes.
 pub const HASH_LENGTH: usize = 32;
 
 const CHECKED_LENGTH: usize = 35;
 
-/// A well-formed key. The bytes are its canonical and only spelling.
+/// A token: the full text of a well-formed key. It has only this spelling.
 #[derive(Clone, Copy)]
 pub struct Token([u8; LENGTH]);
 
 impl Token {
-    /// Draws a new key. `draw` fills its argument with random bytes of cryptographic quality, and is
-    /// called again as long as too few of them were usable.
+    /// Draws a new token. `draw` fills its argument with random bytes of cryptographic quality, and is
+    /// called again while too few of them were usable; an error of it is returned.
     pub fn generate<E>(
         environment: Environment,
         mut draw: impl FnMut(&mut [u8]) -> Result<(), E>,
@@ -39,19 +40,19 @@ impl Token {
         Ok(Token(token))
     }
 
-    /// The key that these bytes spell, if they are one.
+    /// The token that these bytes spell, if they are well-formed.
     pub fn parse(bytes: &[u8]) -> Option<Token> {
         let token: &[u8; LENGTH] = bytes.try_into().ok()?;
         let labelled = Environment::ALL.iter().any(|e| token.starts_with(e.label()));
-        // The alphabet needs no check of its own for the last six characters (the checksum is made
-        // of it), only for those that the checksum covers.
+        // Only the characters that the checksum covers need a check of the alphabet: the checksum
+        // consists of it.
         let well_formed = labelled
             && token[LABEL_LENGTH..CHECKED_LENGTH].iter().all(u8::is_ascii_alphanumeric)
             && token[CHECKED_LENGTH..] == checksum(token);
         well_formed.then_some(Token(*token))
     }
 
-    /// The keys that stand anywhere in a text, each once.
+    /// The tokens anywhere in a text, each once.
     pub fn all_in(text: &[u8]) -> Vec<Token> {
         let mut found: Vec<Token> = Vec::new();
         for token in text.windows(LENGTH).filter_map(Token::parse) {
@@ -62,22 +63,22 @@ impl Token {
         found
     }
 
-    /// The key itself. Whoever has it can use it.
+    /// The full text of the key. Anyone who has it can use the key.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 
-    /// What is stored and looked up instead of the key.
+    /// The hash, which is stored and looked up instead of the token.
     pub fn hash(&self) -> [u8; HASH_LENGTH] {
         Sha256::digest(self.0).into()
     }
 
-    /// The promised prefix; the same for every key of an environment.
+    /// The prefix, which is the same for every key of an environment.
     pub fn prefix(&self) -> &str {
         &self.as_str()[..PREFIX_LENGTH]
     }
 
-    /// What tells keys apart on a dashboard.
+    /// The hint, which distinguishes keys on a dashboard.
     pub fn hint(&self) -> &str {
         &self.as_str()[..HINT_LENGTH]
     }

@@ -1,18 +1,18 @@
 //! The `Authorization` header's value (RFC 9110, section 11.6.2; RFC 6750, section 2.1).
 
-/// The longest value that is looked at. No server passes a longer header on, so that a longer value
-/// is never a key.
+/// The longest value that is read, in bytes. No server passes a longer header on, so a longer value is
+/// never a key.
 pub const MAX_LENGTH: usize = 8192;
 
-/// Whether the text is empty or nothing but white space.
+/// Whether the text is empty or white space only.
 pub fn is_blank(text: &[u8]) -> bool {
     text.iter().all(|byte| byte.is_ascii_whitespace() || *byte == 0x0b)
 }
 
-/// The credential of a `Bearer` header, or None where the header carries none.
+/// The credential of a `Bearer` header; None if the header carries none.
 ///
-/// White space around the value is not part of it; the scheme is matched without regard to case and
-/// followed by one or more spaces.
+/// White space around the value is not part of it. The scheme is matched without regard to case, and
+/// one or more spaces follow it.
 pub fn credential(header: &[u8]) -> Option<&[u8]> {
     let (scheme, rest) = header.trim_ascii().split_at_checked(b"Bearer".len())?;
     let spaces = rest.iter().take_while(|byte| **byte == b' ').count();
@@ -58,7 +58,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_read(header in prop::collection::vec(any::<u8>(), 0..64)) {
+        fn any_bytes_are_accepted(header in prop::collection::vec(any::<u8>(), 0..64)) {
             if let Some(credential) = credential(&header) {
                 prop_assert!(!credential.is_empty());
             }

@@ -1,10 +1,9 @@
-//! Request ids: the caller's, echoed, or one of our own.
+//! Request ids: the caller's, which is echoed, or a new one.
 
 use crate::key::redact;
 use crate::random::random_characters;
 
-/// The caller's request id where it may be echoed: printable ASCII of at most 128 characters, and
-/// no key.
+/// The caller's request id if it may be echoed: 1 to 128 characters of printable ASCII without a key.
 pub fn echoed_request_id(id: &[u8]) -> Option<&str> {
     let sane = matches!(id.len(), 1..=128)
         && id.iter().all(|byte| matches!(byte, 0x20..=0x7e))
@@ -12,7 +11,8 @@ pub fn echoed_request_id(id: &[u8]) -> Option<&str> {
     sane.then(|| std::str::from_utf8(id).ok()).flatten()
 }
 
-/// A request id of our own: `req_` and 24 random characters.
+/// A new request id: `req_` and 24 random characters. `draw` fills its argument with random bytes; an
+/// error of it is returned.
 pub fn new_request_id<E>(mut draw: impl FnMut(&mut [u8]) -> Result<(), E>) -> Result<String, E> {
     let mut characters = [0; 24];
     random_characters(&mut characters, &mut draw)?;

@@ -1,10 +1,10 @@
 //! Client addresses and the networks a key may be limited to.
 
-/// An address with the length of its network prefix: a host is one with the full length.
+/// An address with the length of its network prefix, in bits. A host has the full length.
 ///
-/// An IPv4-mapped IPv6 address (RFC 4291, section 2.5.5.2) is the IPv4 address that it stands for, so
-/// that a client that a dual-stack listener calls `::ffff:192.0.2.1` is `192.0.2.1`. Apart from that
-/// the families are strangers: `::/0` contains no IPv4 address.
+/// An IPv4-mapped IPv6 address (RFC 4291, section 2.5.5.2) is the IPv4 address in it: a dual-stack
+/// listener reports the client `192.0.2.1` as `::ffff:192.0.2.1`. Otherwise no IPv4 address matches an
+/// IPv6 network, not even `::/0`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Network {
     /// IPv4.
@@ -19,7 +19,7 @@ impl Network {
         Network::V4(address, prefix.min(32))
     }
 
-    /// An IPv6 network, or the IPv4 network that it stands for.
+    /// An IPv6 network, or the IPv4 network that is mapped into it.
     pub fn v6(address: [u8; 16], prefix: u8) -> Network {
         match address {
             [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d] if prefix >= 96 => {
@@ -29,7 +29,7 @@ impl Network {
         }
     }
 
-    /// Whether every address of `other` is one of this network's.
+    /// Whether this network contains every address of `other`.
     pub fn contains(self, other: Network) -> bool {
         match (self, other) {
             (Network::V4(own, prefix), Network::V4(others, others_prefix)) => {

@@ -1,4 +1,4 @@
-//! Scopes: what a key may be used for.
+//! Scopes, which limit what a key may be used for.
 
 /// Whether the text is a scope-token (RFC 6749, section 3.3).
 pub fn is_scope(text: &[u8]) -> bool {

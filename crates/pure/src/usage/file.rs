@@ -1,57 +1,138 @@
-//! What is pending when the server stops, as bytes of a file: a head with version, length and
-//! checksum, then of which stop it is, the counters of each database, and the uses. Numbers are
-//! little-endian.
+//! The file of pending uses, which the server writes when it stops.
+//!
+//! A head has the magic bytes, the version, a checksum (CRC-32) and the length of the body. The body
+//! has the [`ShutdownPoint`], the labels of the statuses that are counted, the counters of each
+//! database, and the uses. Numbers are little-endian.
+//!
+//! The file names the statuses itself, so that releases with more or fewer statuses read each other's
+//! files. Counts of a status that this release does not know are dropped; a status that the file does
+//! not name starts at 0. Uses, and the numbers of flushed and dropped uses, do not depend on statuses.
+
+use core::fmt::{self, Display};
 
 use crate::answer::status::Status;
+use crate::instant::Micros;
 use crate::usage::slots::Pending;
 
 const MAGIC: &[u8; 8] = b"VPKUSAGE";
-/// Goes up with every change of what follows it.
-const VERSION: u32 = 2;
-/// That of releases before 0.4.0: it does not tell the stop. Their last file is read once.
-const WITHOUT_STOP: u32 = 1;
+/// Increased with every change of the body's format.
+const VERSION: u32 = 3;
+/// The version of 0.4.0: without the labels.
+const WITHOUT_LABELS: u32 = 2;
+/// The version of 0.2.0 and 0.3.0: without the labels and the shutdown point.
+const WITHOUT_SHUTDOWN_POINT: u32 = 1;
+/// The statuses that versions without labels count, in the file's order.
+const UNLABELLED: [Status; 12] = [
+    Status::Valid,
+    Status::MissingApiKey,
+    Status::InvalidApiKey,
+    Status::ApiKeyRevoked,
+    Status::ApiKeyExpired,
+    Status::ApiKeyDisabled,
+    Status::IpNotAllowed,
+    Status::PlanRequired,
+    Status::InsufficientScope,
+    Status::RateLimited,
+    Status::QuotaExceeded,
+    Status::ConcurrencyLimitExceeded,
+];
+/// The length of the head, in bytes.
 const HEAD: usize = 8 + 4 + 4 + 8;
 
 /// The counters of a database.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
+    /// The database's OID.
     pub database: u32,
-    pub since: i64,
-    pub answers: [u64; Status::ALL.len()],
+    /// When counting began.
+    pub since: Micros,
+    /// The number of answers of each status, in the order of [`Status::ALL`].
+    pub answers: [u64; Status::COUNT],
+    /// The number of uses that were written to the table.
     pub flushed: u64,
+    /// The number of uses that were dropped because all slots were full.
     pub dropped: u64,
-    pub flushed_at: i64,
+    /// When the last flush ended; 0 if there was none.
+    pub flushed_at: Micros,
+    /// How long the last flush took, in microseconds.
     pub flush_micros: i64,
 }
 
-/// A stop of a server, as its control file tells it. No copy of the server's files that has gone on from
-/// there, or was taken while the server ran, tells the same.
+/// The point at which a server was shut down, as its control file records it. A copy of the data
+/// directory has another one if the copy has been started since, or was made while the server ran.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ShutdownPoint {
+    /// The system identifier.
     pub system: u64,
+    /// The timeline of the last checkpoint.
     pub timeline: u32,
-    /// Where in the WAL the last checkpoint is.
+    /// The WAL location of the last checkpoint.
     pub checkpoint: u64,
-    /// Shut down, shut down as a standby, or running (an immediate shutdown).
+    /// The state of the cluster: shut down, shut down in recovery, or running (after an immediate
+    /// shutdown).
     pub state: u32,
 }
 
-/// Everything that outlives a restart.
+/// All usage data that survives a restart.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UsageSnapshot {
+    /// The counters of each database.
     pub counters: Vec<Counters>,
-    /// The slot numbers mean nothing here.
+    /// The pending uses. Their slot numbers have no meaning here.
     pub uses: Vec<Pending>,
 }
 
-/// As a file has it.
-pub fn encode(snapshot: &UsageSnapshot, stop: ShutdownPoint) -> Vec<u8> {
+/// Why a usage file is ignored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UsageFileError {
+    /// It does not begin with the magic bytes.
+    NotUsageFile,
+    /// A release that this one does not know wrote it.
+    UnsupportedVersion,
+    /// Its length is not the recorded one.
+    WrongLength,
+    /// Its checksum is not the recorded one.
+    WrongChecksum,
+    /// The body ends before its last entry.
+    Truncated,
+    /// Bytes follow the last entry.
+    TrailingData,
+    /// The data directory is being restored from a backup.
+    FromBackup,
+    /// It was not written at the last shutdown of this data directory.
+    OtherShutdown,
+}
+
+impl Display for UsageFileError {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        formatter.write_str(match self {
+            UsageFileError::NotUsageFile => "not a usage file",
+            UsageFileError::UnsupportedVersion => "unsupported version",
+            UsageFileError::WrongLength => "wrong length",
+            UsageFileError::WrongChecksum => "wrong checksum",
+            UsageFileError::Truncated => "truncated",
+            UsageFileError::TrailingData => "trailing data",
+            UsageFileError::FromBackup => "restored from a backup",
+            UsageFileError::OtherShutdown => "written at another shutdown",
+        })
+    }
+}
+
+impl core::error::Error for UsageFileError {}
+
+/// The bytes of the file for a snapshot that is taken at a shutdown.
+pub fn encode(snapshot: &UsageSnapshot, point: ShutdownPoint) -> Vec<u8> {
     let mut body = Vec::new();
-    body.extend(stop.system.to_le_bytes());
-    body.extend(stop.timeline.to_le_bytes());
-    body.extend(stop.checkpoint.to_le_bytes());
-    body.extend(stop.state.to_le_bytes());
-    body.extend((snapshot.counters.len() as u32).to_le_bytes());
+    body.extend(point.system.to_le_bytes());
+    body.extend(point.timeline.to_le_bytes());
+    body.extend(point.checkpoint.to_le_bytes());
+    body.extend(point.state.to_le_bytes());
+    body.extend(count_of(Status::ALL));
+    for status in Status::ALL {
+        body.extend(count_of(status.label().as_bytes()));
+        body.extend(status.label().as_bytes());
+    }
+    body.extend(count_of(&snapshot.counters));
     for counters in &snapshot.counters {
         body.extend(counters.database.to_le_bytes());
         body.extend(counters.since.to_le_bytes());
@@ -61,7 +142,7 @@ pub fn encode(snapshot: &UsageSnapshot, stop: ShutdownPoint) -> Vec<u8> {
         body.extend(counters.flushed_at.to_le_bytes());
         body.extend(counters.flush_micros.to_le_bytes());
     }
-    body.extend((snapshot.uses.len() as u32).to_le_bytes());
+    body.extend(count_of(&snapshot.uses));
     for pending in &snapshot.uses {
         body.extend(pending.database.to_le_bytes());
         body.extend(pending.key);
@@ -77,45 +158,62 @@ pub fn encode(snapshot: &UsageSnapshot, stop: ShutdownPoint) -> Vec<u8> {
     file
 }
 
-/// What a file has, and of which stop where it tells that; or what is wrong with it.
-pub fn decode(file: &[u8]) -> Result<(UsageSnapshot, Option<ShutdownPoint>), &'static str> {
-    let mut head = Reader(file);
-    if head.bytes::<8>() != Some(*MAGIC) {
-        return Err("it is no such file");
-    }
-    let version = head.u32();
-    if version != Some(VERSION) && version != Some(WITHOUT_STOP) {
-        return Err("it is of another version");
-    }
-    let checksum = head.bytes().map(u32::from_le_bytes);
-    let length = head.bytes().map(u64::from_le_bytes);
-    if length != Some(head.0.len() as u64) {
-        return Err("its length is wrong");
-    }
-    if checksum != Some(crc32fast::hash(head.0)) {
-        return Err("its checksum is wrong");
-    }
-    let mut rest = Reader(head.0);
-    let found = body(&mut rest, version == Some(VERSION)).ok_or("it ends too early")?;
-    if rest.0.is_empty() { Ok(found) } else { Err("it goes on after its end") }
+/// The number of entries in a list. Tallies and slots in shared memory are far fewer than 2^32.
+fn count_of<T>(list: &[T]) -> [u8; 4] {
+    u32::try_from(list.len()).unwrap_or(u32::MAX).to_le_bytes()
 }
 
-fn body(reader: &mut Reader, tells_stop: bool) -> Option<(UsageSnapshot, Option<ShutdownPoint>)> {
-    let mut stop = None;
-    if tells_stop {
-        stop = Some(ShutdownPoint {
+/// Reads a file that this release or an earlier one wrote, or a later one in the same version of the
+/// format. Only 0.4.0 and later record the shutdown point.
+pub fn decode(file: &[u8]) -> Result<(UsageSnapshot, Option<ShutdownPoint>), UsageFileError> {
+    let mut head = Reader(file);
+    if head.bytes::<8>() != Some(*MAGIC) {
+        return Err(UsageFileError::NotUsageFile);
+    }
+    let version = head
+        .u32()
+        .filter(|version| (WITHOUT_SHUTDOWN_POINT..=VERSION).contains(version))
+        .ok_or(UsageFileError::UnsupportedVersion)?;
+    let checksum = head.u32();
+    let length = head.u64();
+    if length != Some(head.0.len() as u64) {
+        return Err(UsageFileError::WrongLength);
+    }
+    if checksum != Some(crc32fast::hash(head.0)) {
+        return Err(UsageFileError::WrongChecksum);
+    }
+    let mut rest = head;
+    let found = body(&mut rest, version).ok_or(UsageFileError::Truncated)?;
+    if rest.0.is_empty() { Ok(found) } else { Err(UsageFileError::TrailingData) }
+}
+
+fn body(reader: &mut Reader, version: u32) -> Option<(UsageSnapshot, Option<ShutdownPoint>)> {
+    let mut point = None;
+    if version > WITHOUT_SHUTDOWN_POINT {
+        point = Some(ShutdownPoint {
             system: reader.u64()?,
             timeline: reader.u32()?,
             checkpoint: reader.u64()?,
             state: reader.u32()?,
         });
     }
+    let mut statuses = UNLABELLED.map(Some).to_vec();
+    if version > WITHOUT_LABELS {
+        statuses.clear();
+        for _ in 0..reader.u32()? {
+            let length = reader.u32()?;
+            statuses.push(Status::from_label(reader.slice(usize::try_from(length).ok()?)?));
+        }
+    }
     let mut snapshot = UsageSnapshot::default();
     for _ in 0..reader.u32()? {
         let mut counters =
             Counters { database: reader.u32()?, since: reader.i64()?, ..Counters::default() };
-        for answers in &mut counters.answers {
-            *answers = reader.u64()?;
+        for status in &statuses {
+            let answers = reader.u64()?;
+            if let Some(status) = status {
+                counters.answers[*status as usize] = answers;
+            }
         }
         counters.flushed = reader.u64()?;
         counters.dropped = reader.u64()?;
@@ -132,16 +230,21 @@ fn body(reader: &mut Reader, tells_stop: bool) -> Option<(UsageSnapshot, Option<
             uses: reader.u64()?,
         });
     }
-    Some((snapshot, stop))
+    Some((snapshot, point))
 }
 
+/// The bytes that have not been read yet.
 struct Reader<'file>(&'file [u8]);
 
-impl Reader<'_> {
-    fn bytes<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (first, rest) = self.0.split_first_chunk()?;
+impl<'file> Reader<'file> {
+    fn slice(&mut self, length: usize) -> Option<&'file [u8]> {
+        let (first, rest) = self.0.split_at_checked(length)?;
         self.0 = rest;
-        Some(*first)
+        Some(first)
+    }
+
+    fn bytes<const N: usize>(&mut self) -> Option<[u8; N]> {
+        self.slice(N)?.first_chunk().copied()
     }
 
     fn u32(&mut self) -> Option<u32> {
@@ -184,35 +287,138 @@ mod tests {
         }
     }
 
-    const STOP: ShutdownPoint =
+    const POINT: ShutdownPoint =
         ShutdownPoint { system: u64::MAX - 1, timeline: 3, checkpoint: 1 << 40, state: 1 };
 
+    /// Gives a body its head.
+    fn with_head(version: u32, body: &[u8]) -> Vec<u8> {
+        let mut file = MAGIC.to_vec();
+        file.extend(version.to_le_bytes());
+        file.extend(crc32fast::hash(body).to_le_bytes());
+        file.extend((body.len() as u64).to_le_bytes());
+        file.extend(body);
+        file
+    }
+
     #[test]
-    fn what_is_written_is_read() {
+    fn a_written_file_is_read_as_it_was() {
         for snapshot in [sample(), UsageSnapshot::default()] {
-            assert_eq!(decode(&encode(&snapshot, STOP)), Ok((snapshot, Some(STOP))));
+            assert_eq!(decode(&encode(&snapshot, POINT)), Ok((snapshot, Some(POINT))));
         }
     }
 
-    /// G4, G8: the file that a release before 0.4.0 has left counts at the start that follows the upgrade.
-    #[test]
-    fn a_file_without_a_stop_is_read() {
-        let mut file = encode(&sample(), STOP);
-        let body = file.split_off(HEAD).split_off(8 + 4 + 8 + 4);
-        file.truncate(8);
-        file.extend(1_u32.to_le_bytes());
-        file.extend(crc32fast::hash(&body).to_le_bytes());
-        file.extend((body.len() as u64).to_le_bytes());
-        file.extend(body);
-        assert_eq!(decode(&file), Ok((sample(), None)));
-        file[8] = 3;
-        assert_eq!(decode(&file), Err("it is of another version"));
+    /// What the code of each release wrote for the same two databases and two uses.
+    fn of_releases() -> UsageSnapshot {
+        let pending = |database, key, uses| Pending {
+            slot: 0,
+            database,
+            key: [key; 16],
+            last_used_at: 830_000_000_000_001,
+            uses,
+        };
+        let counters = |database, base| {
+            let mut counters = Counters {
+                database,
+                since: 820_000_000_000_000,
+                flushed: base + 100,
+                dropped: base + 200,
+                flushed_at: 830_000_000_000_000,
+                flush_micros: 4_321,
+                ..Counters::default()
+            };
+            for (answers, status) in (base..).zip(UNLABELLED) {
+                counters.answers[status as usize] = answers;
+            }
+            counters
+        };
+        UsageSnapshot {
+            counters: vec![counters(16_384, 1_000), counters(16_385, 2_000)],
+            uses: vec![pending(16_384, 1, 10), pending(16_385, 2, 3_000_000_000)],
+        }
     }
 
-    /// Every byte counts: a file that was cut or changed anywhere is refused.
+    /// G4, G8: the file of a release before 0.4.0 is loaded at the first start after the upgrade.
     #[test]
-    fn damage_is_seen() {
-        let file = encode(&sample(), STOP);
+    fn the_files_of_0_2_0_and_0_3_0_are_read() {
+        let files: [&[u8]; 2] = [
+            include_bytes!("../../tests/usage_files/0.2.0.usage"),
+            include_bytes!("../../tests/usage_files/0.3.0.usage"),
+        ];
+        for file in files {
+            assert_eq!(decode(file), Ok((of_releases(), None)));
+        }
+    }
+
+    /// G4, G8: and so is the file of 0.4.0.
+    #[test]
+    fn the_file_of_0_4_0_is_read() {
+        let file = include_bytes!("../../tests/usage_files/0.4.0.usage");
+        let point = ShutdownPoint {
+            system: 7_300_000_000_000_000_001,
+            timeline: 2,
+            checkpoint: 0x1_0000_0028,
+            state: 1,
+        };
+        assert_eq!(decode(file), Ok((of_releases(), Some(point))));
+    }
+
+    /// G4: the file that this release writes, byte for byte: a change of the format needs another
+    /// version, and this file stays as it is.
+    #[test]
+    fn the_file_of_0_5_0_is_read() {
+        let file = include_bytes!("../../tests/usage_files/0.5.0.usage");
+        let (snapshot, point) = decode(file).expect("a usage file");
+        assert_eq!((&snapshot, point), (&of_releases(), Some(POINT)));
+    }
+
+    #[test]
+    fn an_unknown_version_is_refused() {
+        for version in [0, VERSION + 1, u32::MAX] {
+            let file = with_head(version, &encode(&sample(), POINT)[HEAD..]);
+            assert_eq!(decode(&file), Err(UsageFileError::UnsupportedVersion));
+        }
+    }
+
+    /// A body of the current version without uses, with one database and these statuses.
+    fn with_statuses(statuses: &[(&str, u64)]) -> Vec<u8> {
+        let mut body = vec![0; 24];
+        body.extend(count_of(statuses));
+        for (label, _) in statuses {
+            body.extend(count_of(label.as_bytes()));
+            body.extend(label.as_bytes());
+        }
+        body.extend(1_u32.to_le_bytes());
+        body.extend(5_u32.to_le_bytes());
+        body.extend(6_i64.to_le_bytes());
+        statuses.iter().for_each(|(_, answers)| body.extend(answers.to_le_bytes()));
+        [7_u64, 8, 9, 10].iter().for_each(|number| body.extend(number.to_le_bytes()));
+        body.extend(0_u32.to_le_bytes());
+        with_head(VERSION, &body)
+    }
+
+    /// Another release may know more statuses, fewer, or put them in another order.
+    #[test]
+    fn answers_are_read_by_their_label() {
+        let file = with_statuses(&[("API_KEY_REVOKED", 3), ("NOT_KNOWN_YET", 99), ("VALID", 2)]);
+        let (snapshot, _) = decode(&file).expect("a usage file");
+        let mut expected = Counters {
+            database: 5,
+            since: 6,
+            flushed: 7,
+            dropped: 8,
+            flushed_at: 9,
+            flush_micros: 10,
+            ..Counters::default()
+        };
+        expected.answers[Status::Valid as usize] = 2;
+        expected.answers[Status::ApiKeyRevoked as usize] = 3;
+        assert_eq!(snapshot.counters, [expected]);
+    }
+
+    /// A cut or changed file is refused, wherever the damage is.
+    #[test]
+    fn damage_is_detected() {
+        let file = encode(&sample(), POINT);
         for length in 0..file.len() {
             assert!(decode(&file[..length]).is_err(), "cut at {length}");
         }
@@ -223,14 +429,13 @@ mod tests {
         }
     }
 
-    /// Also where head and checksum were made for what is there.
+    /// Even if head and checksum match what is there.
     #[test]
-    fn nothing_stands_behind_the_end() {
-        let mut file = encode(&sample(), STOP);
-        file.push(0);
-        let (checksum, length) = (crc32fast::hash(&file[HEAD..]), (file.len() - HEAD) as u64);
-        file[12..16].copy_from_slice(&checksum.to_le_bytes());
-        file[16..HEAD].copy_from_slice(&length.to_le_bytes());
-        assert_eq!(decode(&file), Err("it goes on after its end"));
+    fn a_body_of_another_length_is_refused() {
+        let body = &encode(&sample(), POINT)[HEAD..];
+        let longer = with_head(VERSION, &[body, &[0]].concat());
+        assert_eq!(decode(&longer), Err(UsageFileError::TrailingData));
+        let shorter = with_head(VERSION, &body[..body.len() - 1]);
+        assert_eq!(decode(&shorter), Err(UsageFileError::Truncated));
     }
 }

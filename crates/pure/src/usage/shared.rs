@@ -1,39 +1,40 @@
-//! What the library counts in memory that processes share, beside the uses themselves.
+//! The ledger: counters in memory that processes share, and the usage slots.
 //!
-//! Everything is an atomic number, all zeroes at first. Counters are only added to; the rest has one
-//! writer at a time, named at each field. A database has a [`Tally`] of its own, found by its OID.
-
-use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use core::sync::atomic::{
-    AtomicBool, AtomicI32, AtomicI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize,
-};
+//! Everything is an atomic number, initially 0. Counters are only added to. Every other number has one
+//! writer at a time, which its field names. Each database has a [`Tally`], which is found by its OID.
 
 use crate::answer::status::Status;
+use crate::instant::Micros;
+use crate::sync::Ordering::{Acquire, Relaxed, Release};
+use crate::sync::{
+    AtomicBool, AtomicI32, AtomicI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, fence, yield_now,
+};
 use crate::usage::file::{Counters, UsageSnapshot};
 use crate::usage::slots::{Noted, Pending, Slots};
 use crate::usage::spin::SpinLock;
 
-/// For how many databases there are counters. Uses are noted in others as well.
+/// The number of tallies. Uses are also noted in databases without one.
 const DATABASES: usize = 256;
-/// How much of an error's message is kept.
+/// How many bytes of an error's message are kept.
 const MESSAGE: usize = 240;
 
 /// The fixed part of the shared memory.
 #[derive(Default)]
 #[repr(C)]
 pub struct Header {
-    /// How many slots hold uses; near enough.
+    /// Approximately how many slots hold uses.
     pub occupied: AtomicUsize,
-    /// The process that starts flushes, 0 where there is none: its own to write.
+    /// The pid of the launcher, 0 if there is none. The launcher writes it.
     pub launcher: AtomicI32,
-    /// When it last looked for something to flush, in microseconds since 2000: its own to write.
+    /// When the launcher last looked for pending uses ([`Micros`]). The launcher writes it.
     pub looked_at: AtomicI64,
-    /// Whether an early flush was asked for and has not begun.
+    /// Whether an early flush has been requested and has not begun.
     pub wanted: AtomicBool,
-    /// The process that is flushing, 0 where there is none.
+    /// The pid of the process that flushes or settles uses, 0 if there is none: see
+    /// [`crate::usage::exclusive`].
     pub flusher: AtomicI32,
-    /// Held by who gives a tally to a database or takes it away.
-    tallies_word: SpinLock,
+    /// Held while assigning a tally to a database or freeing one.
+    tallies_lock: SpinLock,
     tallies: Tallies,
 }
 
@@ -45,31 +46,33 @@ impl Default for Tallies {
     }
 }
 
-/// What is counted for one database.
+/// The counters of one database.
 #[derive(Default)]
 pub struct Tally {
-    /// The database, by OID; 0 where the tally is free.
+    /// The database's OID; 0 if the tally is free.
     pub database: AtomicU32,
-    /// Since when it is counted, in microseconds since 2000.
+    /// When counting began ([`Micros`]).
     pub since: AtomicI64,
-    /// Answers, by status.
-    pub answers: [AtomicU64; Status::ALL.len()],
-    /// Uses that came to the table.
+    /// The number of answers of each status, in the order of [`Status::ALL`].
+    pub answers: [AtomicU64; Status::COUNT],
+    /// The number of uses that were written to the table.
     pub flushed: AtomicU64,
-    /// Uses for which there was no slot.
+    /// The number of uses that were dropped because all slots were full.
     pub dropped: AtomicU64,
-    /// How many of them were so before the server started.
+    /// How many of them had been dropped when the server started.
     pub dropped_before: AtomicU64,
-    /// When the last flush ended, and how many microseconds it took: the flushing process's to write.
+    /// When the last flush ended ([`Micros`]); 0 if there was none. The flushing process writes it.
     pub flushed_at: AtomicI64,
+    /// How long the last flush took, in microseconds. The flushing process writes it.
     pub flush_micros: AtomicI64,
     /// The last flush that failed.
     pub failure: Failure,
 }
 
-/// When a flush failed and why. Written by one process at a time; a reader looks again where a writer
-/// came in between.
+/// When the last failed flush failed, and why. One process at a time writes it. A reader that a writer
+/// has overtaken reads again.
 pub struct Failure {
+    /// Odd while a process writes.
     version: AtomicU32,
     at: AtomicI64,
     message: [AtomicU8; MESSAGE],
@@ -86,46 +89,46 @@ impl Default for Failure {
 }
 
 impl Failure {
-    /// Keeps an instant and the beginning of a message.
-    pub fn record(&self, at: i64, message: &[u8]) {
+    /// Stores an instant and the beginning of a message.
+    pub fn record(&self, at: Micros, message: &[u8]) {
         let version = self.version.load(Relaxed) | 1;
         self.version.store(version, Relaxed);
-        core::sync::atomic::fence(Release);
+        fence(Release);
         self.at.store(at, Relaxed);
         let padded = message.iter().copied().chain(core::iter::repeat(0));
-        self.message.iter().zip(padded).for_each(|(snapshot, byte)| snapshot.store(byte, Relaxed));
+        self.message.iter().zip(padded).for_each(|(kept, byte)| kept.store(byte, Relaxed));
         self.version.store(version.wrapping_add(1), Release);
     }
 
     /// The instant and the message, if there was a failure.
-    pub fn read(&self) -> Option<(i64, Vec<u8>)> {
+    pub fn read(&self) -> Option<(Micros, Vec<u8>)> {
         for _ in 0..100 {
             let before = self.version.load(Acquire);
             let at = self.at.load(Relaxed);
             let message = self.message.iter().map(|byte| byte.load(Relaxed));
             let message = message.take_while(|byte| *byte != 0).collect();
-            core::sync::atomic::fence(Acquire);
+            fence(Acquire);
             if before & 1 == 0 && before == self.version.load(Relaxed) {
                 return (at != 0).then_some((at, message));
             }
-            std::thread::yield_now();
+            yield_now();
         }
         None
     }
 }
 
-/// Header and slots.
+/// The header and the slots.
 #[derive(Clone, Copy)]
 pub struct Ledger<'memory> {
     /// The fixed part.
     pub header: &'memory Header,
-    /// The uses.
+    /// The pending uses.
     pub slots: Slots<'memory>,
 }
 
 impl<'memory> Ledger<'memory> {
-    /// Notes one use. True when a flush should begin early, and nobody has asked for it yet.
-    pub fn note(self, database: u32, key: &[u8; 16], at: i64, tally: Option<&Tally>) -> bool {
+    /// Notes one use. Returns true if a flush should begin early and none has been requested yet.
+    pub fn note(self, database: u32, key: &[u8; 16], at: Micros, tally: Option<&Tally>) -> bool {
         let slots = self.slots.0.len();
         let crowded = match self.slots.note(database, key, at, 1) {
             Noted::Added => false,
@@ -145,14 +148,14 @@ impl<'memory> Ledger<'memory> {
         self.header.occupied.load(Relaxed) >= self.slots.0.len() / 2
     }
 
-    /// The tally of a database, given to it where it has none; None where all are given.
-    pub fn tally(self, database: u32, now: i64) -> Option<&'memory Tally> {
+    /// The tally of a database. A database without one is assigned a free one; None if none is free.
+    pub fn tally(self, database: u32, now: Micros) -> Option<&'memory Tally> {
         self.tally_number(database, now).and_then(|number| self.tally_at(number))
     }
 
-    /// The same by its number, which it keeps as long as the database exists.
-    pub fn tally_number(self, database: u32, now: i64) -> Option<usize> {
-        self.header.tallies_word.with(|| {
+    /// The number of that tally, which does not change as long as the database exists.
+    pub fn tally_number(self, database: u32, now: Micros) -> Option<usize> {
+        self.header.tallies_lock.with(|| {
             let tallies = &self.header.tallies.0;
             let of = |wanted: u32| {
                 tallies.iter().position(|tally| tally.database.load(Relaxed) == wanted)
@@ -171,15 +174,15 @@ impl<'memory> Ledger<'memory> {
         self.header.tallies.0.get(number)
     }
 
-    /// All tallies that are given.
+    /// The tallies that are assigned to databases.
     pub fn tallies(self) -> impl Iterator<Item = &'memory Tally> {
         let tallies = self.header.tallies.0.iter();
         tallies.filter(|tally| tally.database.load(Relaxed) != 0)
     }
 
-    /// Takes the tally of a database that is gone away.
+    /// Frees the tally of a database that was dropped.
     pub fn close(self, database: u32) {
-        self.header.tallies_word.with(|| {
+        self.header.tallies_lock.with(|| {
             for tally in self.tallies() {
                 if tally.database.load(Relaxed) == database {
                     tally.clear();
@@ -188,13 +191,13 @@ impl<'memory> Ledger<'memory> {
         });
     }
 
-    /// Takes uses away that came to the table, or that belong to nothing any more.
+    /// Subtracts uses that have been written to the table, or whose key no longer exists.
     pub fn settle<'a>(self, collected: impl Iterator<Item = &'a Pending>) {
         let emptied = self.slots.settle(collected);
         self.header.occupied.fetch_sub(emptied, Relaxed);
     }
 
-    /// What is to outlive a restart, when nobody else is at it any more. None where somebody has died in
+    /// What survives a restart. Call it when no other process uses the ledger. None if a process died in
     /// the middle of a change.
     pub fn export(self) -> Option<UsageSnapshot> {
         let uses = self.slots.all()?;
@@ -210,7 +213,7 @@ impl<'memory> Ledger<'memory> {
         Some(UsageSnapshot { counters: counters.collect(), uses })
     }
 
-    /// Goes on from what was exported. What has no slot, since there are fewer now, counts as dropped.
+    /// Loads what was exported. Uses without a slot, if there are fewer slots now, count as dropped.
     pub fn import(self, snapshot: &UsageSnapshot) {
         for counters in &snapshot.counters {
             let Some(tally) = self.tally(counters.database, counters.since) else { continue };
@@ -261,23 +264,23 @@ mod tests {
     use crate::usage::slots::Slot;
 
     #[test]
-    fn a_database_keeps_its_account_until_it_is_closed() {
+    fn a_database_keeps_its_tally_until_it_is_closed() {
         let header = Header::default();
         let ledger = Ledger { header: &header, slots: Slots(&[]) };
         let tally = ledger.tally(7, 1).expect("a tally");
         tally.flushed.store(3, Relaxed);
         tally.failure.record(5, b"out of order");
-        assert!(std::ptr::eq(tally, ledger.tally(7, 2).expect("the same")));
+        assert!(std::ptr::eq(tally, ledger.tally(7, 2).expect("the same tally")));
         assert_eq!(tally.since.load(Relaxed), 1);
         assert_eq!(tally.failure.read(), Some((5, b"out of order".to_vec())));
         ledger.close(7);
         assert_eq!(ledger.tallies().count(), 0);
-        let next = ledger.tally(8, 3).expect("a free one");
+        let next = ledger.tally(8, 3).expect("a free tally");
         assert_eq!((next.flushed.load(Relaxed), next.failure.read()), (0, None));
     }
 
     #[test]
-    fn when_all_accounts_are_given_there_is_none() {
+    fn no_tally_is_free_when_all_are_assigned() {
         let header = Header::default();
         let ledger = Ledger { header: &header, slots: Slots(&[]) };
         for database in 1..=DATABASES as u32 {
@@ -287,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flush_is_asked_for_once_and_drops_are_counted() {
+    fn a_flush_is_requested_once_and_drops_are_counted() {
         let header = Header::default();
         let slots: Vec<_> = (0..4).map(|_| Slot::default()).collect();
         let ledger = Ledger { header: &header, slots: Slots(&slots) };
@@ -303,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ledger_goes_on_from_what_another_exported() {
+    fn a_ledger_continues_from_an_export() {
         let (header, next) = (Header::default(), Header::default());
         let slots: Vec<_> = (0..8).map(|_| Slot::default()).collect();
         let fewer: Vec<_> = (0..2).map(|_| Slot::default()).collect();
@@ -311,21 +314,22 @@ mod tests {
         let tally = ledger.tally(1, 9).expect("a tally");
         (0u8..4).for_each(|key| _ = ledger.note(1, &[key; 16], 5, Some(tally)));
         tally.answers[0].store(4, Relaxed);
-        let snapshot = ledger.export().expect("nobody is at it");
+        let snapshot = ledger.export().expect("no slot is locked");
 
         let ledger = Ledger { header: &next, slots: Slots(&fewer) };
         ledger.import(&snapshot);
-        let tally = ledger.tally(1, 10).expect("the same");
+        let tally = ledger.tally(1, 10).expect("the same tally");
         let counters = [&tally.answers[0], &tally.dropped].map(|counter| counter.load(Relaxed));
         assert_eq!((tally.since.load(Relaxed), counters), (9, [4, 2]));
         assert_eq!((ledger.slots.pending(1), next.occupied.load(Relaxed)), (2, 2));
-        // Those there was no room for just now are not from before; at the next start they are.
+        // Uses that were dropped during the import count as dropped since the start; at the next start
+        // they do not.
         assert_eq!(tally.dropped_before.load(Relaxed), 0);
-        let snapshot = ledger.export().expect("nobody is at it");
+        let snapshot = ledger.export().expect("no slot is locked");
         let again = Header::default();
         let ledger = Ledger { header: &again, slots: Slots(&slots) };
         ledger.import(&snapshot);
-        let tally = ledger.tally(1, 10).expect("the same");
+        let tally = ledger.tally(1, 10).expect("the same tally");
         assert_eq!(tally.dropped_before.load(Relaxed), 2);
         tally.clear();
         assert_eq!(tally.dropped_before.load(Relaxed), 0);

@@ -1,26 +1,28 @@
-//! Uses of keys on their way to the table: an array of slots in memory that processes share.
+//! Uses of keys that have not been written to the table yet: an array of slots in memory that
+//! processes share.
 //!
-//! Each slot holds the uses of one key of one database, and is empty while their number is 0. Whoever
-//! touches a slot holds its one-word lock, taken by compare-and-swap and given back a few instructions
-//! later; nothing in between can fail. A verifier never waits for it: it looks at up to [`PROBES`]
-//! slots from the key's home on, passes over those that are held or another key's, and takes the
-//! first that is this key's or empty. So one key may be in several slots; whoever collects adds them
-//! up. Uses stay in their slot until the transaction that brought them to the table has committed,
-//! and are subtracted then: only one process at a time does that, which is the caller's to see to. It
-//! may wait for a slot then, since no holder ever waits.
+//! A slot holds the uses of one key of one database; it is empty while their number is 0. Each change
+//! of a slot holds its [`SpinLock`] for a few instructions; nothing in between can fail.
+//!
+//! A verification never waits for a lock. It looks at up to [`PROBES`] slots, beginning at the key's
+//! home, skips slots that are locked or hold another key, and takes the first one that holds this key
+//! or is empty. So one key may have several slots; their uses are added up when they are collected.
+//!
+//! Uses stay in their slot until the transaction that wrote them to the table has committed, and are
+//! subtracted then. The caller ensures that only one process at a time does that
+//! ([`crate::usage::exclusive`]). It may wait for a lock, since a process that holds one never waits.
 
-use core::hint::spin_loop;
-use core::sync::atomic::Ordering::Relaxed;
-use core::sync::atomic::{AtomicI64, AtomicU32, AtomicU64};
+use crate::instant::Micros;
+use crate::sync::Ordering::Relaxed;
+use crate::sync::{AtomicI64, AtomicU32, AtomicU64, spin_loop};
+use crate::usage::spin::SpinLock;
 
-use super::spin::SpinLock;
-
-/// How many slots a verifier looks at before it gives up.
+/// How many slots a verification looks at before it gives up.
 const PROBES: usize = 64;
-/// How often it looks again where slots were only held by others.
+/// How often it looks again if slots were only locked by others.
 const ATTEMPTS: usize = 8;
 
-/// The uses of one key: a cache line of its own. All zeroes is an empty slot.
+/// The uses of one key, in a cache line. All zeroes are an empty slot.
 #[repr(C, align(64))]
 #[derive(Default)]
 pub struct Slot {
@@ -40,20 +42,20 @@ pub struct Pending {
     pub database: u32,
     /// The key's id.
     pub key: [u8; 16],
-    /// The latest use, in microseconds since 2000.
-    pub last_used_at: i64,
-    /// How many.
+    /// The latest use.
+    pub last_used_at: Micros,
+    /// The number of uses.
     pub uses: u64,
 }
 
-/// What became of a use.
+/// What happened to a use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Noted {
-    /// It was added to others of the key.
+    /// It was added to other uses of the key.
     Added,
     /// It took an empty slot.
     Claimed,
-    /// There was no slot for it.
+    /// It was not noted, since there was no slot for it.
     Full,
 }
 
@@ -62,13 +64,13 @@ pub enum Noted {
 pub struct Slots<'memory>(pub &'memory [Slot]);
 
 impl<'memory> Slots<'memory> {
-    /// Notes uses of a key, the last at an instant.
-    pub fn note(self, database: u32, key: &[u8; 16], at: i64, uses: u64) -> Noted {
+    /// Notes uses of a key, the latest of them at an instant.
+    pub fn note(self, database: u32, key: &[u8; 16], at: Micros, uses: u64) -> Noted {
         let halves = halves(key);
         for _ in 0..ATTEMPTS {
             let mut held = false;
             for slot in self.probed(database, halves) {
-                // A look without the lock; who is mistaken goes on to the next slot.
+                // A look without the lock: if it is wrong, the next slot is tried.
                 if !slot.is_for(database, halves) {
                     continue;
                 }
@@ -92,8 +94,8 @@ impl<'memory> Slots<'memory> {
         self.0[home..].iter().chain(&self.0[..home]).take(PROBES)
     }
 
-    /// Up to `limit` of the uses of a database, from slot `from` on; and where to go on, if there are
-    /// slots left.
+    /// Reads the uses of a database in up to `limit` slots, from slot `from` on. Also returns the slot
+    /// to continue from, if there are more.
     pub fn collect(
         self,
         database: u32,
@@ -106,7 +108,7 @@ impl<'memory> Slots<'memory> {
                 return (found, Some(at));
             }
             if slot.uses.load(Relaxed) > 0 && slot.database.load(Relaxed) == database {
-                // One that is held is for the next time.
+                // A locked slot is left for the next flush.
                 let read = slot.held.try_with(|| slot.read(at)).flatten();
                 found.extend(read.filter(|read| read.database == database));
             }
@@ -114,7 +116,8 @@ impl<'memory> Slots<'memory> {
         (found, None)
     }
 
-    /// Takes uses that were collected away: they are in the table now. How many slots are empty since.
+    /// Subtracts uses that were collected and have been written to the table. Returns how many slots
+    /// are now empty.
     pub fn settle<'a>(self, collected: impl Iterator<Item = &'a Pending>) -> usize {
         let mut emptied = 0;
         for pending in collected {
@@ -128,7 +131,7 @@ impl<'memory> Slots<'memory> {
         emptied
     }
 
-    /// Everything that is pending; None where a slot is held, whose content may be half written.
+    /// All pending uses; None if a slot is locked, whose content may be half written.
     pub fn all(self) -> Option<Vec<Pending>> {
         let mut found = Vec::new();
         for (at, slot) in self.0.iter().enumerate() {
@@ -137,7 +140,7 @@ impl<'memory> Slots<'memory> {
         Some(found)
     }
 
-    /// How many uses of a database are pending.
+    /// The number of pending uses of a database.
     pub fn pending(self, database: u32) -> u64 {
         self.0
             .iter()
@@ -146,7 +149,7 @@ impl<'memory> Slots<'memory> {
             .sum()
     }
 
-    /// The databases of which uses are pending, in order.
+    /// The databases that have pending uses, in order.
     pub fn databases(self) -> Vec<u32> {
         let mut found: Vec<u32> = Vec::new();
         for slot in self.0.iter().filter(|slot| slot.uses.load(Relaxed) > 0) {
@@ -167,8 +170,8 @@ impl Slot {
                 && self.database.load(Relaxed) == database)
     }
 
-    /// Adds uses, where the slot is this key's or empty. Its lock is held.
-    fn add(&self, database: u32, key: [u64; 2], at: i64, uses: u64) -> Option<Noted> {
+    /// Adds uses if the slot holds this key or is empty. The caller holds its lock.
+    fn add(&self, database: u32, key: [u64; 2], at: Micros, uses: u64) -> Option<Noted> {
         if !self.is_for(database, key) {
             return None;
         }
@@ -186,7 +189,7 @@ impl Slot {
         Some(Noted::Claimed)
     }
 
-    /// What it holds. Its lock is held.
+    /// Reads the slot. The caller holds its lock.
     fn read(&self, slot: usize) -> Option<Pending> {
         let uses = self.uses.load(Relaxed);
         let mut key = [0; 16];

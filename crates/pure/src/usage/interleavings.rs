@@ -1,0 +1,104 @@
+//! Every interleaving of a few threads, and every value that a weak memory model lets them read, up to
+//! a number of preemptions. Only loom can run these tests: see tools/test/loom.
+
+use std::sync::Arc;
+
+use loom::model::Builder;
+use loom::thread;
+
+use crate::sync::Ordering::Relaxed;
+use crate::sync::{AtomicI32, AtomicU64};
+use crate::usage::exclusive::try_exclusive;
+use crate::usage::handover::Handover;
+use crate::usage::slots::{Noted, Slot, Slots};
+use crate::usage::spin::SpinLock;
+
+const DATABASE: u32 = 1;
+const KEY: [u8; 16] = [1; 16];
+
+fn check(preemptions: usize, run: impl Fn() + Sync + Send + 'static) {
+    let mut model = Builder::new();
+    model.preemption_bound = Some(preemptions);
+    model.check(run);
+}
+
+/// Adds 1 in two steps, between which another thread could come.
+fn increment(number: &AtomicU64) {
+    number.store(number.load(Relaxed) + 1, Relaxed);
+}
+
+#[test]
+fn the_spin_lock_excludes() {
+    check(3, || {
+        let shared = Arc::new((SpinLock::default(), AtomicU64::new(0)));
+        let other = Arc::clone(&shared);
+        let other = thread::spawn(move || {
+            let (lock, number) = &*other;
+            lock.with(|| increment(number));
+            u64::from(lock.try_with(|| increment(number)).is_some())
+        });
+        let (lock, number) = &*shared;
+        let tried = u64::from(lock.try_with(|| increment(number)).is_some());
+        lock.with(|| increment(number));
+        let others = other.join().expect("a thread");
+        assert_eq!(lock.with(|| number.load(Relaxed)), 2 + tried + others);
+    });
+}
+
+/// Notes one use; returns how many were noted.
+fn note(slots: &[Slot], at: i64) -> u64 {
+    u64::from(Slots(slots).note(DATABASE, &KEY, at, 1) != Noted::Full)
+}
+
+/// G4: nothing is lost or counted twice while uses are flushed.
+#[test]
+fn uses_noted_during_a_flush_are_counted_once() {
+    for size in [1, 2] {
+        check(2, move || {
+            let memory: Arc<Vec<Slot>> = Arc::new((0..size).map(|_| Slot::default()).collect());
+            let writers: Vec<_> = (0..2)
+                .map(|at| {
+                    let memory = Arc::clone(&memory);
+                    thread::spawn(move || note(&memory, at))
+                })
+                .collect();
+            let slots = Slots(&memory);
+            let (batch, _) = slots.collect(DATABASE, 0, 10);
+            slots.settle(batch.iter());
+            let flushed: u64 = batch.iter().map(|pending| pending.uses).sum();
+            let noted: u64 = writers.into_iter().map(|it| it.join().expect("a thread")).sum();
+            let left: u64 = slots.all().expect("no slot is held").iter().map(|it| it.uses).sum();
+            assert_eq!(flushed + left, noted);
+        });
+    }
+}
+
+/// Hands over what is pending, if no other caller does; returns how many uses.
+fn hand_over(memory: &[Slot], place: &AtomicI32, own: i32) -> u64 {
+    let slots = Slots(memory);
+    let handed_over = try_exclusive(place, own, || {
+        let mut handover = Handover::new(slots.collect(DATABASE, 0, 10).0);
+        let reported: u64 = handover.report().iter().map(|report| report.uses).sum();
+        slots.settle(handover.take(&KEY, reported).iter());
+        reported
+    });
+    handed_over.unwrap_or(0)
+}
+
+/// G4: two callers hand over each use once, also uses that are noted at the same time.
+#[test]
+fn two_callers_hand_over_each_use_once() {
+    check(2, || {
+        let shared = Arc::new(([Slot::default()], AtomicI32::new(0)));
+        let before = note(&shared.0, 1);
+        let other = Arc::clone(&shared);
+        let other = thread::spawn(move || hand_over(&other.0, &other.1, 2));
+        let writer = Arc::clone(&shared);
+        let writer = thread::spawn(move || note(&writer.0, 2));
+        let own = hand_over(&shared.0, &shared.1, 1);
+        let handed_over = own + other.join().expect("a thread");
+        let noted = before + writer.join().expect("a thread");
+        let left = Slots(&shared.0).all().expect("no slot is held");
+        assert_eq!(handed_over + left.iter().map(|pending| pending.uses).sum::<u64>(), noted);
+    });
+}
