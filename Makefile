@@ -13,7 +13,7 @@ export PG_CONFIG PROFILE DESTDIR
 
 .DEFAULT_GOAL := build
 .PHONY: help all setup developer-setup build install uninstall installcheck demo demo-stop clean \
-        check test test-all test-assertions test-valgrind test-asan test-soak fuzz \
+        check test test-all test-assertions test-valgrind test-asan test-soak test-loom fuzz \
         test-unit test-regress test-isolation test-upgraded test-cluster lint lint-all \
         bench bench-versions bench-indexes bench-inside bench-issuing bench-preload \
         bench-profile bench-scale
@@ -57,13 +57,13 @@ developer-setup: ## prepare "cargo pgrx run"
 
 test: export MAJORS ?= 15 18
 test: ## run every test on PostgreSQL 15 and 18
-	@tools/test/run unit fuzz regress isolation upgraded cluster
+	@tools/test/run unit loom fuzz regress isolation upgraded cluster
 
 check: test ## the same as test
 
 test-all: export MAJORS = 15 16 17 18
 test-all: ## run every test on every supported major version
-	@tools/test/run unit fuzz regress isolation upgraded cluster
+	@tools/test/run unit loom fuzz regress isolation upgraded cluster
 
 test-unit: ## unit tests in Rust
 	@tools/test/run unit
@@ -92,6 +92,9 @@ test-asan: ## SQL tests with the library built for AddressSanitizer
 
 test-soak: ## long-running crash, fault and memory tests (1 hour or more)
 	@VIBEPEAK_SOAK=1 tools/test/rust-tests cluster faults:: memory::
+
+test-loom: ## check shared memory in every interleaving of a few threads
+	@tools/test/run loom
 
 fuzz: ## fuzz the crate pure, each target for FUZZ_SECONDS (15)
 	@tools/test/run fuzz
