@@ -75,7 +75,7 @@ fn preloaded(preloaded: bool) -> Finding {
         true => Finding::good(ITEM, "the server loaded the library when it started"),
         false => Finding::bad(
             ITEM,
-            "the server started without the library: each session loads it separately",
+            "the server was started without the library: each session loads it separately",
             "Add vibepeak_keys to shared_preload_libraries, and restart the server.",
         ),
     }

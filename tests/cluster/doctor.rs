@@ -103,7 +103,7 @@ fn the_doctor_reports_a_library_that_is_not_preloaded() {
     for item in ["usage_worker", "usage_dropped"] {
         found(&mut client, item, None, "the use of keys is not noted");
     }
-    found(&mut client, "unused_keys", None, "where the library is not preloaded");
+    found(&mut client, "unused_keys", None, "the use of keys is not noted, since");
     assert_eq!(
         not_well(&mut client),
         "preloaded usage_worker usage_dropped log_redaction unused_keys"
