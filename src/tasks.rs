@@ -38,7 +38,7 @@ pub fn start(
     client_ip: Option<Inet>,
     scope: Option<Text>,
 ) -> Result<Started, CallError> {
-    let scope = scope.map(|scope| scope.presented(call, MAX_LENGTH).bytes);
+    let scope = scope.map(|scope| scope.presented_unguarded(call, MAX_LENGTH).bytes);
     let client_ip = verify::client_network(client_ip);
     let judge = || {
         let request = Request { client_ip, scope, ..verify::bare_request() };
@@ -46,7 +46,7 @@ pub fn start(
     };
     let mut answer = judge();
     if let (Status::Valid, Some(key)) = (answer.status, answer.key) {
-        lock::lock_account(call, key.account);
+        lock::lock_account_unguarded(call, key.account);
         // The wait may have been long.
         answer = judge();
     }
@@ -101,7 +101,7 @@ pub fn extend(
     let lease = lease.map(Uuid::datum);
     let Some(account) = leases::account_of(call, lease) else { return Ok(None) };
     // Or a starter could count the lease as ended while its extension is not committed.
-    lock::lock_account(call, account);
+    lock::lock_account_unguarded(call, account);
     let extended = leases::EXTEND.write(call, &[lease, ttl.map(Interval::datum)]);
     Ok(extended.first().and_then(|row| row.timestamp(0)))
 }

@@ -28,7 +28,7 @@ pub fn purge(call: &Call, before: Option<Timestamp>) -> Result<i64, CallError> {
 pub fn delete_account(call: &Call, account: Option<Text>) -> Result<i64, CallError> {
     let account = required("account", account)?;
     // Nobody starts a task of an account that is about to go.
-    lock::lock_account(call, account);
+    lock::lock_account_unguarded(call, account);
     let name = Some(account.datum());
     if accounts::LOCK.write(call, &[name]).is_empty() {
         return Err(arguments::unknown_account(account.bytes(call)).hint(arguments::SEE_ACCOUNTS));

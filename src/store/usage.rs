@@ -20,8 +20,8 @@ pub struct Skipped {
 
 /// Adds uses to what the table has, and tells what was left. None in a database without the extension.
 pub fn flush(call: &Call, batch: &[Pending]) -> Option<Vec<Skipped>> {
-    OwnTable::find("keys")?;
-    let table = OwnTable::find("key_usage")?;
+    OwnTable::find(call, "keys")?;
+    let table = OwnTable::find(call, "key_usage")?;
     Some(table.as_owner(|| {
         let rows = FLUSH.write(
             call,

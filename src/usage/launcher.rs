@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use pure::usage::shared::Ledger;
 
 use crate::pg::background::shmem;
-use crate::pg::background::worker::{self, WorkerState};
+use crate::pg::background::worker::{self, Unconnected, WorkerState};
 use crate::pg::server::{clock, database, settings};
 
 /// At least this long after a round the next one begins, also where it is asked for. Who wants to
@@ -15,7 +15,7 @@ use crate::pg::server::{clock, database, settings};
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// Runs until the server ends.
-pub fn run() {
+pub fn run(mut unconnected: Unconnected) {
     let Some(ledger) = shmem::ledger() else { return };
     let header = ledger.header;
     // Without it, the process ends, and the postmaster tries again.
@@ -24,7 +24,7 @@ pub fn run() {
     }
     loop {
         header.wanted.store(false, Relaxed);
-        round(ledger);
+        round(&mut unconnected, ledger);
         header.looked_at.store(clock::now().micros(), Relaxed);
         let ended = Instant::now();
         loop {
@@ -45,14 +45,14 @@ pub fn run() {
 }
 
 /// Flushes what is pending, and forgets what belongs to databases that are gone.
-fn round(ledger: Ledger) {
+fn round(unconnected: &mut Unconnected, ledger: Ledger) {
     let pending = ledger.slots.databases();
     if pending.is_empty() {
         return;
     }
     // Before the databases are looked at: one that is made meanwhile is not gone.
     let counted: Vec<u32> = ledger.tallies().map(|tally| tally.database.load(Relaxed)).collect();
-    let databases = database::all();
+    let databases = database::all(unconnected);
     let find = |oid: u32| databases.iter().find(|database| database.oid == oid);
     let gone = |oid: &u32| find(*oid).is_none_or(|database| database.invalid);
 

@@ -44,7 +44,7 @@ pub fn authenticate(
     options: &AuthenticateOptions,
 ) -> Authentication {
     // A scope is short (see limits::MAX_SCOPE_BYTES); a longer one is no key's.
-    let scope = options.scope.map(|scope| scope.presented(call, MAX_LENGTH).bytes);
+    let scope = options.scope.map(|scope| scope.presented_unguarded(call, MAX_LENGTH).bytes);
     let request = Request {
         environments: accepted(call, options.environment),
         client_ip: super::client_network(options.client_ip),
@@ -62,7 +62,9 @@ pub fn authenticate(
 /// The environments that are accepted here and options for.
 fn accepted(call: &Call, options: Option<Text>) -> Environments {
     let here = settings::environments();
-    match options.map(|options| Environment::from_name(options.presented(call, MAX_LENGTH).bytes)) {
+    match options
+        .map(|options| Environment::from_name(options.presented_unguarded(call, MAX_LENGTH).bytes))
+    {
         None => here,
         Some(Some(options)) => here.only(options),
         Some(None) => Environments::default(),

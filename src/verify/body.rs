@@ -67,7 +67,7 @@ pub fn compose(
     known: &BodyFacts,
     request_id: Option<Text>,
 ) -> (Text, Option<Json>) {
-    let echoed = request_id.map(|id| id.presented(call, 129).bytes);
+    let echoed = request_id.map(|id| id.presented_unguarded(call, 129).bytes);
     let id = match echoed.and_then(id::echoed_request_id) {
         Some(id) => id.to_owned(),
         None => random::request_id(),

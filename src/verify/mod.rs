@@ -51,7 +51,7 @@ pub fn token(call: &Call, token: Option<Text>, request: &Request) -> Status {
 
 /// The status of a key by its SHA-256. Notes it.
 pub fn hash(call: &Call, hash: Option<Bytes>, request: &Request) -> Status {
-    let hash = match hash.map(|hash| hash.presented(call, HASH_LENGTH)) {
+    let hash = match hash.map(|hash| hash.presented_unguarded(call, HASH_LENGTH)) {
         None | Some(Presented { bytes: [], .. }) => Err(Status::MissingApiKey),
         Some(Presented { bytes, cut: false }) => {
             bytes.try_into().map_err(|_| Status::InvalidApiKey)
@@ -89,7 +89,7 @@ pub fn header<'call>(call: &'call Call, header: Option<Text>, request: &Request)
 
 /// The client's address as the decision wants it.
 pub fn client_network(address: Option<Inet>) -> Option<pure::request::network::Network> {
-    address.map(Inet::network)
+    address.map(Inet::network_unguarded)
 }
 
 /// The SHA-256 of a key.
@@ -97,7 +97,7 @@ type Hash = [u8; HASH_LENGTH];
 
 /// The hash of a token, or what is wrong with it.
 fn token_hash(call: &Call, token: Option<Text>) -> Result<Hash, Status> {
-    match token.map(|token| token.presented(call, authorization::MAX_LENGTH)) {
+    match token.map(|token| token.presented_unguarded(call, authorization::MAX_LENGTH)) {
         None => Err(Status::MissingApiKey),
         Some(Presented { bytes, cut: false }) => credential_hash(bytes),
         Some(Presented { bytes, cut: true }) => Err(blank_or_invalid(bytes)),
@@ -106,7 +106,8 @@ fn token_hash(call: &Call, token: Option<Text>) -> Result<Hash, Status> {
 
 /// The hash of the token in a header, or what is wrong with it.
 fn header_hash(call: &Call, header: Option<Text>) -> Result<Hash, Status> {
-    let Some(header) = header.map(|header| header.presented(call, authorization::MAX_LENGTH))
+    let Some(header) =
+        header.map(|header| header.presented_unguarded(call, authorization::MAX_LENGTH))
     else {
         return Err(Status::MissingApiKey);
     };

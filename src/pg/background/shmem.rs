@@ -25,7 +25,6 @@ use pure::usage::shared::{Header, Ledger};
 use pure::usage::slots::{Slot, Slots};
 
 use crate::pg::background::control_file;
-use crate::pg::redaction;
 use crate::pg::server::settings;
 
 /// In the data folder, beside the statistics that the server itself keeps over a restart.
@@ -107,7 +106,6 @@ unsafe extern "C-unwind" fn on_startup() {
         HEADER.store(memory.cast(), Relaxed);
         pg_sys::on_shmem_exit(Some(on_postmaster_exit), Datum::null());
     }
-    redaction::install(true);
     restore();
 }
 

@@ -19,10 +19,11 @@ use pure::request::network::Network;
 use crate::pg::call::Call;
 use crate::pg::read::catalog::Table;
 use crate::pg::read::scan::{Opened, Wanted};
+use crate::pg::read::snapshot::Snapshot;
 use crate::pg::read::tuple::Tuple;
 use crate::pg::read::{catalog, in_place, snapshot};
 use crate::pg::server::{clock, settings};
-use crate::pg::types::{Bytes, CidrArray, Json, SqlValue, Text, TextArray, Timestamp, Uuid};
+use crate::pg::types::{Bytes, Json, Text, TextArray};
 
 /// Column numbers, as sql/tables.sql numbers them. Columns are only ever appended.
 mod column {
@@ -154,7 +155,7 @@ pub struct LookUp<'call> {
     opened: [Option<Opened>; READ_TOGETHER.len()],
     /// Whose row was not found where it was.
     missed: Option<Table>,
-    snapshot: pgrx::pg_sys::Snapshot,
+    snapshot: Snapshot,
 }
 
 /// The tables that one reading may need, in the order in which they are locked.
@@ -174,13 +175,14 @@ pub fn now<'call, R: Copy>(
     let mut wanted = [false; READ_TOGETHER.len()];
     let mut missed = None;
     loop {
-        let mut opened = [None; READ_TOGETHER.len()];
+        let mut opened = [const { None }; READ_TOGETHER.len()];
         for table in READ_TOGETHER.into_iter().filter(|table| wanted[*table as usize]) {
             opened[table as usize] = Some(Opened::open(table));
         }
         in_place::accept_invalidations();
-        let result = read(&LookUp { call, opened, missed, snapshot: snapshot::latest() });
-        for opened in opened.into_iter().rev().flatten() {
+        let lookup = LookUp { call, opened, missed, snapshot: snapshot::latest() };
+        let result = read(&lookup);
+        for opened in lookup.opened.into_iter().rev().flatten() {
             opened.close();
         }
         match result {
@@ -203,8 +205,8 @@ pub fn running_tasks(account: Text) -> i64 {
     let now = clock::now().micros();
     let mut running = 0;
     leases.each_visible(Some(Wanted::text(account)), snapshot::latest(), |tuple| {
-        let end = tuple.get(column::task_leases::EXPIRES_AT);
-        running += i64::from(end.is_some_and(|end| Timestamp::from_raw(end).micros() > now));
+        let end = tuple.timestamp(column::task_leases::EXPIRES_AT);
+        running += i64::from(end.is_some_and(|end| end.micros() > now));
         ControlFlow::Continue(())
     });
     leases.close();
@@ -233,14 +235,14 @@ impl<'call> LookUp<'call> {
                 return Ok(Some(found));
             }
         }
-        let opened = self.opened[table as usize].ok_or(Moved(table))?;
+        let opened = self.opened[table as usize].as_ref().ok_or(Moved(table))?;
         let mut found = None;
         opened.each_visible(Some(value()), self.snapshot, |tuple| {
             found = read(tuple);
             if found.is_none() {
                 return ControlFlow::Continue(());
             }
-            in_place::remember(table, &opened, tag, tuple);
+            in_place::remember(table, opened, tag, tuple);
             ControlFlow::Break(())
         });
         Ok(found)
@@ -270,9 +272,8 @@ impl<'call> LookUp<'call> {
         let tag = hash.first_chunk().map_or(0, |tag| u32::from_ne_bytes(*tag));
         let value = || Wanted::bytes(Bytes::new_unguarded(self.call, hash));
         self.row(Table::Keys, tag, value, |tuple| {
-            let stored = Bytes::from_raw(tuple.get(column::keys::KEY_HASH)?);
-            (stored.bytes_unguarded(self.call) == hash)
-                .then(|| self.read_key(tuple, with_details))?
+            let stored = tuple.bytea(column::keys::KEY_HASH)?;
+            (stored.bytes() == hash).then(|| self.read_key(tuple, with_details))?
         })
     }
 
@@ -284,18 +285,18 @@ impl<'call> LookUp<'call> {
             false => None,
         };
         Some(StoredKey {
-            id: Uuid::from_raw(tuple.get(ID)?).to_bytes(),
-            account: Text::from_raw(tuple.get(ACCOUNT)?).kept(call),
-            environment: tuple.get(ENVIRONMENT).and_then(|datum| {
-                Environment::from_name(Text::from_raw(datum).bytes_unguarded(call))
-            }),
-            revoked: tuple.get(REVOKED_AT).is_some(),
-            disabled: tuple.get(DISABLED_AT).is_some(),
-            expires_at: tuple.get(EXPIRES_AT).map(|datum| Timestamp::from_raw(datum).micros()),
+            id: tuple.uuid(ID)?,
+            account: tuple.text(ACCOUNT)?.kept(call),
+            environment: tuple
+                .text(ENVIRONMENT)
+                .and_then(|name| Environment::from_name(name.bytes())),
+            revoked: tuple.has(REVOKED_AT),
+            disabled: tuple.has(DISABLED_AT),
+            expires_at: tuple.timestamp(EXPIRES_AT).map(|expires_at| expires_at.micros()),
             // A null among the networks admits nobody.
-            allowed_ips: tuple.get(ALLOWED_IPS).map(|datum| {
-                let networks = CidrArray::from_raw(datum).networks_unguarded(call);
-                &*call.keep(networks.iter().filter_map(|network| *network))
+            allowed_ips: tuple.cidr_array(ALLOWED_IPS).map(|networks| {
+                let networks = networks.networks(call);
+                &*call.keep_unguarded(networks.iter().filter_map(|network| *network))
             }),
             details,
         })
@@ -303,13 +304,13 @@ impl<'call> LookUp<'call> {
 
     fn read_details(&self, tuple: &Tuple) -> Option<Details<'call>> {
         use column::keys::*;
-        let scopes_array = TextArray::from_raw(tuple.get(SCOPES)?).kept(self.call);
+        let scopes_array = tuple.text_array(SCOPES)?.kept(self.call);
         let scopes = scopes_array.elements_unguarded(self.call);
         Some(Details {
-            name: Text::from_raw(tuple.get(NAME)?).kept(self.call),
-            scopes: self.call.keep(scopes.iter().filter_map(|scope| *scope)),
+            name: tuple.text(NAME)?.kept(self.call),
+            scopes: self.call.keep_unguarded(scopes.iter().filter_map(|scope| *scope)),
             scopes_array,
-            metadata: Json::from_raw(tuple.get(METADATA)?).kept(self.call),
+            metadata: tuple.json(METADATA)?.kept(self.call),
         })
     }
 
@@ -336,7 +337,7 @@ impl<'call> LookUp<'call> {
     /// transaction that gives a table another file ends before its message arrives: until then the
     /// old file is read, under a snapshot that counts that transaction already.
     pub fn epoch(&self) -> Option<Epoch> {
-        let snapshot = snapshot::number(self.snapshot)?;
+        let snapshot = self.snapshot.number()?;
         let relations = catalog::changes();
         (settings::cache_share() > 0).then_some(Epoch { snapshot, relations })
     }
@@ -344,7 +345,7 @@ impl<'call> LookUp<'call> {
     /// The name of an account's plan.
     pub fn plan_of(&self, account: Text) -> Result<Option<Text>, Moved> {
         self.named(Table::Accounts, account, |tuple| {
-            tuple.get(column::accounts::PLAN).map(|plan| Text::from_raw(plan).kept(self.call))
+            tuple.text(column::accounts::PLAN).map(|plan| plan.kept(self.call))
         })
     }
 
@@ -355,7 +356,7 @@ impl<'call> LookUp<'call> {
 
     /// Whether a plan includes API access; None where there is no such plan.
     pub fn includes_access(&self, plan: Text) -> Result<Option<bool>, Moved> {
-        self.named(Table::Plans, plan, |tuple| Some(is(tuple, column::plans::API_ACCESS)))
+        self.named(Table::Plans, plan, |tuple| Some(tuple.is(column::plans::API_ACCESS)))
     }
 
     /// What `read` makes of the row of a name.
@@ -368,14 +369,14 @@ impl<'call> LookUp<'call> {
         let wanted = name.bytes_unguarded(self.call);
         let value = || Wanted::text(name);
         self.row(table, tids::tag(table as u8, wanted), value, |tuple| {
-            let stored = Text::from_raw(tuple.get(column::NAME)?).bytes_unguarded(self.call);
+            let stored = tuple.text(column::NAME)?.bytes();
             (stored == wanted).then(|| read(tuple))?
         })
     }
 
     /// Every plan that includes API access, in order of rank.
     pub fn plans_with_access(&self) -> Result<&'call [Plan<'call>], Moved> {
-        let opened = self.opened[Table::Plans as usize].ok_or(Moved(Table::Plans))?;
+        let opened = self.opened[Table::Plans as usize].as_ref().ok_or(Moved(Table::Plans))?;
         let each = |visit: &mut dyn FnMut(Plan<'call>)| {
             opened.each_visible(None, self.snapshot, |tuple| {
                 if let Some(plan) = self.read_plan(tuple).filter(|plan| plan.api_access) {
@@ -386,7 +387,7 @@ impl<'call> LookUp<'call> {
         };
         let mut count = 0;
         each(&mut |_| count += 1);
-        let plans = self.call.keep((0..count).map(|_| Plan::default()));
+        let plans = self.call.keep_unguarded((0..count).map(|_| Plan::default()));
         let mut filled = 0;
         each(&mut |plan| {
             if let Some(place) = plans.get_mut(filled) {
@@ -401,18 +402,11 @@ impl<'call> LookUp<'call> {
 
     fn read_plan(&self, tuple: &Tuple) -> Option<Plan<'call>> {
         use column::plans::*;
-        let integer = |column| tuple.get(column).map(|datum| datum.value() as i32);
         Some(Plan {
-            plan: Text::from_raw(tuple.get(column::NAME)?)
-                .kept(self.call)
-                .bytes_unguarded(self.call),
-            api_access: is(tuple, API_ACCESS),
-            concurrent_tasks: integer(CONCURRENT_TASKS),
-            rank: integer(RANK).unwrap_or(i32::MAX),
+            plan: tuple.text(column::NAME)?.kept(self.call).bytes_unguarded(self.call),
+            api_access: tuple.is(API_ACCESS),
+            concurrent_tasks: tuple.integer(CONCURRENT_TASKS),
+            rank: tuple.integer(RANK).unwrap_or(i32::MAX),
         })
     }
-}
-
-fn is(tuple: &Tuple, column: AttrNumber) -> bool {
-    tuple.get(column).is_some_and(|datum| datum.value() as u8 != 0)
 }
