@@ -1,7 +1,10 @@
 //! API keys as a primitive of PostgreSQL.
 //!
-//! Imports point one way: `api` calls `verify`, `lifecycle`, `tasks` and `doctor`, which call
-//! `usage` and `store`, which call `pg`; all of them may use `pure`, which uses none.
+//! Imports point one way. `api` has the SQL functions, and calls `verify`, `admin`, `tasks` and `doctor`.
+//! These call `usage` and `store`, which call `pg`, the boundary to the server. Each of them may use the
+//! folders below it, as `api` uses the types of `pg`, and the crate `pure`, which uses none of them.
+
+#![warn(clippy::missing_docs_in_private_items)]
 
 pgrx::pg_module_magic!(name, version);
 
@@ -16,8 +19,8 @@ mod verify;
 
 use pgrx::prelude::*;
 
-/// For pgrx, which asks for a declaration of every schema it is to place something in; the schema
-/// itself is made by sql/tables.sql.
+/// The schema of the tables. pgrx asks for a declaration of every schema in which it creates a function;
+/// sql/tables.sql creates the schema itself.
 #[pg_schema]
 mod vpk {}
 

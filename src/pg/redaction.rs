@@ -95,13 +95,10 @@ pub(in crate::pg) fn install_for_session() {
 }
 
 /// Runs in the postmaster, at its start and again after a crash of one of its children.
-///
-/// # Safety
-/// The server calls it.
 #[pgrx::pg_guard]
-unsafe extern "C-unwind" fn on_startup() {
-    // SAFETY: the caller's; the hook that was there before is called as the server would call it
-    // (src/backend/storage/ipc/ipci.c).
+extern "C-unwind" fn on_startup() {
+    // SAFETY: the hook that was there before is called as the server would call it
+    // (src/backend/storage/ipc/ipci.c: CreateSharedMemoryAndSemaphores).
     unsafe {
         if let Some(next) = NEXT_STARTUP {
             next();

@@ -67,13 +67,11 @@ pub(in crate::pg) fn register(entry_points: EntryPoints) {
     }
 }
 
-/// The entry point of the launcher.
-///
-/// # Safety
-/// The server calls it once, in a process that it has started for it.
+/// The entry point of the launcher. The server calls it, once, in a process that it has started for
+/// this.
 #[pgrx::pg_guard]
 #[unsafe(no_mangle)]
-pub unsafe extern "C-unwind" fn vibepeak_keys_launcher(_nothing: Datum) {
+extern "C-unwind" fn vibepeak_keys_launcher(_nothing: Datum) {
     BackgroundWorker::attach_signal_handlers(SignalWakeFlags::SIGHUP | SignalWakeFlags::SIGTERM);
     BackgroundWorker::connect_worker_to_spi_by_oid(None, None);
     if let Some(entry_points) = ENTRY_POINTS.get() {
@@ -85,13 +83,11 @@ pub unsafe extern "C-unwind" fn vibepeak_keys_launcher(_nothing: Datum) {
     unsafe { pg_sys::proc_exit(1) };
 }
 
-/// The entry point of a flusher, with the OID of its database.
-///
-/// # Safety
-/// The server calls it once, in a process that it has started for it.
+/// The entry point of a flusher, with the OID of its database. The server calls it, once, in a process
+/// that it has started for this.
 #[pgrx::pg_guard]
 #[unsafe(no_mangle)]
-pub unsafe extern "C-unwind" fn vibepeak_keys_flusher(database: Datum) {
+extern "C-unwind" fn vibepeak_keys_flusher(database: Datum) {
     let database = Oid::from(database.value() as u32);
     // SAFETY: the protocol of a background worker (src/backend/postmaster/bgworker.c). The handler of
     // SIGTERM is that of sessions, which may run at any time: the process then ends at the next place

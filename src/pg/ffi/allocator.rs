@@ -32,6 +32,7 @@ use crate::pg::ffi::unguarded;
 /// The system's allocator, with a reserve.
 struct Memory;
 
+/// The allocator of this library.
 #[global_allocator]
 static MEMORY: Memory = Memory;
 

@@ -7,7 +7,9 @@ use core::cell::UnsafeCell;
 /// It costs what a variable costs: no flag is read, as in a `RefCell`, and no thread's storage is
 /// looked up. In debug builds a flag is kept, and a second use during the first one panics.
 pub(in crate::pg) struct PerBackend<T> {
+    /// The value.
     value: UnsafeCell<T>,
+    /// Whether a closure is using it.
     #[cfg(debug_assertions)]
     in_use: core::cell::Cell<bool>,
 }

@@ -9,10 +9,11 @@ use crate::pg::ffi::unguarded;
 
 /// The room of a snapshot, which stays for as long as the backend does. GetSnapshotData allocates its
 /// arrays once, and fills them again where anything has changed.
-// SAFETY: all zeroes is a valid SnapshotData: SNAPSHOT_MVCC is 0, and GetSnapshotData takes null
-// arrays for a first call (src/backend/storage/ipc/procarray.c).
-static LATEST: PerBackend<SnapshotData> =
-    PerBackend::new(unsafe { MaybeUninit::zeroed().assume_init() });
+static LATEST: PerBackend<SnapshotData> = PerBackend::new(
+    // SAFETY: all zeroes is a valid SnapshotData: SNAPSHOT_MVCC is 0, and GetSnapshotData takes null
+    // arrays for a first call (src/backend/storage/ipc/procarray.c).
+    unsafe { MaybeUninit::zeroed().assume_init() },
+);
 
 /// A snapshot that [`latest`] has taken. It is good until the next call of [`latest`], which fills the
 /// same room again.
