@@ -11,9 +11,9 @@ use pgrx::pgrx_sql_entity_graph::metadata::{
 use crate::pg::error;
 use crate::pg::ffi::{allocator, unguarded};
 
-/// The call that is being executed, or a worker's transaction. It stands for the memory context that
-/// the server has set up for it: memory that is allocated in it stays at least as long as the call
-/// does.
+/// The call that is being executed, or a worker's transaction. It stands for the memory context
+/// that the server has set up for it: memory that is allocated in it stays at least as long as the
+/// call does.
 ///
 /// A process that has one is connected to a database and in a transaction.
 pub struct Call {
@@ -36,8 +36,8 @@ impl Call {
 
     /// The server's description of the call; None in a worker's transaction.
     pub(in crate::pg) fn info(&self) -> Option<&pg_sys::FunctionCallInfoBaseData> {
-        // SAFETY: it is null or what the server passed to the function that is being executed, which
-        // outlives this (src/include/fmgr.h).
+        // SAFETY: it is null or what the server passed to the function that is being executed,
+        // which outlives this (src/include/fmgr.h).
         unsafe { self.info.as_ref() }
     }
 
@@ -47,11 +47,11 @@ impl Call {
     }
 
     /// Raises 25006 where the transaction may not write, as the server does for a command
-    /// (src/backend/tcop/utility.c: PreventCommandIfReadOnly). The error names the function that was
-    /// called; the server would name the statement inside.
+    /// (src/backend/tcop/utility.c: PreventCommandIfReadOnly). The error names the function that
+    /// was called; the server would name the statement inside.
     pub fn prevent_if_read_only(&self) {
-        // SAFETY: reads a variable, which is true on a standby too (src/backend/access/transam/xact.c:
-        // StartTransaction).
+        // SAFETY: reads a variable, which is true on a standby too
+        // (src/backend/access/transam/xact.c: StartTransaction).
         if !unsafe { pg_sys::XactReadOnly } {
             return;
         }
@@ -66,18 +66,20 @@ impl Call {
         error::read_only(&name.unwrap_or(c"the function").to_string_lossy())
     }
 
-    /// A copy of the values in the call's memory. The iterator knows an upper bound of their number.
+    /// A copy of the values in the call's memory. The iterator knows an upper bound of their
+    /// number.
     ///
     /// Unguarded: see [`crate::pg::ffi::unguarded`].
     #[expect(clippy::mut_from_ref, reason = "each call returns new memory")]
     pub fn keep_unguarded<T: Copy>(&self, values: impl Iterator<Item = T>) -> &mut [T] {
         let room = values.size_hint().1.unwrap_or(0);
-        // SAFETY: MemoryContextAlloc returns memory of the asked size or raises an error. The memory
-        // is aligned to MAXALIGN (8), which the const block shows to be enough. It stays until the
-        // context is reset, which is after the call has returned: the context is the one that was
-        // current when the function was called (src/backend/executor/execExpr.c, execSRF.c), or, where
-        // pgrx returns a set row by row, its multi-call context (src/backend/utils/fmgr/funcapi.c).
-        // Exactly the first `count` values are written and read.
+        // SAFETY: MemoryContextAlloc returns memory of the asked size or raises an error. The
+        // memory is aligned to MAXALIGN (8), which the const block shows to be enough. It stays
+        // until the context is reset, which is after the call has returned: the context is the one
+        // that was current when the function was called (src/backend/executor/execExpr.c,
+        // execSRF.c), or, where pgrx returns a set row by row, its multi-call context
+        // (src/backend/utils/fmgr/funcapi.c). Exactly the first `count` values are written and
+        // read.
         unsafe {
             const { assert!(align_of::<T>() <= 8) };
             let target: *mut T =
@@ -97,8 +99,8 @@ impl Call {
 unsafe impl<'fcx> ArgAbi<'fcx> for Call {
     unsafe fn unbox_arg_unchecked(arg: Arg<'_, 'fcx>) -> Self {
         allocator::arm_reserve_unguarded();
-        // SAFETY: the caller's: there is always a FunctionCallInfo. CurrentMemoryContext is always set
-        // (src/backend/utils/mmgr/mcxt.c).
+        // SAFETY: the caller's: there is always a FunctionCallInfo. CurrentMemoryContext is always
+        // set (src/backend/utils/mmgr/mcxt.c).
         unsafe {
             Call {
                 info: pg_sys::FunctionCallInfo::unbox_arg_unchecked(arg),

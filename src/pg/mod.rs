@@ -1,8 +1,8 @@
 //! The boundary to the server: the only place with `unsafe`.
 //!
-//! Plain `pub` items are for the other folders; `pub(in crate::pg)` items are not. A `pub` function is
-//! safe to call from an SQL function's body, in the backend's only thread. One condition is left to the
-//! callers of an unguarded function, and checked by `make lint`: see [`ffi::unguarded`].
+//! Plain `pub` items are for the other folders; `pub(in crate::pg)` items are not. A `pub` function
+//! is safe to call from an SQL function's body, in the backend's only thread. One condition is left
+//! to the callers of an unguarded function, and checked by `make lint`: see [`ffi::unguarded`].
 
 #![allow(unsafe_code, reason = "calls of the server")]
 
@@ -25,8 +25,9 @@ pub mod ffi {
 
 /// Reading tables without a statement.
 ///
-/// **Everything in this room is unguarded**: an error of the server passes over the Rust frames that
-/// call these functions. So no caller holds a value with a destructor. See [`super::ffi::unguarded`].
+/// **Everything in this room is unguarded**: an error of the server passes over the Rust frames
+/// that call these functions. So no caller holds a value with a destructor. See
+/// [`super::ffi::unguarded`].
 pub mod read {
     pub mod catalog;
     pub mod in_place;

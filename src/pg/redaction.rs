@@ -1,22 +1,22 @@
 //! Redaction of keys in the server log and wherever statements are shown.
 //!
-//! Every line of the log passes [`on_log`], which redacts its texts before they are written. The text of
-//! a statement is redacted as soon as the server has parsed it, for everything that shows it or keeps
-//! it: pg_stat_activity, the STATEMENT lines of the log, pg_stat_statements.
+//! Every line of the log passes [`on_log`], which redacts its texts before they are written. The
+//! text of a statement is redacted as soon as the server has parsed it, for everything that shows
+//! it or keeps it: pg_stat_activity, the STATEMENT lines of the log, pg_stat_statements.
 //!
-//! Text is changed in place only in the process of a client, and only where `debug_query_string` or the
-//! active portal points. There it is the text that the client has sent, or the copy that a prepared
-//! statement or a portal keeps of it. The server does not parse these copies a second time
-//! (src/backend/tcop/postgres.c; src/backend/utils/cache/plancache.c: RevalidateCachedQuery starts from
-//! the raw parse tree). A background worker may run the same text again
-//! (src/test/modules/worker_spi does, in a loop). The text of a nested statement belongs to code that
-//! may parse it again: PL/pgSQL does after an error, and PL/Python passes the buffer of an immutable
-//! string. Of these texts, the server goes on with a redacted copy.
+//! Text is changed in place only in the process of a client, and only where `debug_query_string` or
+//! the active portal points. There it is the text that the client has sent, or the copy that a
+//! prepared statement or a portal keeps of it. The server does not parse these copies a second time
+//! (src/backend/tcop/postgres.c; src/backend/utils/cache/plancache.c: RevalidateCachedQuery starts
+//! from the raw parse tree). A background worker may run the same text again
+//! (src/test/modules/worker_spi does, in a loop). The text of a nested statement belongs to code
+//! that may parse it again: PL/pgSQL does after an error, and PL/Python passes the buffer of an
+//! immutable string. Of these texts, the server goes on with a redacted copy.
 //!
-//! These hooks run at each statement, and so without pgrx's guard. They hold nothing with a destructor,
-//! cannot panic, and raise no error but the out of memory of a copy. A preloaded library installs them
-//! when all libraries are loaded. So they run before the hooks of other libraries, in any order of
-//! loading.
+//! These hooks run at each statement, and so without pgrx's guard. They hold nothing with a
+//! destructor, cannot panic, and raise no error but the out of memory of a copy. A preloaded
+//! library installs them when all libraries are loaded. So they run before the hooks of other
+//! libraries, in any order of loading.
 
 use core::ffi::{CStr, c_char, c_int, c_void};
 use core::sync::atomic::AtomicU8;
@@ -75,11 +75,12 @@ static mut NEXT_UTILITY: pg_sys::ProcessUtility_hook_type = None;
 /// See [`NEXT_LOG`].
 static mut NEXT_STARTUP: pg_sys::shmem_startup_hook_type = None;
 
-/// Installs the hooks in every process, once all libraries are preloaded. Called while the postmaster
-/// loads the library.
+/// Installs the hooks in every process, once all libraries are preloaded. Called while the
+/// postmaster loads the library.
 ///
-/// At that time the postmaster calls the hook for shared memory (src/backend/postmaster/postmaster.c:
-/// PostmasterMain). Hooks that are installed last are called first.
+/// At that time the postmaster calls the hook for shared memory
+/// (src/backend/postmaster/postmaster.c: PostmasterMain). Hooks that are installed last are called
+/// first.
 pub(in crate::pg) fn install_at_startup() {
     // SAFETY: the process has one thread. Our hook calls the one that was there before
     // (src/backend/storage/ipc/ipci.c: CreateSharedMemoryAndSemaphores).
@@ -112,8 +113,8 @@ fn install(scope: u8) {
     if INSTALLED.swap(scope, Relaxed) != 0 {
         return;
     }
-    // SAFETY: the process has one thread. Our hooks have the signatures of the server's and call those
-    // that were there before. The callbacks stay registered, as the library stays loaded
+    // SAFETY: the process has one thread. Our hooks have the signatures of the server's and call
+    // those that were there before. The callbacks stay registered, as the library stays loaded
     // (src/backend/access/transam/xact.c).
     unsafe {
         NEXT_LOG = pg_sys::emit_log_hook;
@@ -137,9 +138,9 @@ fn install(scope: u8) {
 /// # Safety
 /// The server calls it with the report of the line.
 unsafe extern "C-unwind" fn on_log(report: *mut ErrorData) {
-    // SAFETY: the caller's. A text is null, or a null-terminated string that errmsg or one of its kin
-    // has allocated for this report (src/backend/utils/error/elog.c). A text that is a constant has no
-    // key in it, and so is not written to.
+    // SAFETY: the caller's. A text is null, or a null-terminated string that errmsg or one of its
+    // kin has allocated for this report (src/backend/utils/error/elog.c). A text that is a constant
+    // has no key in it, and so is not written to.
     unsafe {
         if settings::redact_logs() {
             let report = &mut *report;
@@ -169,15 +170,16 @@ unsafe extern "C-unwind" fn on_log(report: *mut ErrorData) {
 
 /// Redacts the text of the statement that is written with the line.
 ///
-/// With an error the statement is over. With a lesser message, as one of level DEBUG, the text may still
-/// have to be parsed. Then it must not change, and is left out of the line.
+/// With an error the statement is over. With a lesser message, as one of level DEBUG, the text may
+/// still have to be parsed. Then it must not change, and is left out of the line.
 ///
 /// # Safety
 /// The server is about to write the line.
 unsafe fn redact_statement(report: &mut ErrorData) {
-    // SAFETY: the text is null or a null-terminated string (src/backend/tcop/postgres.c). It is written
-    // to in the process of a client only, where it is a buffer of the server that holds the text that
-    // the client has sent, and after the statement has failed, so that nothing parses it again.
+    // SAFETY: the text is null or a null-terminated string (src/backend/tcop/postgres.c). It is
+    // written to in the process of a client only, where it is a buffer of the server that holds the
+    // text that the client has sent, and after the statement has failed, so that nothing parses it
+    // again.
     unsafe {
         let statement = pg_sys::debug_query_string;
         if report.elevel >= PgLogLevel::ERROR as c_int && serves_client() {
@@ -208,8 +210,9 @@ unsafe fn redact_string(text: *mut c_char, redact: impl Fn(&mut [u8]) -> bool) -
 /// Redacts the text that pg_stat_activity shows of this process.
 ///
 /// A new report of the text would reset the query's id. So the text is changed by the protocol of
-/// src/include/utils/backend_status.h (PGSTAT_BEGIN_WRITE_ACTIVITY): readers read again when the counter
-/// was odd or has changed. The critical section of that protocol is for writers that may raise errors.
+/// src/include/utils/backend_status.h (PGSTAT_BEGIN_WRITE_ACTIVITY): readers read again when the
+/// counter was odd or has changed. The critical section of that protocol is for writers that may
+/// raise errors.
 fn redact_activity() {
     // SAFETY: the entry is that of this process, which alone writes there. The text has room for
     // pgstat_track_activity_query_size bytes and ends with a null
@@ -286,13 +289,13 @@ unsafe extern "C-unwind" fn on_analyze(
     query: *mut Query,
     jumble: *mut JumbleState,
 ) {
-    // SAFETY: the caller's. The text was parsed; the server reads the state's text from here on only for
-    // the positions of errors (src/backend/parser/parse_node.c: parser_errposition).
+    // SAFETY: the caller's. The text was parsed; the server reads the state's text from here on
+    // only for the positions of errors (src/backend/parser/parse_node.c: parser_errposition).
     unsafe {
         let text = redacted((*state).p_sourcetext);
         (*state).p_sourcetext = text;
-        // Without locations of constants, pg_stat_statements keeps the text as it is, and does not scan
-        // it again.
+        // Without locations of constants, pg_stat_statements keeps the text as it is, and does not
+        // scan it again.
         if !jumble.is_null()
             && !text.is_null()
             && settings::redact_logs()
@@ -306,8 +309,8 @@ unsafe extern "C-unwind" fn on_analyze(
     }
 }
 
-/// Runs when a statement is planned. A prepared statement keeps a copy of its text that was made before
-/// the statement was analysed. This hook is the first chance to redact that copy
+/// Runs when a statement is planned. A prepared statement keeps a copy of its text that was made
+/// before the statement was analysed. This hook is the first chance to redact that copy
 /// (src/backend/utils/cache/plancache.c: CreateCachedPlan, BuildCachedPlan).
 ///
 /// # Safety
@@ -328,17 +331,18 @@ unsafe extern "C-unwind" fn on_plan(
     }
 }
 
-/// Runs when the execution of a statement starts. pg_stat_statements keeps the text of the description,
-/// and parallel workers show it as their activity. A portal has a copy that was made before the
-/// statement was planned for the first time. Its execution reports that copy as the activity
-/// (src/backend/tcop/postgres.c: exec_bind_message).
+/// Runs when the execution of a statement starts. pg_stat_statements keeps the text of the
+/// description, and parallel workers show it as their activity. A portal has a copy that was made
+/// before the statement was planned for the first time. Its execution reports that copy as the
+/// activity (src/backend/tcop/postgres.c: exec_bind_message).
 ///
 /// # Safety
 /// The server calls it.
 unsafe extern "C-unwind" fn on_start(description: *mut QueryDesc, flags: c_int) {
     // SAFETY: the caller's. The description may point to any text, which nothing parses again
-    // (src/backend/executor/execMain.c). A copy was allocated in the current memory context, before the
-    // state, whose memory is a child of it (src/backend/executor/execUtils.c: CreateExecutorState).
+    // (src/backend/executor/execMain.c). A copy was allocated in the current memory context, before
+    // the state, whose memory is a child of it (src/backend/executor/execUtils.c:
+    // CreateExecutorState).
     unsafe {
         let text = (*description).sourceText;
         let copy = redacted(text);
@@ -353,15 +357,16 @@ unsafe extern "C-unwind" fn on_start(description: *mut QueryDesc, flags: c_int) 
     }
 }
 
-/// Frees a copy together with the memory of its execution. An SQL function starts an execution at each
-/// call, in memory that stays as long as the calling statement (src/backend/executor/functions.c).
+/// Frees a copy together with the memory of its execution. An SQL function starts an execution at
+/// each call, in memory that stays as long as the calling statement
+/// (src/backend/executor/functions.c).
 ///
 /// # Safety
 /// The copy was allocated before the state, in the memory that the state's is a child of.
 unsafe fn free_with(state: *mut EState, copy: *const c_char) {
     // SAFETY: the caller's. A context's children are deleted before it is reset
-    // (src/backend/utils/mmgr/mcxt.c), so that the copy is there when the callback frees it. ExecutorEnd
-    // deletes the state last (src/backend/executor/execMain.c).
+    // (src/backend/utils/mmgr/mcxt.c), so that the copy is there when the callback frees it.
+    // ExecutorEnd deletes the state last (src/backend/executor/execMain.c).
     unsafe {
         let memory = (*state).es_query_cxt;
         let size = size_of::<MemoryContextCallback>();
@@ -408,8 +413,8 @@ unsafe extern "C-unwind" fn on_utility(
     }
 }
 
-/// Runs at the end of a transaction. A text that was never parsed stays in pg_stat_activity until the
-/// next statement: after a syntax error that is not logged, for example.
+/// Runs at the end of a transaction. A text that was never parsed stays in pg_stat_activity until
+/// the next statement: after a syntax error that is not logged, for example.
 ///
 /// # Safety
 /// The server calls it.

@@ -22,9 +22,10 @@ impl<'call> OwnTable<'call> {
     /// extension, or where the name is that of something else.
     pub fn find(_: &'call Call, name: &str) -> Option<OwnTable<'call>> {
         let name = CString::new(name).ok()?;
-        // SAFETY: these are catalogue look-ups in a transaction, which the call stands for. The lock
-        // comes first, so that what is found afterwards stays true (src/backend/utils/cache/lsyscache.c,
-        // src/backend/catalog/pg_depend.c). The tuple stays until it is released.
+        // SAFETY: these are catalogue look-ups in a transaction, which the call stands for. The
+        // lock comes first, so that what is found afterwards stays true
+        // (src/backend/utils/cache/lsyscache.c, src/backend/catalog/pg_depend.c). The tuple stays
+        // until it is released.
         unsafe {
             let schema = pg_sys::get_namespace_oid(c"vpk".as_ptr(), true);
             let table = pg_sys::get_relname_relid(name.as_ptr(), schema);
@@ -51,13 +52,13 @@ impl<'call> OwnTable<'call> {
         }
     }
 
-    /// Runs `act` as the table's owner, and not as the superuser that a worker is. `act` can do nothing
-    /// that would outlast it. So a trigger that the owner has put on the table has the privileges of the
-    /// owner.
+    /// Runs `act` as the table's owner, and not as the superuser that a worker is. `act` can do
+    /// nothing that would outlast it. So a trigger that the owner has put on the table has the
+    /// privileges of the owner.
     pub fn as_owner<R>(self, act: impl FnOnce() -> R) -> R {
         let (mut role, mut context) = (Oid::INVALID, 0);
-        // SAFETY: as src/backend/commands/vacuum.c (vacuum_rel) does. After an error, the abort of the
-        // (sub)transaction restores both (src/backend/access/transam/xact.c: AbortTransaction).
+        // SAFETY: as src/backend/commands/vacuum.c (vacuum_rel) does. After an error, the abort of
+        // the (sub)transaction restores both (src/backend/access/transam/xact.c: AbortTransaction).
         unsafe {
             pg_sys::GetUserIdAndSecContext(&mut role, &mut context);
             let restricted =

@@ -1,9 +1,9 @@
 //! Background workers. The launcher has no database and starts the others. Each of the others, a
 //! flusher, connects to one database, does its work there and ends.
 //!
-//! A process that is connected to a database prevents DROP DATABASE, ALTER DATABASE ... RENAME and the
-//! use of the database as a template. So the launcher is connected to none, and a flusher stays for
-//! about a second at most.
+//! A process that is connected to a database prevents DROP DATABASE, ALTER DATABASE ... RENAME and
+//! the use of the database as a template. So the launcher is connected to none, and a flusher stays
+//! for about a second at most.
 
 use core::ffi::{CStr, c_int};
 use core::sync::atomic::AtomicI32;
@@ -44,8 +44,8 @@ static ENTRY_POINTS: OnceLock<EntryPoints> = OnceLock::new();
 
 /// The longest wait for a lock on a table, in milliseconds, as text.
 const LOCK_TIMEOUT: &CStr = c"300";
-/// The same while the worker connects. It then waits for the end of a copy of the database, or for a
-/// lock on its catalogue.
+/// The same while the worker connects. It then waits for the end of a copy of the database, or for
+/// a lock on its catalogue.
 const CONNECTING_LOCK_TIMEOUT: &CStr = c"1500";
 /// The longest time that a transaction in a database may take, in milliseconds.
 const TRANSACTION_TIMEOUT: c_int = 1_000;
@@ -83,15 +83,15 @@ extern "C-unwind" fn vibepeak_keys_launcher(_nothing: Datum) {
     unsafe { pg_sys::proc_exit(1) };
 }
 
-/// The entry point of a flusher, with the OID of its database. The server calls it, once, in a process
-/// that it has started for this.
+/// The entry point of a flusher, with the OID of its database. The server calls it, once, in a
+/// process that it has started for this.
 #[pgrx::pg_guard]
 #[unsafe(no_mangle)]
 extern "C-unwind" fn vibepeak_keys_flusher(database: Datum) {
     let database = Oid::from(database.value() as u32);
-    // SAFETY: the protocol of a background worker (src/backend/postmaster/bgworker.c). The handler of
-    // SIGTERM is that of sessions, which may run at any time: the process then ends at the next place
-    // where it checks for interrupts (src/backend/tcop/postgres.c: die).
+    // SAFETY: the protocol of a background worker (src/backend/postmaster/bgworker.c). The handler
+    // of SIGTERM is that of sessions, which may run at any time: the process then ends at the next
+    // place where it checks for interrupts (src/backend/tcop/postgres.c: die).
     unsafe {
         compat::set_signal_handler(pg_sys::SIGTERM as c_int, unguarded::die);
         pg_sys::BackgroundWorkerUnblockSignals();
@@ -101,8 +101,8 @@ extern "C-unwind" fn vibepeak_keys_flusher(database: Datum) {
             (c"default_transaction_read_only", c"off"),
             (c"default_transaction_isolation", c"read committed"),
             (c"default_transaction_deferrable", c"off"),
-            // The commit waits for the disk, since the uses then leave the shared memory, and for no
-            // standby.
+            // The commit waits for the disk, since the uses then leave the shared memory, and for
+            // no standby.
             (c"synchronous_commit", c"local"),
             (c"session_replication_role", c"origin"),
             (c"row_security", c"on"),
@@ -135,9 +135,9 @@ fn set(name: &CStr, value: &CStr) {
 /// Waits until the time is over or another process wakes this one. False when the server asks the
 /// process to end. Reloads the configuration when the server asks for that.
 pub fn wait(time: Duration) -> bool {
-    // SAFETY: the loop of src/backend/replication/logical/launcher.c. The flag is read before the wait
-    // and the latch is reset after it, so that no wake-up is lost. Signal handlers set the flags, which
-    // is why they are read as volatile (src/backend/postmaster/interrupt.c).
+    // SAFETY: the loop of src/backend/replication/logical/launcher.c. The flag is read before the
+    // wait and the latch is reset after it, so that no wake-up is lost. Signal handlers set the
+    // flags, which is why they are read as volatile (src/backend/postmaster/interrupt.c).
     unsafe {
         if (&raw const pg_sys::ShutdownRequestPending).read_volatile() != 0 {
             return false;
@@ -162,8 +162,8 @@ pub fn wait(time: Duration) -> bool {
 
 /// Wakes a process that waits, if it is still there.
 pub fn wake(process: i32) {
-    // SAFETY: the entry of a process stays in its place. Another process can take it over, which then
-    // wakes for nothing (src/backend/storage/ipc/procarray.c: BackendPidGetProc).
+    // SAFETY: the entry of a process stays in its place. Another process can take it over, which
+    // then wakes for nothing (src/backend/storage/ipc/procarray.c: BackendPidGetProc).
     unsafe {
         let found = pg_sys::BackendPidGetProc(process);
         if !found.is_null() {
@@ -172,12 +172,12 @@ pub fn wake(process: i32) {
     }
 }
 
-/// Writes this process's pid to `place`, where there is none, until the process ends. False where there
-/// is one.
+/// Writes this process's pid to `place`, where there is none, until the process ends. False where
+/// there is one.
 pub fn claim(place: &'static AtomicI32) -> bool {
-    // SAFETY: reads a variable, and registers a callback with its argument, a static place. The server
-    // runs it however the process ends (src/backend/storage/ipc/ipc.c: before_shmem_exit). Where the
-    // process is killed, the postmaster makes all shared memory anew.
+    // SAFETY: reads a variable, and registers a callback with its argument, a static place. The
+    // server runs it however the process ends (src/backend/storage/ipc/ipc.c: before_shmem_exit).
+    // Where the process is killed, the postmaster makes all shared memory anew.
     unsafe {
         let free = place.compare_exchange(0, pg_sys::MyProcPid, Relaxed, Relaxed).is_ok();
         if free {
@@ -189,7 +189,8 @@ pub fn claim(place: &'static AtomicI32) -> bool {
 
 /// Runs `run` while this process's pid is in `place`. None where another pid is there.
 ///
-/// `run` must not raise an error, must not allocate, which could end the process, and must be short.
+/// `run` must not raise an error, must not allocate, which could end the process, and must be
+/// short.
 pub fn try_exclusive<R>(place: &AtomicI32, run: impl FnOnce() -> R) -> Option<R> {
     // SAFETY: reads a variable (src/backend/utils/init/globals.c).
     let own = unsafe { pg_sys::MyProcPid };
@@ -238,8 +239,8 @@ pub fn run_in(database: u32) -> WorkerState {
         .set_argument(Some(Datum::from(database)))
         .set_notify_pid(own);
     // The server allocates a handle for a started worker, which would stay as long as this process.
-    // SAFETY: the context is new, and nothing in it is used once it is deleted: a state is plain data.
-    // After an error the process ends (src/backend/utils/mmgr/mcxt.c, aset.c).
+    // SAFETY: the context is new, and nothing in it is used once it is deleted: a state is plain
+    // data. After an error the process ends (src/backend/utils/mmgr/mcxt.c, aset.c).
     unsafe {
         let memory = pg_sys::AllocSetContextCreateExtended(
             pg_sys::TopMemoryContext,
@@ -274,13 +275,13 @@ fn start_and_wait(worker: BackgroundWorkerBuilder) -> WorkerState {
 }
 
 impl Connected {
-    /// Runs `run` in a transaction, and commits. The call stands for the transaction's memory, which
-    /// nothing in the result can be in: a datum is not `Send`.
+    /// Runs `run` in a transaction, and commits. The call stands for the transaction's memory,
+    /// which nothing in the result can be in: a datum is not `Send`.
     pub fn transaction<R: Send>(&mut self, run: impl FnOnce(&Call) -> R) -> R {
-        // SAFETY: the process is connected to a database and in no transaction. The call is used within
-        // the transaction (src/backend/access/transam/xact.c, src/backend/utils/time/snapmgr.c,
-        // src/backend/utils/misc/timeout.c). After an error the process ends, and the transaction with
-        // it.
+        // SAFETY: the process is connected to a database and in no transaction. The call is used
+        // within the transaction (src/backend/access/transam/xact.c,
+        // src/backend/utils/time/snapmgr.c, src/backend/utils/misc/timeout.c). After an error the
+        // process ends, and the transaction with it.
         unsafe {
             pg_sys::SetCurrentStatementStartTimestamp();
             unguarded::enable_timeout_after(unguarded::STATEMENT_TIMEOUT, TRANSACTION_TIMEOUT);

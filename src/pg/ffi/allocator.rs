@@ -1,17 +1,17 @@
 //! The allocator of Rust's own values, which live beside the server's memory contexts.
 //!
-//! The system refuses memory where a limit is set to the process, or with `vm.overcommit_memory = 2`,
-//! which PostgreSQL's documentation recommends. Rust then ends the process by SIGABRT, and after that
-//! the postmaster restarts the whole server. This allocator ends the one session instead, by the
-//! server's own FATAL error. Code whose memory grows with the data asks for it by [`vec_or_raise`],
-//! which raises an error that the session survives.
+//! The system refuses memory where a limit is set to the process, or with `vm.overcommit_memory =
+//! 2`, which PostgreSQL's documentation recommends. Rust then ends the process by SIGABRT, and
+//! after that the postmaster restarts the whole server. This allocator ends the one session
+//! instead, by the server's own FATAL error. Code whose memory grows with the data asks for it by
+//! [`vec_or_raise`], which raises an error that the session survives.
 //!
 //! pgrx copies and re-raises every error of the server, which itself allocates, in the context that
-//! has just failed to. After a second failure there the server could end in a PANIC. So each process
-//! that calls the library keeps a reserve: a block of address space that it does not touch. It gives
-//! the block back to the system at the first error of this kind, so that the copy succeeds, and takes
-//! a new one at the next call. A call that cannot have a reserve fails with an out of memory error
-//! before it does anything.
+//! has just failed to. After a second failure there the server could end in a PANIC. So each
+//! process that calls the library keeps a reserve: a block of address space that it does not touch.
+//! It gives the block back to the system at the first error of this kind, so that the copy
+//! succeeds, and takes a new one at the next call. A call that cannot have a reserve fails with an
+//! out of memory error before it does anything.
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::ffi::{c_int, c_void};
@@ -36,8 +36,8 @@ struct Memory;
 #[global_allocator]
 static MEMORY: Memory = Memory;
 
-// SAFETY: every request goes to the system's allocator with the caller's arguments. A request that it
-// refuses returns null or does not return. Nothing unwinds.
+// SAFETY: every request goes to the system's allocator with the caller's arguments. A request that
+// it refuses returns null or does not return. Nothing unwinds.
 unsafe impl GlobalAlloc for Memory {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's.
@@ -60,8 +60,8 @@ unsafe impl GlobalAlloc for Memory {
     }
 }
 
-/// Asks for memory, and once more without the reserve. Where there is none then, it ends the session,
-/// unless the caller can do with a refusal.
+/// Asks for memory, and once more without the reserve. Where there is none then, it ends the
+/// session, unless the caller can do with a refusal.
 fn given(ask: impl Fn() -> *mut u8) -> *mut u8 {
     let memory = ask();
     if !memory.is_null() || fallible::may_be_refused() {
@@ -75,8 +75,8 @@ fn given(ask: impl Fn() -> *mut u8) -> *mut u8 {
     memory
 }
 
-/// The size of the reserve, more than the 1 MB of the largest block that a context asks for to satisfy
-/// a small request (src/backend/utils/mmgr/aset.c: AllocSetAlloc).
+/// The size of the reserve, more than the 1 MB of the largest block that a context asks for to
+/// satisfy a small request (src/backend/utils/mmgr/aset.c: AllocSetAlloc).
 const RESERVE: Layout = match Layout::from_size_align(1_280 * 1_024, 16) {
     Ok(layout) => layout,
     Err(_) => panic!("a size"),
@@ -85,15 +85,16 @@ const RESERVE: Layout = match Layout::from_size_align(1_280 * 1_024, 16) {
 /// The reserve of this process; null where it has none.
 static RESERVED: AtomicPtr<u8> = AtomicPtr::new(ptr::null_mut());
 
-/// The server calls each callback of a list when there is an error. This one is the last of the list.
+/// The server calls each callback of a list when there is an error. This one is the last of the
+/// list.
 static mut LAST_CALLBACK: ErrorContextCallback = ErrorContextCallback {
     previous: ptr::null_mut(),
     callback: Some(on_error),
     arg: ptr::null_mut(),
 };
 
-/// Takes a reserve, unless the process has one, and has it given back when it is needed. Raises an out
-/// of memory error where there is no reserve to be had.
+/// Takes a reserve, unless the process has one, and has it given back when it is needed. Raises an
+/// out of memory error where there is no reserve to be had.
 ///
 /// Unguarded: see [`crate::pg::ffi::unguarded`].
 pub(in crate::pg) fn arm_reserve_unguarded() {

@@ -99,9 +99,9 @@ pub(in crate::pg) const WORKER_SETTINGS: &[(&CStr, &CStr)] =
         &[]
     };
 
-/// Writes an empty message to the WAL, as part of the current transaction. From PostgreSQL 17 on, the
-/// caller says whether the message is flushed at once; this one is not. The server raises an error on a
-/// standby.
+/// Writes an empty message to the WAL, as part of the current transaction. From PostgreSQL 17 on,
+/// the caller says whether the message is flushed at once; this one is not. The server raises an
+/// error on a standby.
 ///
 /// # Safety
 /// The process is in a transaction. The rule of [`crate::pg::ffi::unguarded`] holds.

@@ -2,8 +2,8 @@
 
 use pgrx::pg_sys;
 
-/// Runs `call`, and turns an error that the server raises inside into a panic. The panic unwinds the
-/// frames of the caller, and pgrx raises it as the same error again.
+/// Runs `call`, and turns an error that the server raises inside into a panic. The panic unwinds
+/// the frames of the caller, and pgrx raises it as the same error again.
 ///
 /// # Safety
 /// `call` cannot panic, and holds no value with a destructor where it calls the server: an error

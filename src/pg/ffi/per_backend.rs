@@ -32,15 +32,15 @@ impl<T> PerBackend<T> {
     /// the reference's lifetime.
     ///
     /// # Safety
-    /// `run` uses this cell in no other way and calls no function of the server. Such a function can
-    /// process invalidation messages, whose callbacks use cells like this one, and can leave `run`
-    /// by an error.
+    /// `run` uses this cell in no other way and calls no function of the server. Such a function
+    /// can process invalidation messages, whose callbacks use cells like this one, and can leave
+    /// `run` by an error.
     #[inline]
     pub(in crate::pg) unsafe fn with<R>(&self, run: impl FnOnce(&mut T) -> R) -> R {
         #[cfg(debug_assertions)]
         assert!(!self.in_use.replace(true), "a value of the backend is in use already");
-        // SAFETY: there is one thread, and by the caller's promise nothing else uses the value while
-        // `run` does. No reference outlives `run`.
+        // SAFETY: there is one thread, and by the caller's promise nothing else uses the value
+        // while `run` does. No reference outlives `run`.
         let result = run(unsafe { &mut *self.value.get() });
         #[cfg(debug_assertions)]
         self.in_use.set(false);

@@ -10,9 +10,9 @@
 //!
 //! **The rule** makes this sound: no frame above a call of these functions holds a value with a
 //! destructor. The callers hold plain data alone, in memory of the server (RFC 2945 of Rust calls
-//! such frames "plain old frames"). A Rust function that calls these functions passes the rule on to
-//! its own callers. Such a function is called *unguarded*. In [`crate::pg::read`], every function
-//! is unguarded; anywhere else its name ends with `_unguarded`.
+//! such frames "plain old frames"). A Rust function that calls these functions passes the rule on
+//! to its own callers. Such a function is called *unguarded*. In [`crate::pg::read`], every
+//! function is unguarded; anywhere else its name ends with `_unguarded`.
 
 use core::ffi::{c_char, c_int, c_void};
 
@@ -74,6 +74,7 @@ unsafe extern "C-unwind" {
         descriptor: TupleDesc,
     ) -> Datum;
     pub(in crate::pg) fn CreateTupleDescCopy(descriptor: TupleDesc) -> TupleDesc;
+    pub(in crate::pg) fn equalTupleDescs(one: TupleDesc, other: TupleDesc) -> bool;
     pub(in crate::pg) fn FreeTupleDesc(descriptor: TupleDesc);
 
     // src/backend/storage/buffer/bufmgr.c, src/backend/access/heap/heapam_visibility.c
@@ -179,7 +180,8 @@ unsafe extern "C-unwind" {
         callback: *mut MemoryContextCallback,
     );
 
-    // src/backend/optimizer/plan/planner.c, src/backend/executor/execMain.c, src/backend/tcop/utility.c
+    // src/backend/optimizer/plan/planner.c, src/backend/executor/execMain.c,
+    // src/backend/tcop/utility.c
     pub(in crate::pg) fn standard_planner(
         query: *mut Query,
         text: *const c_char,

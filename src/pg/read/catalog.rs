@@ -1,8 +1,8 @@
 //! Where the extension's relations are in this database.
 //!
-//! Names are looked up once per backend, and again after the relation cache got an invalidation message
-//! for one of them, or for every relation. The schema `vpk` is the extension's own: nobody else can
-//! create anything in it, so a name in it identifies a relation of the extension.
+//! Names are looked up once per backend, and again after the relation cache got an invalidation
+//! message for one of them, or for every relation. The schema `vpk` is the extension's own: nobody
+//! else can create anything in it, so a name in it identifies a relation of the extension.
 
 use core::ffi::CStr;
 use core::sync::atomic::AtomicU64;
@@ -98,8 +98,8 @@ pub fn indexed(table: Table) -> Option<Indexed> {
         }
         let before = changes();
         let found = look_up();
-        // Each look-up can process invalidation messages, also of a relation whose name was looked up
-        // before.
+        // Each look-up can process invalidation messages, also of a relation whose name was looked
+        // up before.
         if changes() == before {
             let indexed = found?;
             let relations = Relations { indexed, files: [None; Table::COUNT] };
@@ -139,9 +139,12 @@ pub(in crate::pg) fn file(table: Table) -> Option<(Oid, File)> {
     }
 }
 
-/// Sets the file of a table that is open, which therefore cannot get another file. Sets nothing where
-/// the table has changed since it was looked up.
-pub(in crate::pg) fn set_file(table: Table, file: File) {
+/// Sets the file of a table. Sets nothing where the table has changed since it was looked up.
+///
+/// # Safety
+/// The table is open, and so cannot get another file. The tuple descriptor is that of the table,
+/// and is never freed.
+pub(in crate::pg) unsafe fn set_file(table: Table, file: File) {
     // SAFETY: the closure writes the value alone.
     unsafe {
         KNOWN.with(|known| {
@@ -162,16 +165,16 @@ pub(in crate::pg) fn invalidate() {
 /// Has the relation cache call [`forget`] when a relation changes. Called once, when the library is
 /// loaded.
 pub(in crate::pg) fn register_callbacks() {
-    // SAFETY: the callback has the signature of RelcacheCallbackFunction (src/include/utils/inval.h),
-    // and cannot raise an error.
+    // SAFETY: the callback has the signature of RelcacheCallbackFunction
+    // (src/include/utils/inval.h), and cannot raise an error.
     unsafe { pg_sys::CacheRegisterRelcacheCallback(Some(forget), Datum::null()) }
 }
 
 /// Forgets the relations when one of them changes. An invalid OID stands for every relation. Where
 /// none is known, the relation that changes may be one of them.
 ///
-/// Runs wherever invalidation messages are processed (src/backend/utils/cache/inval.c). So it calls no
-/// server function and allocates nothing.
+/// Runs wherever invalidation messages are processed (src/backend/utils/cache/inval.c). So it calls
+/// no server function and allocates nothing.
 ///
 /// # Safety
 /// [`KNOWN`] is not in use.

@@ -1,39 +1,41 @@
 //! Rows read where they were last found, without opening a table.
 //!
-//! For each row that was read through an index, this process remembers the TID and the buffer that it
-//! was found in ([`pure::cache::tids`]). The next time, the buffer is pinned, if it still has the page,
-//! and the row is read there.
+//! For each row that was read through an index, this process remembers the TID and the buffer that
+//! it was found in ([`pure::cache::tids`]). The next time, the buffer is pinned, if it still has
+//! the page, and the row is read there.
 //!
 //! A wrong answer is impossible, and no cached TID needs to be invalidated, for these reasons:
 //!
-//! - A cached TID says where to look and nothing else. Each time, the page says whether there is a row,
-//!   whether the snapshot shows it, and what its values are, as in any scan. Visibility is checked while
-//!   the page is locked. Values are read while it is pinned, when neither VACUUM nor pruning can move or
-//!   remove them (src/backend/storage/buffer/README). The reader compares the values that it looks the
-//!   row up by, which are unique among visible rows. So it finds the right row or none.
-//! - The page is the one of that block of the table's file. A buffer is pinned only if it has that block
-//!   (src/backend/storage/buffer/bufmgr.c: ReadRecentBuffer compares the tag under the buffer's lock),
-//!   whatever happened to the block or the buffer in the meantime. Nothing is read from disk, so no
-//!   block beyond the end of a file is asked for. A line pointer counts only where the page has it.
-//! - The file is the table's. It became known when the table was last open. It is forgotten, together
-//!   with everything else about the table, when the relation cache gets an invalidation message
-//!   ([`crate::pg::read::catalog`]). Any rewrite or drop of a table sends that message; on a standby,
-//!   replay sends it. It is sent before the COMMIT returns and before the lock on the table is released
-//!   (src/backend/access/transam/xact.c: CommitTransaction, xact_redo_commit), thus before anybody can
-//!   write into the new file. A reader first processes the messages ([`accept_invalidations`]) and then
-//!   takes its snapshot. So a row whose writer committed before the messages were processed is in the
-//!   file that is read; any other was not committed when the look-up began. (Between the end of such a
-//!   transaction and its message, a look-up reads this table as it was before, and another table, which
-//!   got no new file, as the transaction left it.)
+//! - A cached TID says where to look and nothing else. Each time, the page says whether there is a
+//!   row, whether the snapshot shows it, and what its values are, as in any scan. Visibility is
+//!   checked while the page is locked. Values are read while it is pinned, when neither VACUUM nor
+//!   pruning can move or remove them (src/backend/storage/buffer/README). The reader compares the
+//!   values that it looks the row up by, which are unique among visible rows. So it finds the right
+//!   row or none.
+//! - The page is the one of that block of the table's file. A buffer is pinned only if it has that
+//!   block (src/backend/storage/buffer/bufmgr.c: ReadRecentBuffer compares the tag under the
+//!   buffer's lock), whatever happened to the block or the buffer in the meantime. Nothing is read
+//!   from disk, so no block beyond the end of a file is asked for. A line pointer counts only where
+//!   the page has it.
+//! - The file is the table's. It became known when the table was last open. It is forgotten,
+//!   together with everything else about the table, when the relation cache gets an invalidation
+//!   message ([`crate::pg::read::catalog`]). Any rewrite or drop of a table sends that message; on
+//!   a standby, replay sends it. It is sent before the COMMIT returns and before the lock on the
+//!   table is released (src/backend/access/transam/xact.c: CommitTransaction, xact_redo_commit),
+//!   thus before anybody can write into the new file. A reader first processes the messages
+//!   ([`accept_invalidations`]) and then takes its snapshot. So a row whose writer committed before
+//!   the messages were processed is in the file that is read; any other was not committed when the
+//!   look-up began. (Between the end of such a transaction and its message, a look-up reads this
+//!   table as it was before, and another table, which got no new file, as the transaction left it.)
 //!
 //! This needs no lock on the table. The lock would prevent the removal of the file, and the removal
-//! waits for the pin (bufmgr.c: InvalidateBuffer), which is held while the page is locked and its row is
-//! copied. Nothing is changed in a file that may be about to be removed, not even hint bits.
+//! waits for the pin (bufmgr.c: InvalidateBuffer), which is held while the page is locked and its
+//! row is copied. Nothing is changed in a file that may be about to be removed, not even hint bits.
 //!
-//! Every other row is read through the index: one whose page is no longer in that buffer, one whose hint
-//! bits are not set yet, one with a value outside its page, one from before a column was added, and one
-//! of a table access method other than heap. So is one look-up out of [`THROUGH_INDEX_EVERY`], to keep
-//! the pages in the cache.
+//! Every other row is read through the index: one whose page is no longer in that buffer, one whose
+//! hint bits are not set yet, one with a value outside its page, one from before a column was
+//! added, and one of a table access method other than heap. So is one look-up out of
+//! [`THROUGH_INDEX_EVERY`], to keep the pages in the cache.
 
 use core::ptr;
 use core::sync::atomic::AtomicU32;
@@ -62,8 +64,8 @@ static LOOK_UPS: AtomicU32 = AtomicU32::new(0);
 struct Memory {
     /// Where rows are.
     tids: CachedTids,
-    /// The tuple descriptors of the tables' files, by [`Table`]: copies that stay until they are
-    /// replaced.
+    /// The latest tuple descriptor of each table, by [`Table`]. A copy is made when the definition
+    /// of the table has changed, and is never freed, since a row that is being read may need it.
     descriptors: [TupleDesc; Table::COUNT],
 }
 
@@ -73,8 +75,8 @@ static MEMORY: PerBackend<Memory> = PerBackend::new(Memory {
     descriptors: [ptr::null_mut(); Table::COUNT],
 });
 
-/// Processes the invalidation messages of transactions that have committed. What is read by a snapshot
-/// that is taken after this is never older than this instant.
+/// Processes the invalidation messages of transactions that have committed. What is read by a
+/// snapshot that is taken after this is never older than this instant.
 pub fn accept_invalidations() {
     // SAFETY: a lock on a table does the same at any time (src/backend/storage/lmgr/lmgr.c:
     // LockRelationOid).
@@ -86,10 +88,11 @@ pub fn knows(table: Table) -> bool {
     settings::cache_share() > 0 && catalog::file(table).is_some()
 }
 
-/// The result of `read` for a row that was remembered with this tag, if it is visible and still there.
+/// The result of `read` for a row that was remembered with this tag, if it is visible and still
+/// there.
 ///
-/// `read` reads no column beyond the first `columns` and returns None for a row that is not the wanted
-/// one. It looks up no other row, does not wait, and holds nothing with a destructor.
+/// `read` returns None for a row that is not the wanted one. It reads no column beyond the first
+/// `columns`, does not wait, and holds nothing with a destructor.
 pub fn row<R: Copy>(
     table: Table,
     tag: u32,
@@ -101,11 +104,15 @@ pub fn row<R: Copy>(
         return None;
     }
     let (relation, File { locator, descriptor }) = catalog::file(table)?;
+    // SAFETY: the descriptor is never freed (src/include/access/tupdesc.h).
+    if unsafe { (*descriptor).natts } < columns.into() {
+        return None;
+    }
     let limit = settings::cache_share();
     // SAFETY: the closure uses the value alone, which calls no server function.
     let tid = unsafe { MEMORY.with(|memory| memory.tids.find(tag, limit)) }?;
-    // SAFETY: the function takes any numbers, and pins the buffer where it has the block of the file
-    // (src/backend/storage/buffer/bufmgr.c).
+    // SAFETY: the function takes any numbers, and pins the buffer where it has the block of the
+    // file (src/backend/storage/buffer/bufmgr.c).
     let pinned = unsafe {
         let fork = ForkNumber::MAIN_FORKNUM;
         unguarded::ReadRecentBuffer(locator, fork, tid.block, tid.buffer)
@@ -114,18 +121,18 @@ pub fn row<R: Copy>(
         return None;
     }
     // SAFETY: the buffer is pinned until it is released below; after an error, the resource owner
-    // releases the pin (src/backend/utils/resowner/resowner.c). The descriptor is that of the table's
-    // file, and stays until `remember` replaces it, which `read` does not call.
+    // releases the pin (src/backend/utils/resowner/resowner.c). The descriptor is that of the
+    // table's file, and is never freed.
     unsafe {
         let found = visible(tid, relation, columns, snapshot)
-            .and_then(|tuple| read(&Tuple::on_page(tuple, descriptor)));
+            .and_then(|tuple| read(&Tuple::on_page(tuple, descriptor, columns)));
         unguarded::ReleaseBuffer(tid.buffer);
         found
     }
 }
 
-/// Counts a look-up that is answered from the cache and touches no page. False where it must not be, to
-/// keep the pages in the server's cache: the next look-up by [`row`] goes through the index.
+/// Counts a look-up that is answered from the cache and touches no page. False where it must not
+/// be, to keep the pages in the server's cache: the next look-up by [`row`] goes through the index.
 pub fn may_leave_the_page() -> bool {
     let number = LOOK_UPS.load(Relaxed).wrapping_add(1);
     let may = !number.is_multiple_of(THROUGH_INDEX_EVERY);
@@ -136,9 +143,9 @@ pub fn may_leave_the_page() -> bool {
     may
 }
 
-/// Whether this look-up should go through the index. A pin by ReadRecentBuffer does not count as a use
-/// of the page, as a pin by a scan does. Without this, pages in constant use would be the first to be
-/// evicted where memory is short.
+/// Whether this look-up should go through the index. A pin by ReadRecentBuffer does not count as a
+/// use of the page, as a pin by a scan does. Without this, pages in constant use would be the first
+/// to be evicted where memory is short.
 fn goes_through_index() -> bool {
     let goes = !may_leave_the_page();
     if goes {
@@ -150,8 +157,8 @@ fn goes_through_index() -> bool {
 /// Whether a table and its index could be locked for reading right now.
 fn is_unlocked(table: Table) -> bool {
     let Some(indexed) = catalog::indexed(table) else { return false };
-    // SAFETY: a lock is taken on any OID, whether or not there is such a relation, and released at once
-    // (src/backend/storage/lmgr/lmgr.c: ConditionalLockRelationOid).
+    // SAFETY: a lock is taken on any OID, whether or not there is such a relation, and released at
+    // once (src/backend/storage/lmgr/lmgr.c: ConditionalLockRelationOid).
     [indexed.table, indexed.index].into_iter().all(|relation| unsafe {
         let locked = unguarded::ConditionalLockRelationOid(relation, LOCK);
         if locked {
@@ -184,15 +191,15 @@ unsafe fn visible(
     }
 }
 
-/// The tuple to which the line pointer of a TID points, if the page has such a line pointer and it is
-/// in normal use.
+/// The tuple to which the line pointer of a TID points, if the page has such a line pointer and it
+/// is in normal use.
 ///
 /// # Safety
 /// The TID's buffer is pinned, locked, and has a page of a heap.
 unsafe fn tuple_at(tid: CachedTid, relation: pg_sys::Oid) -> Option<HeapTupleData> {
     // SAFETY: the caller's. Shared buffers are an array of pages, and their numbers begin at 1
-    // (src/include/storage/bufmgr.h: BufferGetBlock). Line pointers follow the header of a page, up to
-    // pd_lower; one in normal use points to a tuple on the page (src/include/storage/bufpage.h).
+    // (src/include/storage/bufmgr.h: BufferGetBlock). Line pointers follow the header of a page, up
+    // to pd_lower; one in normal use points to a tuple on the page (src/include/storage/bufpage.h).
     unsafe {
         let page = pg_sys::BufferBlocks.add((tid.buffer as usize - 1) * pg_sys::BLCKSZ as usize);
         let end = usize::from((*page.cast::<PageHeaderData>()).pd_lower);
@@ -224,11 +231,11 @@ unsafe fn is_complete(tuple: &HeapTupleData, columns: pg_sys::AttrNumber) -> boo
     status & pg_sys::HEAP_HASEXTERNAL == 0 && present >= columns as u32 && is_settled(status)
 }
 
-/// Whether the page itself says how the transactions ended that wrote a tuple. Then checking the tuple
-/// neither looks that up nor sets a hint bit (src/backend/access/heap/heapam_visibility.c: SetHintBits).
-/// Where page checksums are on, a hint bit is a WAL record, and one that follows the commit that drops
-/// the file makes the file anew wherever it is replayed. In recovery no hint bit is logged, and hint
-/// bits wait for the WAL to be on disk.
+/// Whether the page itself says how the transactions ended that wrote a tuple. Then checking the
+/// tuple neither looks that up nor sets a hint bit (src/backend/access/heap/heapam_visibility.c:
+/// SetHintBits). Where page checksums are on, a hint bit is a WAL record, and one that follows the
+/// commit that drops the file makes the file anew wherever it is replayed. In recovery no hint bit
+/// is logged, and hint bits wait for the WAL to be on disk.
 fn is_settled(status: u32) -> bool {
     let deleter_known = match status & pg_sys::HEAP_XMAX_IS_MULTI {
         0 => pg_sys::HEAP_XMAX_INVALID | pg_sys::HEAP_XMAX_LOCK_ONLY | pg_sys::HEAP_XMAX_COMMITTED,
@@ -248,25 +255,23 @@ pub fn remember(table: Table, opened: &Opened, tag: u32, tuple: &Tuple) {
     if catalog::file(table).is_some() {
         return;
     }
-    // SAFETY: the table is open. The copy is made in memory that stays as long as the backend
-    // (src/backend/access/common/tupdesc.c: CreateTupleDescCopy).
-    let (locator, descriptor) = unsafe {
+    // SAFETY: the closure reads the value alone.
+    let kept = unsafe { MEMORY.with(|memory| memory.descriptors[table as usize]) };
+    // SAFETY: the table is open. Copies are made in memory that stays as long as the backend, and
+    // only one that nothing uses yet is freed (src/backend/access/common/tupdesc.c).
+    unsafe {
         let context = pg_sys::CurrentMemoryContext;
         pg_sys::CurrentMemoryContext = pg_sys::TopMemoryContext;
-        let descriptor = unguarded::CreateTupleDescCopy((*opened.heap()).rd_att);
+        let copy = unguarded::CreateTupleDescCopy((*opened.heap()).rd_att);
         pg_sys::CurrentMemoryContext = context;
-        (compat::locator(opened.heap()), descriptor)
-    };
-    // SAFETY: the closure uses the value alone.
-    let replaced = unsafe {
-        MEMORY
-            .with(|memory| core::mem::replace(&mut memory.descriptors[table as usize], descriptor))
-    };
-    catalog::set_file(table, File { locator, descriptor });
-    if !replaced.is_null() {
-        // SAFETY: it was made here by CreateTupleDescCopy. Nothing uses it: it was used while `row`
-        // read a row, and `row` does not run now.
-        unsafe { unguarded::FreeTupleDesc(replaced) }
+        let descriptor = if !kept.is_null() && unguarded::equalTupleDescs(kept, copy) {
+            unguarded::FreeTupleDesc(copy);
+            kept
+        } else {
+            MEMORY.with(|memory| memory.descriptors[table as usize] = copy);
+            copy
+        };
+        catalog::set_file(table, File { locator: compat::locator(opened.heap()), descriptor });
     }
 }
 

@@ -1,10 +1,11 @@
 //! Reading rows of a table through an index, without SPI, the executor or a transaction id.
 //!
-//! The scan runs under SnapshotAny, and each tuple is checked against the latest MVCC snapshot. A scan
-//! under the MVCC snapshot itself would take predicate locks in a SERIALIZABLE transaction, and could
-//! raise a serialization failure there (src/backend/storage/lmgr/predicate.c:
-//! SerializationNeededForRead ignores scans under non-MVCC snapshots). SnapshotSelf and SnapshotDirty
-//! are no alternative: during a concurrent update they can see neither version of a row.
+//! The scan runs under SnapshotAny, and each tuple is checked against the latest MVCC snapshot. A
+//! scan under the MVCC snapshot itself would take predicate locks in a SERIALIZABLE transaction,
+//! and could raise a serialization failure there (src/backend/storage/lmgr/predicate.c:
+//! SerializationNeededForRead ignores scans under non-MVCC snapshots). SnapshotSelf and
+//! SnapshotDirty are no alternative: during a concurrent update they can see neither version of a
+//! row.
 //!
 //! Under SnapshotAny an index scan returns every member of a HOT chain in turn
 //! (src/backend/access/heap/heapam_handler.c: heapam_index_fetch_tuple), so that the visible one is
@@ -69,16 +70,17 @@ pub(in crate::pg) const LOCK: pg_sys::LOCKMODE = pg_sys::AccessShareLock as pg_s
 impl Opened {
     /// Opens a table of the extension. Raises 42704 in a database without the extension.
     ///
-    /// Callers take the snapshot by which they read after this: a rewrite of the table that the lock
-    /// waited for is invisible to an older one.
+    /// Callers take the snapshot by which they read after this: a rewrite of the table that the
+    /// lock waited for is invisible to an older one.
     pub fn open(table: Table) -> Opened {
         loop {
             let Some(wanted) = catalog::indexed(table) else { error::not_installed() };
-            // SAFETY: tables are opened by OIDs that may be out of date. Then there is no such table,
-            // or the lock has processed the invalidation message, and the names are looked up again
-            // (src/backend/access/table/table.c: try_table_open). While the table is locked, its index
-            // stays (src/backend/commands/indexcmds.c: ReindexRelationConcurrently waits for every
-            // lock on the table before it drops the index that it has replaced).
+            // SAFETY: tables are opened by OIDs that may be out of date. Then there is no such
+            // table, or the lock has processed the invalidation message, and the names are looked
+            // up again (src/backend/access/table/table.c: try_table_open). While the table is
+            // locked, its index stays (src/backend/commands/indexcmds.c:
+            // ReindexRelationConcurrently waits for every lock on the table before it drops the
+            // index that it has replaced).
             unsafe {
                 let heap = unguarded::try_table_open(wanted.table, LOCK);
                 if heap.is_null() {
@@ -108,7 +110,8 @@ impl Opened {
         self.heap
     }
 
-    /// Whether the access method of the table is the heap, which keeps rows on pages in shared buffers.
+    /// Whether the access method of the table is the heap, which keeps rows on pages in shared
+    /// buffers.
     pub(in crate::pg) fn is_heap(&self) -> bool {
         // SAFETY: the table is open; the function returns the address of a constant
         // (src/backend/access/heap/heapam_handler.c).
@@ -129,8 +132,9 @@ impl Opened {
     }
 
     /// Calls `visit` for each row that is visible to the snapshot and has the wanted value in the
-    /// index's first column, in index order, until `visit` breaks. None wants every row. A hash index
-    /// also returns rows of other values with the same hash code: `visit` compares the values.
+    /// index's first column, in index order, until `visit` breaks. None wants every row. A hash
+    /// index also returns rows of other values with the same hash code: `visit` compares the
+    /// values.
     ///
     /// `visit` must not hold anything with a destructor either.
     pub fn each_visible(
@@ -140,10 +144,10 @@ impl Opened {
         mut visit: impl FnMut(&Tuple) -> ControlFlow<()>,
     ) {
         // SAFETY: the calls follow the protocol of src/backend/access/index/genam.c
-        // (systable_beginscan, systable_getnext, systable_endscan). After an error the resource owner
-        // releases the pin on the slot's buffer and the references to the relations, and the current
-        // memory context frees the scan and the slot. A slot that index_getnext_slot has filled holds
-        // a row of the table.
+        // (systable_beginscan, systable_getnext, systable_endscan). After an error the resource
+        // owner releases the pin on the slot's buffer and the references to the relations, and the
+        // current memory context frees the scan and the slot. A slot that index_getnext_slot has
+        // filled holds a row of the table.
         unsafe {
             let slot = unguarded::table_slot_create(self.heap, ptr::null_mut());
             let any = (&raw const pg_sys::SnapshotAnyData).cast_mut();

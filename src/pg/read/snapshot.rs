@@ -7,16 +7,16 @@ use pgrx::pg_sys::{self, SnapshotData};
 use crate::pg::ffi::per_backend::PerBackend;
 use crate::pg::ffi::unguarded;
 
-/// The room of a snapshot, which stays for as long as the backend does. GetSnapshotData allocates its
-/// arrays once, and fills them again where anything has changed.
+/// The room of a snapshot, which stays for as long as the backend does. GetSnapshotData allocates
+/// its arrays once, and fills them again where anything has changed.
 static LATEST: PerBackend<SnapshotData> = PerBackend::new(
-    // SAFETY: all zeroes is a valid SnapshotData: SNAPSHOT_MVCC is 0, and GetSnapshotData takes null
-    // arrays for a first call (src/backend/storage/ipc/procarray.c).
+    // SAFETY: all zeroes is a valid SnapshotData: SNAPSHOT_MVCC is 0, and GetSnapshotData takes
+    // null arrays for a first call (src/backend/storage/ipc/procarray.c).
     unsafe { MaybeUninit::zeroed().assume_init() },
 );
 
-/// A snapshot that [`latest`] has taken. It is good until the next call of [`latest`], which fills the
-/// same room again.
+/// A snapshot that [`latest`] has taken. It is good until the next call of [`latest`], which fills
+/// the same room again.
 #[derive(Clone, Copy)]
 pub struct Snapshot(pg_sys::Snapshot);
 
@@ -26,13 +26,15 @@ impl Snapshot {
         self.0
     }
 
-    /// The number of the snapshot. Two snapshots with the same number show the same versions of rows.
-    /// None in a transaction that has written, since its snapshots also show what it did itself.
+    /// The number of the snapshot. Two snapshots with the same number show the same versions of
+    /// rows. None in a transaction that has written, since its snapshots also show what it did
+    /// itself.
     ///
-    /// The number counts the transactions that have completed. By it, the server itself finds that a
-    /// snapshot is still the latest (src/backend/storage/ipc/procarray.c: GetSnapshotDataReuse). It is
-    /// counted up together with the end of each transaction that has an id, in recovery too, before
-    /// anybody sees the effects of the transaction. A transaction that changes a row has an id.
+    /// The number counts the transactions that have completed. By it, the server itself finds that
+    /// a snapshot is still the latest (src/backend/storage/ipc/procarray.c: GetSnapshotDataReuse).
+    /// It is counted up together with the end of each transaction that has an id, in recovery too,
+    /// before anybody sees the effects of the transaction. A transaction that changes a row has an
+    /// id.
     pub fn number(self) -> Option<u64> {
         // SAFETY: the pointer is that of the room, which stays. The function reads a variable
         // (src/backend/access/transam/xact.c: GetTopTransactionIdIfAny).
@@ -47,17 +49,17 @@ impl Snapshot {
 /// before the current command, at any isolation level.
 ///
 /// GetLatestSnapshot would do the same, but refuses to in parallel mode. The snapshot is not
-/// registered: it is taken within a statement, whose own snapshot holds back the horizon behind which
-/// rows are removed.
+/// registered: it is taken within a statement, whose own snapshot holds back the horizon behind
+/// which rows are removed.
 pub fn latest() -> Snapshot {
-    // SAFETY: the room stays. This thread alone fills it, here and below, and holds no reference into
-    // it (src/backend/storage/ipc/procarray.c: GetSnapshotData).
+    // SAFETY: the room stays. This thread alone fills it, here and below, and holds no reference
+    // into it (src/backend/storage/ipc/procarray.c: GetSnapshotData).
     Snapshot(unsafe { unguarded::GetSnapshotData(LATEST.as_ptr()) })
 }
 
 /// As [`latest`], for callers that hold values with destructors.
 pub(in crate::pg) fn latest_guarded() -> Snapshot {
-    // SAFETY: the room stays. This thread alone fills it, here and above, and holds no reference into
-    // it (src/backend/storage/ipc/procarray.c: GetSnapshotData).
+    // SAFETY: the room stays. This thread alone fills it, here and above, and holds no reference
+    // into it (src/backend/storage/ipc/procarray.c: GetSnapshotData).
     Snapshot(unsafe { pg_sys::GetSnapshotData(LATEST.as_ptr()) })
 }

@@ -24,8 +24,8 @@ pub struct Tuple(Source);
 enum Source {
     /// In a slot that a scan has filled.
     Slot(*mut pg_sys::TupleTableSlot),
-    /// On a page. The tuple descriptor has as many columns as the tuple, or fewer.
-    Page(pg_sys::HeapTupleData, pg_sys::TupleDesc),
+    /// On a page: the tuple, its tuple descriptor, and the number of columns that may be read.
+    Page(pg_sys::HeapTupleData, pg_sys::TupleDesc, AttrNumber),
 }
 
 /// A value in a row, which is good for as long as the row is read. Its methods are unguarded (see
@@ -47,17 +47,18 @@ impl Tuple {
         Tuple(Source::Slot(slot))
     }
 
-    /// The row on a page.
+    /// The row on a page, of which the first `columns` columns may be read.
     ///
     /// # Safety
-    /// The page is pinned for as long as the result is used. The tuple was visible while the page was
-    /// locked. It has all columns that are read, and no value outside the page. The descriptor is that
-    /// of its table.
+    /// The page is pinned for as long as the result is used. The tuple was visible while the page
+    /// was locked, and has no value outside the page. The descriptor is that of its table. Both have
+    /// these columns.
     pub(in crate::pg) unsafe fn on_page(
         tuple: pg_sys::HeapTupleData,
         descriptor: pg_sys::TupleDesc,
+        columns: AttrNumber,
     ) -> Tuple {
-        Tuple(Source::Page(tuple, descriptor))
+        Tuple(Source::Page(tuple, descriptor, columns))
     }
 
     /// Whether a column has a value.
@@ -116,9 +117,9 @@ impl Tuple {
     fn column<T: FromRaw>(&self, column: AttrNumber) -> Option<InRow<'_, T>> {
         self.assert_type(column, T::OID);
         self.value(column).map(|datum| {
-            // SAFETY: the schema `vpk` is the extension's own (sql/tables.sql): a column has the type
-            // that the caller knows it by, which debug builds check. The value stays for as long as
-            // the row is read.
+            // SAFETY: the schema `vpk` is the extension's own (sql/tables.sql): a column has the
+            // type that the caller knows it by, which debug builds check. The value stays for as
+            // long as the row is read.
             let value = unsafe { T::from_raw(datum) };
             InRow { value, row: PhantomData }
         })
@@ -128,12 +129,12 @@ impl Tuple {
     #[inline]
     fn assert_type(&self, column: AttrNumber, kind: pg_sys::Oid) {
         #[cfg(debug_assertions)]
-        // SAFETY: a slot has a tuple descriptor, and so has a tuple on a page. SPI_gettypeid reads it
-        // (src/backend/executor/spi.c).
+        // SAFETY: a slot has a tuple descriptor, and so has a tuple on a page. SPI_gettypeid reads
+        // it (src/backend/executor/spi.c).
         unsafe {
             let descriptor = match &self.0 {
                 Source::Slot(slot) => (**slot).tts_tupleDescriptor,
-                Source::Page(_, descriptor) => *descriptor,
+                Source::Page(_, descriptor, _) => *descriptor,
             };
             let found = pg_sys::SPI_gettypeid(descriptor, column.into());
             assert_eq!(found, kind, "the type of column {column}");
@@ -144,10 +145,11 @@ impl Tuple {
 
     /// The value of a column.
     fn value(&self, column: AttrNumber) -> Option<Datum> {
+        assert!(column > 0, "columns have numbers from 1 on");
         match &self.0 {
             // SAFETY: the slot holds a tuple. A column beyond the row's last is filled as null
-            // (src/backend/executor/execTuples.c: slot_getsomeattrs_int); one beyond the table's last
-            // is an error there.
+            // (src/backend/executor/execTuples.c: slot_getsomeattrs_int); one beyond the table's
+            // last is an error there.
             Source::Slot(slot) => unsafe {
                 if (**slot).tts_nvalid < column {
                     unguarded::slot_getsomeattrs_int(*slot, column.into());
@@ -155,10 +157,11 @@ impl Tuple {
                 let at = column as usize - 1;
                 (!*(**slot).tts_isnull.add(at)).then(|| *(**slot).tts_values.add(at))
             },
-            // SAFETY: the tuple has the column. nocachegetattr is asked for a column that is not null;
-            // it reads the tuple, and fills in offsets that the tuple descriptor keeps
+            // SAFETY: the tuple has the column. nocachegetattr is asked for a column that is not
+            // null; it reads the tuple, and fills in offsets that the tuple descriptor keeps
             // (src/backend/access/common/heaptuple.c).
-            Source::Page(tuple, descriptor) => unsafe {
+            Source::Page(tuple, descriptor, columns) => unsafe {
+                assert!(column <= *columns, "column {column} is not to be read in place");
                 (!is_null(tuple, column)).then(|| {
                     let tuple = (&raw const *tuple).cast_mut();
                     unguarded::nocachegetattr(tuple, column.into(), *descriptor)
@@ -170,8 +173,8 @@ impl Tuple {
     /// Where the row is, if that is a page in a shared buffer.
     pub(in crate::pg) fn tid(&self) -> Option<CachedTid> {
         let Source::Slot(slot) = self.0 else { return None };
-        // SAFETY: a slot with these operations is a BufferHeapTupleTableSlot, and its tuple is on the
-        // page of its buffer (src/include/executor/tuptable.h). A buffer below 1 is one of this
+        // SAFETY: a slot with these operations is a BufferHeapTupleTableSlot, and its tuple is on
+        // the page of its buffer (src/include/executor/tuptable.h). A buffer below 1 is one of this
         // process, or none.
         unsafe {
             if !core::ptr::eq((*slot).tts_ops, &raw const pg_sys::TTSOpsBufferHeapTuple) {
@@ -188,8 +191,8 @@ impl Tuple {
 impl<'row> InRow<'row, Text> {
     /// The text's bytes.
     pub fn bytes(self) -> &'row [u8] {
-        // SAFETY: a text is a varlena, which stays for as long as the row is read; so does the current
-        // memory context, which is the call's.
+        // SAFETY: a text is a varlena, which stays for as long as the row is read; so does the
+        // current memory context, which is the call's.
         unsafe { packed_unguarded(self.value.raw()) }
     }
 
@@ -240,9 +243,9 @@ impl InRow<'_, Json> {
 /// The tuple is on a pinned page and has the column.
 unsafe fn is_null(tuple: &pg_sys::HeapTupleData, column: AttrNumber) -> bool {
     let at = column as usize - 1;
-    // SAFETY: the caller's. Where there are nulls, a bitmap follows the header. It has a bit for each
-    // column, which is set where there is a value (src/include/access/htup_details.h, tupmacs.h:
-    // att_isnull).
+    // SAFETY: the caller's. Where there are nulls, a bitmap follows the header. It has a bit for
+    // each column, which is set where there is a value (src/include/access/htup_details.h,
+    // tupmacs.h: att_isnull).
     unsafe {
         let header = tuple.t_data;
         let has_nulls = u32::from((*header).t_infomask) & pg_sys::HEAP_HASNULL != 0;

@@ -7,8 +7,8 @@ use pgrx::pg_sys::{self, Oid};
 use crate::pg::call::Call;
 use crate::pg::types::Text;
 
-/// The current role outside of every SECURITY DEFINER function: that of `SET ROLE`, or else that of the
-/// session.
+/// The current role outside of every SECURITY DEFINER function: that of `SET ROLE`, or else that of
+/// the session.
 pub fn outer_user(call: &Call) -> Text {
     // SAFETY: reads a variable (src/backend/utils/init/miscinit.c).
     name(call, unsafe { pg_sys::GetOuterUserId() })
@@ -22,8 +22,8 @@ pub fn session_user(call: &Call) -> Text {
 
 /// The name of a role; empty where there is no such role.
 fn name(call: &Call, role: Oid) -> Text {
-    // SAFETY: with noerr, the name is null where there is no such role, and else a null-terminated copy
-    // (src/backend/utils/init/miscinit.c: GetUserNameFromId).
+    // SAFETY: with noerr, the name is null where there is no such role, and else a null-terminated
+    // copy (src/backend/utils/init/miscinit.c: GetUserNameFromId).
     unsafe {
         let name = pg_sys::GetUserNameFromId(role, true);
         let bytes = if name.is_null() { &b""[..] } else { CStr::from_ptr(name).to_bytes() };

@@ -32,9 +32,9 @@ pub struct Database {
 pub fn all(_: &mut Unconnected) -> Vec<Database> {
     BackgroundWorker::transaction(|| {
         let mut found = Vec::new();
-        // SAFETY: reads pg_database as src/backend/postmaster/autovacuum.c does (get_database_list). A
-        // process without a database can scan a shared catalogue, but not through an index. pgrx guards
-        // every call but `scan_end`, which raises no error for a heap
+        // SAFETY: reads pg_database as src/backend/postmaster/autovacuum.c does
+        // (get_database_list). A process without a database can scan a shared catalogue, but not
+        // through an index. pgrx guards every call but `scan_end`, which raises no error for a heap
         // (src/backend/access/heap/heapam.c: heap_endscan).
         unsafe {
             let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;

@@ -54,8 +54,8 @@ pub fn usage_flush_interval() -> Duration {
 
 /// Defines the settings. Called once, when the library is loaded.
 pub(in crate::pg) fn define(preloading: bool) {
-    // A setting that is fixed at the start of the server can only be defined then. Elsewhere it has no
-    // effect, but a line for it in the configuration must not cause a warning in every session.
+    // A setting that is fixed at the start of the server can only be defined then. Elsewhere it has
+    // no effect, but a line for it in the configuration must not cause a warning in every session.
     let at_start = if preloading { GucContext::Postmaster } else { GucContext::Sighup };
     GucRegistry::define_bool_guc(
         c"vibepeak_keys.redact_logs",
@@ -68,7 +68,7 @@ pub(in crate::pg) fn define(preloading: bool) {
     GucRegistry::define_int_guc(
         c"vibepeak_keys.backend_cache",
         c"Sets the maximum memory each session uses to cache keys.",
-        c"Each key in use takes 80 bytes. 0 caches nothing: every verification reads the index.",
+        c"Each key takes 80 bytes. 0 caches nothing: each verification reads the index.",
         &BACKEND_CACHE,
         0,
         1_048_576,
@@ -95,8 +95,8 @@ pub(in crate::pg) fn define(preloading: bool) {
         GucContext::Sighup,
         GucFlags::UNIT_MS,
     );
-    // SAFETY: the hooks have the signatures of src/include/utils/guc.h, and cannot panic. The prefix is
-    // a null-terminated string (src/backend/utils/misc/guc.c).
+    // SAFETY: the hooks have the signatures of src/include/utils/guc.h, and cannot panic. The
+    // prefix is a null-terminated string (src/backend/utils/misc/guc.c).
     unsafe {
         GucRegistry::define_string_guc_with_hooks(
             c"vibepeak_keys.environments",
@@ -132,10 +132,10 @@ unsafe extern "C-unwind" fn check_environments(
     _: *mut *mut c_void,
     _: pg_sys::GucSource::Type,
 ) -> bool {
-    // SAFETY: the caller's: the new value is a null-terminated string, or null. The detail is for the
-    // error that the server reports next, and is freed with the memory context that is current now
-    // (src/backend/utils/misc/guc.c: call_string_check_hook). pstrdup returns new memory or raises an
-    // error, past frames without destructors.
+    // SAFETY: the caller's: the new value is a null-terminated string, or null. The detail is for
+    // the error that the server reports next, and is freed with the memory context that is current
+    // now (src/backend/utils/misc/guc.c: call_string_check_hook). pstrdup returns new memory or
+    // raises an error, past frames without destructors.
     unsafe {
         let known = parse(*value).is_some();
         if !known {

@@ -1,18 +1,19 @@
 //! Insertion of rows by the calls of one statement, into tables that stay open until it ends.
 //!
-//! The executor costs more to start than a row costs to insert: each time, it opens tables and indexes
-//! and reads the expressions of CHECK constraints from the catalogue. Here they are opened at a
-//! statement's second call. A row is then inserted by ExecSimpleRelationInsert
-//! (src/backend/executor/execReplication.c), as the apply worker of logical replication inserts it, in
-//! the way of COPY FROM (src/backend/commands/copyfrom.c). Defaults, constraints, indexes and WAL are the
-//! server's work.
+//! The executor costs more to start than a row costs to insert: each time, it opens tables and
+//! indexes and reads the expressions of CHECK constraints from the catalogue. Here they are opened
+//! at a statement's second call. A row is then inserted by ExecSimpleRelationInsert
+//! (src/backend/executor/execReplication.c), as the apply worker of logical replication inserts it,
+//! in the way of COPY FROM (src/backend/commands/copyfrom.c). Defaults, constraints, indexes and
+//! WAL are the server's work.
 //!
-//! Triggers that fire after each row fire when the call's rows are inserted. The executor inserts into a
-//! table with other triggers, rules, row security, generated columns or a column whose type was changed.
+//! Triggers that fire after each row fire when the call's rows are inserted. The executor inserts
+//! into a table with other triggers, rules, row security, generated columns or a column whose type
+//! was changed.
 //!
-//! The state is plain data in memory of the calling statement. It is found through the statement's list
-//! of expression contexts. The callback there ends it when the statement ends. After an error there is
-//! no callback: the resource owner closes the relations, as it does for any statement.
+//! The state is plain data in memory of the calling statement. It is found through the statement's
+//! list of expression contexts. The callback there ends it when the statement ends. After an error
+//! there is no callback: the resource owner closes the relations, as it does for any statement.
 
 use core::ffi::{CStr, c_char};
 use core::marker::PhantomData;
@@ -114,9 +115,10 @@ impl<'call> Bulk<'call> {
     /// The bulk of the calling statement. With None, the caller lets the executor insert: at the
     /// statement's first call, and where the tables or the transaction need more than an insertion.
     pub fn of_statement(call: &'call Call, tables: &[Table; TABLES]) -> Option<Bulk<'call>> {
-        // SAFETY: a set-returning function's resultinfo is a ReturnSetInfo, whose context belongs to the
-        // calling statement (src/backend/executor/execSRF.c). The statement's memory outlives the call.
-        // `begin` has made the state that `find` finds. Where its tables are open, their relations are.
+        // SAFETY: a set-returning function's resultinfo is a ReturnSetInfo, whose context belongs
+        // to the calling statement (src/backend/executor/execSRF.c). The statement's memory
+        // outlives the call. `begin` has made the state that `find` finds. Where its tables are
+        // open, their relations are.
         unsafe {
             if pg_sys::XactReadOnly || pg_sys::IsInParallelMode() || access_is_audited() {
                 return None;
@@ -126,8 +128,8 @@ impl<'call> Bulk<'call> {
                 begin(statement);
                 return None;
             };
-            // A cursor outlives the savepoint in which it is read. A rollback to that savepoint may have
-            // undone changes of the tables' columns, indexes and constraints.
+            // A cursor outlives the savepoint in which it is read. A rollback to that savepoint may
+            // have undone changes of the tables' columns, indexes and constraints.
             if (*state).subtransaction != command_position().0 {
                 return None;
             }
@@ -145,8 +147,9 @@ impl<'call> Bulk<'call> {
         }
     }
 
-    /// Inserts rows: for each table in turn the values of its given columns, in order. The next statement
-    /// sees them, as after any statement. Panics where a value is not of its column's type.
+    /// Inserts rows: for each table in turn the values of its given columns, in order. The next
+    /// statement sees them, as after any statement. Panics where a value is not of its column's
+    /// type.
     ///
     /// Returns whether nothing else was written, by a trigger for example.
     pub fn insert(self, rows: [&[Parameter]; TABLES]) -> bool {
@@ -163,12 +166,13 @@ impl<'call> Bulk<'call> {
         }
         let (_, before) = command_position();
         // SAFETY: triggers are queued and fired as by create_edata_for_relation and finish_edata of
-        // src/backend/replication/logical/worker.c. Then nothing uses the rows any more. The values are
-        // of their columns' types. The closure holds plain data, and cannot panic.
+        // src/backend/replication/logical/worker.c. Then nothing uses the rows any more. The values
+        // are of their columns' types. The closure holds plain data, and cannot panic.
         unsafe {
             guarded(|| {
                 let estate = (*self.state).estate;
-                // Constraints, defaults and triggers read by the snapshot of a statement of its own.
+                // Constraints, defaults and triggers read by the snapshot of a statement of its
+                // own.
                 unguarded::PushActiveSnapshot(snapshot::latest().as_ptr());
                 let triggers = open.iter().any(|open| !(*open.result).ri_TrigDesc.is_null());
                 if triggers {
@@ -202,8 +206,8 @@ impl<'call> Bulk<'call> {
         }
     }
 
-    /// Whether the text is the one that is remembered, and the transaction has done nothing since: it has
-    /// neither written a row nor begun or ended a savepoint.
+    /// Whether the text is the one that is remembered, and the transaction has done nothing since:
+    /// it has neither written a row nor begun or ended a savepoint.
     pub fn remembers(self, text: &[u8]) -> bool {
         // SAFETY: the state is this statement's, and one call at a time uses it.
         let state = unsafe { &*self.state };
@@ -216,14 +220,15 @@ impl<'call> Bulk<'call> {
 /// Inserts a row. Unguarded: see [`crate::pg::ffi::unguarded`].
 ///
 /// # Safety
-/// The table is open for the executor's state. The row has a value of its type, or null, for each given
-/// column.
+/// The table is open for the executor's state. The row has a value of its type, or null, for each
+/// given column.
 unsafe fn insert_unguarded(estate: *mut EState, open: Open, row: &[Parameter]) {
-    // SAFETY: the caller's. The slot has as many values as the table has columns, and each place is one
-    // of them. An expression is evaluated as by ExecEvalExprSwitchContext of
-    // src/include/executor/executor.h; ExecInitExpr has set its function. `insert` resets the memory of
-    // the row. Every kind of slot has a function to clear it (src/include/executor/tuptable.h). Nothing
-    // here panics, which the guard of the caller would not survive: hence the unchecked unwraps.
+    // SAFETY: the caller's. The slot has as many values as the table has columns, and each place is
+    // one of them. An expression is evaluated as by ExecEvalExprSwitchContext of
+    // src/include/executor/executor.h; ExecInitExpr has set its function. `insert` resets the
+    // memory of the row. Every kind of slot has a function to clear it
+    // (src/include/executor/tuptable.h). Nothing here panics, which the guard of the caller would
+    // not survive: hence the unchecked unwraps.
     unsafe {
         let slot = open.slot;
         let clear = (*(*slot).tts_ops).clear.unwrap_unchecked();
@@ -261,8 +266,8 @@ fn command_position() -> (SubTransactionId, CommandId) {
 
 /// The executor's state of the statement that calls a set-returning function.
 fn statement(call: &Call) -> Option<*mut EState> {
-    // SAFETY: the result's information is null or a node, whose type is checked. Each pointer on the way
-    // may be null where there is no statement (src/include/nodes/execnodes.h).
+    // SAFETY: the result's information is null or a node, whose type is checked. Each pointer on
+    // the way may be null where there is no statement (src/include/nodes/execnodes.h).
     unsafe {
         let result: *mut pg_sys::ReturnSetInfo = call.info()?.resultinfo.cast();
         if result.is_null() || (*result).type_ != pg_sys::NodeTag::T_ReturnSetInfo {
@@ -286,8 +291,8 @@ fn access_is_audited() -> bool {
 /// # Safety
 /// The statement is being executed.
 unsafe fn find(statement: *mut EState) -> Option<*mut StatementState> {
-    // SAFETY: the caller's. The list is of expression contexts (src/backend/executor/execUtils.c). Only
-    // `begin` registers the callback, with a state as its argument.
+    // SAFETY: the caller's. The list is of expression contexts (src/backend/executor/execUtils.c).
+    // Only `begin` registers the callback, with a state as its argument.
     unsafe {
         let list = (*statement).es_exprcontexts.as_ref()?;
         let contexts = slice::from_raw_parts(list.elements, list.length as usize);
@@ -307,8 +312,9 @@ unsafe fn find(statement: *mut EState) -> Option<*mut StatementState> {
 /// # Safety
 /// The statement is being executed.
 unsafe fn begin(statement: *mut EState) {
-    // SAFETY: the caller's. All zeroes are a state without tables, and `calls` is set. The expression
-    // context and its callback stay until FreeExecutorState (src/backend/executor/execUtils.c).
+    // SAFETY: the caller's. All zeroes are a state without tables, and `calls` is set. The
+    // expression context and its callback stay until FreeExecutorState
+    // (src/backend/executor/execUtils.c).
     unsafe {
         let memory = (*statement).es_query_cxt;
         let state: *mut StatementState =
@@ -346,8 +352,8 @@ unsafe fn open(
     tables: &[Table; TABLES],
 ) -> bool {
     // SAFETY: the caller's. Everything is made in the statement's memory or in a child of it
-    // (src/backend/executor/execUtils.c: CreateExecutorState). The guarded closure holds plain data, and
-    // cannot panic.
+    // (src/backend/executor/execUtils.c: CreateExecutorState). The guarded closure holds plain
+    // data, and cannot panic.
     unsafe {
         let old = pg_sys::CurrentMemoryContext;
         pg_sys::CurrentMemoryContext = (*statement).es_query_cxt;
@@ -367,15 +373,16 @@ unsafe fn open(
     }
 }
 
-/// Opens a table with its indexes, in the current memory, if its rows need no more than an insertion.
+/// Opens a table with its indexes, in the current memory, if its rows need no more than an
+/// insertion.
 ///
 /// # Safety
 /// The executor's state is a new one, in whose memory the table is opened.
 unsafe fn open_table(estate: *mut EState, table: &Table) -> Option<Open> {
-    // SAFETY: the caller's. As for any insertion, the relation is locked before anything of it is read
-    // (src/backend/access/table/table.c). A table that was dropped or renamed before the lock was
-    // acquired is left to the executor. The result's information is prepared as by InitResultRelInfo's
-    // other callers (src/backend/executor/execMain.c), in zeroed memory.
+    // SAFETY: the caller's. As for any insertion, the relation is locked before anything of it is
+    // read (src/backend/access/table/table.c). A table that was dropped or renamed before the lock
+    // was acquired is left to the executor. The result's information is prepared as by
+    // InitResultRelInfo's other callers (src/backend/executor/execMain.c), in zeroed memory.
     unsafe {
         let schema = pg_sys::get_namespace_oid(c"vpk".as_ptr(), true);
         let named = || pg_sys::get_relname_relid(table.name.as_ptr(), schema);
@@ -433,16 +440,16 @@ unsafe fn is_plain(relation: Relation) -> bool {
     }
 }
 
-/// Whether the indexes of a table are those with which it was opened. The server makes no index for a
-/// table in use, unless the table is attached to a partitioned one. Also false while the indexes are not
-/// known.
+/// Whether the indexes of a table are those with which it was opened. The server makes no index for
+/// a table in use, unless the table is attached to a partitioned one. Also false while the indexes
+/// are not known.
 ///
 /// # Safety
 /// The table is open.
 unsafe fn same_indexes(open: &Open) -> bool {
     // SAFETY: the caller's. The list is null where there are no indexes
-    // (src/backend/utils/cache/relcache.c: RelationGetIndexList). ExecOpenIndices has opened as many as
-    // it says (src/backend/executor/execIndexing.c).
+    // (src/backend/utils/cache/relcache.c: RelationGetIndexList). ExecOpenIndices has opened as
+    // many as it says (src/backend/executor/execIndexing.c).
     unsafe {
         let now = match (*open.relation).rd_indexlist.as_ref() {
             Some(list) => slice::from_raw_parts(list.elements, list.length as usize),
@@ -465,7 +472,8 @@ unsafe fn same_indexes(open: &Open) -> bool {
 /// # Safety
 /// Both are null, or the triggers of an open table.
 unsafe fn same_triggers(now: *const TriggerDesc, opened: *const TriggerDesc) -> bool {
-    // SAFETY: the caller's. They have as many triggers as they say (src/include/utils/reltrigger.h).
+    // SAFETY: the caller's. They have as many triggers as they say
+    // (src/include/utils/reltrigger.h).
     unsafe {
         let of = |triggers: *const TriggerDesc| match triggers.as_ref() {
             Some(all) => slice::from_raw_parts(all.triggers, all.numtriggers as usize),
@@ -482,8 +490,8 @@ unsafe fn same_triggers(now: *const TriggerDesc, opened: *const TriggerDesc) -> 
 /// # Safety
 /// Both are triggers of an open table.
 unsafe fn same_trigger(now: &Trigger, opened: &Trigger) -> bool {
-    // SAFETY: the caller's. A trigger has as many arguments as it says, and its condition is null where
-    // it has none (src/include/utils/reltrigger.h). Both are null-terminated strings.
+    // SAFETY: the caller's. A trigger has as many arguments as it says, and its condition is null
+    // where it has none (src/include/utils/reltrigger.h). Both are null-terminated strings.
     unsafe {
         let text = |text: *mut c_char| (!text.is_null()).then(|| CStr::from_ptr(text));
         let what = |trigger: &Trigger| {
@@ -496,8 +504,8 @@ unsafe fn same_trigger(now: &Trigger, opened: &Trigger) -> bool {
     }
 }
 
-/// The places of the given columns, and the default of each other column, which is null where it has
-/// none. None where a given column is missing or of another type, or a column is generated.
+/// The places of the given columns, and the default of each other column, which is null where it
+/// has none. None where a given column is missing or of another type, or a column is generated.
 ///
 /// # Safety
 /// The relation is open.
@@ -540,7 +548,8 @@ unsafe fn columns(relation: Relation, table: &Table) -> Option<(*mut usize, *mut
     }
 }
 
-/// Closes the tables that are open, which stay locked. Unguarded: see [`crate::pg::ffi::unguarded`].
+/// Closes the tables that are open, which stay locked. Unguarded: see
+/// [`crate::pg::ffi::unguarded`].
 ///
 /// # Safety
 /// `open` has made the executor's state, and nothing uses it or the tables any more.
@@ -565,7 +574,8 @@ unsafe fn close_unguarded(state: *mut StatementState) {
 /// # Safety
 /// The argument is the one that [`begin`] has registered.
 unsafe extern "C-unwind" fn end(state: Datum) {
-    // SAFETY: the caller's: the state stays until its callback has run. No frame here has a destructor.
+    // SAFETY: the caller's: the state stays until its callback has run. No frame here has a
+    // destructor.
     unsafe {
         let state: *mut StatementState = state.cast_mut_ptr();
         if (*state).calls == Calls::Open {

@@ -1,10 +1,10 @@
 //! What the commit of the current transaction waits for.
 //!
-//! The setting `synchronous_commit` is raised as `SET LOCAL` does, and never lowered. The end of the
-//! transaction restores it, and so does the rollback to an earlier savepoint. The raised value lasts
-//! beyond the function that raises it, whose SET clause sets another setting. It does not last beyond
-//! a caller's function with a SET clause for this setting (src/backend/utils/misc/guc.c:
-//! AtEOXact_GUC).
+//! The setting `synchronous_commit` is raised as `SET LOCAL` does, and never lowered. The end of
+//! the transaction restores it, and so does the rollback to an earlier savepoint. The raised value
+//! lasts beyond the function that raises it, whose SET clause sets another setting. It does not
+//! last beyond a caller's function with a SET clause for this setting
+//! (src/backend/utils/misc/guc.c: AtEOXact_GUC).
 
 use core::ffi::{CStr, c_int};
 
@@ -13,16 +13,16 @@ use pgrx::pg_sys::{self, SyncCommitLevel};
 use crate::pg::ffi::compat;
 use crate::pg::ffi::guard::guarded;
 
-/// Has the commit wait until the synchronous standbys have applied what was committed up to then, so
-/// that no answer of theirs is older. Changes nothing where there is no synchronous standby.
+/// Has the commit wait until the synchronous standbys have applied what was committed up to then,
+/// so that no answer of theirs is older. Changes nothing where there is no synchronous standby.
 ///
 /// A transaction that has changed nothing waits too: the change that it found already made may have
 /// been committed by a transaction whose wait was cancelled.
 pub fn until_applied() {
     // SAFETY: reads variables (src/include/replication/syncrep.h: SyncStandbysDefined). Only a
     // transaction that has an id and has written to the WAL before its commit record waits for
-    // standbys (src/backend/access/transam/xact.c: RecordTransactionCommit). The guarded closure holds
-    // plain data, and cannot panic.
+    // standbys (src/backend/access/transam/xact.c: RecordTransactionCommit). The guarded closure
+    // holds plain data, and cannot panic.
     unsafe {
         let names = pg_sys::SyncRepStandbyNames;
         if names.is_null() || *names == 0 {

@@ -8,12 +8,12 @@ use crate::pg::error;
 use crate::pg::read::catalog::{self, Table};
 use crate::pg::types::Text;
 
-/// Waits until no other open transaction has started, extended or ended a task of the account. Other
-/// such transactions then wait until this one ends.
+/// Waits until no other open transaction has started, extended or ended a task of the account.
+/// Other such transactions then wait until this one ends.
 ///
-/// The lock is on an object of class vpk.accounts, whose number is a checksum of the account's name.
-/// Two accounts with one checksum wait for each other; nothing else happens. Raises 25006 in a
-/// read-only transaction and on a standby.
+/// The lock is on an object of class vpk.accounts, whose number is a checksum of the account's
+/// name. Two accounts with one checksum wait for each other; nothing else happens. Raises 25006 in
+/// a read-only transaction and on a standby.
 ///
 /// Unguarded: see [`crate::pg::ffi::unguarded`].
 pub fn lock_account_unguarded(call: &Call, account: Text) {
@@ -43,8 +43,8 @@ pub enum Handover {
     Busy,
 }
 
-/// Asks for the lock for this transaction, in this database, without waiting. It works on a standby,
-/// where [`lock_account_unguarded`] does not.
+/// Asks for the lock for this transaction, in this database, without waiting. It works on a
+/// standby, where [`lock_account_unguarded`] does not.
 pub fn handover() -> Handover {
     /// Users' own advisory locks have 1 or 2 here (src/backend/utils/adt/lockfuncs.c).
     const KIND: u16 = 3;
@@ -56,8 +56,8 @@ pub fn handover() -> Handover {
         locktag_type: pg_sys::LockTagType::LOCKTAG_ADVISORY as u8,
         locktag_lockmethodid: pg_sys::USER_LOCKMETHOD as u8,
     };
-    // SAFETY: the tag is copied. The end of the transaction releases a lock that is not held for the
-    // session (src/backend/storage/lmgr/lock.c).
+    // SAFETY: the tag is copied. The end of the transaction releases a lock that is not held for
+    // the session (src/backend/storage/lmgr/lock.c).
     let result = unsafe {
         pg_sys::LockAcquire(&tag, pg_sys::ExclusiveLock as pg_sys::LOCKMODE, false, true)
     };

@@ -1,7 +1,7 @@
 //! SQL statements, which a backend plans once and keeps.
 //!
-//! pgrx's own SPI plans a statement at each call, and assigns a transaction id before each statement
-//! that may write.
+//! pgrx's own SPI plans a statement at each call, and assigns a transaction id before each
+//! statement that may write.
 
 use core::ffi::{CStr, c_char};
 use core::sync::atomic::{AtomicPtr, Ordering};
@@ -48,8 +48,8 @@ pub struct Rows<'call> {
     call: PhantomData<&'call Call>,
 }
 
-/// One row. Columns have numbers from 0 on. Its methods panic where the column is of another type than
-/// the one that the method's name says.
+/// One row. Columns have numbers from 0 on. Its methods panic where the column is of another type
+/// than the one that the method's name says.
 #[derive(Clone, Copy)]
 pub struct Row<'rows> {
     /// The types of the columns.
@@ -68,8 +68,8 @@ impl Statement {
     ///
     /// It sees what is committed at this instant, as the queries of foreign keys do
     /// (src/backend/utils/adt/ri_triggers.c: ri_PerformCheck). A transaction that keeps an older
-    /// snapshot may not change a row that its snapshot does not show: it gets a serialization failure
-    /// (40001), and never overlooks a row.
+    /// snapshot may not change a row that its snapshot does not show: it gets a serialization
+    /// failure (40001), and never overlooks a row.
     pub fn write<'call>(&self, call: &'call Call, parameters: &[Parameter]) -> Rows<'call> {
         self.run(call, Mode::Write, parameters)
     }
@@ -99,10 +99,11 @@ impl Statement {
             .iter()
             .map(|value| if value.is_none() { b'n' } else { b' ' } as c_char)
             .collect();
-        // SAFETY: SPI's protocol (src/backend/executor/spi.c). pgrx guards every call, so that an error
-        // unwinds the vectors; the abort of the (sub)transaction then ends the connection. The
-        // statement has as many parameters as types, each of its type. SPI copies the snapshot. What
-        // `collect` returns is in the memory that was current before SPI was connected: the call's.
+        // SAFETY: SPI's protocol (src/backend/executor/spi.c). pgrx guards every call, so that an
+        // error unwinds the vectors; the abort of the (sub)transaction then ends the connection.
+        // The statement has as many parameters as types, each of its type. SPI copies the snapshot.
+        // What `collect` returns is in the memory that was current before SPI was connected: the
+        // call's.
         unsafe {
             pg_sys::SPI_connect();
             let plan = self.plan();
@@ -169,8 +170,8 @@ pub fn execute_utility(call: &Call, statements: &[Vec<u8>]) {
     for statement in statements {
         let mut text = statement.clone();
         text.push(0);
-        // SAFETY: SPI's protocol (src/backend/executor/spi.c). pgrx guards every call, so that an error
-        // unwinds the text, which is null-terminated.
+        // SAFETY: SPI's protocol (src/backend/executor/spi.c). pgrx guards every call, so that an
+        // error unwinds the text, which is null-terminated.
         unsafe {
             pg_sys::SPI_connect();
             let code = pg_sys::SPI_execute(text.as_ptr().cast(), false, 0);
@@ -188,9 +189,9 @@ pub fn execute_utility(call: &Call, statements: &[Vec<u8>]) {
 /// # Safety
 /// SPI is connected and has just run a statement.
 unsafe fn collect(_: &Call) -> Rows<'_> {
-    // SAFETY: the caller's: SPI_tuptable is that statement's, or null where it returned no rows. Its
-    // tuples have the columns of its tuple descriptor. SPI_datumTransfer copies a value into the memory
-    // that was current before SPI was connected (src/backend/executor/spi.c).
+    // SAFETY: the caller's: SPI_tuptable is that statement's, or null where it returned no rows.
+    // Its tuples have the columns of its tuple descriptor. SPI_datumTransfer copies a value into
+    // the memory that was current before SPI was connected (src/backend/executor/spi.c).
     unsafe {
         let table = pg_sys::SPI_tuptable;
         let mut rows = Rows {

@@ -38,7 +38,8 @@ pub(in crate::pg) unsafe fn elements_unguarded(
     let mut nulls: *mut bool = ptr::null_mut();
     let mut count: c_int = 0;
     // SAFETY: the caller's. A variable-length type has length -1 and is passed by reference.
-    // deconstruct_array fills both arrays with `count` entries (src/backend/utils/adt/arrayfuncs.c).
+    // deconstruct_array fills both arrays with `count` entries
+    // (src/backend/utils/adt/arrayfuncs.c).
     unsafe {
         let array = unguarded::pg_detoast_datum(array.cast_mut_ptr());
         unguarded::deconstruct_array(

@@ -15,8 +15,8 @@ impl Encoding for ServerEncoding {
 
     fn characters(&self, text: &[u8]) -> usize {
         let length = i32::try_from(text.len()).unwrap_or(i32::MAX);
-        // SAFETY: pg_mbstrlen_with_len reads at most the given bytes: in every encoding of a server,
-        // the first byte of a character says how long it is (src/common/wchar.c).
+        // SAFETY: pg_mbstrlen_with_len reads at most the given bytes: in every encoding of a
+        // server, the first byte of a character says how long it is (src/common/wchar.c).
         let characters = unsafe { pg_sys::pg_mbstrlen_with_len(text.as_ptr().cast(), length) };
         usize::try_from(characters).unwrap_or(0)
     }

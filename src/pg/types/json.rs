@@ -12,9 +12,9 @@ use crate::pg::types::{FromRaw, Json};
 pub fn jsonb(value: &serde_json::Value) -> Json {
     let mut text = encoding::narrow(&value.to_string());
     text.push(0);
-    // SAFETY: jsonb_in takes a null-terminated string in the server's encoding and returns a jsonb in
-    // the current memory context (src/backend/utils/adt/jsonb.c). There is no NUL within the string,
-    // since JSON escapes it.
+    // SAFETY: jsonb_in takes a null-terminated string in the server's encoding and returns a jsonb
+    // in the current memory context (src/backend/utils/adt/jsonb.c). There is no NUL within the
+    // string, since JSON escapes it.
     unsafe {
         Json::from_raw(pg_sys::OidInputFunctionCall(
             pg_sys::Oid::from(pg_sys::F_JSONB_IN),

@@ -1,11 +1,11 @@
 //! SQL types as arguments and results, by their datum.
 //!
-//! pgrx reads `text` as `&str`, which fails for bytes that are not UTF-8, and detoasts at once. These
-//! types carry the datum as it came, and read it when they are asked to.
+//! pgrx reads `text` as `&str`, which fails for bytes that are not UTF-8, and detoasts at once.
+//! These types carry the datum as it came, and read it when they are asked to.
 //!
-//! A value is made by the server, by a constructor here, or from a column whose type is known. So it
-//! always is a datum of its SQL type. It is good for the call in which it was made. Neither a static
-//! variable nor another thread can have it, since a datum is neither `Send` nor `Sync`.
+//! A value is made by the server, by a constructor here, or from a column whose type is known. So
+//! it always is a datum of its SQL type. It is good for the call in which it was made. Neither a
+//! static variable nor another thread can have it, since a datum is neither `Send` nor `Sync`.
 
 pub mod array;
 pub mod encoding;
@@ -150,8 +150,8 @@ macro_rules! sql_types {
             }
         }
 
-        // SAFETY: the datum is a value of the type that the generated SQL declares for the result, in
-        // memory that outlives the call.
+        // SAFETY: the datum is a value of the type that the generated SQL declares for the result,
+        // in memory that outlives the call.
         unsafe impl BoxRet for $name {
             unsafe fn box_into<'fcx>(self, fcinfo: &mut FcInfo<'fcx>) -> pgrx::datum::Datum<'fcx> {
                 // SAFETY: the caller's: the call returns this value and nothing else.
@@ -233,8 +233,8 @@ impl Text {
 
     /// A text of these bytes, which are valid in the server's encoding.
     pub fn new(call: &Call, bytes: &[u8]) -> Text {
-        // SAFETY: the function reads the bytes alone (src/backend/utils/mb/mbutils.c); with the last
-        // argument it raises nothing.
+        // SAFETY: the function reads the bytes alone (src/backend/utils/mb/mbutils.c); with the
+        // last argument it raises nothing.
         #[cfg(debug_assertions)]
         assert!(unsafe { pg_sys::pg_verifymbstr(bytes.as_ptr().cast(), bytes.len() as i32, true) });
         // SAFETY: the closure holds plain data, and cannot panic.
@@ -276,7 +276,8 @@ impl TextArray {
 
     /// Its elements, in order. Unguarded: see [`crate::pg::ffi::unguarded`].
     pub fn elements_unguarded(self, call: &Call) -> &[Option<&[u8]>] {
-        // SAFETY: the datum is a text[], good for the call; so are its elements, which are varlenas.
+        // SAFETY: the datum is a text[], good for the call; so are its elements, which are
+        // varlenas.
         unsafe {
             let elements = array::elements_unguarded(call, self.0, array::Element::TEXT);
             call.keep_unguarded(
@@ -364,8 +365,8 @@ impl Timestamp {
 /// # Safety
 /// The datum is a varlena that stays for `'call`, and so does the current memory context.
 unsafe fn presented_unguarded<'call>(datum: Datum, limit: usize) -> Presented<'call> {
-    // SAFETY: the caller's. toast_raw_datum_size counts the four-byte header. A slice is a fresh copy
-    // in the current context; a packed varlena is the datum's own or such a copy
+    // SAFETY: the caller's. toast_raw_datum_size counts the four-byte header. A slice is a fresh
+    // copy in the current context; a packed varlena is the datum's own or such a copy
     // (src/backend/access/common/detoast.c).
     unsafe {
         let length = unguarded::toast_raw_datum_size(datum) - pg_sys::VARHDRSZ;
@@ -380,7 +381,8 @@ unsafe fn presented_unguarded<'call>(datum: Datum, limit: usize) -> Presented<'c
     }
 }
 
-/// The contents of a varlena, detoasted where need be. Unguarded: see [`crate::pg::ffi::unguarded`].
+/// The contents of a varlena, detoasted where need be. Unguarded: see
+/// [`crate::pg::ffi::unguarded`].
 ///
 /// # Safety
 /// The datum is a varlena that stays for `'kept`, and so does the current memory context.
@@ -405,14 +407,14 @@ pub(in crate::pg) fn varlena_unguarded(call: &Call, bytes: &[u8]) -> Datum {
     }
 }
 
-/// A copy of a varlena in the call's memory, neither compressed nor external nor short. Unguarded: see
-/// [`crate::pg::ffi::unguarded`].
+/// A copy of a varlena in the call's memory, neither compressed nor external nor short. Unguarded:
+/// see [`crate::pg::ffi::unguarded`].
 ///
 /// # Safety
 /// The datum is a varlena.
 pub(in crate::pg) unsafe fn detoasted_copy_unguarded(call: &Call, datum: Datum) -> Datum {
-    // SAFETY: the caller's (src/backend/utils/fmgr/fmgr.c: pg_detoast_datum_copy). The call's context
-    // stays for the call. After an error, the server sets the current context anew
+    // SAFETY: the caller's (src/backend/utils/fmgr/fmgr.c: pg_detoast_datum_copy). The call's
+    // context stays for the call. After an error, the server sets the current context anew
     // (src/backend/tcop/postgres.c: PostgresMain).
     unsafe {
         let before = pg_sys::CurrentMemoryContext;

@@ -1,8 +1,8 @@
 //! A table of one row, as a function's result.
 //!
-//! pgrx returns a table row by row. The server calls the function a second time to learn that there is
-//! no other row, which costs the same for SECURITY DEFINER and SET again, and pgrx looks up the result
-//! type each time. Here the row goes into a tuple store at the first call
+//! pgrx returns a table row by row. The server calls the function a second time to learn that there
+//! is no other row, which costs the same for SECURITY DEFINER and SET again, and pgrx looks up the
+//! result type each time. Here the row goes into a tuple store at the first call
 //! (src/backend/utils/fmgr/README: "materialize mode").
 
 use pgrx::callconv::RetAbi;
@@ -16,8 +16,8 @@ use crate::pg::error;
 use crate::pg::ffi::guard::guarded;
 use crate::pg::ffi::unguarded;
 
-/// One row. It has the name of pgrx's type, by which `#[pg_extern]` recognises a function that returns
-/// a table.
+/// One row. It has the name of pgrx's type, by which `#[pg_extern]` recognises a function that
+/// returns a table.
 pub struct TableIterator<'row, Row>(Row, core::marker::PhantomData<&'row ()>);
 
 impl<Row> TableIterator<'_, Row> {
@@ -43,8 +43,8 @@ macro_rules! returned_rows {
 
             unsafe fn box_ret_in_fcinfo(info: FunctionCallInfo, ret: Self) -> Datum {
                 let ($($column,)+) = ret.0;
-                // SAFETY: the caller's: `info` describes the call of this function, which is declared
-                // to return these columns.
+                // SAFETY: the caller's: `info` describes the call of this function, which is
+                // declared to return these columns.
                 unsafe { store(info, [$($column.into_datum()),+]) }
             }
 
@@ -66,8 +66,9 @@ unsafe fn store<const COLUMNS: usize>(
     row: [Option<Datum>; COLUMNS],
 ) -> Datum {
     // SAFETY: the caller's. This is the protocol of ExecMakeTableFunctionResult and
-    // ExecMakeFunctionResultSet (src/backend/executor/execSRF.c), which pass a ReturnSetInfo and own
-    // the tuple store that they are given. The guarded closure holds plain data, and cannot panic.
+    // ExecMakeFunctionResultSet (src/backend/executor/execSRF.c), which pass a ReturnSetInfo and
+    // own the tuple store that they are given. The guarded closure holds plain data, and cannot
+    // panic.
     unsafe {
         let result: *mut pg_sys::ReturnSetInfo = (*info).resultinfo.cast();
         if result.is_null()

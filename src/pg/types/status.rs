@@ -94,8 +94,8 @@ static KNOWN: PerBackend<Option<Labels>> = PerBackend::new(None);
 /// Finds the enum among the columns of the call's result, and its labels.
 fn look_up(call: &Call) -> Labels {
     let info = call.info().expect("a worker's transaction has no result");
-    // SAFETY: get_call_result_type reads the catalogue row of the function that is called, and returns
-    // a tuple descriptor of `natts` attributes or none (src/backend/utils/fmgr/funcapi.c).
+    // SAFETY: get_call_result_type reads the catalogue row of the function that is called, and
+    // returns a tuple descriptor of `natts` attributes or none (src/backend/utils/fmgr/funcapi.c).
     let enum_type = unsafe {
         let mut scalar = Oid::INVALID;
         let mut row: pg_sys::TupleDesc = ptr::null_mut();
@@ -111,8 +111,9 @@ fn look_up(call: &Call) -> Labels {
     for &status in Status::ALL {
         let mut label = [0; pg_sys::NAMEDATALEN as usize];
         label[..status.label().len()].copy_from_slice(status.label().as_bytes());
-        // SAFETY: pg_enum is looked up by type and label, which is a null-terminated name. The tuple
-        // stays until it is released, after its OID was read (src/backend/utils/cache/syscache.c).
+        // SAFETY: pg_enum is looked up by type and label, which is a null-terminated name. The
+        // tuple stays until it is released, after its OID was read
+        // (src/backend/utils/cache/syscache.c).
         labels[status as usize] = unsafe {
             let tuple = pg_sys::SearchSysCache2(
                 SysCacheIdentifier::ENUMTYPOIDNAME as i32,
@@ -134,8 +135,8 @@ fn look_up(call: &Call) -> Labels {
 /// Has the catalogue caches call [`forget`] when an enum changes. Called once, when the library is
 /// loaded.
 pub(in crate::pg) fn register_callbacks() {
-    // SAFETY: the callback has the signature of SyscacheCallbackFunction (src/include/utils/inval.h),
-    // and cannot raise an error.
+    // SAFETY: the callback has the signature of SyscacheCallbackFunction
+    // (src/include/utils/inval.h), and cannot raise an error.
     unsafe {
         pg_sys::CacheRegisterSyscacheCallback(
             SysCacheIdentifier::ENUMTYPOIDNAME as i32,
