@@ -1,7 +1,11 @@
 //! API keys as a primitive of PostgreSQL.
 //!
-//! Imports point one way: `api` calls `verify`, `admin`, `tasks`, `usage` and `doctor`; these call
-//! `store`, which calls `pg`. Each of them may use `pg` and the crate `pure`.
+//! Imports point one way. `api` has the SQL functions, and calls `verify`, `admin`, `tasks` and
+//! `doctor`. These call `usage` and `store`, which call `pg`, the boundary to the server. Each of
+//! them may use the folders below it, as `api` uses the types of `pg`, and the crate `pure`, which
+//! uses none of them.
+
+#![warn(clippy::missing_docs_in_private_items)]
 
 pgrx::pg_module_magic!(name, version);
 
@@ -16,8 +20,8 @@ mod verify;
 
 use pgrx::prelude::*;
 
-/// For pgrx, which asks for a declaration of every schema it is to place something in; the schema
-/// itself is made by sql/tables.sql.
+/// The schema of the tables. pgrx asks for a declaration of every schema in which it creates a
+/// function; sql/tables.sql creates the schema itself.
 #[pg_schema]
 mod vpk {}
 

@@ -27,7 +27,7 @@ pub fn purge(call: &Call, before: Option<Timestamp>) -> Result<i64, CallError> {
 pub fn delete_account(call: &Call, account: Option<Text>) -> Result<i64, CallError> {
     let account = required("account", account)?;
     // No task of the account may start while the account is deleted.
-    lock::lock_account(call, account);
+    lock::lock_account_unguarded(call, account);
     if !accounts::lock(call, account) {
         return Err(arguments::unknown_account(account.bytes(call)).hint(arguments::SEE_ACCOUNTS));
     }

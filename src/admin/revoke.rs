@@ -31,7 +31,7 @@ pub fn revoke_token(
     reason: Option<Text>,
 ) -> Result<Option<Uuid>, CallError> {
     let Some(text) = token else { return Ok(None) };
-    let tokens = Token::all_in(text.presented(call, MAX_LENGTH).bytes);
+    let tokens = Token::all_in(text.presented_unguarded(call, MAX_LENGTH).bytes);
     let token = match &tokens[..] {
         [] => return Ok(None),
         [token] => token,

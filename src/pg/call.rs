@@ -1,4 +1,4 @@
-//! One call of an SQL function: its memory, and the types of its result.
+//! One call of an SQL function: its memory, and its result.
 
 use core::ffi::CStr;
 
@@ -12,56 +12,76 @@ use crate::pg::error;
 use crate::pg::ffi::guard::guarded;
 use crate::pg::ffi::{allocator, unguarded};
 
-/// The call that is under way. It borrows nothing but stands for the memory context that the server
-/// set up for it: what is allocated through it lives at least as long as it does.
+/// The call that is being executed, or a worker's transaction. It stands for the memory context
+/// that the server has set up for it: memory that is allocated in it stays at least as long as the
+/// call does.
+///
+/// A process that has one is connected to a database and in a transaction.
 pub struct Call {
+    /// The server's description of the call; null in a worker's transaction.
     info: pg_sys::FunctionCallInfo,
+    /// The memory context.
     memory: pg_sys::MemoryContext,
 }
 
 impl Call {
-    /// Stands for a worker's transaction, where no function is called: for what needs memory only.
-    pub(super) fn of_worker() -> Call {
-        guarded(allocator::arm_reserve);
+    /// Stands for a worker's transaction, which calls no function, but needs memory.
+    ///
+    /// # Safety
+    /// The process is in a transaction, which outlives the result.
+    pub(in crate::pg) unsafe fn of_worker() -> Call {
+        // SAFETY: the closure holds plain data, and cannot panic.
+        unsafe { guarded(allocator::arm_reserve_unguarded) };
         // SAFETY: CurrentMemoryContext is always set (src/backend/utils/mmgr/mcxt.c).
         Call { info: core::ptr::null_mut(), memory: unsafe { pg_sys::CurrentMemoryContext } }
     }
 
-    pub(super) fn info(&self) -> pg_sys::FunctionCallInfo {
-        self.info
+    /// The server's description of the call; None in a worker's transaction.
+    pub(in crate::pg) fn info(&self) -> Option<&pg_sys::FunctionCallInfoBaseData> {
+        // SAFETY: it is null or what the server passed to the function that is being executed,
+        // which outlives this (src/include/fmgr.h).
+        unsafe { self.info.as_ref() }
     }
 
-    /// The context in which this call's results live.
-    pub(super) fn memory(&self) -> pg_sys::MemoryContext {
+    /// The memory context in which the call's results are made.
+    pub(in crate::pg) fn memory(&self) -> pg_sys::MemoryContext {
         self.memory
     }
 
     /// Raises 25006 where the transaction may not write, as the server does for a command
-    /// (src/backend/tcop/utility.c: PreventCommandIfReadOnly), and says which function cannot run: the
-    /// server would name the statements inside.
+    /// (src/backend/tcop/utility.c: PreventCommandIfReadOnly). The error names the function that
+    /// was called; the server would name the statement inside.
     pub fn prevent_if_read_only(&self) {
-        // SAFETY: reads a variable, which is set on a standby too (src/backend/access/transam/xact.c:
-        // StartTransaction). A function that is called has its lookup data; a worker's call has none, and may
-        // write. The name is a null-terminated copy, or null.
+        // SAFETY: reads a variable, which is true on a standby too
+        // (src/backend/access/transam/xact.c: StartTransaction).
+        if !unsafe { pg_sys::XactReadOnly } {
+            return;
+        }
+        // A worker's transaction may write.
+        let Some(info) = self.info() else { return };
+        // SAFETY: a function that is called has its lookup data (src/include/fmgr.h). The name is a
+        // null-terminated copy, or null (src/backend/utils/cache/lsyscache.c: get_func_name).
         let name = unsafe {
-            if !pg_sys::XactReadOnly || self.info.is_null() {
-                return;
-            }
-            pg_sys::get_func_name((*(*self.info).flinfo).fn_oid)
+            let name = pg_sys::get_func_name((*info.flinfo).fn_oid);
+            (!name.is_null()).then(|| CStr::from_ptr(name))
         };
-        // SAFETY: as above.
-        let name = (!name.is_null()).then(|| unsafe { CStr::from_ptr(name) });
         error::read_only(&name.unwrap_or(c"the function").to_string_lossy())
     }
 
-    /// A copy of the values in the call's memory; the iterator knows an upper bound of their number.
+    /// A copy of the values in the call's memory. The iterator knows an upper bound of their
+    /// number.
+    ///
     /// Unguarded: see [`crate::pg::ffi::unguarded`].
-    #[allow(clippy::mut_from_ref, reason = "each call returns memory of its own")]
-    pub fn keep<T: Copy>(&self, values: impl Iterator<Item = T>) -> &mut [T] {
+    #[expect(clippy::mut_from_ref, reason = "each call returns new memory")]
+    pub fn keep_unguarded<T: Copy>(&self, values: impl Iterator<Item = T>) -> &mut [T] {
         let room = values.size_hint().1.unwrap_or(0);
-        // SAFETY: MemoryContextAlloc returns MAXALIGNed memory of the asked size or raises; it stays
-        // until the context is reset, which is not before the call has returned. T needs no more
-        // than MAXALIGN (8), which the const block proves. Exactly the first `count` are read.
+        // SAFETY: MemoryContextAlloc returns memory of the asked size or raises an error. The
+        // memory is aligned to MAXALIGN (8), which the const block shows to be enough. It stays
+        // until the context is reset, which is after the call has returned: the context is the one
+        // that was current when the function was called (src/backend/executor/execExpr.c,
+        // execSRF.c), or, where pgrx returns a set row by row, its multi-call context
+        // (src/backend/utils/fmgr/funcapi.c). Exactly the first `count` values are written and
+        // read.
         unsafe {
             const { assert!(align_of::<T>() <= 8) };
             let target: *mut T =
@@ -76,12 +96,13 @@ impl Call {
     }
 }
 
-// SAFETY: a virtual argument, as pgrx's own for FunctionCallInfo (pgrx src/callconv.rs).
+// SAFETY: the type takes no argument of the SQL function, as pgrx's own for FunctionCallInfo does
+// (pgrx src/callconv.rs).
 unsafe impl<'fcx> ArgAbi<'fcx> for Call {
     unsafe fn unbox_arg_unchecked(arg: Arg<'_, 'fcx>) -> Self {
-        allocator::arm_reserve();
-        // SAFETY: FunctionCallInfo is virtual and always there; CurrentMemoryContext is always set
-        // (src/backend/utils/mmgr/mcxt.c).
+        allocator::arm_reserve_unguarded();
+        // SAFETY: the caller's: there is always a FunctionCallInfo. CurrentMemoryContext is always
+        // set (src/backend/utils/mmgr/mcxt.c).
         unsafe {
             Call {
                 info: pg_sys::FunctionCallInfo::unbox_arg_unchecked(arg),
@@ -95,7 +116,7 @@ unsafe impl<'fcx> ArgAbi<'fcx> for Call {
     }
 }
 
-// SAFETY: it does not appear in SQL.
+// SAFETY: the type does not appear in SQL.
 unsafe impl SqlTranslatable for Call {
     const TYPE_IDENT: &'static str = pgrx::pgrx_resolved_type!(Call);
     const TYPE_ORIGIN: TypeOrigin = TypeOrigin::External;

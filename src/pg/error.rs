@@ -1,4 +1,4 @@
-//! Errors of our own, raised with their SQLSTATE.
+//! The extension's own errors, raised with their SQLSTATE.
 
 use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::panic::ErrorReport;
@@ -6,9 +6,9 @@ use pgrx::prelude::PgLogLevel;
 
 use pure::error::{CallError, Condition};
 
-/// Takes the value out, or raises the error as an error of the server.
+/// Results whose error can be raised as an error of the server.
 pub trait OrRaise<T> {
-    /// As the trait says.
+    /// The value. Raises the error where there is none.
     fn or_raise(self) -> T;
 }
 
@@ -18,6 +18,7 @@ impl<T> OrRaise<T> for Result<T, CallError> {
     }
 }
 
+/// Raises an error of a call.
 fn raise(error: CallError) -> ! {
     let code = match error.condition {
         Condition::InvalidParameterValue => PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
@@ -37,7 +38,7 @@ fn raise(error: CallError) -> ! {
     unreachable!("an error does not return")
 }
 
-/// Raises that the database has no extension, or one that was taken apart.
+/// Raises 42704: the database has no extension, or one without its tables.
 pub fn not_installed() -> ! {
     ErrorReport::new(
         PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
@@ -49,7 +50,7 @@ pub fn not_installed() -> ! {
     unreachable!("an error does not return")
 }
 
-/// Raises that a function which writes was called where nothing can be written.
+/// Raises 25006: a function that writes was called in a read-only transaction.
 pub fn read_only(function: &str) -> ! {
     ErrorReport::new(
         PgSqlErrorCode::ERRCODE_READ_ONLY_SQL_TRANSACTION,
@@ -61,7 +62,7 @@ pub fn read_only(function: &str) -> ! {
     unreachable!("an error does not return")
 }
 
-/// Raises that a function which returns a table was called where there can be none.
+/// Raises 0A000: a function that returns a table was called in a place that accepts none.
 pub fn no_set_expected() -> ! {
     ErrorReport::new(
         PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,

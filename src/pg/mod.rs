@@ -1,10 +1,12 @@
 //! The boundary to the server: the only place with `unsafe`.
 //!
-//! What leaves this folder is safe to call from an SQL function's body, on the backend's only thread.
+//! Plain `pub` items are for the other folders; `pub(in crate::pg)` items are not. A `pub` function
+//! is safe to call from an SQL function's body, in the backend's only thread. One condition is left
+//! to the callers of an unguarded function, and checked by `make lint`: see [`ffi::unguarded`].
 
-#![allow(unsafe_code)]
+#![allow(unsafe_code, reason = "calls of the server")]
 
-/// Work beside the sessions: shared memory, the workers, and what they need of files and tables.
+/// Work beside the sessions: shared memory, the workers, and the files and tables that they use.
 pub mod background {
     mod control_file;
     pub mod own_table;
@@ -13,15 +15,20 @@ pub mod background {
     pub mod worker;
 }
 
-/// How server functions are called: with a guard or without, and what differs by major version.
+/// Calls of server functions: with a guard or without, and the differences between major versions.
 pub mod ffi {
     pub mod allocator;
     pub mod compat;
     pub mod guard;
+    pub mod per_backend;
     pub mod unguarded;
 }
 
 /// Reading tables without a statement.
+///
+/// **Everything in this room is unguarded**: an error of the server passes over the Rust frames
+/// that call these functions. So no caller holds a value with a destructor. See
+/// [`super::ffi::unguarded`].
 pub mod read {
     pub mod catalog;
     pub mod in_place;
@@ -30,7 +37,7 @@ pub mod read {
     pub mod tuple;
 }
 
-/// What the server knows of itself and of the caller.
+/// What the server knows about itself and the caller.
 pub mod server {
     pub mod caller;
     pub mod clock;
@@ -39,7 +46,7 @@ pub mod server {
     pub mod settings;
 }
 
-/// Statements, and what goes with them.
+/// SQL statements, and the locks, isolation and commits of their transactions.
 pub mod sql {
     pub mod bulk_insert;
     pub mod commit;
@@ -58,17 +65,18 @@ use read::catalog;
 use server::settings;
 use types::status;
 
-/// What the library does when a process loads it: the postmaster, or a backend at its first call.
-pub fn load(programs: worker::EntryPoints) {
-    // SAFETY: reads a variable of src/backend/utils/init/miscinit.c.
+/// Sets the library up in the process that has loaded it: the postmaster, or a backend.
+pub fn load(entry_points: worker::EntryPoints) {
+    // SAFETY: reads a variable (src/backend/utils/init/miscinit.c).
     let preloading = unsafe { pgrx::pg_sys::process_shared_preload_libraries_in_progress };
     settings::define(preloading);
     catalog::register_callbacks();
     status::register_callbacks();
     if preloading {
         shmem::request();
-        worker::register(programs);
+        redaction::install_at_startup();
+        worker::register(entry_points);
     } else {
-        redaction::install(false);
+        redaction::install_for_session();
     }
 }

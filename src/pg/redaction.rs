@@ -1,21 +1,22 @@
-//! Keys out of the log and out of sight.
+//! Redaction of keys in the server log and wherever statements are shown.
 //!
-//! Every line of the log passes [`on_log`], which masks what is about to be written. The text of a
-//! statement is masked as soon as the server has parsed it, for those who show it or keep it:
-//! pg_stat_activity, the log's STATEMENT, pg_stat_statements.
+//! Every line of the log passes [`on_log`], which redacts its texts before they are written. The
+//! text of a statement is redacted as soon as the server has parsed it, for everything that shows
+//! it or keeps it: pg_stat_activity, the STATEMENT lines of the log, pg_stat_statements.
 //!
 //! Text is changed in place only in the process of a client, and only where `debug_query_string` or
-//! the active portal points: there it is what the client has sent, or what a prepared statement or a
-//! portal keeps of it, and nothing reads it for its meaning once it was parsed
-//! (src/backend/tcop/postgres.c; src/backend/utils/cache/plancache.c: RevalidateCachedQuery starts from
-//! the raw parse tree). A background worker may run the same text once more
-//! (src/test/modules/worker_spi does, in a loop). Text of nested statements is somebody's own, who may
-//! parse it again: PL/pgSQL does after an error, and PL/Python lends the buffer of a string that cannot
-//! change. Of it, the others are given a masked copy.
+//! the active portal points. There it is the text that the client has sent, or the copy that a
+//! prepared statement or a portal keeps of it. The server does not parse these copies a second time
+//! (src/backend/tcop/postgres.c; src/backend/utils/cache/plancache.c: RevalidateCachedQuery starts
+//! from the raw parse tree). A background worker may run the same text again
+//! (src/test/modules/worker_spi does, in a loop). The text of a nested statement belongs to code
+//! that may parse it again: PL/pgSQL does after an error, and PL/Python passes the buffer of an
+//! immutable string. Of these texts, the server goes on with a redacted copy.
 //!
-//! These hooks run at each statement, and so without pgrx's guard: they hold nothing with a
-//! destructor, cannot panic, and raise nothing but the out of memory of a copy. They are installed
-//! when all libraries are loaded, and so are asked first, whatever the order of loading.
+//! These hooks run at each statement, and so without pgrx's guard. They hold nothing with a
+//! destructor, cannot panic, and raise no error but the out of memory of a copy. A preloaded
+//! library installs them when all libraries are loaded. So they run before the hooks of other
+//! libraries, in any order of loading.
 
 use core::ffi::{CStr, c_char, c_int, c_void};
 use core::sync::atomic::AtomicU8;
@@ -34,22 +35,25 @@ use pure::key::redact;
 use crate::pg::ffi::unguarded;
 use crate::pg::server::settings;
 
-/// Whose lines are masked.
+/// The processes whose lines in the log are redacted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Redaction {
-    /// Every process's.
+    /// Every process.
     Server,
-    /// This session's.
+    /// This session.
     Session,
-    /// Nobody's.
+    /// None.
     Off,
 }
 
+/// The hooks are installed in every process.
 const SERVER: u8 = 1;
+/// The hooks are installed in this session.
 const SESSION: u8 = 2;
+/// Where the hooks are installed; 0 for nowhere.
 static INSTALLED: AtomicU8 = AtomicU8::new(0);
 
-/// Whose lines are masked now.
+/// The processes whose lines are redacted now.
 pub fn scope() -> Redaction {
     match INSTALLED.load(Relaxed) {
         SERVER if settings::redact_logs() => Redaction::Server,
@@ -58,20 +62,60 @@ pub fn scope() -> Redaction {
     }
 }
 
+/// The hooks that were there before ours.
 static mut NEXT_LOG: pg_sys::emit_log_hook_type = None;
+/// See [`NEXT_LOG`].
 static mut NEXT_ANALYZE: pg_sys::post_parse_analyze_hook_type = None;
+/// See [`NEXT_LOG`].
 static mut NEXT_PLANNER: pg_sys::planner_hook_type = None;
+/// See [`NEXT_LOG`].
 static mut NEXT_START: pg_sys::ExecutorStart_hook_type = None;
+/// See [`NEXT_LOG`].
 static mut NEXT_UTILITY: pg_sys::ProcessUtility_hook_type = None;
+/// See [`NEXT_LOG`].
+static mut NEXT_STARTUP: pg_sys::shmem_startup_hook_type = None;
 
-/// Takes the hooks over, once in the life of a process: the postmaster calls it again when it starts
-/// over after a crash.
-pub(super) fn install(whole_server: bool) {
-    let scope = if whole_server { SERVER } else { SESSION };
+/// Installs the hooks in every process, once all libraries are preloaded. Called while the
+/// postmaster loads the library.
+///
+/// At that time the postmaster calls the hook for shared memory
+/// (src/backend/postmaster/postmaster.c: PostmasterMain). Hooks that are installed last are called
+/// first.
+pub(in crate::pg) fn install_at_startup() {
+    // SAFETY: the process has one thread. Our hook calls the one that was there before
+    // (src/backend/storage/ipc/ipci.c: CreateSharedMemoryAndSemaphores).
+    unsafe {
+        NEXT_STARTUP = pg_sys::shmem_startup_hook;
+        pg_sys::shmem_startup_hook = Some(on_startup);
+    }
+}
+
+/// Installs the hooks in this session.
+pub(in crate::pg) fn install_for_session() {
+    install(SESSION);
+}
+
+/// Runs in the postmaster, at its start and again after a crash of one of its children.
+#[pgrx::pg_guard]
+extern "C-unwind" fn on_startup() {
+    // SAFETY: the hook that was there before is called as the server would call it
+    // (src/backend/storage/ipc/ipci.c: CreateSharedMemoryAndSemaphores).
+    unsafe {
+        if let Some(next) = NEXT_STARTUP {
+            next();
+        }
+    }
+    install(SERVER);
+}
+
+/// Installs the hooks, once in a process.
+fn install(scope: u8) {
     if INSTALLED.swap(scope, Relaxed) != 0 {
         return;
     }
-    // SAFETY: a process has one thread; whoever had a hook before is called by ours.
+    // SAFETY: the process has one thread. Our hooks have the signatures of the server's and call
+    // those that were there before. The callbacks stay registered, as the library stays loaded
+    // (src/backend/access/transam/xact.c).
     unsafe {
         NEXT_LOG = pg_sys::emit_log_hook;
         pg_sys::emit_log_hook = Some(on_log);
@@ -88,11 +132,15 @@ pub(super) fn install(whole_server: bool) {
     }
 }
 
-/// Before a line is written (src/backend/utils/error/elog.c: EmitErrorReport). The client is sent the
-/// same texts afterwards.
+/// Redacts a line before it is written. The client is sent the same texts afterwards
+/// (src/backend/utils/error/elog.c: EmitErrorReport).
+///
+/// # Safety
+/// The server calls it with the report of the line.
 unsafe extern "C-unwind" fn on_log(report: *mut ErrorData) {
-    // SAFETY: the texts are null, or null-terminated strings that errmsg and its kin have allocated for
-    // this report. No constant among them has a key to be masked.
+    // SAFETY: the caller's. A text is null, or a null-terminated string that errmsg or one of its
+    // kin has allocated for this report (src/backend/utils/error/elog.c). A text that is a constant
+    // has no key in it, and so is not written to.
     unsafe {
         if settings::redact_logs() {
             let report = &mut *report;
@@ -110,9 +158,9 @@ unsafe extern "C-unwind" fn on_log(report: *mut ErrorData) {
                 report.datatype_name,
                 report.constraint_name,
             ] {
-                mask_string(text, redact::redact_keys);
+                redact_string(text, redact::redact_keys);
             }
-            mask_statement(report);
+            redact_statement(report);
         }
         if let Some(next) = NEXT_LOG {
             next(report);
@@ -120,17 +168,23 @@ unsafe extern "C-unwind" fn on_log(report: *mut ErrorData) {
     }
 }
 
-/// The text of the statement goes with the line.
+/// Redacts the text of the statement that is written with the line.
 ///
-/// With an error the statement is over. With anything less, the text may be still to be parsed, when
-/// messages of level DEBUG are logged: then it must not change, and is left out of the line.
-unsafe fn mask_statement(report: &mut ErrorData) {
-    // SAFETY: the text is the one that is written with the line.
+/// With an error the statement is over. With a lesser message, as one of level DEBUG, the text may
+/// still have to be parsed. Then it must not change, and is left out of the line.
+///
+/// # Safety
+/// The server is about to write the line.
+unsafe fn redact_statement(report: &mut ErrorData) {
+    // SAFETY: the text is null or a null-terminated string (src/backend/tcop/postgres.c). It is
+    // written to in the process of a client only, where it is a buffer of the server that holds the
+    // text that the client has sent, and after the statement has failed, so that nothing parses it
+    // again.
     unsafe {
         let statement = pg_sys::debug_query_string;
         if report.elevel >= PgLogLevel::ERROR as c_int && serves_client() {
-            if mask_string(statement.cast_mut(), redact::redact_keys) {
-                mask_activity();
+            if redact_string(statement.cast_mut(), redact::redact_keys) {
+                redact_activity();
             }
         } else if !statement.is_null() && redact::shows_key(CStr::from_ptr(statement).to_bytes()) {
             report.hide_stmt = true;
@@ -138,29 +192,31 @@ unsafe fn mask_statement(report: &mut ErrorData) {
     }
 }
 
-/// Masks a string in place; whether there was a key.
+/// Redacts a string in place; whether there was a key in it.
 ///
 /// # Safety
 /// It is null, or a null-terminated string that may be changed if there is a key in it.
-unsafe fn mask_string(text: *mut c_char, mask: impl Fn(&mut [u8]) -> bool) -> bool {
+unsafe fn redact_string(text: *mut c_char, redact: impl Fn(&mut [u8]) -> bool) -> bool {
     if text.is_null() {
         return false;
     }
-    // SAFETY: the caller's. Masking changes no length.
+    // SAFETY: the caller's. Redaction keeps the length, and writes only where there is a key.
     unsafe {
         let length = CStr::from_ptr(text).count_bytes();
-        mask(slice::from_raw_parts_mut(text.cast(), length))
+        redact(slice::from_raw_parts_mut(text.cast(), length))
     }
 }
 
-/// Masks what pg_stat_activity shows of this process.
+/// Redacts the text that pg_stat_activity shows of this process.
 ///
-/// Reporting the text anew would reset the query's id. The protocol is that of
-/// src/include/utils/backend_status.h (PGSTAT_BEGIN_WRITE_ACTIVITY): readers look again when the
-/// counter was odd or has changed. Its critical section is for writers that may raise.
-fn mask_activity() {
-    // SAFETY: the entry is this process's own, and it alone writes there; the text has room for
-    // pgstat_track_activity_query_size bytes and ends with a null.
+/// A new report of the text would reset the query's id. So the text is changed by the protocol of
+/// src/include/utils/backend_status.h (PGSTAT_BEGIN_WRITE_ACTIVITY): readers read again when the
+/// counter was odd or has changed. The critical section of that protocol is for writers that may
+/// raise errors.
+fn redact_activity() {
+    // SAFETY: the entry is that of this process, which alone writes there. The text has room for
+    // pgstat_track_activity_query_size bytes and ends with a null
+    // (src/backend/utils/activity/backend_status.c).
     unsafe {
         let entry = pg_sys::MyBEEntry;
         if entry.is_null() || (*entry).st_activity_raw.is_null() {
@@ -182,58 +238,64 @@ fn mask_activity() {
     }
 }
 
-/// The text of a statement as others may have it: itself where there is no key in it.
+/// The redacted text of a statement: the text itself where there is no key in it.
 ///
 /// # Safety
-/// It is null or a null-terminated string, and was parsed.
+/// The text is null or a null-terminated string, and was parsed.
 unsafe fn redacted(text: *const c_char) -> *const c_char {
     if text.is_null() || !settings::redact_logs() {
         return text;
     }
-    // SAFETY: the caller's. What is masked in place is the server's own memory (see above), and a copy
-    // lives as long as what is being worked on, whose memory is the current.
+    // SAFETY: the caller's. A text that is redacted in place is in memory of the server and is not
+    // parsed again (see the head of this file). A copy stays as long as the current memory context,
+    // which is that of the statement.
     unsafe {
         let bytes = CStr::from_ptr(text).to_bytes_with_nul();
         if !redact::shows_key(bytes) {
             return text;
         }
-        mask_activity();
+        redact_activity();
         if serves_client() {
-            // Executing a portal, the server shows one more copy, which was made of the portal's text.
+            // Where the server executes a portal, it shows another copy, of the portal's text.
             let shown = pg_sys::debug_query_string;
-            mask_string(shown.cast_mut(), redact::redact_source);
+            redact_string(shown.cast_mut(), redact::redact_source);
             let portal = pg_sys::ActivePortal;
             if ptr::eq(text, shown) || (!portal.is_null() && ptr::eq(text, (*portal).sourceText)) {
-                mask_string(text.cast_mut(), redact::redact_source);
+                redact_string(text.cast_mut(), redact::redact_source);
                 return text;
             }
         }
         let copy: *mut u8 = unguarded::palloc(bytes.len()).cast();
         copy.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
-        mask_string(copy.cast(), redact::redact_source);
+        redact_string(copy.cast(), redact::redact_source);
         copy.cast()
     }
 }
 
-/// Whether this process does what a client says.
+/// Whether this process executes the statements of a client.
 fn serves_client() -> bool {
-    // SAFETY: set once, when the process starts.
+    // SAFETY: reads a variable that is set once, when the process starts
+    // (src/backend/utils/init/miscinit.c).
     let kind = unsafe { pg_sys::MyBackendType };
     matches!(kind, BackendType::B_BACKEND | BackendType::B_WAL_SENDER)
 }
 
-/// After a statement was analysed (src/backend/parser/analyze.c), utility statements too.
+/// Runs when a statement was analysed, also for a utility statement (src/backend/parser/analyze.c).
+///
+/// # Safety
+/// The server calls it.
 unsafe extern "C-unwind" fn on_analyze(
     state: *mut ParseState,
     query: *mut Query,
     jumble: *mut JumbleState,
 ) {
-    // SAFETY: the state is being used by the caller, for the positions of errors only from here on.
+    // SAFETY: the caller's. The text was parsed; the server reads the state's text from here on
+    // only for the positions of errors (src/backend/parser/parse_node.c: parser_errposition).
     unsafe {
         let text = redacted((*state).p_sourcetext);
         (*state).p_sourcetext = text;
-        // Without places of constants, pg_stat_statements keeps the text as it is, and does not read
-        // it once more.
+        // Without locations of constants, pg_stat_statements keeps the text as it is, and does not
+        // scan it again.
         if !jumble.is_null()
             && !text.is_null()
             && settings::redact_logs()
@@ -247,15 +309,19 @@ unsafe extern "C-unwind" fn on_analyze(
     }
 }
 
-/// What a prepared statement keeps is a copy that was made before it was analysed; here it is seen
-/// for the first time (src/backend/utils/cache/plancache.c: CreateCachedPlan, BuildCachedPlan).
+/// Runs when a statement is planned. A prepared statement keeps a copy of its text that was made
+/// before the statement was analysed. This hook is the first chance to redact that copy
+/// (src/backend/utils/cache/plancache.c: CreateCachedPlan, BuildCachedPlan).
+///
+/// # Safety
+/// The server calls it.
 unsafe extern "C-unwind" fn on_plan(
     query: *mut Query,
     text: *const c_char,
     options: c_int,
     parameters: ParamListInfo,
 ) -> *mut PlannedStmt {
-    // SAFETY: the arguments are passed on.
+    // SAFETY: the caller's; the arguments are passed on (src/backend/optimizer/plan/planner.c).
     unsafe {
         let text = redacted(text);
         match NEXT_PLANNER {
@@ -265,11 +331,18 @@ unsafe extern "C-unwind" fn on_plan(
     }
 }
 
-/// Whose text is kept by pg_stat_statements and shown as the activity of parallel workers. A portal's
-/// is a copy that was made before the statement was planned for the first time, and is what its
-/// execution reports as the activity (src/backend/tcop/postgres.c: exec_bind_message).
+/// Runs when the execution of a statement starts. pg_stat_statements keeps the text of the
+/// description, and parallel workers show it as their activity. A portal has a copy that was made
+/// before the statement was planned for the first time. Its execution reports that copy as the
+/// activity (src/backend/tcop/postgres.c: exec_bind_message).
+///
+/// # Safety
+/// The server calls it.
 unsafe extern "C-unwind" fn on_start(description: *mut QueryDesc, flags: c_int) {
-    // SAFETY: the text is the description's own to point to, and is read by nobody for its meaning.
+    // SAFETY: the caller's. The description may point to any text, which nothing parses again
+    // (src/backend/executor/execMain.c). A copy was allocated in the current memory context, before
+    // the state, whose memory is a child of it (src/backend/executor/execUtils.c:
+    // CreateExecutorState).
     unsafe {
         let text = (*description).sourceText;
         let copy = redacted(text);
@@ -284,14 +357,16 @@ unsafe extern "C-unwind" fn on_start(description: *mut QueryDesc, flags: c_int) 
     }
 }
 
-/// Frees a copy together with what its execution has used: an SQL function starts one for each call,
-/// in memory that lives as long as the calling statement (src/backend/executor/functions.c).
+/// Frees a copy together with the memory of its execution. An SQL function starts an execution at
+/// each call, in memory that stays as long as the calling statement
+/// (src/backend/executor/functions.c).
 ///
 /// # Safety
 /// The copy was allocated before the state, in the memory that the state's is a child of.
 unsafe fn free_with(state: *mut EState, copy: *const c_char) {
-    // SAFETY: the caller's; children are deleted before their parent is reset
-    // (src/backend/utils/mmgr/mcxt.c), and ExecutorEnd deletes the state last.
+    // SAFETY: the caller's. A context's children are deleted before it is reset
+    // (src/backend/utils/mmgr/mcxt.c), so that the copy is there when the callback frees it.
+    // ExecutorEnd deletes the state last (src/backend/executor/execMain.c).
     unsafe {
         let memory = (*state).es_query_cxt;
         let size = size_of::<MemoryContextCallback>();
@@ -306,12 +381,19 @@ unsafe fn free_with(state: *mut EState, copy: *const c_char) {
     }
 }
 
+/// Frees a copy.
+///
+/// # Safety
+/// The argument is the copy that [`free_with`] has registered.
 unsafe extern "C-unwind" fn free(copy: *mut c_void) {
-    // SAFETY: see `free_with`.
+    // SAFETY: the caller's: `redacted` has allocated it by palloc (src/backend/utils/mmgr/mcxt.c).
     unsafe { unguarded::pfree(copy) }
 }
 
-/// Utility statements, prepared and nested ones too.
+/// Runs for a utility statement, also a prepared or nested one.
+///
+/// # Safety
+/// The server calls it.
 unsafe extern "C-unwind" fn on_utility(
     statement: *mut PlannedStmt,
     text: *const c_char,
@@ -322,7 +404,8 @@ unsafe extern "C-unwind" fn on_utility(
     receiver: *mut DestReceiver,
     completion: *mut QueryCompletion,
 ) {
-    // SAFETY: the arguments are passed on; the text is for messages only (src/backend/tcop/utility.c).
+    // SAFETY: the caller's; the arguments are passed on. The text is for messages only
+    // (src/backend/tcop/utility.c).
     unsafe {
         let text = redacted(text);
         let next = NEXT_UTILITY.unwrap_or(unguarded::standard_ProcessUtility);
@@ -330,16 +413,22 @@ unsafe extern "C-unwind" fn on_utility(
     }
 }
 
-/// What was never parsed stays in pg_stat_activity until the next statement: after a syntax error that
-/// is not logged, for example.
+/// Runs at the end of a transaction. A text that was never parsed stays in pg_stat_activity until
+/// the next statement: after a syntax error that is not logged, for example.
+///
+/// # Safety
+/// The server calls it.
 unsafe extern "C-unwind" fn on_transaction_end(event: XactEvent::Type, _: *mut c_void) {
     let ended = matches!(event, XactEvent::XACT_EVENT_ABORT | XactEvent::XACT_EVENT_COMMIT);
     if ended && settings::redact_logs() {
-        mask_activity();
+        redact_activity();
     }
 }
 
-/// The same with a savepoint: the transaction goes on.
+/// Runs at the end of a subtransaction, for the same reason.
+///
+/// # Safety
+/// The server calls it.
 unsafe extern "C-unwind" fn on_subtransaction_end(
     event: SubXactEvent::Type,
     _: SubTransactionId,
@@ -347,6 +436,6 @@ unsafe extern "C-unwind" fn on_subtransaction_end(
     _: *mut c_void,
 ) {
     if event == SubXactEvent::SUBXACT_EVENT_ABORT_SUB && settings::redact_logs() {
-        mask_activity();
+        redact_activity();
     }
 }

@@ -29,8 +29,8 @@ impl Skipped {
 /// Adds uses to those in the table. Returns the keys that it skipped; None in a database without
 /// the extension.
 pub fn flush(call: &Call, batch: &[Pending]) -> Option<Vec<Skipped>> {
-    OwnTable::find("keys")?;
-    let table = OwnTable::find("key_usage")?;
+    OwnTable::find(call, "keys")?;
+    let table = OwnTable::find(call, "key_usage")?;
     Some(table.as_owner(|| {
         let rows = FLUSH.write(
             call,

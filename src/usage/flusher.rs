@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use pure::usage::shared::{Ledger, Tally};
 use pure::usage::slots::Pending;
 
+use crate::pg::background::worker::Connected;
 use crate::pg::background::{shmem, worker};
 use crate::pg::server::clock;
 use crate::store::usage::{self, Skipped};
@@ -21,7 +22,7 @@ const BATCH: usize = 2_000;
 const PATIENCE: i64 = 60_000_000;
 
 /// Flushes pending uses for as long as it may stay.
-pub fn run(database: u32) {
+pub fn run(connected: Connected, database: u32) {
     let Some(ledger) = shmem::ledger() else { return };
     if !worker::claim(&ledger.header.flusher) {
         return;
@@ -35,10 +36,10 @@ pub fn run(database: u32) {
             tally.failure.record(clock::now().micros(), message.as_bytes());
         }
     };
-    worker::reporting_errors(|| flush(ledger, database, tally), record);
+    worker::reporting_errors(|| flush(connected, ledger, database, tally), record);
 }
 
-fn flush(ledger: Ledger, database: u32, tally: Option<&Tally>) {
+fn flush(mut connected: Connected, ledger: Ledger, database: u32, tally: Option<&Tally>) {
     let started = Instant::now();
     let mut next = Some(0);
     while let Some(from) = next {
@@ -51,7 +52,7 @@ fn flush(ledger: Ledger, database: u32, tally: Option<&Tally>) {
         if batch.is_empty() {
             continue;
         }
-        let skipped = worker::transaction(|call| usage::flush(call, &batch));
+        let skipped = connected.transaction(|call| usage::flush(call, &batch));
         let (flushed, forgotten) = sort(&batch, skipped, clock::now().micros());
         ledger.settle(flushed.iter().chain(&forgotten));
         if let Some(tally) = tally {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use pure::usage::shared::Ledger;
 
-use crate::pg::background::worker::{self, WorkerState};
+use crate::pg::background::worker::{self, Unconnected, WorkerState};
 use crate::pg::background::{shmem, usage_file};
 use crate::pg::server::{clock, database, settings};
 
@@ -16,7 +16,7 @@ use crate::pg::server::{clock, database, settings};
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// Runs until the server ends.
-pub fn run() {
+pub fn run(mut unconnected: Unconnected) {
     let Some(ledger) = shmem::ledger() else { return };
     let header = ledger.header;
     // If either fails, the process ends, and the postmaster starts it again.
@@ -25,7 +25,7 @@ pub fn run() {
     }
     loop {
         header.wanted.store(false, Relaxed);
-        round(ledger);
+        round(&mut unconnected, ledger);
         header.looked_at.store(clock::now().micros(), Relaxed);
         let ended = Instant::now();
         loop {
@@ -46,14 +46,14 @@ pub fn run() {
 }
 
 /// Flushes pending uses, and forgets those of databases that were dropped.
-fn round(ledger: Ledger) {
+fn round(unconnected: &mut Unconnected, ledger: Ledger) {
     let pending = ledger.slots.databases();
     if pending.is_empty() {
         return;
     }
     // Before the databases are listed: a database that is created in between was not dropped.
     let counted: Vec<u32> = ledger.tallies().map(|tally| tally.database.load(Relaxed)).collect();
-    let databases = database::all();
+    let databases = database::all(unconnected);
     let find = |oid: u32| databases.iter().find(|database| database.oid == oid);
     let dropped = |oid: &u32| find(*oid).is_none_or(|database| database.invalid);
 

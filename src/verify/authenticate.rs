@@ -60,7 +60,7 @@ pub fn authenticate(
     options: &AuthenticateOptions,
 ) -> Authentication {
     // A scope is short (see pure::validate::MAX_SCOPE_BYTES); no key has a longer one.
-    let scope = options.scope.map(|scope| scope.presented(call, MAX_LENGTH).bytes);
+    let scope = options.scope.map(|scope| scope.presented_unguarded(call, MAX_LENGTH).bytes);
     let request = Request {
         environments: accepted(call, options.environment),
         client_ip: super::client_network(options.client_ip),
@@ -78,7 +78,8 @@ pub fn authenticate(
 /// The environments that the setting accepts, reduced to the one that was asked for.
 fn accepted(call: &Call, asked_for: Option<Text>) -> Environments {
     let here = settings::environments();
-    match asked_for.map(|name| Environment::from_name(name.presented(call, MAX_LENGTH).bytes)) {
+    let name = asked_for.map(|name| name.presented_unguarded(call, MAX_LENGTH).bytes);
+    match name.map(Environment::from_name) {
         None => here,
         Some(Some(environment)) => here.only(environment),
         Some(None) => Environments::default(),

@@ -65,7 +65,7 @@ pub fn for_answer(call: &Call, answer: &Answer, request_id: Option<Text>) -> (Te
 /// The first bytes of a request id, one more than may be echoed. Unguarded: see
 /// [`crate::pg::ffi::unguarded`].
 pub fn presented_id(call: &Call, request_id: Option<Text>) -> Option<&[u8]> {
-    request_id.map(|id| id.presented(call, 129).bytes)
+    request_id.map(|id| id.presented_unguarded(call, 129).bytes)
 }
 
 /// The request id, which is the caller's or a new one, and the body. Reads nothing unguarded.

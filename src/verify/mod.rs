@@ -56,7 +56,7 @@ pub fn token(call: &Call, token: Option<Text>, request: &Request) -> Status {
 
 /// Verifies a key by its SHA-256, and notes the answer.
 pub fn hash(call: &Call, hash: Option<Bytes>, request: &Request) -> Status {
-    let hash = match hash.map(|hash| hash.presented(call, HASH_LENGTH)) {
+    let hash = match hash.map(|hash| hash.presented_unguarded(call, HASH_LENGTH)) {
         None | Some(Presented { bytes: [], .. }) => Err(Status::MissingApiKey),
         Some(Presented { bytes, cut: false }) => {
             bytes.try_into().map_err(|_| Status::InvalidApiKey)
@@ -103,7 +103,7 @@ pub fn header<'call>(call: &'call Call, header: Option<Text>, request: &Request)
 
 /// The client's address, in the form that the decision takes.
 pub fn client_network(address: Option<Inet>) -> Option<pure::request::network::Network> {
-    address.map(Inet::network)
+    address.map(Inet::network_unguarded)
 }
 
 /// The SHA-256 of a key.
@@ -111,7 +111,7 @@ type Hash = [u8; HASH_LENGTH];
 
 /// The hash of a token, or the status that refuses it.
 fn token_hash(call: &Call, token: Option<Text>) -> Result<Hash, Status> {
-    match token.map(|token| token.presented(call, authorization::MAX_LENGTH)) {
+    match token.map(|token| token.presented_unguarded(call, authorization::MAX_LENGTH)) {
         None => Err(Status::MissingApiKey),
         Some(Presented { bytes, cut: false }) => credential_hash(bytes),
         Some(Presented { bytes, cut: true }) => Err(blank_or_invalid(bytes)),
@@ -121,7 +121,8 @@ fn token_hash(call: &Call, token: Option<Text>) -> Result<Hash, Status> {
 /// The hash of the token in a header, or the status that refuses it. Which schemes and spellings
 /// are accepted is up to [`pure::request::authorization`].
 fn header_hash(call: &Call, header: Option<Text>) -> Result<Hash, Status> {
-    let Some(header) = header.map(|header| header.presented(call, authorization::MAX_LENGTH))
+    let Some(header) =
+        header.map(|header| header.presented_unguarded(call, authorization::MAX_LENGTH))
     else {
         return Err(Status::MissingApiKey);
     };

@@ -247,7 +247,9 @@ fn the_doctor_reports_dropped_uses() {
     assert_eq!(value(&mut client, sql, &[]), "VALID");
     let dropped = value(&mut client, "SELECT uses_dropped::text FROM vpk.stats", &[]);
     assert_ne!(dropped, "0");
-    let detail = format!("{dropped} uses were dropped since the server started, because all usage slots were taken");
+    let detail = format!(
+        "{dropped} uses were dropped since the server started, because all usage slots were taken"
+    );
     let advice = found(&mut client, ITEM, Some(false), &detail).advice.expect("advice");
     assert!(advice.contains("vibepeak_keys.usage_slots"), "{advice}");
 

@@ -1,4 +1,4 @@
-//! What the server's control file says of where the server stopped.
+//! The last shutdown, as the server's control file records it.
 
 use core::mem::offset_of;
 use std::fs;
@@ -7,11 +7,13 @@ use pgrx::pg_sys::{ControlFileData, PG_CONTROL_VERSION};
 
 use pure::usage::file::ShutdownPoint;
 
-/// In the data folder (src/include/access/xlog_internal.h).
+/// The control file, in the data directory (src/include/access/xlog_internal.h).
 const FILE: &str = "global/pg_control";
 
-/// The stop that the control file tells of, while no process of the server is there that writes it: before
-/// recovery begins, and when only the postmaster is left. None where it cannot be read.
+/// The last shutdown that the control file records. None where the file cannot be read.
+///
+/// Callers call it only when nothing can be writing the file: before recovery begins, and when the
+/// postmaster alone is left.
 pub fn last_stop() -> Option<ShutdownPoint> {
     let file = fs::read(FILE).ok()?;
     let version =
@@ -27,6 +29,7 @@ pub fn last_stop() -> Option<ShutdownPoint> {
     })
 }
 
+/// The bytes at a place of the file, where it has them.
 fn bytes<const N: usize>(file: &[u8], at: usize) -> Option<[u8; N]> {
     file.get(at..)?.first_chunk().copied()
 }

@@ -1,23 +1,31 @@
-//! A table of the extension, to which a background worker writes as its owner.
+//! A table of the extension, to which a background worker writes as the table's owner.
 
 use core::ffi::c_int;
+use core::marker::PhantomData;
 use std::ffi::CString;
 
 use pgrx::pg_sys::{self, Datum, Oid};
 
-/// A table of the extension, and who owns it.
+use crate::pg::call::Call;
+
+/// A table of the extension, which is locked until the transaction ends.
 #[derive(Clone, Copy)]
-pub struct OwnTable {
+pub struct OwnTable<'call> {
+    /// The OID of the role that owns it.
     owner: Oid,
+    /// The call, in whose transaction the table is locked.
+    call: PhantomData<&'call Call>,
 }
 
-impl OwnTable {
-    /// Finds a table of the extension in the schema vpk and keeps it as it is until the transaction
-    /// ends. None where there is no extension, or something else has the name.
-    pub fn find(name: &str) -> Option<OwnTable> {
+impl<'call> OwnTable<'call> {
+    /// Finds a table of the extension in the schema vpk, and locks it. None where there is no
+    /// extension, or where the name is that of something else.
+    pub fn find(_: &'call Call, name: &str) -> Option<OwnTable<'call>> {
         let name = CString::new(name).ok()?;
-        // SAFETY: catalogue look-ups. The lock comes first, so that what is found out afterwards stays
-        // (src/backend/utils/cache/lsyscache.c, src/backend/catalog/pg_depend.c).
+        // SAFETY: these are catalogue look-ups in a transaction, which the call stands for. The
+        // lock comes first, so that what is found afterwards stays true
+        // (src/backend/utils/cache/lsyscache.c, src/backend/catalog/pg_depend.c). The tuple stays
+        // until it is released.
         unsafe {
             let schema = pg_sys::get_namespace_oid(c"vpk".as_ptr(), true);
             let table = pg_sys::get_relname_relid(name.as_ptr(), schema);
@@ -40,15 +48,17 @@ impl OwnTable {
             let owner =
                 ((*form).relkind as u8 == pg_sys::RELKIND_RELATION).then(|| (*form).relowner);
             pg_sys::ReleaseSysCache(tuple);
-            owner.map(|owner| OwnTable { owner })
+            owner.map(|owner| OwnTable { owner, call: PhantomData })
         }
     }
 
-    /// Acts as the table's owner and not as the superuser that a worker is, and can do nothing that
-    /// would outlast the call: a trigger that the owner has put there has the owner's rights.
+    /// Runs `act` as the table's owner, and not as the superuser that a worker is. `act` can do
+    /// nothing that would outlast it. So a trigger that the owner has put on the table has the
+    /// privileges of the owner.
     pub fn as_owner<R>(self, act: impl FnOnce() -> R) -> R {
         let (mut role, mut context) = (Oid::INVALID, 0);
-        // SAFETY: as src/backend/commands/vacuum.c does. An error ends the process.
+        // SAFETY: as src/backend/commands/vacuum.c (vacuum_rel) does. After an error, the abort of
+        // the (sub)transaction restores both (src/backend/access/transam/xact.c: AbortTransaction).
         unsafe {
             pg_sys::GetUserIdAndSecContext(&mut role, &mut context);
             let restricted =

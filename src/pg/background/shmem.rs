@@ -18,7 +18,6 @@ use pure::usage::shared::{Header, Ledger};
 use pure::usage::slots::{Slot, Slots};
 
 use crate::pg::background::usage_file;
-use crate::pg::redaction;
 use crate::pg::server::settings;
 
 /// A part of the shared memory, which the view pg_shmem_allocations shows by its name. All zeroes are
@@ -140,7 +139,6 @@ unsafe extern "C-unwind" fn on_startup() {
         }
         pg_sys::on_shmem_exit(Some(on_postmaster_exit), Datum::null());
     }
-    redaction::install(true);
     if let Some(ledger) = ledger() {
         usage_file::load(ledger);
     }

@@ -1,8 +1,9 @@
-//! Background workers: one that has no database and starts others, and those others, which connect to
-//! one database, do what is to be done there and are gone.
+//! Background workers. The launcher has no database and starts the others. Each of the others, a
+//! flusher, connects to one database, does its work there and ends.
 //!
-//! A process that is connected to a database blocks its removal, its renaming and its use as a
-//! template. So the first is connected to none, and the second stays for about a second at most.
+//! A process that is connected to a database prevents DROP DATABASE, ALTER DATABASE ... RENAME and
+//! the use of the database as a template. So the launcher is connected to none, and a flusher stays
+//! for about a second at most.
 
 use core::ffi::{CStr, c_int};
 use core::sync::atomic::AtomicI32;
@@ -23,28 +24,39 @@ use pure::usage::exclusive;
 use crate::pg::call::Call;
 use crate::pg::ffi::{compat, unguarded};
 
-/// What the two kinds of workers do; the second is given its database.
+/// The functions that the two kinds of workers run.
 #[derive(Clone, Copy)]
 pub struct EntryPoints {
-    pub launcher: fn(),
-    pub flusher: fn(u32),
+    /// The launcher's.
+    pub launcher: fn(Unconnected),
+    /// The flusher's, with the OID of its database.
+    pub flusher: fn(Connected, u32),
 }
 
+/// Proves that this process is a background worker without a database, outside of a transaction.
+pub struct Unconnected(());
+
+/// Proves that this process is a background worker that is connected to a database, outside of a
+/// transaction.
+pub struct Connected(());
+
+/// The functions, once the postmaster has loaded the library.
 static ENTRY_POINTS: OnceLock<EntryPoints> = OnceLock::new();
 
-/// How long to wait for a lock on a table before giving way, in milliseconds, as text; and while
-/// connecting: for the end of a copy of the database, or a lock on its catalogue.
+/// The longest wait for a lock on a table, in milliseconds, as text.
 const LOCK_TIMEOUT: &CStr = c"300";
+/// The same while the worker connects. It then waits for the end of a copy of the database, or for
+/// a lock on its catalogue.
 const CONNECTING_LOCK_TIMEOUT: &CStr = c"1500";
-/// How long a transaction in a database may take, in milliseconds.
+/// The longest time that a transaction in a database may take, in milliseconds.
 const TRANSACTION_TIMEOUT: c_int = 1_000;
 
-/// Asks the postmaster to keep the launcher running, from the end of recovery on. Called while the
+/// Has the postmaster keep the launcher running, from the end of recovery on. Called while the
 /// postmaster loads the library.
-pub(in crate::pg) fn register(programs: EntryPoints) {
-    // SAFETY: reads a variable.
+pub(in crate::pg) fn register(entry_points: EntryPoints) {
+    // SAFETY: reads a variable (src/backend/utils/init/globals.c).
     let upgrading = unsafe { pg_sys::IsBinaryUpgrade };
-    if !upgrading && ENTRY_POINTS.set(programs).is_ok() {
+    if !upgrading && ENTRY_POINTS.set(entry_points).is_ok() {
         BackgroundWorkerBuilder::new("vibepeak_keys launcher")
             .set_type("vibepeak_keys launcher")
             .set_library("vibepeak_keys")
@@ -56,28 +68,31 @@ pub(in crate::pg) fn register(programs: EntryPoints) {
     }
 }
 
-/// The entry point of the launcher.
+/// The entry point of the launcher. The server calls it, once, in a process that it has started for
+/// this.
 #[pgrx::pg_guard]
 #[unsafe(no_mangle)]
-pub unsafe extern "C-unwind" fn vibepeak_keys_launcher(_nothing: Datum) {
+extern "C-unwind" fn vibepeak_keys_launcher(_nothing: Datum) {
     BackgroundWorker::attach_signal_handlers(SignalWakeFlags::SIGHUP | SignalWakeFlags::SIGTERM);
     BackgroundWorker::connect_worker_to_spi_by_oid(None, None);
-    if let Some(programs) = ENTRY_POINTS.get() {
-        (programs.launcher)();
+    if let Some(entry_points) = ENTRY_POINTS.get() {
+        (entry_points.launcher)(Unconnected(()));
     }
-    // The postmaster forgets a worker that ends with 0 (src/backend/postmaster/bgworker.c).
-    // SAFETY: ends the process.
+    // The postmaster does not start a worker again that ends with 0
+    // (src/backend/postmaster/bgworker.c).
+    // SAFETY: the function ends the process (src/backend/storage/ipc/ipc.c).
     unsafe { pg_sys::proc_exit(1) };
 }
 
-/// The entry point of a worker in a database, which it is given by OID.
+/// The entry point of a flusher, with the OID of its database. The server calls it, once, in a
+/// process that it has started for this.
 #[pgrx::pg_guard]
 #[unsafe(no_mangle)]
-pub unsafe extern "C-unwind" fn vibepeak_keys_flusher(database: Datum) {
+extern "C-unwind" fn vibepeak_keys_flusher(database: Datum) {
     let database = Oid::from(database.value() as u32);
-    // SAFETY: the protocol of a background worker (src/backend/postmaster/bgworker.c). The handler for
-    // SIGTERM is the one of sessions, which waits for a place where interrupting is safe. What is set
-    // here overrides what the database or the cluster has set.
+    // SAFETY: the protocol of a background worker (src/backend/postmaster/bgworker.c). The handler
+    // of SIGTERM is that of sessions, which may run at any time: the process then ends at the next
+    // place where it checks for interrupts (src/backend/tcop/postgres.c: die).
     unsafe {
         compat::set_signal_handler(pg_sys::SIGTERM as c_int, unguarded::die);
         pg_sys::BackgroundWorkerUnblockSignals();
@@ -87,7 +102,8 @@ pub unsafe extern "C-unwind" fn vibepeak_keys_flusher(database: Datum) {
             (c"default_transaction_read_only", c"off"),
             (c"default_transaction_isolation", c"read committed"),
             (c"default_transaction_deferrable", c"off"),
-            // No standby is waited for, but the disk is: what is committed here leaves the memory.
+            // The commit waits for the disk, since the uses then leave the shared memory, and for
+            // no standby.
             (c"synchronous_commit", c"local"),
             (c"session_replication_role", c"origin"),
             (c"row_security", c"on"),
@@ -99,14 +115,14 @@ pub unsafe extern "C-unwind" fn vibepeak_keys_flusher(database: Datum) {
         pg_sys::BackgroundWorkerInitializeConnectionByOid(database, Oid::INVALID, 0);
         set(c"lock_timeout", LOCK_TIMEOUT);
     }
-    if let Some(programs) = ENTRY_POINTS.get() {
-        (programs.flusher)(database.to_u32());
+    if let Some(entry_points) = ENTRY_POINTS.get() {
+        (entry_points.flusher)(Connected(()), database.to_u32());
     }
 }
 
-/// Overrides a setting in this process, whatever the database or the cluster has.
+/// Sets a setting in this process, and overrides the values of the database and the cluster.
 fn set(name: &CStr, value: &CStr) {
-    // SAFETY: both are null-terminated strings (src/backend/utils/misc/guc.c).
+    // SAFETY: both are null-terminated strings (src/backend/utils/misc/guc.c: SetConfigOption).
     unsafe {
         pg_sys::SetConfigOption(
             name.as_ptr(),
@@ -117,11 +133,12 @@ fn set(name: &CStr, value: &CStr) {
     }
 }
 
-/// Waits until the time is over or somebody wakes this process; false when it is to end. Reloads the
-/// configuration when asked to.
+/// Waits until the time is over or another process wakes this one. False when the server asks the
+/// process to end. Reloads the configuration when the server asks for that.
 pub fn wait(time: Duration) -> bool {
-    // SAFETY: the loop of src/backend/replication/logical/launcher.c: the flag is read before the wait
-    // and the latch reset after it, so that no wake-up is lost. Flags are set by signal handlers.
+    // SAFETY: the loop of src/backend/replication/logical/launcher.c. The flag is read before the
+    // wait and the latch is reset after it, so that no wake-up is lost. Signal handlers set the
+    // flags, which is why they are read as volatile (src/backend/postmaster/interrupt.c).
     unsafe {
         if (&raw const pg_sys::ShutdownRequestPending).read_volatile() != 0 {
             return false;
@@ -146,8 +163,8 @@ pub fn wait(time: Duration) -> bool {
 
 /// Wakes a process that waits, if it is still there.
 pub fn wake(process: i32) {
-    // SAFETY: the entry of a process stays where it is, also when another process takes it over, which
-    // is then woken for nothing (src/backend/storage/ipc/procarray.c: BackendPidGetProc).
+    // SAFETY: the entry of a process stays in its place. Another process can take it over, which
+    // then wakes for nothing (src/backend/storage/ipc/procarray.c: BackendPidGetProc).
     unsafe {
         let found = pg_sys::BackendPidGetProc(process);
         if !found.is_null() {
@@ -156,10 +173,12 @@ pub fn wake(process: i32) {
     }
 }
 
-/// Writes this process's number where there is none, until it ends. False where there is one.
+/// Writes this process's pid to `place`, where there is none, until the process ends. False where
+/// there is one.
 pub fn claim(place: &'static AtomicI32) -> bool {
-    // SAFETY: the place is in shared memory, which outlives the process; a callback of before_shmem_exit
-    // runs however the process ends, unless it is killed, after which all memory is made anew.
+    // SAFETY: reads a variable, and registers a callback with its argument, a static place. The
+    // server runs it however the process ends (src/backend/storage/ipc/ipc.c: before_shmem_exit).
+    // Where the process is killed, the postmaster makes all shared memory anew.
     unsafe {
         let free = exclusive::claim(place, pg_sys::MyProcPid);
         if free {
@@ -169,38 +188,44 @@ pub fn claim(place: &'static AtomicI32) -> bool {
     }
 }
 
-/// Runs it with this process's number written where there is none; None where there is one. It cannot
-/// raise, asks for no memory, which might end the process, and takes no time worth mentioning.
+/// Runs `run` while this process's pid is in `place`. None where another pid is there.
+///
+/// `run` must not raise an error, must not allocate, which could end the process, and must be
+/// short.
 pub fn try_exclusive<R>(place: &AtomicI32, run: impl FnOnce() -> R) -> Option<R> {
-    // SAFETY: reads a variable.
+    // SAFETY: reads a variable (src/backend/utils/init/globals.c).
     let own = unsafe { pg_sys::MyProcPid };
     exclusive::try_exclusive(place, own, run)
 }
 
+/// A place as the argument of a callback.
 fn ptr_of(place: &'static AtomicI32) -> *mut AtomicI32 {
     core::ptr::from_ref(place).cast_mut()
 }
 
+/// Removes the pid that [`claim`] has written.
+///
+/// # Safety
+/// The argument is the one that [`claim`] has registered.
 unsafe extern "C-unwind" fn release_claim(_: c_int, place: Datum) {
-    // SAFETY: `claim` passed it.
+    // SAFETY: the caller's: the place is static.
     unsafe { exclusive::release(&*place.cast_mut_ptr::<AtomicI32>()) };
 }
 
-/// What became of a worker in a database.
+/// What became of a flusher.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum WorkerState {
-    /// It has ended, as it may have told.
+    /// It has ended. It has reported its error, if there was one.
     Ended,
-    /// There was no room for one (`max_worker_processes`).
+    /// The server had no free slot for a worker (`max_worker_processes`).
     NoRoom,
-    /// It took too long and was told to end.
+    /// It took too long, and was asked to end.
     TooLong,
 }
 
-/// Starts a worker in a database and waits until it is gone, or has been at it for far too long.
+/// Starts a flusher in a database, and waits until it has ended or has taken far too long.
 pub fn run_in(database: u32) -> WorkerState {
-    const PATIENCE: Duration = Duration::from_secs(5);
-    // SAFETY: reads a variable.
+    // SAFETY: reads a variable (src/backend/utils/init/globals.c).
     let own = unsafe { pg_sys::MyProcPid };
     let flusher = BackgroundWorkerBuilder::new("vibepeak_keys flusher")
         .set_type("vibepeak_keys flusher")
@@ -211,26 +236,9 @@ pub fn run_in(database: u32) -> WorkerState {
         .set_restart_time(None)
         .set_argument(Some(Datum::from(database)))
         .set_notify_pid(own);
-    // What stands for a started worker is allocated, and would stay as long as this process does.
-    with_own_memory(|| {
-        let Ok(worker) = flusher.load_dynamic() else { return WorkerState::NoRoom };
-        let begun = Instant::now();
-        while !matches!(worker.pid(), Err(BackgroundWorkerStatus::Stopped)) {
-            let left = PATIENCE.saturating_sub(begun.elapsed());
-            // The postmaster wakes this process when the worker ends.
-            if left.is_zero() || !wait(left) {
-                worker.terminate();
-                return WorkerState::TooLong;
-            }
-        }
-        WorkerState::Ended
-    })
-}
-
-/// Runs it with memory of its own, which goes when it is done.
-fn with_own_memory<R: Copy>(run: impl FnOnce() -> R) -> R {
-    // SAFETY: the context is nobody else's, and what is left of it is plain data. An error ends the
-    // process.
+    // The server allocates a handle for a started worker, which would stay as long as this process.
+    // SAFETY: the context is new, and nothing in it is used once it is deleted: a state is plain
+    // data. After an error the process ends (src/backend/utils/mmgr/mcxt.c, aset.c).
     unsafe {
         let memory = pg_sys::AllocSetContextCreateExtended(
             pg_sys::TopMemoryContext,
@@ -241,40 +249,62 @@ fn with_own_memory<R: Copy>(run: impl FnOnce() -> R) -> R {
         );
         let before = pg_sys::CurrentMemoryContext;
         pg_sys::CurrentMemoryContext = memory;
-        let result = run();
+        let state = start_and_wait(flusher);
         pg_sys::CurrentMemoryContext = before;
         pg_sys::MemoryContextDelete(memory);
-        result
+        state
     }
 }
 
-/// Runs a transaction, in which statements find their memory through the call.
-pub fn transaction<R>(run: impl FnOnce(&Call) -> R) -> R {
-    // SAFETY: the process is connected to its database. An error ends it, and the transaction.
-    unsafe {
-        pg_sys::SetCurrentStatementStartTimestamp();
-        unguarded::enable_timeout_after(unguarded::STATEMENT_TIMEOUT, TRANSACTION_TIMEOUT);
-        pg_sys::StartTransactionCommand();
-        pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
-        let result = run(&Call::of_worker());
-        pg_sys::PopActiveSnapshot();
-        pg_sys::CommitTransactionCommand();
-        unguarded::disable_timeout(unguarded::STATEMENT_TIMEOUT, false);
-        result
+/// Starts a worker, and waits until it has ended or has taken far too long.
+fn start_and_wait(worker: BackgroundWorkerBuilder) -> WorkerState {
+    const PATIENCE: Duration = Duration::from_secs(5);
+    let Ok(worker) = worker.load_dynamic() else { return WorkerState::NoRoom };
+    let begun = Instant::now();
+    while !matches!(worker.pid(), Err(BackgroundWorkerStatus::Stopped)) {
+        let left = PATIENCE.saturating_sub(begun.elapsed());
+        // The postmaster wakes this process when the worker ends.
+        if left.is_zero() || !wait(left) {
+            worker.terminate();
+            return WorkerState::TooLong;
+        }
+    }
+    WorkerState::Ended
+}
+
+impl Connected {
+    /// Runs `run` in a transaction, and commits. The call stands for the transaction's memory,
+    /// which nothing in the result can be in: a datum is not `Send`.
+    pub fn transaction<R: Send>(&mut self, run: impl FnOnce(&Call) -> R) -> R {
+        // SAFETY: the process is connected to a database and in no transaction. The call is used
+        // within the transaction (src/backend/access/transam/xact.c,
+        // src/backend/utils/time/snapmgr.c, src/backend/utils/misc/timeout.c). After an error the
+        // process ends, and the transaction with it.
+        unsafe {
+            pg_sys::SetCurrentStatementStartTimestamp();
+            unguarded::enable_timeout_after(unguarded::STATEMENT_TIMEOUT, TRANSACTION_TIMEOUT);
+            pg_sys::StartTransactionCommand();
+            pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
+            let result = run(&Call::of_worker());
+            pg_sys::PopActiveSnapshot();
+            pg_sys::CommitTransactionCommand();
+            unguarded::disable_timeout(unguarded::STATEMENT_TIMEOUT, false);
+            result
+        }
     }
 }
 
-/// Runs it, and tells of the error that ends it before that goes on.
+/// Runs `run`. Where an error ends it, passes the message to `report` and raises the error again.
 pub fn reporting_errors<R>(
     run: impl FnOnce() -> R + UnwindSafe,
-    tell: impl Fn(&str) + UnwindSafe + RefUnwindSafe,
+    report: impl Fn(&str) + UnwindSafe + RefUnwindSafe,
 ) -> R {
     PgTryBuilder::new(run)
         .catch_others(|error| {
-            let (CaughtError::PostgresError(report)
-            | CaughtError::ErrorReport(report)
-            | CaughtError::RustPanic { ereport: report, .. }) = &error;
-            tell(report.message());
+            let (CaughtError::PostgresError(raised)
+            | CaughtError::ErrorReport(raised)
+            | CaughtError::RustPanic { ereport: raised, .. }) = &error;
+            report(raised.message());
             error.rethrow()
         })
         .execute()

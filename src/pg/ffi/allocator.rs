@@ -1,13 +1,17 @@
-//! Memory of the library's own values, beside the contexts of the server.
+//! The allocator of Rust's own values, which live beside the server's memory contexts.
 //!
-//! Where the system gives no more (a limit to the process, or `vm.overcommit_memory = 2`, as PostgreSQL's
-//! documentation advises), Rust ends the process by SIGABRT, and the postmaster would start the whole
-//! server over. Here that ends the one session, by the server's own FATAL error. What grows with the
-//! data asks for its memory by [`vec`], which raises an error that the session survives.
+//! The system refuses memory where a limit is set to the process, or with `vm.overcommit_memory =
+//! 2`, which PostgreSQL's documentation recommends. Rust then ends the process by SIGABRT, and
+//! after that the postmaster restarts the whole server. This allocator ends the one session
+//! instead, by the server's own FATAL error. Code whose memory grows with the data asks for it by
+//! [`vec_or_raise`], which raises an error that the session survives.
 //!
-//! An error of the server needs memory too, once pgrx has caught it: it copies it, and raises it anew, in
-//! the context that has just got none. So each process has a reserve, which it gives back to the system
-//! at the first such error, and at the next call takes again: a call that cannot have it is refused.
+//! pgrx copies and re-raises every error of the server, which itself allocates, in the context that
+//! has just failed to. After a second failure there the server could end in a PANIC. So each
+//! process that calls the library keeps a reserve: a block of address space that it does not touch.
+//! It gives the block back to the system at the first error of this kind, so that the copy
+//! succeeds, and takes a new one at the next call. A call that cannot have a reserve fails with an
+//! out of memory error before it does anything.
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::ffi::{c_int, c_void};
@@ -25,13 +29,15 @@ use pure::fallible;
 
 use crate::pg::ffi::unguarded;
 
+/// The system's allocator, with a reserve.
 struct Memory;
 
+/// The allocator of this library.
 #[global_allocator]
 static MEMORY: Memory = Memory;
 
-// SAFETY: the system's allocator, which is asked with the caller's arguments. A request that it refuses
-// is handed back as refused, or does not return: nothing unwinds.
+// SAFETY: every request goes to the system's allocator with the caller's arguments. A request that
+// it refuses returns null or does not return. Nothing unwinds.
 unsafe impl GlobalAlloc for Memory {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's.
@@ -54,6 +60,8 @@ unsafe impl GlobalAlloc for Memory {
     }
 }
 
+/// Asks for memory, and once more without the reserve. Where there is none then, it ends the
+/// session, unless the caller can do with a refusal.
 fn given(ask: impl Fn() -> *mut u8) -> *mut u8 {
     let memory = ask();
     if !memory.is_null() || fallible::may_be_refused() {
@@ -67,29 +75,33 @@ fn given(ask: impl Fn() -> *mut u8) -> *mut u8 {
     memory
 }
 
-/// More than the largest block that a context insists on, 1 MB (src/backend/utils/mmgr/aset.c:
-/// AllocSetAlloc): so much address space, of which nothing is used.
+/// The size of the reserve, more than the 1 MB of the largest block that a context asks for to
+/// satisfy a small request (src/backend/utils/mmgr/aset.c: AllocSetAlloc).
 const RESERVE: Layout = match Layout::from_size_align(1_280 * 1_024, 16) {
     Ok(layout) => layout,
     Err(_) => panic!("a size"),
 };
 
+/// The reserve of this process; null where it has none.
 static RESERVED: AtomicPtr<u8> = AtomicPtr::new(ptr::null_mut());
 
-/// Below all others that the server calls when there is an error, and so called with every one.
+/// The server calls each callback of a list when there is an error. This one is the last of the
+/// list.
 static mut LAST_CALLBACK: ErrorContextCallback = ErrorContextCallback {
     previous: ptr::null_mut(),
     callback: Some(on_error),
     arg: ptr::null_mut(),
 };
 
-/// Sees to it that there is a reserve, and that it is given back when it is needed. Without one, the
-/// call is refused while that can still be done. Unguarded: see [`crate::pg::ffi::unguarded`].
-pub(in crate::pg) fn arm_reserve() {
-    // SAFETY: a list whose members are their makers' until they take them off, the last made first
-    // (src/include/utils/elog.h). Ours is the last of the list and stays: who takes one off puts what
-    // was below it first. After an error that ended a statement the list is empty
-    // (src/backend/tcop/postgres.c: PostgresMain).
+/// Takes a reserve, unless the process has one, and has it given back when it is needed. Raises an
+/// out of memory error where there is no reserve to be had.
+///
+/// Unguarded: see [`crate::pg::ffi::unguarded`].
+pub(in crate::pg) fn arm_reserve_unguarded() {
+    // SAFETY: who puts a callback on the list takes it off again, the last one first
+    // (src/include/utils/elog.h). Ours is the last of the list and stays: whoever takes one off
+    // restores what was below it first. After an error that ended a statement the list is empty
+    // (src/backend/tcop/postgres.c: PostgresMain). The reserve has a size above 0.
     unsafe {
         if RESERVED.load(Relaxed).is_null() {
             let reserve = System.alloc(RESERVE);
@@ -107,16 +119,22 @@ pub(in crate::pg) fn arm_reserve() {
     }
 }
 
+/// Gives the reserve back to the system.
 fn give_back() {
     let reserved = RESERVED.swap(ptr::null_mut(), Relaxed);
     if !reserved.is_null() {
-        // SAFETY: it came from there, with this layout.
+        // SAFETY: the block came from the same allocator, with this layout.
         unsafe { System.dealloc(reserved, RESERVE) }
     }
 }
 
+/// Runs with every error, before it is copied.
+///
+/// # Safety
+/// An error is being reported.
 unsafe extern "C-unwind" fn on_error(_nothing: *mut c_void) {
-    // SAFETY: for callbacks like this one (src/backend/utils/error/elog.c: geterrcode).
+    // SAFETY: the caller's: geterrcode is made for callbacks like this one
+    // (src/backend/utils/error/elog.c).
     let code = unsafe { unguarded::geterrcode() };
     if code == PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY as c_int {
         give_back();
@@ -135,10 +153,10 @@ fn out_of_memory(level: PgLogLevel) {
         fn errmsg(format: *const c_char, ...) -> c_int;
         fn errfinish(file: *const c_char, line: c_int, function: *const c_char);
     }
-    // SAFETY: ereport of src/include/utils/elog.h. It needs no memory but what ErrorContext keeps for
-    // this. FATAL ends in proc_exit, which returns to no frame (errfinish), and ERROR is for callers that
-    // hold nothing with a destructor. Nobody asks for memory while he holds a lock of the server or a word
-    // of ours.
+    // SAFETY: the protocol of ereport (src/include/utils/elog.h). It needs no memory but what
+    // ErrorContext keeps for this. FATAL ends in proc_exit, which returns to no frame (errfinish).
+    // ERROR is for `arm_reserve_unguarded`, whose callers hold nothing with a destructor. No code
+    // allocates while it holds an LWLock, a spin lock of the server or one of our spin locks.
     unsafe {
         if errstart(level as c_int, ptr::null()) {
             errcode(PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY as c_int);
@@ -148,13 +166,13 @@ fn out_of_memory(level: PgLogLevel) {
     }
 }
 
-/// Tests of pure modules run without a server.
+/// Unit tests run without a server.
 #[cfg(test)]
 fn out_of_memory(_level: PgLogLevel) {
     std::process::abort();
 }
 
-/// A vector with room for so many values. Raises the server's out of memory where there is none.
+/// A vector with room for `length` values. Raises an out of memory error where there is none.
 pub fn vec_or_raise<T>(length: usize) -> Vec<T> {
     fallible::try_vec(length).unwrap_or_else(|| {
         give_back();

@@ -2,9 +2,14 @@
 
 use pgrx::pg_sys;
 
-/// Turns an error of the server inside into a panic, which unwinds and becomes that error again.
-pub(in crate::pg) fn guarded<T>(unguarded: impl FnOnce() -> T) -> T {
-    // SAFETY: this is the backend's only thread; what runs inside holds plain data only
-    // (pgrx src/submodules/ffi.rs).
-    unsafe { pg_sys::ffi::pg_guard_ffi_boundary(unguarded) }
+/// Runs `call`, and turns an error that the server raises inside into a panic. The panic unwinds
+/// the frames of the caller, and pgrx raises it as the same error again.
+///
+/// # Safety
+/// `call` cannot panic, and holds no value with a destructor where it calls the server: an error
+/// passes over its frames without unwinding them (pgrx-pg-sys src/submodules/ffi.rs:
+/// pg_guard_ffi_boundary).
+pub(in crate::pg) unsafe fn guarded<T>(call: impl FnOnce() -> T) -> T {
+    // SAFETY: the caller's. The process has one thread.
+    unsafe { pg_sys::ffi::pg_guard_ffi_boundary(call) }
 }

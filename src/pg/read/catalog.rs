@@ -1,16 +1,16 @@
 //! Where the extension's relations are in this database.
 //!
-//! Names are looked up once per backend and again after the relation cache was told of a change to
-//! one of them (or of a change that it cannot name). The schema `vpk` is the extension's own: nobody
-//! else can create in it, so that its name is as good as membership.
+//! Names are looked up once per backend, and again after the relation cache got an invalidation
+//! message for one of them, or for every relation. The schema `vpk` is the extension's own: nobody
+//! else can create anything in it, so a name in it identifies a relation of the extension.
 
-use core::cell::UnsafeCell;
 use core::ffi::CStr;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
 
 use pgrx::pg_sys::{self, Datum, Oid};
 
+use crate::pg::ffi::per_backend::PerBackend;
 use crate::pg::ffi::{compat, unguarded};
 
 /// A table with the index through which it is read.
@@ -36,13 +36,13 @@ pub enum Table {
 }
 
 impl Table {
-    /// How many there are.
+    /// The number of tables.
     pub const COUNT: usize = 4;
 
-    /// The name of each table, and those that its index has had, the latest first.
+    /// The name of each table, and the names that its index has had, the latest first.
     const NAMES: [(&CStr, &[&CStr]); Table::COUNT] = [
-        // Before 0.3.0 it was a B-tree. It had another name, so that an older library finds none rather
-        // than a hash index, whose rows it would not compare with the hash that it looks for.
+        // Before 0.3.0 this index was a B-tree. The hash index got another name, so that an older
+        // library finds no index: it would not compare the rows of a hash index with the hash.
         (c"keys", &[c"keys_key_hash_excl", c"keys_key_hash_key"]),
         (c"accounts", &[c"accounts_pkey"]),
         (c"plans", &[c"plans_pkey"]),
@@ -50,69 +50,72 @@ impl Table {
     ];
 }
 
-/// The file of a table, as it was when the table was last open, and the type of the rows in it.
+/// The file of a table, as it was when the table was last open.
 #[derive(Clone, Copy)]
 pub(in crate::pg) struct File {
-    pub locator: compat::FileLocator,
-    pub descriptor: pg_sys::TupleDesc,
+    /// Identifies the file.
+    pub(in crate::pg) locator: compat::FileLocator,
+    /// The tuple descriptor of the rows in it.
+    pub(in crate::pg) descriptor: pg_sys::TupleDesc,
 }
 
+/// The relations of this database.
 #[derive(Clone, Copy)]
 struct Relations {
+    /// The tables with their indexes, by [`Table`].
     indexed: [Indexed; Table::COUNT],
+    /// The files of the tables, where they are known.
     files: [Option<File>; Table::COUNT],
 }
 
 impl Relations {
+    /// Whether a relation is one of these.
     fn contains(&self, relation: Oid) -> bool {
         self.indexed.iter().any(|indexed| indexed.table == relation || indexed.index == relation)
     }
 }
 
-struct Known(UnsafeCell<Option<Relations>>);
+/// The relations, once they were looked up.
+static KNOWN: PerBackend<Option<Relations>> = PerBackend::new(None);
 
-// SAFETY: a backend has one thread.
-unsafe impl Sync for Known {}
-
-static KNOWN: Known = Known(UnsafeCell::new(None));
-
+/// How many times [`KNOWN`] was emptied.
 static CHANGES: AtomicU64 = AtomicU64::new(0);
 
-/// How often what is known here was forgotten. As long as it is the same, so is each table's file.
+/// The number of invalidations so far. While it is unchanged, each table has the same file.
 pub fn changes() -> u64 {
     CHANGES.load(Relaxed)
 }
 
-/// A table and its index, or None in a database without the extension. Unguarded: see
-/// [`crate::pg::ffi::unguarded`].
+/// A table and its index, or None in a database without the extension.
 pub fn indexed(table: Table) -> Option<Indexed> {
     loop {
-        // SAFETY: the cell is read and written by this thread alone, never across a call that could run
-        // the callback below while a reference is held.
-        unsafe {
-            if let Some(known) = &*KNOWN.0.get() {
-                return Some(known.indexed[table as usize]);
-            }
+        // SAFETY: the closure reads the value alone.
+        let known = unsafe {
+            KNOWN.with(|known| known.as_ref().map(|known| known.indexed[table as usize]))
+        };
+        if known.is_some() {
+            return known;
         }
         let before = changes();
         let found = look_up();
-        // Each look-up may bring news, of a relation too whose name was looked up before it.
+        // Each look-up can process invalidation messages, also of a relation whose name was looked
+        // up before.
         if changes() == before {
             let indexed = found?;
-            // SAFETY: as above.
-            unsafe { *KNOWN.0.get() = Some(Relations { indexed, files: [None; Table::COUNT] }) };
+            let relations = Relations { indexed, files: [None; Table::COUNT] };
+            // SAFETY: the closure writes the value alone.
+            unsafe { KNOWN.with(|known| *known = Some(relations)) };
             return Some(indexed[table as usize]);
         }
     }
 }
 
-/// The tables with their indexes, by their names, as they were some time during the call. Unguarded: see
-/// [`crate::pg::ffi::unguarded`].
+/// The tables with their indexes, by their names, as they were at some time during the call.
 fn look_up() -> Option<[Indexed; Table::COUNT]> {
-    // SAFETY: a null-terminated string (src/backend/catalog/namespace.c).
+    // SAFETY: the name is a null-terminated string (src/backend/catalog/namespace.c).
     let schema = unsafe { unguarded::get_namespace_oid(c"vpk".as_ptr(), true) };
     let find = |name: &CStr| {
-        // SAFETY: as above (src/backend/utils/cache/lsyscache.c).
+        // SAFETY: the name is a null-terminated string (src/backend/utils/cache/lsyscache.c).
         let relation = unsafe { unguarded::get_relname_relid(name.as_ptr(), schema) };
         (relation != Oid::INVALID).then_some(relation)
     };
@@ -124,49 +127,68 @@ fn look_up() -> Option<[Indexed; Table::COUNT]> {
     Some(indexed)
 }
 
-/// The file of a table, unless anything of the table has changed since it was set.
+/// The OID of a table and its file. None where anything of the table has changed since
+/// [`set_file`] was called.
 pub(in crate::pg) fn file(table: Table) -> Option<(Oid, File)> {
-    // SAFETY: as in `indexed`.
-    let known = unsafe { (*KNOWN.0.get()).as_ref() }?;
-    Some((known.indexed[table as usize].table, known.files[table as usize]?))
-}
-
-/// Sets the file of a table that is open, and so cannot be given another. Nothing is set where the
-/// table has changed since it was looked up.
-pub(in crate::pg) fn set_file(table: Table, file: File) {
-    // SAFETY: as in `indexed`.
+    // SAFETY: the closure reads the value alone.
     unsafe {
-        if let Some(known) = &mut *KNOWN.0.get() {
-            known.files[table as usize] = Some(file);
-        }
+        KNOWN.with(|known| {
+            let known = known.as_ref()?;
+            Some((known.indexed[table as usize].table, known.files[table as usize]?))
+        })
     }
 }
 
-/// Looks the names up again at the next call of [`indexed`].
-pub(in crate::pg) fn invalidate() {
-    CHANGES.fetch_add(1, Relaxed);
-    // SAFETY: as in `indexed`.
-    unsafe { *KNOWN.0.get() = None }
+/// Sets the file of a table. Sets nothing where the table has changed since it was looked up.
+///
+/// # Safety
+/// The table is open, and so cannot get another file. The tuple descriptor is that of the table,
+/// and is never freed.
+pub(in crate::pg) unsafe fn set_file(table: Table, file: File) {
+    // SAFETY: the closure writes the value alone.
+    unsafe {
+        KNOWN.with(|known| {
+            if let Some(known) = known {
+                known.files[table as usize] = Some(file);
+            }
+        });
+    }
 }
 
-/// Asks the relation cache to say when one of the relations changes. Called once, at load.
+/// Has the next call of [`indexed`] look the names up again.
+pub(in crate::pg) fn invalidate() {
+    CHANGES.fetch_add(1, Relaxed);
+    // SAFETY: the closure writes the value alone.
+    unsafe { KNOWN.with(|known| *known = None) }
+}
+
+/// Has the relation cache call [`forget`] when a relation changes. Called once, when the library is
+/// loaded.
 pub(in crate::pg) fn register_callbacks() {
-    // SAFETY: the callback has the signature of RelcacheCallbackFunction and cannot raise.
+    // SAFETY: the callback has the signature of RelcacheCallbackFunction
+    // (src/include/utils/inval.h), and cannot raise an error.
     unsafe { pg_sys::CacheRegisterRelcacheCallback(Some(forget), Datum::null()) }
 }
 
-/// Runs wherever invalidation messages are processed (src/backend/utils/cache/inval.c): no server
-/// function, no allocation. An invalid OID stands for every relation; where nothing is known, any may be
-/// one of them.
+/// Forgets the relations when one of them changes. An invalid OID stands for every relation. Where
+/// none is known, the relation that changes may be one of them.
+///
+/// Runs wherever invalidation messages are processed (src/backend/utils/cache/inval.c). So it calls
+/// no server function and allocates nothing.
+///
+/// # Safety
+/// [`KNOWN`] is not in use.
 unsafe extern "C-unwind" fn forget(_: Datum, relation: Oid) {
-    // SAFETY: as in `indexed`.
+    // SAFETY: the caller's: the server calls this from its own functions, which no closure given to
+    // the cell calls. The closure here reads and writes the value and a number.
     unsafe {
-        let known = KNOWN.0.get();
-        if relation == Oid::INVALID
-            || (*known).as_ref().is_none_or(|known| known.contains(relation))
-        {
-            *known = None;
-            CHANGES.fetch_add(1, Relaxed);
-        }
+        KNOWN.with(|known| {
+            if relation == Oid::INVALID
+                || known.as_ref().is_none_or(|known| known.contains(relation))
+            {
+                *known = None;
+                CHANGES.fetch_add(1, Relaxed);
+            }
+        });
     }
 }

@@ -1,39 +1,42 @@
-//! Rows read where they were last seen, without opening a table.
+//! Rows read where they were last found, without opening a table.
 //!
-//! For each row that was read through an index, this process remembers the place and the buffer it was
-//! found in ([`pure::cache::tids`]). The next time the page is pinned there, if the buffer still has
-//! it, and what is at the place decides.
+//! For each row that was read through an index, this process remembers the TID and the buffer that
+//! it was found in ([`pure::cache::tids`]). The next time, the buffer is pinned, if it still has
+//! the page, and the row is read there.
 //!
-//! A wrong answer is impossible, and nothing needs to be told to forget, for these reasons:
+//! A wrong answer is impossible, and no cached TID needs to be invalidated, for these reasons:
 //!
-//! - A place says where to look and nothing else. Whether there is a row, whether the snapshot shows
-//!   it, and what it says is read from the page, each time, as any scan does it: visibility while the
-//!   page is locked, values while it is pinned, when neither VACUUM nor pruning can move or remove them
-//!   (src/backend/storage/buffer/README). Whether it is the row that is wanted, its reader decides by
-//!   comparing what it is looked up by, in which rows are unique: so there is no other that is visible.
-//! - The page is the one of that block of the table's file. A buffer is pinned only if it has it
-//!   (src/backend/storage/buffer/bufmgr.c: ReadRecentBuffer compares the tag under the buffer's lock),
-//!   whatever became of the block or the buffer in the meantime; nothing is read from disk, so that
-//!   no block beyond the end of a file is asked for. A line pointer counts only where the page has it.
-//! - The file is the table's. It is known by the latest opening of the table, and forgotten together
-//!   with everything that is known of the table when the relation cache is told of any change
-//!   ([`crate::pg::read::catalog`]). Whoever gives a table another file or drops it sends that message, in a
-//!   standby its replay does, before its COMMIT returns and before its lock on the table is given back
-//!   (src/backend/access/transam/xact.c: CommitTransaction, xact_redo_commit), thus before anybody can
-//!   write into the new file. The messages are accepted first ([`accept_invalidations`]) and the snapshot is
-//!   taken after. What is committed before that, is in the file that is read or was not committed when
-//!   the look-up began. (In the instant between the end of such a transaction and its message, this table
-//!   is read as it was before, another, without a new file, as the transaction left it.)
+//! - A cached TID says where to look and nothing else. Each time, the page says whether there is a
+//!   row, whether the snapshot shows it, and what its values are, as in any scan. Visibility is
+//!   checked while the page is locked. Values are read while it is pinned, when neither VACUUM nor
+//!   pruning can move or remove them (src/backend/storage/buffer/README). The reader compares the
+//!   values that it looks the row up by, which are unique among visible rows. So it finds the right
+//!   row or none.
+//! - The page is the one of that block of the table's file. A buffer is pinned only if it has that
+//!   block (src/backend/storage/buffer/bufmgr.c: ReadRecentBuffer compares the tag under the
+//!   buffer's lock), whatever happened to the block or the buffer in the meantime. Nothing is read
+//!   from disk, so no block beyond the end of a file is asked for. A line pointer counts only where
+//!   the page has it.
+//! - The file is the table's. It became known when the table was last open. It is forgotten,
+//!   together with everything else about the table, when the relation cache gets an invalidation
+//!   message ([`crate::pg::read::catalog`]). Any rewrite or drop of a table sends that message; on
+//!   a standby, replay sends it. It is sent before the COMMIT returns and before the lock on the
+//!   table is released (src/backend/access/transam/xact.c: CommitTransaction, xact_redo_commit),
+//!   thus before anybody can write into the new file. A reader first processes the messages
+//!   ([`accept_invalidations`]) and then takes its snapshot. So a row whose writer committed before
+//!   the messages were processed is in the file that is read; any other was not committed when the
+//!   look-up began. (Between the end of such a transaction and its message, a look-up reads this
+//!   table as it was before, and another table, which got no new file, as the transaction left it.)
 //!
-//! No lock on the table is needed for this: what it would prevent, the removal of the file, waits for
-//! the pin (bufmgr.c: InvalidateBuffer), which is held while the page is locked and its row is copied,
-//! and nothing is changed in a file that may be on its way out, hint bits neither.
+//! This needs no lock on the table. The lock would prevent the removal of the file, and the removal
+//! waits for the pin (bufmgr.c: InvalidateBuffer), which is held while the page is locked and its
+//! row is copied. Nothing is changed in a file that may be about to be removed, not even hint bits.
 //!
-//! Everything else goes the long way, through the index: a page that is no longer in that buffer, a row
-//! whose hint bits are not set yet, a value outside its page, a row from before a column was added,
-//! another table access method than heap; and one look-up out of some, for the pages' sake.
+//! Every other row is read through the index: one whose page is no longer in that buffer, one whose
+//! hint bits are not set yet, one with a value outside its page, one from before a column was
+//! added, and one of a table access method other than heap. So is one look-up out of
+//! [`THROUGH_INDEX_EVERY`], to keep the pages in the cache.
 
-use core::cell::UnsafeCell;
 use core::ptr;
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::Relaxed;
@@ -42,103 +45,120 @@ use pgrx::pg_sys::{self, ForkNumber, HeapTupleData, ItemIdData, PageHeaderData, 
 
 use pure::cache::tids::{CachedTid, CachedTids};
 
+use crate::pg::ffi::per_backend::PerBackend;
 use crate::pg::ffi::{compat, unguarded};
 use crate::pg::read::catalog::{self, File, Table};
 use crate::pg::read::scan::{LOCK, Opened};
+use crate::pg::read::snapshot::Snapshot;
 use crate::pg::read::tuple::Tuple;
 use crate::pg::server::{database, settings};
 
-/// One look-up out of so many goes the long way. It has no factor in common with the number of look-ups
-/// of a verification, so that each kind of row has its turn.
-const LONG_WAY_EVERY: u32 = 128;
+/// One look-up out of so many goes through the index. The number has no factor in common with the
+/// number of look-ups of a verification, so that each kind of row has its turn.
+const THROUGH_INDEX_EVERY: u32 = 128;
 
+/// The number of look-ups so far.
 static LOOK_UPS: AtomicU32 = AtomicU32::new(0);
 
+/// What this backend remembers of rows.
 struct Memory {
-    places: CachedTids,
-    /// The row types of the tables' files: copies that live until they are replaced.
-    row_types: [TupleDesc; Table::COUNT],
+    /// Where rows are.
+    tids: CachedTids,
+    /// The latest tuple descriptor of each table, by [`Table`]. A copy is made when the definition
+    /// of the table has changed, and is never freed, since a row that is being read may need it.
+    descriptors: [TupleDesc; Table::COUNT],
 }
 
-struct Kept(UnsafeCell<Memory>);
+/// The memory of this backend.
+static MEMORY: PerBackend<Memory> = PerBackend::new(Memory {
+    tids: CachedTids::new(),
+    descriptors: [ptr::null_mut(); Table::COUNT],
+});
 
-// SAFETY: a backend has one thread.
-unsafe impl Sync for Kept {}
-
-static KEPT: Kept = Kept(UnsafeCell::new(Memory {
-    places: CachedTids::new(),
-    row_types: [ptr::null_mut(); Table::COUNT],
-}));
-
-/// Learns what other sessions have committed about the tables. What is read under a snapshot that is
-/// taken after this is never older than this instant. Unguarded: see [`crate::pg::ffi::unguarded`].
+/// Processes the invalidation messages of transactions that have committed. What is read by a
+/// snapshot that is taken after this is never older than this instant.
 pub fn accept_invalidations() {
-    // SAFETY: as each lock on a table does it (src/backend/storage/lmgr/lmgr.c: LockRelationOid).
+    // SAFETY: a lock on a table does the same at any time (src/backend/storage/lmgr/lmgr.c:
+    // LockRelationOid).
     unsafe { unguarded::AcceptInvalidationMessages() }
 }
 
-/// Whether rows of a table may be found here; only a heap's ever are.
+/// Whether rows of a table may be found here. Only those of a heap ever are.
 pub fn knows(table: Table) -> bool {
     settings::cache_share() > 0 && catalog::file(table).is_some()
 }
 
-/// What `read` makes of a row that was remembered with this tag, if it is visible and still there.
-/// `read` reads no column beyond the first `columns`, gives None for a row that is not the wanted one,
-/// and neither waits nor holds anything with a destructor. Unguarded: see [`crate::pg::ffi::unguarded`].
+/// The result of `read` for a row that was remembered with this tag, if it is visible and still
+/// there.
+///
+/// `read` returns None for a row that is not the wanted one. It reads no column beyond the first
+/// `columns`, does not wait, and holds nothing with a destructor.
 pub fn row<R: Copy>(
     table: Table,
     tag: u32,
     columns: pg_sys::AttrNumber,
-    snapshot: pg_sys::Snapshot,
+    snapshot: Snapshot,
     read: impl FnOnce(&Tuple) -> Option<R>,
 ) -> Option<R> {
-    if is_for_the_long_way() && is_unlocked(table) {
+    if goes_through_index() && is_unlocked(table) {
         return None;
     }
     let (relation, File { locator, descriptor }) = catalog::file(table)?;
-    // SAFETY: the reference ends before anything else is called.
-    let place = unsafe { (*KEPT.0.get()).places.find(tag, settings::cache_share()) }?;
-    // SAFETY: the pin is the resource owner's, which releases it where an error leaves this function.
-    unsafe {
+    // SAFETY: the descriptor is never freed (src/include/access/tupdesc.h).
+    if unsafe { (*descriptor).natts } < columns.into() {
+        return None;
+    }
+    let limit = settings::cache_share();
+    // SAFETY: the closure uses the value alone, which calls no server function.
+    let tid = unsafe { MEMORY.with(|memory| memory.tids.find(tag, limit)) }?;
+    // SAFETY: the function takes any numbers, and pins the buffer where it has the block of the
+    // file (src/backend/storage/buffer/bufmgr.c).
+    let pinned = unsafe {
         let fork = ForkNumber::MAIN_FORKNUM;
-        if !compat::ReadRecentBuffer(locator, fork, place.block, place.buffer) {
-            return None;
-        }
-        let found = visible(place, relation, columns, snapshot)
-            .and_then(|tuple| read(&Tuple::on_page(tuple, descriptor)));
-        unguarded::ReleaseBuffer(place.buffer);
+        unguarded::ReadRecentBuffer(locator, fork, tid.block, tid.buffer)
+    };
+    if !pinned {
+        return None;
+    }
+    // SAFETY: the buffer is pinned until it is released below; after an error, the resource owner
+    // releases the pin (src/backend/utils/resowner/resowner.c). The descriptor is that of the
+    // table's file, and is never freed.
+    unsafe {
+        let found = visible(tid, relation, columns, snapshot)
+            .and_then(|tuple| read(&Tuple::on_page(tuple, descriptor, columns)));
+        unguarded::ReleaseBuffer(tid.buffer);
         found
     }
 }
 
-/// Counts a look-up that is answered from memory and touches no page; or says that it must not be, for
-/// the pages' sake: the next one through [`row`] goes the long way.
+/// Counts a look-up that is answered from the cache and touches no page. False where it must not
+/// be, to keep the pages in the server's cache: the next look-up by [`row`] goes through the index.
 pub fn may_leave_the_page() -> bool {
     let number = LOOK_UPS.load(Relaxed).wrapping_add(1);
-    let may = !number.is_multiple_of(LONG_WAY_EVERY);
+    let may = !number.is_multiple_of(THROUGH_INDEX_EVERY);
     if may {
-        // Nobody else writes here: not the price of an atomic addition.
+        // Nobody else writes here, so that an atomic addition would cost more and add nothing.
         LOOK_UPS.store(number, Relaxed);
     }
     may
 }
 
-/// Whether this look-up should go the long way for the pages' sake. A pin by ReadRecentBuffer does not
-/// count as a use of the page, as a pin on any other way does: without this, pages in constant use would
-/// be the first to be evicted where memory is short.
-fn is_for_the_long_way() -> bool {
-    let is = !may_leave_the_page();
-    if is {
+/// Whether this look-up should go through the index. A pin by ReadRecentBuffer does not count as a
+/// use of the page, as a pin by a scan does. Without this, pages in constant use would be the first
+/// to be evicted where memory is short.
+fn goes_through_index() -> bool {
+    let goes = !may_leave_the_page();
+    if goes {
         LOOK_UPS.store(LOOK_UPS.load(Relaxed).wrapping_add(1), Relaxed);
     }
-    is
+    goes
 }
 
 /// Whether a table and its index could be locked for reading right now.
 fn is_unlocked(table: Table) -> bool {
     let Some(indexed) = catalog::indexed(table) else { return false };
-    // SAFETY: a lock on an OID, of whatever may be there, given back at once
-    // (src/backend/storage/lmgr/lmgr.c).
+    // SAFETY: a lock is taken on any OID, whether or not there is such a relation, and released at
+    // once (src/backend/storage/lmgr/lmgr.c: ConditionalLockRelationOid).
     [indexed.table, indexed.index].iter().all(|&relation| unsafe {
         let locked = unguarded::ConditionalLockRelationOid(relation, LOCK);
         if locked {
@@ -148,57 +168,74 @@ fn is_unlocked(table: Table) -> bool {
     })
 }
 
-/// The tuple at a place, if there is one that is visible and complete.
+/// The tuple with a TID, if there is one that is visible and complete.
 ///
 /// # Safety
-/// The place's buffer is pinned and has its block, of the table's file.
+/// The TID's buffer is pinned and has the TID's block of the file of the relation.
 unsafe fn visible(
-    place: CachedTid,
+    tid: CachedTid,
     relation: pg_sys::Oid,
     columns: pg_sys::AttrNumber,
-    snapshot: pg_sys::Snapshot,
+    snapshot: Snapshot,
 ) -> Option<HeapTupleData> {
-    // SAFETY: the page of a pinned buffer stays; its header and line pointers are read while it is
-    // locked (src/include/storage/bufpage.h). A line pointer that is normal points to a tuple.
+    // SAFETY: the caller's: the buffer is pinned. An error between lock and release releases both
+    // (src/backend/storage/lmgr/lwlock.c: LWLockReleaseAll).
     unsafe {
-        let at = (place.buffer as usize - 1) * pg_sys::BLCKSZ as usize;
-        let page = pg_sys::BufferBlocks.add(at);
-        unguarded::LockBuffer(place.buffer, pg_sys::BUFFER_LOCK_SHARE as i32);
-        let end = usize::from((*page.cast::<PageHeaderData>()).pd_lower);
-        let line =
-            size_of::<PageHeaderData>() + (usize::from(place.offset) - 1) * size_of::<ItemIdData>();
-        let mut found = None;
-        if line < end {
-            let pointer = &*page.add(line).cast::<ItemIdData>();
-            if pointer.lp_flags() == pg_sys::LP_NORMAL {
-                let mut tuple = HeapTupleData {
-                    t_len: pointer.lp_len(),
-                    t_self: tid(place),
-                    t_tableOid: relation,
-                    t_data: page.add(pointer.lp_off() as usize).cast(),
-                };
-                let header = tuple.t_data;
-                let there = u32::from((*header).t_infomask2) & pg_sys::HEAP_NATTS_MASK;
-                let status = u32::from((*header).t_infomask);
-                if status & pg_sys::HEAP_HASEXTERNAL == 0
-                    && there >= columns as u32
-                    && is_settled(status)
-                    && unguarded::HeapTupleSatisfiesVisibility(&mut tuple, snapshot, place.buffer)
-                {
-                    found = Some(tuple);
-                }
-            }
-        }
-        unguarded::LockBuffer(place.buffer, pg_sys::BUFFER_LOCK_UNLOCK as i32);
-        found
+        unguarded::LockBuffer(tid.buffer, pg_sys::BUFFER_LOCK_SHARE as i32);
+        let mut found = tuple_at(tid, relation).filter(|tuple| is_complete(tuple, columns));
+        let shown = found.as_mut().is_some_and(|tuple| {
+            unguarded::HeapTupleSatisfiesVisibility(tuple, snapshot.as_ptr(), tid.buffer)
+        });
+        unguarded::LockBuffer(tid.buffer, pg_sys::BUFFER_LOCK_UNLOCK as i32);
+        found.filter(|_| shown)
     }
 }
 
-/// Whether the page itself says what became of the transactions that wrote a tuple, so that judging it
-/// neither looks that up nor notes it on the page (src/backend/access/heap/heapam_visibility.c:
-/// SetHintBits). Where page checksums are on, that note is a WAL record, and one that follows the commit
-/// by which the file is dropped makes the file anew wherever it is replayed. In recovery nothing is
-/// logged, and notes wait long for the log to be on disk.
+/// The tuple to which the line pointer of a TID points, if the page has such a line pointer and it
+/// is in normal use.
+///
+/// # Safety
+/// The TID's buffer is pinned, locked, and has a page of a heap.
+unsafe fn tuple_at(tid: CachedTid, relation: pg_sys::Oid) -> Option<HeapTupleData> {
+    // SAFETY: the caller's. Shared buffers are an array of pages, and their numbers begin at 1
+    // (src/include/storage/bufmgr.h: BufferGetBlock). Line pointers follow the header of a page, up
+    // to pd_lower; one in normal use points to a tuple on the page (src/include/storage/bufpage.h).
+    unsafe {
+        let page = pg_sys::BufferBlocks.add((tid.buffer as usize - 1) * pg_sys::BLCKSZ as usize);
+        let end = usize::from((*page.cast::<PageHeaderData>()).pd_lower);
+        let line =
+            size_of::<PageHeaderData>() + (usize::from(tid.offset) - 1) * size_of::<ItemIdData>();
+        if line >= end {
+            return None;
+        }
+        let pointer = &*page.add(line).cast::<ItemIdData>();
+        (pointer.lp_flags() == pg_sys::LP_NORMAL).then(|| HeapTupleData {
+            t_len: pointer.lp_len(),
+            t_self: item_pointer(tid),
+            t_tableOid: relation,
+            t_data: page.add(pointer.lp_off() as usize).cast(),
+        })
+    }
+}
+
+/// Whether a tuple has all columns that are read, has no value outside its page, and is settled.
+///
+/// # Safety
+/// The tuple is on a page that is pinned and locked.
+unsafe fn is_complete(tuple: &HeapTupleData, columns: pg_sys::AttrNumber) -> bool {
+    // SAFETY: the caller's: a tuple begins with this header (src/include/access/htup_details.h).
+    let (columns_and_flags, status) =
+        unsafe { ((*tuple.t_data).t_infomask2, (*tuple.t_data).t_infomask) };
+    let present = u32::from(columns_and_flags) & pg_sys::HEAP_NATTS_MASK;
+    let status = u32::from(status);
+    status & pg_sys::HEAP_HASEXTERNAL == 0 && present >= columns as u32 && is_settled(status)
+}
+
+/// Whether the page itself says how the transactions ended that wrote a tuple. Then checking the
+/// tuple neither looks that up nor sets a hint bit (src/backend/access/heap/heapam_visibility.c:
+/// SetHintBits). Where page checksums are on, a hint bit is a WAL record, and one that follows the
+/// commit that drops the file makes the file anew wherever it is replayed. In recovery no hint bit
+/// is logged, and hint bits wait for the WAL to be on disk.
 fn is_settled(status: u32) -> bool {
     let deleter_known = match status & pg_sys::HEAP_XMAX_IS_MULTI {
         0 => pg_sys::HEAP_XMAX_INVALID | pg_sys::HEAP_XMAX_LOCK_ONLY | pg_sys::HEAP_XMAX_COMMITTED,
@@ -208,34 +245,39 @@ fn is_settled(status: u32) -> bool {
         || database::in_recovery()
 }
 
-/// Remembers where a row is that was read in an open table, and the table's file. Unguarded: see
-/// [`crate::pg::ffi::unguarded`].
+/// Remembers where a row is that was read in an open table, and the table's file.
 pub fn remember(table: Table, opened: &Opened, tag: u32, tuple: &Tuple) {
     let limit = settings::cache_share();
-    let Some(place) = tuple.place().filter(|_| limit > 0 && opened.is_heap()) else { return };
-    // SAFETY: the references end before anything else is called. A row type that is replaced is in use
-    // nowhere: it is used while a row is looked at, and this is not called then for another row. The
-    // copy is made in memory that stays.
+    let Some(tid) = tuple.tid().filter(|_| limit > 0 && opened.is_heap()) else { return };
+    // SAFETY: the closure uses the value alone. It allocates by Rust's allocator, which calls no
+    // server function but to end the session.
+    unsafe { MEMORY.with(|memory| memory.tids.remember(tag, tid, limit)) };
+    if catalog::file(table).is_some() {
+        return;
+    }
+    // SAFETY: the closure reads the value alone.
+    let kept = unsafe { MEMORY.with(|memory| memory.descriptors[table as usize]) };
+    // SAFETY: the table is open. Copies are made in memory that stays as long as the backend, and
+    // only one that nothing uses yet is freed (src/backend/access/common/tupdesc.c).
     unsafe {
-        (*KEPT.0.get()).places.remember(tag, place, limit);
-        if catalog::file(table).is_some() {
-            return;
-        }
         let context = pg_sys::CurrentMemoryContext;
         pg_sys::CurrentMemoryContext = pg_sys::TopMemoryContext;
-        let descriptor = unguarded::CreateTupleDescCopy((*opened.heap()).rd_att);
+        let copy = unguarded::CreateTupleDescCopy((*opened.heap()).rd_att);
         pg_sys::CurrentMemoryContext = context;
-        let kept = &mut (*KEPT.0.get()).row_types[table as usize];
-        let replaced = core::mem::replace(kept, descriptor);
+        let descriptor = if !kept.is_null() && unguarded::equalTupleDescs(kept, copy) {
+            unguarded::FreeTupleDesc(copy);
+            kept
+        } else {
+            MEMORY.with(|memory| memory.descriptors[table as usize] = copy);
+            copy
+        };
         catalog::set_file(table, File { locator: compat::locator(opened.heap()), descriptor });
-        if !replaced.is_null() {
-            unguarded::FreeTupleDesc(replaced);
-        }
     }
 }
 
-fn tid(place: CachedTid) -> pg_sys::ItemPointerData {
-    let CachedTid { block, offset, .. } = place;
+/// A TID as the server has it.
+fn item_pointer(tid: CachedTid) -> pg_sys::ItemPointerData {
+    let CachedTid { block, offset, .. } = tid;
     let ip_blkid =
         pg_sys::BlockIdData { bi_hi: (block >> 16) as u16, bi_lo: (block & 0xffff) as u16 };
     pg_sys::ItemPointerData { ip_blkid, ip_posid: offset }

@@ -1,14 +1,15 @@
-//! Reading rows straight from a table through an index: no SPI, no executor, no transaction id.
+//! Reading rows of a table through an index, without SPI, the executor or a transaction id.
 //!
-//! The scan runs under SnapshotAny, and each tuple is judged by the latest MVCC snapshot. A scan
-//! under the MVCC snapshot itself would take predicate locks in a SERIALIZABLE transaction, and could
-//! raise a serialization failure there (src/backend/storage/lmgr/predicate.c:
-//! SerializationNeededForRead passes over non-MVCC snapshots). SnapshotSelf and SnapshotDirty are no
-//! alternative: during a concurrent update they can see neither version of a row.
+//! The scan runs under SnapshotAny, and each tuple is checked against the latest MVCC snapshot. A
+//! scan under the MVCC snapshot itself would take predicate locks in a SERIALIZABLE transaction,
+//! and could raise a serialization failure there (src/backend/storage/lmgr/predicate.c:
+//! SerializationNeededForRead ignores scans under non-MVCC snapshots). SnapshotSelf and
+//! SnapshotDirty are no alternative: during a concurrent update they can see neither version of a
+//! row.
 //!
 //! Under SnapshotAny an index scan returns every member of a HOT chain in turn
-//! (src/backend/access/heap/heapam_handler.c: heapam_index_fetch_tuple), so that the one that is
-//! visible is among them.
+//! (src/backend/access/heap/heapam_handler.c: heapam_index_fetch_tuple), so that the visible one is
+//! among them.
 
 use core::mem::MaybeUninit;
 use core::ops::ControlFlow;
@@ -19,59 +20,67 @@ use pgrx::pg_sys::{self, Datum, Oid};
 use crate::pg::error;
 use crate::pg::ffi::{compat, unguarded};
 use crate::pg::read::catalog::{self, Table};
+use crate::pg::read::snapshot::Snapshot;
 use crate::pg::read::tuple::Tuple;
-use crate::pg::types::SqlValue;
+use crate::pg::types::{Bytes, FromRaw, Text};
 
 /// A value to look for in an index's first column.
 #[derive(Clone, Copy)]
 pub struct Wanted {
+    /// The value.
     value: Datum,
+    /// The OID of the function that compares it.
     equality: Oid,
+    /// The collation of the column.
     collation: Oid,
 }
 
 impl Wanted {
     /// A `bytea`.
-    pub fn bytes(value: crate::pg::types::Bytes) -> Wanted {
+    pub fn bytes(value: Bytes) -> Wanted {
         Wanted {
-            value: value.datum(),
-            equality: pg_sys::Oid::from(pg_sys::F_BYTEAEQ),
+            value: value.raw(),
+            equality: Oid::from(pg_sys::F_BYTEAEQ),
             collation: Oid::INVALID,
         }
     }
 
     /// A `text` in a column of collation "C".
-    pub fn text(value: crate::pg::types::Text) -> Wanted {
+    pub fn text(value: Text) -> Wanted {
         Wanted {
-            value: value.datum(),
-            equality: pg_sys::Oid::from(pg_sys::F_TEXTEQ),
+            value: value.raw(),
+            equality: Oid::from(pg_sys::F_TEXTEQ),
             collation: pg_sys::C_COLLATION_OID,
         }
     }
 }
 
-/// A table and its index, open and locked as for a read.
-#[derive(Clone, Copy)]
+/// A table and its index, open and locked for reading. Its methods are unguarded (see
+/// [`crate::pg::read`]).
 pub struct Opened {
+    /// The table.
     heap: pg_sys::Relation,
+    /// The index.
     index: pg_sys::Relation,
 }
 
-/// How tables and indexes are locked to be read.
+/// The lock that a reader takes on tables and indexes.
 pub(in crate::pg) const LOCK: pg_sys::LOCKMODE = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
 
 impl Opened {
-    /// Opens a table of the extension. A snapshot by which it is read is taken after this: a rewrite of
-    /// the table that the lock waited for is invisible to an older one.
+    /// Opens a table of the extension. Raises 42704 in a database without the extension.
     ///
-    /// Unguarded: see [`crate::pg::ffi::unguarded`].
+    /// Callers take the snapshot by which they read after this: a rewrite of the table that the
+    /// lock waited for is invisible to an older one.
     pub fn open(table: Table) -> Opened {
         loop {
             let Some(wanted) = catalog::indexed(table) else { error::not_installed() };
-            // SAFETY: opening by OID, which may be out of date by now: then there is no such table, or
-            // the lock has brought the news, and the names are looked up again. With the table locked,
-            // its index stays (src/backend/commands/indexcmds.c: ReindexRelationConcurrently waits for
-            // every lock on the table before it drops the index it replaced).
+            // SAFETY: tables are opened by OIDs that may be out of date. Then there is no such
+            // table, or the lock has processed the invalidation message, and the names are looked
+            // up again (src/backend/access/table/table.c: try_table_open). While the table is
+            // locked, its index stays (src/backend/commands/indexcmds.c:
+            // ReindexRelationConcurrently waits for every lock on the table before it drops the
+            // index that it has replaced).
             unsafe {
                 let heap = unguarded::try_table_open(wanted.table, LOCK);
                 if heap.is_null() {
@@ -86,9 +95,10 @@ impl Opened {
         }
     }
 
-    /// Closes both, and gives the locks back. Unguarded: see [`crate::pg::ffi::unguarded`].
+    /// Closes both and releases the locks.
     pub fn close(self) {
-        // SAFETY: both are open, and nothing of theirs is in use any more.
+        // SAFETY: both are open, and nothing refers to them any more: nobody else has this value
+        // (src/backend/access/table/table.c, src/backend/access/index/indexam.c).
         unsafe {
             unguarded::index_close(self.index, LOCK);
             unguarded::table_close(self.heap, LOCK);
@@ -100,16 +110,18 @@ impl Opened {
         self.heap
     }
 
-    /// Whether its rows are stored by the access method of heaps, on pages of shared buffers.
+    /// Whether the access method of the table is the heap, which keeps rows on pages in shared
+    /// buffers.
     pub(in crate::pg) fn is_heap(&self) -> bool {
-        // SAFETY: the table is open.
+        // SAFETY: the table is open; the function returns the address of a constant
+        // (src/backend/access/heap/heapam_handler.c).
         unsafe { ptr::eq((*self.heap).rd_tableam, unguarded::GetHeapamTableAmRoutine()) }
     }
 
     /// The number of the operator `=` in the operator classes of the index's access method
     /// (src/include/access/stratnum.h).
     fn equality_strategy(&self) -> pg_sys::StrategyNumber {
-        // SAFETY: the index is open.
+        // SAFETY: the index is open, and has its row of pg_class (src/include/utils/rel.h).
         let method = unsafe { (*(*self.index).rd_rel).relam };
         let number = if method == pg_sys::HASH_AM_OID {
             pg_sys::HTEqualStrategyNumber
@@ -119,20 +131,23 @@ impl Opened {
         number as pg_sys::StrategyNumber
     }
 
-    /// Calls `visit` for every row that is visible to the snapshot and has the wanted value (None: for
-    /// every row) in the index's first column, in index order, until it breaks. A hash index also
-    /// brings rows of other values, whose hash code is the same: who visits compares.
+    /// Calls `visit` for each row that is visible to the snapshot and has the wanted value in the
+    /// index's first column, in index order, until `visit` breaks. None wants every row. A hash
+    /// index also returns rows of other values with the same hash code: `visit` compares the
+    /// values.
     ///
-    /// Unguarded: see [`crate::pg::ffi::unguarded`]. `visit` must not hold anything with a destructor either.
+    /// `visit` must not hold anything with a destructor either.
     pub fn each_visible(
-        self,
+        &self,
         wanted: Option<Wanted>,
-        snapshot: pg_sys::Snapshot,
+        snapshot: Snapshot,
         mut visit: impl FnMut(&Tuple) -> ControlFlow<()>,
     ) {
         // SAFETY: the calls follow the protocol of src/backend/access/index/genam.c
-        // (systable_beginscan and its end). Scan, slot and the pin on its buffer are the resource
-        // owner's, as the relations are, which releases them where an error leaves this function.
+        // (systable_beginscan, systable_getnext, systable_endscan). After an error the resource
+        // owner releases the pin on the slot's buffer and the references to the relations, and the
+        // current memory context frees the scan and the slot. A slot that index_getnext_slot has
+        // filled holds a row of the table.
         unsafe {
             let slot = unguarded::table_slot_create(self.heap, ptr::null_mut());
             let any = (&raw const pg_sys::SnapshotAnyData).cast_mut();
@@ -150,14 +165,16 @@ impl Opened {
                     wanted.value,
                 );
             }
-            let scan = compat::index_beginscan(self.heap, self.index, any, nkeys);
+            let scan = compat::index_beginscan_unguarded(self.heap, self.index, any, nkeys);
             unguarded::index_rescan(scan, key.as_mut_ptr(), nkeys, ptr::null_mut(), 0);
             let visible = (*(*self.heap).rd_tableam)
                 .tuple_satisfies_snapshot
                 .expect("every table access method has it (src/backend/access/table/tableamapi.c)");
             let forward = pg_sys::ScanDirection::ForwardScanDirection;
             while unguarded::index_getnext_slot(scan, forward, slot) {
-                if visible(self.heap, slot, snapshot) && visit(&Tuple::in_slot(slot)).is_break() {
+                if visible(self.heap, slot, snapshot.as_ptr())
+                    && visit(&Tuple::in_slot(slot)).is_break()
+                {
                     break;
                 }
             }

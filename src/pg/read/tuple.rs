@@ -1,49 +1,155 @@
-//! A row, while it is looked at.
+//! A row, while it is read.
+
+use core::marker::PhantomData;
 
 use pgrx::pg_sys::{self, AttrNumber, Datum};
 
 use pure::cache::tids::CachedTid;
+use pure::request::network::Network;
 
+use crate::pg::call::Call;
 use crate::pg::ffi::unguarded;
+use crate::pg::types::{
+    Bytes, CidrArray, FromRaw, Json, Text, TextArray, Timestamp, Uuid, detoasted_copy_unguarded,
+    packed_unguarded, varlena_unguarded,
+};
 
-/// A row that is visible. Its values are good while it is looked at, and no longer.
+/// A row that is visible. Its methods are unguarded (see [`crate::pg::read`]).
+///
+/// Columns have numbers from 1 on. A value is None where the column is null. The caller names each
+/// column by its type, as sql/tables.sql declares it; debug builds check that.
 pub struct Tuple(Source);
 
+/// Where a row is.
 enum Source {
-    /// What a scan has put into a slot.
+    /// In a slot that a scan has filled.
     Slot(*mut pg_sys::TupleTableSlot),
-    /// A tuple on a page, with a row type of as many columns or fewer.
-    Page(pg_sys::HeapTupleData, pg_sys::TupleDesc),
+    /// On a page: the tuple, its tuple descriptor, and the number of columns that may be read.
+    Page(pg_sys::HeapTupleData, pg_sys::TupleDesc, AttrNumber),
+}
+
+/// A value in a row, which is good for as long as the row is read. Its methods are unguarded (see
+/// [`crate::pg::read`]).
+#[derive(Clone, Copy)]
+pub struct InRow<'row, T> {
+    /// The value.
+    value: T,
+    /// The row.
+    row: PhantomData<&'row Tuple>,
 }
 
 impl Tuple {
     /// The row in a slot.
     ///
     /// # Safety
-    /// The slot holds a row as long as the value is used.
+    /// The slot holds a row of a table of the extension for as long as the result is used.
     pub(in crate::pg) unsafe fn in_slot(slot: *mut pg_sys::TupleTableSlot) -> Tuple {
         Tuple(Source::Slot(slot))
     }
 
-    /// The row on a page.
+    /// The row on a page, of which the first `columns` columns may be read.
     ///
     /// # Safety
-    /// The page is pinned as long as the value is used, and the tuple, which has all columns of the row
-    /// type and no value outside the page, was visible when the page was locked.
+    /// The page is pinned for as long as the result is used. The tuple was visible while the page
+    /// was locked, and has no value outside the page. The descriptor is that of its table. Both have
+    /// these columns.
     pub(in crate::pg) unsafe fn on_page(
         tuple: pg_sys::HeapTupleData,
         descriptor: pg_sys::TupleDesc,
+        columns: AttrNumber,
     ) -> Tuple {
-        Tuple(Source::Page(tuple, descriptor))
+        Tuple(Source::Page(tuple, descriptor, columns))
     }
 
-    /// The value of a column (the first is 1), None where it is null. Unguarded: see
-    /// [`crate::pg::ffi::unguarded`].
-    pub fn get(&self, column: AttrNumber) -> Option<Datum> {
+    /// Whether a column has a value.
+    pub fn has(&self, column: AttrNumber) -> bool {
+        self.value(column).is_some()
+    }
+
+    /// A column of type `uuid`.
+    pub fn uuid(&self, column: AttrNumber) -> Option<[u8; 16]> {
+        self.column::<Uuid>(column).map(|uuid| uuid.value.to_bytes())
+    }
+
+    /// A column of type `text`.
+    pub fn text(&self, column: AttrNumber) -> Option<InRow<'_, Text>> {
+        self.column(column)
+    }
+
+    /// A column of type `bytea`.
+    pub fn bytea(&self, column: AttrNumber) -> Option<InRow<'_, Bytes>> {
+        self.column(column)
+    }
+
+    /// A column of type `text[]`.
+    pub fn text_array(&self, column: AttrNumber) -> Option<InRow<'_, TextArray>> {
+        self.column(column)
+    }
+
+    /// A column of type `cidr[]`.
+    pub fn cidr_array(&self, column: AttrNumber) -> Option<InRow<'_, CidrArray>> {
+        self.column(column)
+    }
+
+    /// A column of type `jsonb`.
+    pub fn json(&self, column: AttrNumber) -> Option<InRow<'_, Json>> {
+        self.column(column)
+    }
+
+    /// A column of type `timestamptz`.
+    pub fn timestamp(&self, column: AttrNumber) -> Option<Timestamp> {
+        self.column(column).map(|timestamp| timestamp.value)
+    }
+
+    /// A column of type `integer`.
+    pub fn integer(&self, column: AttrNumber) -> Option<i32> {
+        self.assert_type(column, pg_sys::INT4OID);
+        self.value(column).map(|datum| datum.value() as i32)
+    }
+
+    /// A column of type `boolean`; null is false.
+    pub fn is(&self, column: AttrNumber) -> bool {
+        self.assert_type(column, pg_sys::BOOLOID);
+        self.value(column).is_some_and(|datum| datum.value() as u8 != 0)
+    }
+
+    /// A column of a type.
+    fn column<T: FromRaw>(&self, column: AttrNumber) -> Option<InRow<'_, T>> {
+        self.assert_type(column, T::OID);
+        self.value(column).map(|datum| {
+            // SAFETY: the schema `vpk` is the extension's own (sql/tables.sql): a column has the
+            // type that the caller knows it by, which debug builds check. The value stays for as
+            // long as the row is read.
+            let value = unsafe { T::from_raw(datum) };
+            InRow { value, row: PhantomData }
+        })
+    }
+
+    /// Panics in debug builds where a column is of another type.
+    #[inline]
+    fn assert_type(&self, column: AttrNumber, kind: pg_sys::Oid) {
+        #[cfg(debug_assertions)]
+        // SAFETY: a slot has a tuple descriptor, and so has a tuple on a page. SPI_gettypeid reads
+        // it (src/backend/executor/spi.c).
+        unsafe {
+            let descriptor = match &self.0 {
+                Source::Slot(slot) => (**slot).tts_tupleDescriptor,
+                Source::Page(_, descriptor, _) => *descriptor,
+            };
+            let found = pg_sys::SPI_gettypeid(descriptor, column.into());
+            assert_eq!(found, kind, "the type of column {column}");
+        }
+        #[cfg(not(debug_assertions))]
+        let _ = (column, kind);
+    }
+
+    /// The value of a column.
+    fn value(&self, column: AttrNumber) -> Option<Datum> {
+        assert!(column > 0, "columns have numbers from 1 on");
         match &self.0 {
             // SAFETY: the slot holds a tuple. A column beyond the row's last is filled as null
-            // (src/backend/executor/execTuples.c: slot_getsomeattrs_int), one beyond the table's last
-            // is an error there.
+            // (src/backend/executor/execTuples.c: slot_getsomeattrs_int); one beyond the table's
+            // last is an error there.
             Source::Slot(slot) => unsafe {
                 if (**slot).tts_nvalid < column {
                     unguarded::slot_getsomeattrs_int(*slot, column.into());
@@ -51,10 +157,11 @@ impl Tuple {
                 let at = column as usize - 1;
                 (!*(**slot).tts_isnull.add(at)).then(|| *(**slot).tts_values.add(at))
             },
-            // SAFETY: the tuple has the column, and nocachegetattr is not asked for one that is null
-            // (src/backend/access/common/heaptuple.c). It reads the tuple and fills in offsets that
-            // the row type keeps.
-            Source::Page(tuple, descriptor) => unsafe {
+            // SAFETY: the tuple has the column. nocachegetattr is asked for a column that is not
+            // null; it reads the tuple, and fills in offsets that the tuple descriptor keeps
+            // (src/backend/access/common/heaptuple.c).
+            Source::Page(tuple, descriptor, columns) => unsafe {
+                assert!(column <= *columns, "column {column} is not to be read in place");
                 (!is_null(tuple, column)).then(|| {
                     let tuple = (&raw const *tuple).cast_mut();
                     unguarded::nocachegetattr(tuple, column.into(), *descriptor)
@@ -63,12 +170,12 @@ impl Tuple {
         }
     }
 
-    /// Where the row is, if that is a page of a shared buffer.
-    pub(in crate::pg) fn place(&self) -> Option<CachedTid> {
+    /// Where the row is, if that is a page in a shared buffer.
+    pub(in crate::pg) fn tid(&self) -> Option<CachedTid> {
         let Source::Slot(slot) = self.0 else { return None };
-        // SAFETY: a slot with these operations is a BufferHeapTupleTableSlot, and its tuple is on the
-        // page of its buffer (src/include/executor/tuptable.h). A buffer below 1 is this process's own
-        // or none.
+        // SAFETY: a slot with these operations is a BufferHeapTupleTableSlot, and its tuple is on
+        // the page of its buffer (src/include/executor/tuptable.h). A buffer below 1 is one of this
+        // process, or none.
         unsafe {
             if !core::ptr::eq((*slot).tts_ops, &raw const pg_sys::TTSOpsBufferHeapTuple) {
                 return None;
@@ -81,14 +188,64 @@ impl Tuple {
     }
 }
 
+impl<'row> InRow<'row, Text> {
+    /// The text's bytes.
+    pub fn bytes(self) -> &'row [u8] {
+        // SAFETY: a text is a varlena, which stays for as long as the row is read; so does the
+        // current memory context, which is the call's.
+        unsafe { packed_unguarded(self.value.raw()) }
+    }
+
+    /// The same text in the call's memory.
+    pub fn kept(self, call: &Call) -> Text {
+        // SAFETY: the result is a text in memory that stays for the call.
+        unsafe { Text::from_raw(varlena_unguarded(call, self.bytes())) }
+    }
+}
+
+impl<'row> InRow<'row, Bytes> {
+    /// The bytes.
+    pub fn bytes(self) -> &'row [u8] {
+        // SAFETY: a bytea is a varlena, which stays for as long as the row is read; so does the
+        // current memory context, which is the call's.
+        unsafe { packed_unguarded(self.value.raw()) }
+    }
+}
+
+impl InRow<'_, TextArray> {
+    /// The same array in the call's memory.
+    pub fn kept(self, call: &Call) -> TextArray {
+        // SAFETY: an array is a varlena; the result is the same array, in memory that stays for the
+        // call.
+        unsafe { TextArray::from_raw(detoasted_copy_unguarded(call, self.value.raw())) }
+    }
+}
+
+impl InRow<'_, CidrArray> {
+    /// The networks, in order and in the call's memory; None is null.
+    pub fn networks(self, call: &Call) -> &[Option<Network>] {
+        self.value.networks_unguarded(call)
+    }
+}
+
+impl InRow<'_, Json> {
+    /// The same value in the call's memory.
+    pub fn kept(self, call: &Call) -> Json {
+        // SAFETY: a jsonb is a varlena; the result is the same value, in memory that stays for the
+        // call.
+        unsafe { Json::from_raw(detoasted_copy_unguarded(call, self.value.raw())) }
+    }
+}
+
 /// Whether a column is null.
 ///
 /// # Safety
 /// The tuple is on a pinned page and has the column.
 unsafe fn is_null(tuple: &pg_sys::HeapTupleData, column: AttrNumber) -> bool {
     let at = column as usize - 1;
-    // SAFETY: the caller's. The bitmap follows the header where there are nulls, a bit for each column,
-    // set where there is a value (src/include/access/htup_details.h, tupmacs.h: att_isnull).
+    // SAFETY: the caller's. Where there are nulls, a bitmap follows the header. It has a bit for
+    // each column, which is set where there is a value (src/include/access/htup_details.h,
+    // tupmacs.h: att_isnull).
     unsafe {
         let header = tuple.t_data;
         let has_nulls = u32::from((*header).t_infomask) & pg_sys::HEAP_HASNULL != 0;

@@ -1,4 +1,4 @@
-//! Who calls.
+//! The roles of the caller.
 
 use core::ffi::CStr;
 
@@ -7,21 +7,23 @@ use pgrx::pg_sys::{self, Oid};
 use crate::pg::call::Call;
 use crate::pg::types::Text;
 
-/// The role that is in force outside of every SECURITY DEFINER function: the one of `SET ROLE`, else
-/// the session's.
+/// The current role outside of every SECURITY DEFINER function: that of `SET ROLE`, or else that of
+/// the session.
 pub fn outer_user(call: &Call) -> Text {
-    // SAFETY: reads a variable of src/backend/utils/init/miscinit.c.
+    // SAFETY: reads a variable (src/backend/utils/init/miscinit.c).
     name(call, unsafe { pg_sys::GetOuterUserId() })
 }
 
 /// The role of the session.
 pub fn session_user(call: &Call) -> Text {
-    // SAFETY: reads a variable of src/backend/utils/init/miscinit.c.
+    // SAFETY: reads a variable (src/backend/utils/init/miscinit.c).
     name(call, unsafe { pg_sys::GetSessionUserId() })
 }
 
+/// The name of a role; empty where there is no such role.
 fn name(call: &Call, role: Oid) -> Text {
-    // SAFETY: with noerr, a role that is gone is null; a name is a palloc'd C string.
+    // SAFETY: with noerr, the name is null where there is no such role, and else a null-terminated
+    // copy (src/backend/utils/init/miscinit.c: GetUserNameFromId).
     unsafe {
         let name = pg_sys::GetUserNameFromId(role, true);
         let bytes = if name.is_null() { &b""[..] } else { CStr::from_ptr(name).to_bytes() };

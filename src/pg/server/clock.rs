@@ -3,9 +3,9 @@
 use crate::pg::ffi::unguarded;
 use crate::pg::types::Timestamp;
 
-/// Now, by the machine's clock: not the start of the transaction.
+/// The current time of the machine's clock, and not the start of the transaction.
 pub fn now() -> Timestamp {
-    // SAFETY: reads the clock and cannot raise (src/backend/utils/adt/timestamp.c).
+    // SAFETY: reads the clock and raises no error (src/backend/utils/adt/timestamp.c).
     Timestamp::from_micros(unsafe { unguarded::GetCurrentTimestamp() })
 }
 

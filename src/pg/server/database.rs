@@ -3,16 +3,17 @@
 use pgrx::bgworkers::BackgroundWorker;
 use pgrx::pg_sys;
 
+use crate::pg::background::worker::Unconnected;
 use crate::pg::ffi::guard::guarded;
 use crate::pg::ffi::unguarded;
 
 /// The OID of the database that this process is connected to.
 pub fn own() -> u32 {
-    // SAFETY: reads a variable of src/backend/utils/init/globals.c.
+    // SAFETY: reads a variable (src/backend/utils/init/globals.c).
     unsafe { pg_sys::MyDatabaseId.to_u32() }
 }
 
-/// Whether the server is a standby, or still starting. Cannot raise.
+/// Whether the server is a standby or is still starting. Raises no error.
 pub fn in_recovery() -> bool {
     // SAFETY: reads shared memory (src/backend/access/transam/xlog.c).
     unsafe { unguarded::RecoveryInProgress() }
@@ -20,19 +21,22 @@ pub fn in_recovery() -> bool {
 
 /// A database of the cluster.
 pub struct Database {
+    /// Its OID.
     pub oid: u32,
-    /// Whether it may be connected to.
+    /// Whether it allows connections.
     pub open: bool,
-    /// Whether its removal was cut off, so that nothing but another removal is possible.
+    /// Whether a DROP DATABASE was interrupted, so that only another one is possible.
     pub invalid: bool,
 }
 
-/// All databases. For the launcher, which has none of its own.
-pub fn all() -> Vec<Database> {
+/// All databases.
+pub fn all(_: &mut Unconnected) -> Vec<Database> {
     BackgroundWorker::transaction(|| {
         let mut found = Vec::new();
-        // SAFETY: reads pg_database as src/backend/postmaster/autovacuum.c does (get_database_list):
-        // a process without a database can scan a shared catalogue, but not by an index.
+        // SAFETY: reads pg_database as src/backend/postmaster/autovacuum.c does
+        // (get_database_list). A process without a database can scan a shared catalogue, but not
+        // through an index. pgrx guards every call but `scan_end`, which raises no error for a heap
+        // (src/backend/access/heap/heapam.c: heap_endscan).
         unsafe {
             let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
             let catalogue = pg_sys::table_open(pg_sys::DatabaseRelationId, lock);
@@ -49,7 +53,7 @@ pub fn all() -> Vec<Database> {
                     invalid: (*form).datconnlimit == DATCONNLIMIT_INVALID_DB,
                 });
             }
-            // What ends a scan is a method of its table (src/include/access/tableam.h: table_endscan).
+            // table_endscan of src/include/access/tableam.h is inline.
             if let Some(end) = (*(*catalogue).rd_tableam).scan_end {
                 guarded(|| end(scan));
             }
@@ -59,5 +63,6 @@ pub fn all() -> Vec<Database> {
     })
 }
 
-/// src/include/catalog/pg_database.h
+/// The connection limit of a database whose removal was interrupted
+/// (src/include/catalog/pg_database.h).
 const DATCONNLIMIT_INVALID_DB: i32 = -2;

@@ -1,4 +1,4 @@
-//! Random values, or an error of the server where the operating system gives none.
+//! Random values. Each function raises XX000 where the operating system returns none.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -30,7 +30,7 @@ pub fn uuid_v4(call: &Call) -> Uuid {
     Uuid::new(call, uuid::v4(random()))
 }
 
-/// An id for something made at this instant: greater than every one made before by this backend.
+/// An id of the current time, greater than every one that this backend has made before.
 pub fn uuid_v7(call: &Call, now: Timestamp) -> Uuid {
     static LAST: AtomicU64 = AtomicU64::new(0);
     let micros = u64::try_from(now.micros() + UNIX_EPOCH_OFFSET).unwrap_or(0);
@@ -39,12 +39,14 @@ pub fn uuid_v7(call: &Call, now: Timestamp) -> Uuid {
     Uuid::new(call, uuid::v7(micros, random()))
 }
 
+/// Random bytes.
 fn random<const LENGTH: usize>() -> [u8; LENGTH] {
     let mut bytes = [0; LENGTH];
     or_raise(random::fill(&mut bytes));
     bytes
 }
 
+/// The random values, or an error of the server.
 fn or_raise<T>(result: Result<T, random::RandomUnavailable>) -> T {
     result.unwrap_or_else(|_| {
         ErrorReport::new(

@@ -10,9 +10,10 @@ use pgrx::pg_sys;
 
 use pure::key::environment::Environments;
 
+/// `vibepeak_keys.environments` as text.
 static ENVIRONMENTS_TEXT: GucSetting<Option<CString>> =
     GucSetting::<Option<CString>>::new(Some(c"live,test"));
-/// The same, as bits: kept by the assign hook, read at every verification.
+/// The same as bits. The assign hook sets them, and every verification reads them.
 static ENVIRONMENTS: AtomicU8 = AtomicU8::new(Environments::ALL.bits());
 
 /// The environments whose keys this database accepts (`vibepeak_keys.environments`).
@@ -20,40 +21,45 @@ pub fn environments() -> Environments {
     Environments::from_bits(ENVIRONMENTS.load(Ordering::Relaxed))
 }
 
+/// `vibepeak_keys.redact_logs`.
 static REDACT_LOGS: GucSetting<bool> = GucSetting::<bool>::new(true);
+/// `vibepeak_keys.backend_cache`, in kilobytes.
 static BACKEND_CACHE: GucSetting<i32> = GucSetting::<i32>::new(2_048);
+/// `vibepeak_keys.usage_slots`.
 static USAGE_SLOTS: GucSetting<i32> = GucSetting::<i32>::new(65_536);
+/// `vibepeak_keys.usage_flush_interval`, in milliseconds.
 static USAGE_FLUSH_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(5_000);
 
-/// Whether keys are masked in the log and wherever statements are shown (`vibepeak_keys.redact_logs`).
+/// Whether keys are redacted in the log and wherever statements are shown
+/// (`vibepeak_keys.redact_logs`).
 pub fn redact_logs() -> bool {
     REDACT_LOGS.get()
 }
 
-/// How many bytes a backend may use to remember where rows are, and as many again to remember what keys
-/// are: each half of `vibepeak_keys.backend_cache`.
+/// The number of bytes that a backend may use for cached TIDs, and again for cached keys: half of
+/// `vibepeak_keys.backend_cache`.
 pub fn cache_share() -> usize {
     usize::try_from(BACKEND_CACHE.get()).unwrap_or(0) * 1_024 / 2
 }
 
-/// How many different keys can be in use between two flushes (`vibepeak_keys.usage_slots`).
+/// The maximum number of distinct keys that are used between flushes (`vibepeak_keys.usage_slots`).
 pub fn usage_slots() -> usize {
     usize::try_from(USAGE_SLOTS.get()).unwrap_or(0)
 }
 
-/// How often uses are brought to their table (`vibepeak_keys.usage_flush_interval`).
+/// The time between flushes (`vibepeak_keys.usage_flush_interval`).
 pub fn usage_flush_interval() -> Duration {
     Duration::from_millis(USAGE_FLUSH_INTERVAL.get().try_into().unwrap_or(0))
 }
 
-/// Makes the settings known to the server. Called once, at load.
+/// Defines the settings. Called once, when the library is loaded.
 pub(in crate::pg) fn define(preloading: bool) {
-    // What is fixed at start can only be defined then. Elsewhere it means nothing, but a line for it in
-    // the configuration must not bring a warning to every session.
+    // A setting that is fixed at the start of the server can only be defined then. Elsewhere it has
+    // no effect, but a line for it in the configuration must not cause a warning in every session.
     let at_start = if preloading { GucContext::Postmaster } else { GucContext::Sighup };
     GucRegistry::define_bool_guc(
         c"vibepeak_keys.redact_logs",
-        c"Mask API keys in the log and wherever statements are shown.",
+        c"Redacts API keys in the server log and wherever statements are shown.",
         c"Keys in statements, parameters and messages are shown as vpk_live_aBcD****.",
         &REDACT_LOGS,
         GucContext::Suset,
@@ -61,8 +67,8 @@ pub(in crate::pg) fn define(preloading: bool) {
     );
     GucRegistry::define_int_guc(
         c"vibepeak_keys.backend_cache",
-        c"How much memory a session may use to remember keys.",
-        c"Each key in use takes 80 bytes. 0 remembers nothing: every verification goes through the index.",
+        c"Sets the maximum memory each session uses to cache keys.",
+        c"Each key takes 80 bytes. 0 caches nothing: each verification reads the index.",
         &BACKEND_CACHE,
         0,
         1_048_576,
@@ -71,8 +77,8 @@ pub(in crate::pg) fn define(preloading: bool) {
     );
     GucRegistry::define_int_guc(
         c"vibepeak_keys.usage_slots",
-        c"How many different keys can be in use between two flushes.",
-        c"Each takes 64 bytes of shared memory. When half of them are taken, a flush begins early.",
+        c"Sets the maximum number of distinct keys used between flushes.",
+        c"Each takes 64 bytes of shared memory. When half of them are used, a flush begins early.",
         &USAGE_SLOTS,
         64,
         16_777_216,
@@ -81,19 +87,20 @@ pub(in crate::pg) fn define(preloading: bool) {
     );
     GucRegistry::define_int_guc(
         c"vibepeak_keys.usage_flush_interval",
-        c"How often uses of keys are brought to vpk.key_usage.",
-        c"A crash of the server loses what was noted since the last time.",
+        c"Sets the time between flushes of key usage to vpk.key_usage.",
+        c"A crash of the server loses the uses that were counted since the last flush.",
         &USAGE_FLUSH_INTERVAL,
         100,
         3_600_000,
         GucContext::Sighup,
         GucFlags::UNIT_MS,
     );
-    // SAFETY: the hooks have the signatures of src/include/utils/guc.h, and cannot panic.
+    // SAFETY: the hooks have the signatures of src/include/utils/guc.h, and cannot panic. The
+    // prefix is a null-terminated string (src/backend/utils/misc/guc.c).
     unsafe {
         GucRegistry::define_string_guc_with_hooks(
             c"vibepeak_keys.environments",
-            c"The environments whose API keys are accepted.",
+            c"Sets the environments whose API keys are accepted.",
             c"A comma-separated list of live and test. Keys of other environments are INVALID_API_KEY.",
             &ENVIRONMENTS_TEXT,
             GucContext::Suset,
@@ -106,19 +113,29 @@ pub(in crate::pg) fn define(preloading: bool) {
     }
 }
 
+/// The environments that a value of the setting names.
+///
+/// # Safety
+/// The value is a null-terminated string, or null.
 unsafe fn parse(value: *const c_char) -> Option<Environments> {
-    // SAFETY: the value is a null-terminated string, or null.
+    // SAFETY: the caller's.
     let value = (!value.is_null()).then(|| unsafe { CStr::from_ptr(value) })?;
     Environments::parse(value.to_bytes())
 }
 
+/// Checks a new value, and leaves a detail for the error.
+///
+/// # Safety
+/// The server calls it with the place of the new value.
 unsafe extern "C-unwind" fn check_environments(
     value: *mut *mut c_char,
     _: *mut *mut c_void,
     _: pg_sys::GucSource::Type,
 ) -> bool {
-    // SAFETY: a check hook is given the place of the new value (src/backend/utils/misc/guc.c), and
-    // may leave a detail, which is freed with the error's memory.
+    // SAFETY: the caller's: the new value is a null-terminated string, or null. The detail is for
+    // the error that the server reports next, and is freed with the memory context that is current
+    // now (src/backend/utils/misc/guc.c: call_string_check_hook). pstrdup returns new memory or
+    // raises an error, past frames without destructors.
     unsafe {
         let known = parse(*value).is_some();
         if !known {
@@ -129,8 +146,13 @@ unsafe extern "C-unwind" fn check_environments(
     }
 }
 
+/// Takes over a new value.
+///
+/// # Safety
+/// The server calls it with a value that has passed the check.
 unsafe extern "C-unwind" fn assign_environments(value: *const c_char, _: *mut c_void) {
-    // SAFETY: an assign hook is given a value that passed the check.
+    // SAFETY: the caller's: the value is a null-terminated string, or null
+    // (src/backend/utils/misc/guc.c).
     let environments = unsafe { parse(value) }.unwrap_or(Environments::ALL);
     ENVIRONMENTS.store(environments.bits(), Ordering::Relaxed);
 }

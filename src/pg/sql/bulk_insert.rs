@@ -1,21 +1,22 @@
-//! Rows that the calls of one statement insert, into tables that stay open until it ends.
+//! Insertion of rows by the calls of one statement, into tables that stay open until it ends.
 //!
-//! To start the executor for a row is dearer than the row: tables and indexes are opened, and the
-//! expressions of CHECK constraints are read from the catalogue, each time. Here they are opened at a
-//! statement's second call, and a row goes the way of the server's own bulk loaders (COPY FROM,
-//! src/backend/commands/copyfrom.c, and the apply worker of logical replication), by
-//! ExecSimpleRelationInsert (src/backend/executor/execReplication.c): defaults, constraints, indexes
-//! and WAL are the server's.
+//! The executor costs more to start than a row costs to insert: each time, it opens tables and
+//! indexes and reads the expressions of CHECK constraints from the catalogue. Here they are opened
+//! at a statement's second call. A row is then inserted by ExecSimpleRelationInsert
+//! (src/backend/executor/execReplication.c), as the apply worker of logical replication inserts it,
+//! in the way of COPY FROM (src/backend/commands/copyfrom.c). Defaults, constraints, indexes and
+//! WAL are the server's work.
 //!
-//! Triggers that fire after each row do so when the call's rows are in. What only the executor can do is
-//! left to it: a table with other triggers, rules, row security, generated columns or a column whose
-//! type was changed is not inserted into in this way.
+//! Triggers that fire after each row fire when the call's rows are inserted. The executor inserts
+//! into a table with other triggers, rules, row security, generated columns or a column whose type
+//! was changed.
 //!
-//! What is state is plain data in memory of the calling statement. It is found through the statement's
-//! list of expression contexts, and ended by the callback there when the statement ends. After an error
+//! The state is plain data in memory of the calling statement. It is found through the statement's
+//! list of expression contexts. The callback there ends it when the statement ends. After an error
 //! there is no callback: the resource owner closes the relations, as it does for any statement.
 
 use core::ffi::{CStr, c_char};
+use core::marker::PhantomData;
 use core::{ptr, slice};
 
 use pgrx::pg_sys::{
@@ -27,75 +28,97 @@ use crate::pg::call::Call;
 use crate::pg::ffi::guard::guarded;
 use crate::pg::ffi::unguarded;
 use crate::pg::read::snapshot;
-use crate::pg::types::Parameter;
+use crate::pg::types::{Parameter, TypedDatum};
 
-/// A table of the schema `vpk`, and those of its columns that a row has values for.
+/// A table of the schema `vpk`, and its columns that a row has values for.
 pub struct Table {
     /// Its name.
     pub name: &'static CStr,
-    /// Names and types; the others take their defaults.
+    /// Names and types. The other columns take their defaults.
     pub columns: &'static [(&'static CStr, Oid)],
 }
 
 /// The tables that one statement holds open.
 #[derive(Clone, Copy)]
-pub struct Bulk(*mut StatementState);
+pub struct Bulk<'call> {
+    /// The state of the calling statement, with open tables.
+    state: *mut StatementState,
+    /// The call.
+    call: PhantomData<&'call Call>,
+}
 
-/// The tables of one bulk.
+/// The number of tables of one bulk.
 const TABLES: usize = 2;
-/// The longest text that is remembered, in bytes: that of 255 characters of 4.
+/// The longest text that is remembered, in bytes: 255 characters of 4 bytes.
 const REMEMBERED: usize = 1020;
 
+/// The state of a statement that calls for rows. All zeroes are a state without tables.
 #[repr(C)]
 struct StatementState {
+    /// The calls so far.
     calls: Calls,
-    /// Where the first call was.
+    /// The subtransaction of the first call.
     subtransaction: SubTransactionId,
-    /// Whether the statement itself changes rows, which the command counter does not tell.
+    /// Whether the statement itself changes rows, which does not show in the command counter.
     changes_rows: bool,
+    /// The executor's state for the insertions.
     estate: *mut EState,
+    /// The open tables.
     open: [Open; TABLES],
+    /// The text that is remembered.
     remembered: [u8; REMEMBERED],
+    /// Its length in bytes; 0 where there is none.
     remembered_length: usize,
+    /// The position of the transaction when the text was remembered.
     remembered_in: (SubTransactionId, CommandId),
 }
 
+/// The calls of a statement so far.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Calls {
-    /// One so far, by the executor.
+    /// There was one, whose rows the executor has inserted.
     One,
-    /// The tables are open.
+    /// There were more, and the tables are open.
     Open,
-    /// They need the executor.
+    /// There were more, and the executor inserts their rows.
     Executor,
 }
 
-/// A table as it is inserted into.
+/// An open table.
 #[derive(Clone, Copy)]
 struct Open {
+    /// The table; null where it was not opened.
     relation: Relation,
+    /// The table and its indexes, as the executor has them.
     result: *mut ResultRelInfo,
+    /// The row that is being inserted.
     slot: *mut TupleTableSlot,
     /// For each given column, its place in the slot.
     places: *mut usize,
+    /// The given columns, `given` of them.
+    columns: *const (&'static CStr, Oid),
+    /// The number of given columns.
     given: usize,
     /// For each place, the expression of the default, or null.
     defaults: *mut *mut ExprState,
 }
 
+/// The lock of a statement that inserts.
 const LOCK: pg_sys::LOCKMODE = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
+/// Closes a table and keeps it locked until the transaction ends.
 const KEEP_LOCK: pg_sys::LOCKMODE = pg_sys::NoLock as pg_sys::LOCKMODE;
 
-/// Room for what a later minor release appends to the structure.
+/// Room for fields that a later minor release appends to a structure, in bytes.
 const SPARE: usize = 256;
 
-impl Bulk {
-    /// The bulk of the calling statement. None is for the executor: at the statement's first call, and
-    /// where the tables, or the transaction, ask for more than an insertion.
-    pub fn of_statement(call: &Call, tables: &[Table; TABLES]) -> Option<Bulk> {
-        // SAFETY: a set-returning function's resultinfo is a ReturnSetInfo (src/backend/executor/
-        // execSRF.c); its context belongs to the statement that calls, whose memory outlives the call.
-        // What is state was put there by `begin`.
+impl<'call> Bulk<'call> {
+    /// The bulk of the calling statement. With None, the caller lets the executor insert: at the
+    /// statement's first call, and where the tables or the transaction need more than an insertion.
+    pub fn of_statement(call: &'call Call, tables: &[Table; TABLES]) -> Option<Bulk<'call>> {
+        // SAFETY: a set-returning function's resultinfo is a ReturnSetInfo, whose context belongs
+        // to the calling statement (src/backend/executor/execSRF.c). The statement's memory
+        // outlives the call. `begin` has made the state that `find` finds. Where its tables are
+        // open, their relations are.
         unsafe {
             if pg_sys::XactReadOnly || pg_sys::IsInParallelMode() || access_is_audited() {
                 return None;
@@ -105,8 +128,8 @@ impl Bulk {
                 begin(statement);
                 return None;
             };
-            // A cursor outlives the savepoint in which it is read. What the tables looked like there
-            // may have been undone: their columns, indexes and constraints.
+            // A cursor outlives the savepoint in which it is read. A rollback to that savepoint may
+            // have undone changes of the tables' columns, indexes and constraints.
             if (*state).subtransaction != command_position().0 {
                 return None;
             }
@@ -120,35 +143,43 @@ impl Bulk {
                         && same_indexes(open)
                         && same_triggers((*open.relation).trigdesc, (*open.result).ri_TrigDesc)
                 });
-            usable.then_some(Bulk(state))
+            usable.then_some(Bulk { state, call: PhantomData })
         }
     }
 
-    /// Inserts rows: for each table in turn the values of its given columns, in order. What was inserted
-    /// is visible to what comes next, as after any statement.
+    /// Inserts rows: for each table in turn the values of its given columns, in order. The next
+    /// statement sees them, as after any statement. Panics where a value is not of its column's
+    /// type.
     ///
-    /// Returns whether nothing else was written: no trigger has, for example.
+    /// Returns whether nothing else was written, by a trigger for example.
     pub fn insert(self, rows: [&[Parameter]; TABLES]) -> bool {
-        // SAFETY: what is state is this statement's.
-        let open = unsafe { (*self.0).open };
+        // SAFETY: the state is this statement's, and its tables are open.
+        let open = unsafe { (*self.state).open };
         for (open, row) in open.iter().zip(rows) {
             assert_eq!(row.len(), open.given, "values of a row");
+            // SAFETY: `open_table` has set both.
+            let columns = unsafe { slice::from_raw_parts(open.columns, open.given) };
+            for (value, (name, kind)) in row.iter().zip(columns) {
+                let fits = value.is_none_or(|value| value.of_type(*kind).is_some());
+                assert!(fits, "the type of column {name:?}");
+            }
         }
         let (_, before) = command_position();
-        guarded(|| {
-            // SAFETY: triggers are queued and fired as by create_edata_for_relation and
-            // finish_edata of src/backend/replication/logical/worker.c; then nothing of the rows is
-            // used any more.
-            unsafe {
-                let estate = (*self.0).estate;
-                // What constraints, defaults and triggers read is what a statement of its own would.
-                unguarded::PushActiveSnapshot(snapshot::latest());
+        // SAFETY: triggers are queued and fired as by create_edata_for_relation and finish_edata of
+        // src/backend/replication/logical/worker.c. Then nothing uses the rows any more. The values
+        // are of their columns' types. The closure holds plain data, and cannot panic.
+        unsafe {
+            guarded(|| {
+                let estate = (*self.state).estate;
+                // Constraints, defaults and triggers read by the snapshot of a statement of its
+                // own.
+                unguarded::PushActiveSnapshot(snapshot::latest().as_ptr());
                 let triggers = open.iter().any(|open| !(*open.result).ri_TrigDesc.is_null());
                 if triggers {
                     unguarded::AfterTriggerBeginQuery();
                 }
                 for (open, row) in open.iter().zip(&rows) {
-                    self.insert_unguarded(*open, row);
+                    insert_unguarded(estate, *open, row);
                 }
                 if triggers {
                     unguarded::AfterTriggerEndQuery(estate);
@@ -157,50 +188,16 @@ impl Bulk {
                 unguarded::MemoryContextReset((*context).ecxt_per_tuple_memory);
                 unguarded::PopActiveSnapshot();
                 unguarded::CommandCounterIncrement();
-            }
-        });
+            });
+        }
         let (_, after) = command_position();
         after == before.wrapping_add(1)
     }
 
-    /// Unguarded: see [`crate::pg::ffi::unguarded`].
-    fn insert_unguarded(self, open: Open, row: &[Parameter]) {
-        // SAFETY: the slot has as many values as the table has columns, and places are among them. An
-        // expression is evaluated as ExecEvalExprSwitchContext of src/include/executor/executor.h
-        // does; the memory of the row is reset by `insert`.
-        unsafe {
-            let slot = open.slot;
-            let clear = (*(*slot).tts_ops).clear.expect("every kind of slot has it");
-            clear(slot);
-            let columns = (*(*slot).tts_tupleDescriptor).natts as usize;
-            let context = (*(*self.0).estate).es_per_tuple_exprcontext;
-            for column in 0..columns {
-                let default = *open.defaults.add(column);
-                let (mut value, mut null) = (Datum::null(), true);
-                if !default.is_null() {
-                    let evaluate = (*default).evalfunc.expect("ExecInitExpr sets it");
-                    let old = pg_sys::CurrentMemoryContext;
-                    pg_sys::CurrentMemoryContext = (*context).ecxt_per_tuple_memory;
-                    value = evaluate(default, context, &mut null);
-                    pg_sys::CurrentMemoryContext = old;
-                }
-                *(*slot).tts_values.add(column) = value;
-                *(*slot).tts_isnull.add(column) = null;
-            }
-            for (place, value) in slice::from_raw_parts(open.places, open.given).iter().zip(row) {
-                *(*slot).tts_values.add(*place) = value.unwrap_or(Datum::null());
-                *(*slot).tts_isnull.add(*place) = value.is_none();
-            }
-            unguarded::ExecStoreVirtualTuple(slot);
-            unguarded::ExecSimpleRelationInsert(open.result, (*self.0).estate, slot);
-            clear(slot);
-        }
-    }
-
     /// Remembers a text, for as long as the transaction does nothing else.
     pub fn remember(self, text: &[u8]) {
-        // SAFETY: what is state is this statement's, and used by one call at a time.
-        let state = unsafe { &mut *self.0 };
+        // SAFETY: the state is this statement's, and one call at a time uses it.
+        let state = unsafe { &mut *self.state };
         state.remembered_length = 0;
         if text.len() <= REMEMBERED && !state.changes_rows {
             state.remembered[..text.len()].copy_from_slice(text);
@@ -210,27 +207,69 @@ impl Bulk {
     }
 
     /// Whether the text is the one that is remembered, and the transaction has done nothing since:
-    /// neither written a row nor begun or ended a savepoint.
+    /// it has neither written a row nor begun or ended a savepoint.
     pub fn remembers(self, text: &[u8]) -> bool {
-        // SAFETY: as above.
-        let state = unsafe { &*self.0 };
+        // SAFETY: the state is this statement's, and one call at a time uses it.
+        let state = unsafe { &*self.state };
         state.remembered_length > 0
             && state.remembered[..state.remembered_length] == *text
             && state.remembered_in == command_position()
     }
 }
 
-/// Where the own transaction is.
+/// Inserts a row. Unguarded: see [`crate::pg::ffi::unguarded`].
+///
+/// # Safety
+/// The table is open for the executor's state. The row has a value of its type, or null, for each
+/// given column.
+unsafe fn insert_unguarded(estate: *mut EState, open: Open, row: &[Parameter]) {
+    // SAFETY: the caller's. The slot has as many values as the table has columns, and each place is
+    // one of them. An expression is evaluated as by ExecEvalExprSwitchContext of
+    // src/include/executor/executor.h; ExecInitExpr has set its function. `insert` resets the
+    // memory of the row. Every kind of slot has a function to clear it
+    // (src/include/executor/tuptable.h). Nothing here panics, which the guard of the caller would
+    // not survive: hence the unchecked unwraps.
+    unsafe {
+        let slot = open.slot;
+        let clear = (*(*slot).tts_ops).clear.unwrap_unchecked();
+        clear(slot);
+        let columns = (*(*slot).tts_tupleDescriptor).natts as usize;
+        let context = (*estate).es_per_tuple_exprcontext;
+        for column in 0..columns {
+            let default = *open.defaults.add(column);
+            let (mut value, mut null) = (Datum::null(), true);
+            if !default.is_null() {
+                let evaluate = (*default).evalfunc.unwrap_unchecked();
+                let old = pg_sys::CurrentMemoryContext;
+                pg_sys::CurrentMemoryContext = (*context).ecxt_per_tuple_memory;
+                value = evaluate(default, context, &mut null);
+                pg_sys::CurrentMemoryContext = old;
+            }
+            *(*slot).tts_values.add(column) = value;
+            *(*slot).tts_isnull.add(column) = null;
+        }
+        for (place, value) in slice::from_raw_parts(open.places, open.given).iter().zip(row) {
+            *(*slot).tts_values.add(*place) = value.map_or(Datum::null(), TypedDatum::value);
+            *(*slot).tts_isnull.add(*place) = value.is_none();
+        }
+        unguarded::ExecStoreVirtualTuple(slot);
+        unguarded::ExecSimpleRelationInsert(open.result, estate, slot);
+        clear(slot);
+    }
+}
+
+/// The position of the own transaction.
 fn command_position() -> (SubTransactionId, CommandId) {
-    // SAFETY: both read a variable of src/backend/access/transam/xact.c.
+    // SAFETY: both functions read a variable (src/backend/access/transam/xact.c).
     unsafe { (pg_sys::GetCurrentSubTransactionId(), pg_sys::GetCurrentCommandId(false)) }
 }
 
-/// The state of the statement that calls a set-returning function.
-unsafe fn statement(call: &Call) -> Option<*mut EState> {
-    // SAFETY: the caller's; every pointer on the way may be null where there is no statement.
+/// The executor's state of the statement that calls a set-returning function.
+fn statement(call: &Call) -> Option<*mut EState> {
+    // SAFETY: the result's information is null or a node, whose type is checked. Each pointer on
+    // the way may be null where there is no statement (src/include/nodes/execnodes.h).
     unsafe {
-        let result: *mut pg_sys::ReturnSetInfo = call.info().as_ref()?.resultinfo.cast();
+        let result: *mut pg_sys::ReturnSetInfo = call.info()?.resultinfo.cast();
         if result.is_null() || (*result).type_ != pg_sys::NodeTag::T_ReturnSetInfo {
             return None;
         }
@@ -241,15 +280,19 @@ unsafe fn statement(call: &Call) -> Option<*mut EState> {
 
 /// Whether an extension checks or records each access to a table, as pgaudit and sepgsql do.
 fn access_is_audited() -> bool {
-    // SAFETY: a pointer that is set when libraries are loaded (src/backend/executor/execMain.c).
+    // SAFETY: reads a variable that is set when libraries are loaded
+    // (src/backend/executor/execMain.c).
     let hook = unsafe { pg_sys::ExecutorCheckPerms_hook };
     hook.is_some()
 }
 
-/// What the statement holds, where this was not its first call.
+/// The state of a statement, where this is not its first call.
+///
+/// # Safety
+/// The statement is being executed.
 unsafe fn find(statement: *mut EState) -> Option<*mut StatementState> {
-    // SAFETY: the list is of expression contexts (src/backend/executor/execUtils.c). The callback is
-    // registered by `begin` only.
+    // SAFETY: the caller's. The list is of expression contexts (src/backend/executor/execUtils.c).
+    // Only `begin` registers the callback, with a state as its argument.
     unsafe {
         let list = (*statement).es_exprcontexts.as_ref()?;
         let contexts = slice::from_raw_parts(list.elements, list.length as usize);
@@ -264,10 +307,14 @@ unsafe fn find(statement: *mut EState) -> Option<*mut StatementState> {
     }
 }
 
-/// Notes the first call.
+/// Makes the state of a statement at its first call.
+///
+/// # Safety
+/// The statement is being executed.
 unsafe fn begin(statement: *mut EState) {
-    // SAFETY: zeroes are a StatementState without tables, and `calls` is set. The expression context and its
-    // callback live until FreeExecutorState.
+    // SAFETY: the caller's. All zeroes are a state without tables, and `calls` is set. The
+    // expression context and its callback stay until FreeExecutorState
+    // (src/backend/executor/execUtils.c).
     unsafe {
         let memory = (*statement).es_query_cxt;
         let state: *mut StatementState =
@@ -280,10 +327,14 @@ unsafe fn begin(statement: *mut EState) {
     }
 }
 
-/// Whether a statement updates or deletes rows itself. It does so by the number of the command with
-/// which it began, however many there have been since.
+/// Whether a statement updates or deletes rows itself. Such rows get the number of the command with
+/// which the statement began, although there have been more commands since.
+///
+/// # Safety
+/// The statement is being executed.
 unsafe fn changes_rows(statement: *mut EState) -> bool {
-    // SAFETY: the plan is null, or the statement's own.
+    // SAFETY: the caller's. The plan is null, or that of the statement
+    // (src/include/nodes/execnodes.h).
     unsafe { (*statement).es_plannedstmt.as_ref() }.is_none_or(|plan| {
         let command = plan.commandType;
         plan.hasModifyingCTE
@@ -292,12 +343,17 @@ unsafe fn changes_rows(statement: *mut EState) -> bool {
 }
 
 /// Opens the tables, all or none.
+///
+/// # Safety
+/// The state is that of the statement, which is being executed, and has no open tables.
 unsafe fn open(
     state: *mut StatementState,
     statement: *mut EState,
     tables: &[Table; TABLES],
 ) -> bool {
-    // SAFETY: all of it lives in the statement's memory, below which CreateExecutorState makes its own.
+    // SAFETY: the caller's. Everything is made in the statement's memory or in a child of it
+    // (src/backend/executor/execUtils.c: CreateExecutorState). The guarded closure holds plain
+    // data, and cannot panic.
     unsafe {
         let old = pg_sys::CurrentMemoryContext;
         pg_sys::CurrentMemoryContext = (*statement).es_query_cxt;
@@ -311,16 +367,22 @@ unsafe fn open(
             .all(|(table, room)| open_table(estate, table).inspect(|open| *room = *open).is_some());
         pg_sys::CurrentMemoryContext = old;
         if !opened {
-            guarded(|| close(state));
+            guarded(|| close_unguarded(state));
         }
         opened
     }
 }
 
-/// Opens a table with its indexes, in the current memory, if a row needs no more than to be inserted.
+/// Opens a table with its indexes, in the current memory, if its rows need no more than an
+/// insertion.
+///
+/// # Safety
+/// The executor's state is a new one, in whose memory the table is opened.
 unsafe fn open_table(estate: *mut EState, table: &Table) -> Option<Open> {
-    // SAFETY: as for any insertion, the relation is locked before anything about it is read. A table
-    // that was dropped or renamed before the lock was had is left to the executor.
+    // SAFETY: the caller's. As for any insertion, the relation is locked before anything of it is
+    // read (src/backend/access/table/table.c). A table that was dropped or renamed before the lock
+    // was acquired is left to the executor. The result's information is prepared as by
+    // InitResultRelInfo's other callers (src/backend/executor/execMain.c), in zeroed memory.
     unsafe {
         let schema = pg_sys::get_namespace_oid(c"vpk".as_ptr(), true);
         let named = || pg_sys::get_relname_relid(table.name.as_ptr(), schema);
@@ -346,18 +408,22 @@ unsafe fn open_table(estate: *mut EState, table: &Table) -> Option<Open> {
         let result: *mut ResultRelInfo = pg_sys::palloc0(size_of::<ResultRelInfo>() + SPARE).cast();
         (*result).type_ = pg_sys::NodeTag::T_ResultRelInfo;
         pg_sys::InitResultRelInfo(result, relation, 0, ptr::null_mut(), 0);
-        // There the triggers find it.
+        // Triggers look for it in this list.
         (*estate).es_opened_result_relations =
             pg_sys::lappend((*estate).es_opened_result_relations, result.cast());
         pg_sys::ExecOpenIndices(result, false);
         let slot = pg_sys::table_slot_create(relation, ptr::null_mut());
-        Some(Open { relation, result, slot, places, given: table.columns.len(), defaults })
+        let (columns, given) = (table.columns.as_ptr(), table.columns.len());
+        Some(Open { relation, result, slot, places, columns, given, defaults })
     }
 }
 
-/// Whether a row is inserted as it is, and no more happens than triggers after it.
+/// Whether a row is inserted as it is, and nothing follows but triggers that fire after it.
+///
+/// # Safety
+/// The relation is open.
 unsafe fn is_plain(relation: Relation) -> bool {
-    // SAFETY: the relation is open.
+    // SAFETY: the caller's. The triggers are null where there are none (src/include/utils/rel.h).
     unsafe {
         let relation = &*relation;
         let triggers = relation.trigdesc.as_ref();
@@ -374,11 +440,16 @@ unsafe fn is_plain(relation: Relation) -> bool {
     }
 }
 
-/// Whether the indexes of a table are those with which it was opened. The server makes none for a table
-/// in use, but where it is attached to a partitioned one. Also false while they are not known.
+/// Whether the indexes of a table are those with which it was opened. The server makes no index for
+/// a table in use, unless the table is attached to a partitioned one. Also false while the indexes
+/// are not known.
+///
+/// # Safety
+/// The table is open.
 unsafe fn same_indexes(open: &Open) -> bool {
-    // SAFETY: the relation is open; its list is null where there are none (src/backend/utils/cache/
-    // relcache.c: RelationGetIndexList). ExecOpenIndices has opened as many as it says.
+    // SAFETY: the caller's. The list is null where there are no indexes
+    // (src/backend/utils/cache/relcache.c: RelationGetIndexList). ExecOpenIndices has opened as
+    // many as it says (src/backend/executor/execIndexing.c).
     unsafe {
         let now = match (*open.relation).rd_indexlist.as_ref() {
             Some(list) => slice::from_raw_parts(list.elements, list.length as usize),
@@ -397,8 +468,12 @@ unsafe fn same_indexes(open: &Open) -> bool {
 }
 
 /// Whether the triggers of a table are those with which it was opened.
+///
+/// # Safety
+/// Both are null, or the triggers of an open table.
 unsafe fn same_triggers(now: *const TriggerDesc, opened: *const TriggerDesc) -> bool {
-    // SAFETY: both are null, or have as many triggers as they say (src/include/utils/reltrigger.h).
+    // SAFETY: the caller's. They have as many triggers as they say
+    // (src/include/utils/reltrigger.h).
     unsafe {
         let of = |triggers: *const TriggerDesc| match triggers.as_ref() {
             Some(all) => slice::from_raw_parts(all.triggers, all.numtriggers as usize),
@@ -410,9 +485,13 @@ unsafe fn same_triggers(now: *const TriggerDesc, opened: *const TriggerDesc) -> 
     }
 }
 
-/// Whether a trigger is the same, and has not been replaced.
+/// Whether two triggers are one, which has not been replaced.
+///
+/// # Safety
+/// Both are triggers of an open table.
 unsafe fn same_trigger(now: &Trigger, opened: &Trigger) -> bool {
-    // SAFETY: a trigger has as many arguments as it says, and the condition is null where it has none.
+    // SAFETY: the caller's. A trigger has as many arguments as it says, and its condition is null
+    // where it has none (src/include/utils/reltrigger.h). Both are null-terminated strings.
     unsafe {
         let text = |text: *mut c_char| (!text.is_null()).then(|| CStr::from_ptr(text));
         let what = |trigger: &Trigger| {
@@ -425,11 +504,15 @@ unsafe fn same_trigger(now: &Trigger, opened: &Trigger) -> bool {
     }
 }
 
-/// The places of the given columns, and the default of each of the others, null where it has none. None
-/// where a column is not what its name promises, or is computed from others.
+/// The places of the given columns, and the default of each other column, which is null where it
+/// has none. None where a given column is missing or of another type, or a column is generated.
+///
+/// # Safety
+/// The relation is open.
 unsafe fn columns(relation: Relation, table: &Table) -> Option<(*mut usize, *mut *mut ExprState)> {
-    // SAFETY: the arrays have room for every column; the relation is open. Defaults are prepared as
-    // BeginCopyFrom of src/backend/commands/copyfrom.c does.
+    // SAFETY: the caller's. The arrays have room for every column. Defaults are prepared as by
+    // BeginCopyFrom (src/backend/commands/copyfrom.c). A name is a null-terminated copy
+    // (src/backend/utils/cache/lsyscache.c).
     unsafe {
         let oid = (*relation).rd_id;
         let number = (*(*relation).rd_att).natts;
@@ -441,7 +524,7 @@ unsafe fn columns(relation: Relation, table: &Table) -> Option<(*mut usize, *mut
             let (mut kind, mut modifier, mut collation) = (Oid::INVALID, 0, Oid::INVALID);
             pg_sys::get_atttypetypmodcoll(oid, attribute, &mut kind, &mut modifier, &mut collation);
             if kind == Oid::INVALID {
-                continue; // a dropped column is null
+                continue; // a dropped column, whose value is null
             }
             if pg_sys::get_attgenerated(oid, attribute) != 0 {
                 return None;
@@ -465,9 +548,14 @@ unsafe fn columns(relation: Relation, table: &Table) -> Option<(*mut usize, *mut
     }
 }
 
-/// Closes what is open; the tables stay locked. Unguarded: see [`crate::pg::ffi::unguarded`].
-unsafe fn close(state: *mut StatementState) {
-    // SAFETY: a table that was not opened is null.
+/// Closes the tables that are open, which stay locked. Unguarded: see
+/// [`crate::pg::ffi::unguarded`].
+///
+/// # Safety
+/// `open` has made the executor's state, and nothing uses it or the tables any more.
+unsafe fn close_unguarded(state: *mut StatementState) {
+    // SAFETY: the caller's. A table that was not opened is null
+    // (src/backend/executor/execTuples.c, execIndexing.c, execUtils.c).
     unsafe {
         for open in (*state).open.iter().filter(|open| !open.relation.is_null()) {
             unguarded::ExecDropSingleTupleTableSlot(open.slot);
@@ -482,12 +570,16 @@ unsafe fn close(state: *mut StatementState) {
 
 /// Runs when the statement ends without an error (src/backend/executor/execUtils.c:
 /// FreeExecutorState), under the resource owner under which it ran.
+///
+/// # Safety
+/// The argument is the one that [`begin`] has registered.
 unsafe extern "C-unwind" fn end(state: Datum) {
-    // SAFETY: the argument that `begin` registered; no frame here has a destructor.
+    // SAFETY: the caller's: the state stays until its callback has run. No frame here has a
+    // destructor.
     unsafe {
         let state: *mut StatementState = state.cast_mut_ptr();
         if (*state).calls == Calls::Open {
-            close(state);
+            close_unguarded(state);
         }
     }
 }

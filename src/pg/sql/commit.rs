@@ -1,9 +1,10 @@
 //! What the commit of the current transaction waits for.
 //!
-//! The setting `synchronous_commit` is raised as `SET LOCAL` does, and never lowered: the end of the
-//! transaction gives it back, and so does the end of a savepoint that is rolled back. It outlasts the
-//! function that raises it, whose SET clause is about another setting, and not a caller's function
-//! with a SET clause about this one (src/backend/utils/misc/guc.c: AtEOXact_GUC).
+//! The setting `synchronous_commit` is raised as `SET LOCAL` does, and never lowered. The end of
+//! the transaction restores it, and so does the rollback to an earlier savepoint. The raised value
+//! lasts beyond the function that raises it, whose SET clause sets another setting. It does not
+//! last beyond a caller's function with a SET clause for this setting
+//! (src/backend/utils/misc/guc.c: AtEOXact_GUC).
 
 use core::ffi::{CStr, c_int};
 
@@ -12,16 +13,16 @@ use pgrx::pg_sys::{self, SyncCommitLevel};
 use crate::pg::ffi::compat;
 use crate::pg::ffi::guard::guarded;
 
-/// Until the synchronous standbys have applied what was committed up to then, so that nobody is told
-/// anything older by them. Where there is none, it changes nothing.
+/// Has the commit wait until the synchronous standbys have applied what was committed up to then,
+/// so that no answer of theirs is older. Changes nothing where there is no synchronous standby.
 ///
-/// A transaction that has changed nothing waits too: what it found done may have been committed by
-/// another whose wait was cancelled.
+/// A transaction that has changed nothing waits too: the change that it found already made may have
+/// been committed by a transaction whose wait was cancelled.
 pub fn until_applied() {
     // SAFETY: reads variables (src/include/replication/syncrep.h: SyncStandbysDefined). Only a
-    // transaction that has a number and has written to the WAL before its commit record waits for
-    // that (src/backend/access/transam/xact.c: RecordTransactionCommit). The calling function has run
-    // a statement that writes, so that the transaction may.
+    // transaction that has an id and has written to the WAL before its commit record waits for
+    // standbys (src/backend/access/transam/xact.c: RecordTransactionCommit). The guarded closure
+    // holds plain data, and cannot panic.
     unsafe {
         let names = pg_sys::SyncRepStandbyNames;
         if names.is_null() || *names == 0 {
@@ -29,19 +30,21 @@ pub fn until_applied() {
         }
         let numbered = pg_sys::GetTopTransactionIdIfAny() != pg_sys::TransactionId::INVALID;
         if !numbered || pg_sys::XactLastRecEnd == 0 {
-            guarded(|| compat::log_empty_message(c"vibepeak_keys"));
+            guarded(|| compat::log_empty_message_unguarded(c"vibepeak_keys"));
         }
     }
     raise_to(SyncCommitLevel::SYNCHRONOUS_COMMIT_REMOTE_APPLY as c_int, c"remote_apply");
 }
 
-/// Until it is on disk, for who gives something up once it is committed.
+/// Has the commit wait until it is on disk, for a caller that discards something after the commit.
 pub fn until_on_disk() {
     raise_to(SyncCommitLevel::SYNCHRONOUS_COMMIT_LOCAL_FLUSH as c_int, c"local");
 }
 
+/// Raises the setting to a level, which has this name, unless it is higher already.
 fn raise_to(level: c_int, name: &CStr) {
-    // SAFETY: reads a variable, and sets it by its name (src/backend/utils/misc/guc.c).
+    // SAFETY: reads a variable, and sets it by its name; both strings are null-terminated
+    // (src/backend/utils/misc/guc.c: set_config_option).
     unsafe {
         if pg_sys::synchronous_commit < level {
             pg_sys::set_config_option(

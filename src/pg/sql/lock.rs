@@ -1,5 +1,5 @@
-//! Locks of the server: the queue of an account's task starters, and the one who brings a standby's uses
-//! over.
+//! Two locks of the server: one has the transactions that start tasks of an account wait for each
+//! other, and one lets a single transaction hand over a standby's uses.
 
 use pgrx::pg_sys;
 
@@ -8,20 +8,21 @@ use crate::pg::error;
 use crate::pg::read::catalog::{self, Table};
 use crate::pg::types::Text;
 
-/// Waits until no other open transaction has started, extended or ended a task of the account, and
-/// keeps others waiting until this one ends.
+/// Waits until no other open transaction has started, extended or ended a task of the account.
+/// Other such transactions then wait until this one ends.
 ///
-/// It is a lock of the server on an object of class vpk.accounts, numbered by a checksum of the
-/// name: two accounts of one number wait for each other, nothing worse. Raises 25006 in a read-only
-/// transaction and on a standby. Unguarded: see [`crate::pg::ffi::unguarded`].
-pub fn lock_account(call: &Call, account: Text) {
+/// The lock is on an object of class vpk.accounts, whose number is a checksum of the account's
+/// name. Two accounts with one checksum wait for each other; nothing else happens. Raises 25006 in
+/// a read-only transaction and on a standby.
+///
+/// Unguarded: see [`crate::pg::ffi::unguarded`].
+pub fn lock_account_unguarded(call: &Call, account: Text) {
     call.prevent_if_read_only();
     let Some(accounts) = catalog::indexed(Table::Accounts) else { error::not_installed() };
-    // SAFETY: LockDatabaseObject takes any numbers for an object and releases with the transaction
-    // (src/backend/storage/lmgr/lmgr.c).
+    let number = crc32fast::hash(account.bytes_unguarded(call));
+    // SAFETY: LockDatabaseObject takes any numbers for an object, and the end of the transaction
+    // releases the lock (src/backend/storage/lmgr/lmgr.c).
     unsafe {
-        let name = account.bytes_unguarded(call);
-        let number = crc32fast::hash(name);
         pg_sys::LockDatabaseObject(
             accounts.table,
             pg_sys::Oid::from(number),
@@ -31,7 +32,7 @@ pub fn lock_account(call: &Call, account: Text) {
     }
 }
 
-/// What became of the lock of who brings a standby's uses over.
+/// What became of the request for the lock that lets a transaction hand over uses.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Handover {
     /// The transaction has it now.
@@ -42,8 +43,8 @@ pub enum Handover {
     Busy,
 }
 
-/// Takes the lock for this transaction, in this database. Works on a standby, where the locks of class
-/// [`account`] do not.
+/// Asks for the lock for this transaction, in this database, without waiting. It works on a
+/// standby, where [`lock_account_unguarded`] does not.
 pub fn handover() -> Handover {
     /// Users' own advisory locks have 1 or 2 here (src/backend/utils/adt/lockfuncs.c).
     const KIND: u16 = 3;
@@ -55,8 +56,8 @@ pub fn handover() -> Handover {
         locktag_type: pg_sys::LockTagType::LOCKTAG_ADVISORY as u8,
         locktag_lockmethodid: pg_sys::USER_LOCKMETHOD as u8,
     };
-    // SAFETY: the tag is copied; a lock of no session goes with the transaction
-    // (src/backend/storage/lmgr/lock.c).
+    // SAFETY: the tag is copied. The end of the transaction releases a lock that is not held for
+    // the session (src/backend/storage/lmgr/lock.c).
     let result = unsafe {
         pg_sys::LockAcquire(&tag, pg_sys::ExclusiveLock as pg_sys::LOCKMODE, false, true)
     };

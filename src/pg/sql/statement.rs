@@ -1,6 +1,7 @@
-//! SQL statements, planned once per backend and kept.
+//! SQL statements, which a backend plans once and keeps.
 //!
-//! pgrx's own SPI plans at each call, and assigns a transaction id before anything that may write.
+//! pgrx's own SPI plans a statement at each call, and assigns a transaction id before each
+//! statement that may write.
 
 use core::ffi::{CStr, c_char};
 use core::sync::atomic::{AtomicPtr, Ordering};
@@ -12,50 +13,63 @@ use crate::pg::call::Call;
 use crate::pg::ffi::allocator;
 use crate::pg::read::snapshot;
 use crate::pg::sql::isolation;
-use crate::pg::types::{Parameter, SqlValue, Text, Timestamp, Uuid};
+use crate::pg::types::{FromRaw, Parameter, Text, Timestamp, TypedDatum, Uuid};
 
 /// A statement with the types of its parameters.
 pub struct Statement {
+    /// The text.
     sql: &'static CStr,
+    /// The types of the parameters.
     types: &'static [Oid],
+    /// The kept plan; null until the first use.
     plan: AtomicPtr<pg_sys::_SPI_plan>,
 }
 
-/// What a statement sees, and whether it may write.
+/// Which rows a statement sees, and whether it may write.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Mode {
-    /// What is committed at this instant and what the own transaction did; it may write.
+    /// It sees what is committed at this instant and what the own transaction did, and may write.
     Write,
-    /// The same, without writing.
+    /// It sees the same, and may not write.
     ReadLatest,
-    /// What the calling query sees, without writing.
+    /// It sees what the calling query sees, and may not write.
     Read,
 }
 
 /// The rows that a statement returned, in the call's memory.
 pub struct Rows<'call> {
-    columns: usize,
+    /// The types of the columns.
+    types: Vec<Oid>,
+    /// The values, row after row.
     values: Vec<Option<Datum>>,
+    /// The number of rows that the statement returned or changed.
     processed: u64,
+    /// The call.
     call: PhantomData<&'call Call>,
 }
 
-/// One row of them.
+/// One row. Columns have numbers from 0 on. Its methods panic where the column is of another type
+/// than the one that the method's name says.
 #[derive(Clone, Copy)]
-pub struct Row<'rows>(&'rows [Option<Datum>]);
+pub struct Row<'rows> {
+    /// The types of the columns.
+    types: &'rows [Oid],
+    /// The values.
+    values: &'rows [Option<Datum>],
+}
 
 impl Statement {
-    /// A statement; every name in it is qualified.
+    /// A statement, in which every name is qualified, and the types of its parameters.
     pub const fn new(sql: &'static CStr, types: &'static [Oid]) -> Statement {
         Statement { sql, types, plan: AtomicPtr::new(ptr::null_mut()) }
     }
 
     /// Runs it as a statement that may write.
     ///
-    /// It sees what is committed at this instant, as foreign keys do
+    /// It sees what is committed at this instant, as the queries of foreign keys do
     /// (src/backend/utils/adt/ri_triggers.c: ri_PerformCheck). A transaction that keeps an older
-    /// snapshot may not change a row that this one does not show: that is a serialization failure
-    /// (40001), and never a row that was overlooked.
+    /// snapshot may not change a row that its snapshot does not show: it gets a serialization
+    /// failure (40001), and never overlooks a row.
     pub fn write<'call>(&self, call: &'call Call, parameters: &[Parameter]) -> Rows<'call> {
         self.run(call, Mode::Write, parameters)
     }
@@ -70,25 +84,31 @@ impl Statement {
         self.run(call, Mode::ReadLatest, parameters)
     }
 
+    /// Runs it. Panics where a parameter is not of the type that the statement has for it.
     fn run<'call>(&self, call: &'call Call, mode: Mode, parameters: &[Parameter]) -> Rows<'call> {
         assert_eq!(parameters.len(), self.types.len(), "parameters of {:?}", self.sql);
         if mode == Mode::Write {
             call.prevent_if_read_only();
         }
-        let mut values: Vec<Datum> =
-            parameters.iter().map(|value| value.unwrap_or(Datum::null())).collect();
+        let of_type = |(value, kind): (&Parameter, &Oid)| match value {
+            Some(value) => value.of_type(*kind).expect("a parameter of the statement's type"),
+            None => Datum::null(),
+        };
+        let mut values: Vec<Datum> = parameters.iter().zip(self.types).map(of_type).collect();
         let nulls: Vec<c_char> = parameters
             .iter()
             .map(|value| if value.is_none() { b'n' } else { b' ' } as c_char)
             .collect();
-        // SAFETY: SPI's protocol (src/backend/executor/spi.c). Every call is guarded by pgrx, so that
-        // an error unwinds the vectors; the connection is then cleaned up by the (sub)transaction's
-        // abort. A statement that is run has as many parameters as types. SPI copies the snapshot.
+        // SAFETY: SPI's protocol (src/backend/executor/spi.c). pgrx guards every call, so that an
+        // error unwinds the vectors; the abort of the (sub)transaction then ends the connection.
+        // The statement has as many parameters as types, each of its type. SPI copies the snapshot.
+        // What `collect` returns is in the memory that was current before SPI was connected: the
+        // call's.
         unsafe {
             pg_sys::SPI_connect();
             let plan = self.plan();
             let snapshot = match mode {
-                Mode::Write | Mode::ReadLatest => snapshot::latest_guarded(),
+                Mode::Write | Mode::ReadLatest => snapshot::latest_guarded().as_ptr(),
                 Mode::Read => pg_sys::GetActiveSnapshot(),
             };
             let crosscheck = match mode {
@@ -116,7 +136,7 @@ impl Statement {
         }
     }
 
-    /// The kept plan, made at the first use in this backend.
+    /// The kept plan, which is made at the first use in this backend.
     ///
     /// # Safety
     /// SPI is connected.
@@ -125,8 +145,9 @@ impl Statement {
         if !kept.is_null() {
             return kept;
         }
-        // SAFETY: the caller's; SPI_keepplan moves the plan to memory that lives as long as the
-        // backend, and the plan cache follows changes to what it refers to.
+        // SAFETY: the caller's. SPI_keepplan moves the plan to memory that stays as long as the
+        // backend, and the plan cache follows changes to the objects that it refers to
+        // (src/backend/executor/spi.c, src/backend/utils/cache/plancache.c).
         unsafe {
             let plan = pg_sys::SPI_prepare(
                 self.sql.as_ptr(),
@@ -149,7 +170,8 @@ pub fn execute_utility(call: &Call, statements: &[Vec<u8>]) {
     for statement in statements {
         let mut text = statement.clone();
         text.push(0);
-        // SAFETY: as in `Statement::run`; the text is null-terminated.
+        // SAFETY: SPI's protocol (src/backend/executor/spi.c). pgrx guards every call, so that an
+        // error unwinds the text, which is null-terminated.
         unsafe {
             pg_sys::SPI_connect();
             let code = pg_sys::SPI_execute(text.as_ptr().cast(), false, 0);
@@ -167,11 +189,13 @@ pub fn execute_utility(call: &Call, statements: &[Vec<u8>]) {
 /// # Safety
 /// SPI is connected and has just run a statement.
 unsafe fn collect(_: &Call) -> Rows<'_> {
-    // SAFETY: SPI_tuptable is that statement's, or null where it returned no rows.
+    // SAFETY: the caller's: SPI_tuptable is that statement's, or null where it returned no rows.
+    // Its tuples have the columns of its tuple descriptor. SPI_datumTransfer copies a value into
+    // the memory that was current before SPI was connected (src/backend/executor/spi.c).
     unsafe {
         let table = pg_sys::SPI_tuptable;
         let mut rows = Rows {
-            columns: 0,
+            types: Vec::new(),
             values: Vec::new(),
             processed: pg_sys::SPI_processed,
             call: PhantomData,
@@ -180,20 +204,18 @@ unsafe fn collect(_: &Call) -> Rows<'_> {
             return rows;
         }
         let descriptor = (*table).tupdesc;
-        rows.columns = usize::try_from((*descriptor).natts).unwrap_or(0);
-        rows.values = allocator::vec_or_raise(rows.columns * (*table).numvals as usize);
+        rows.types = (1..=(*descriptor).natts)
+            .map(|column| pg_sys::SPI_gettypeid(descriptor, column))
+            .collect();
+        rows.values = allocator::vec_or_raise(rows.types.len() * (*table).numvals as usize);
         for row in 0..(*table).numvals as usize {
             let tuple = *(*table).vals.add(row);
-            for column in 1..=(*descriptor).natts {
+            for (column, kind) in (1..).zip(&rows.types) {
                 let mut null = false;
                 let value = pg_sys::SPI_getbinval(tuple, descriptor, column, &mut null);
                 let mut length = 0i16;
                 let mut by_value = false;
-                pg_sys::get_typlenbyval(
-                    pg_sys::SPI_gettypeid(descriptor, column),
-                    &mut length,
-                    &mut by_value,
-                );
+                pg_sys::get_typlenbyval(*kind, &mut length, &mut by_value);
                 let value =
                     (!null).then(|| pg_sys::SPI_datumTransfer(value, by_value, length.into()));
                 rows.values.push(value);
@@ -204,7 +226,7 @@ unsafe fn collect(_: &Call) -> Rows<'_> {
 }
 
 impl Rows<'_> {
-    /// How many rows the statement returned or changed.
+    /// The number of rows that the statement returned or changed.
     pub fn processed(&self) -> i64 {
         i64::try_from(self.processed).unwrap_or(i64::MAX)
     }
@@ -221,46 +243,57 @@ impl Rows<'_> {
 
     /// All rows.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Row<'_>> {
-        self.values.chunks_exact(self.columns.max(1)).map(Row)
+        let types = self.types.as_slice();
+        self.values.chunks_exact(types.len().max(1)).map(move |values| Row { types, values })
     }
 }
 
-macro_rules! columns {
-    ($($(#[$doc:meta])* $method:ident $kind:ident;)+) => {$(
-        $(#[$doc])*
-        pub fn $method(self, column: usize) -> Option<$kind> {
-            self.0[column].map($kind::from_raw)
-        }
-    )+};
-}
-
 impl Row<'_> {
-    columns! {
-        /// A column of type `uuid`; the first is 0.
-        uuid Uuid;
-        /// A column of type `text`.
-        text Text;
-        /// A column of type `timestamptz`.
-        timestamp Timestamp;
+    /// A column of type `uuid`.
+    pub fn uuid(self, column: usize) -> Option<Uuid> {
+        self.column(column)
+    }
+
+    /// A column of type `text`.
+    pub fn text(self, column: usize) -> Option<Text> {
+        self.column(column)
+    }
+
+    /// A column of type `timestamptz`.
+    pub fn timestamp(self, column: usize) -> Option<Timestamp> {
+        self.column(column)
     }
 
     /// A column of type `bigint`.
     pub fn bigint(self, column: usize) -> Option<i64> {
-        self.0[column].map(|datum| datum.value() as i64)
+        self.value(column, pg_sys::INT8OID).map(|datum| datum.value() as i64)
     }
 
     /// A column of type `integer`.
     pub fn integer(self, column: usize) -> Option<i32> {
-        self.0[column].map(|datum| datum.value() as i32)
+        self.value(column, pg_sys::INT4OID).map(|datum| datum.value() as i32)
     }
 
     /// A column of any type, as a parameter for another statement.
     pub fn parameter(self, column: usize) -> Parameter {
-        self.0[column]
+        // SAFETY: the column is of this type.
+        self.values[column].map(|datum| unsafe { TypedDatum::new(datum, self.types[column]) })
     }
 
-    /// A column of type `boolean`, null as false.
+    /// A column of type `boolean`; null is false.
     pub fn is(self, column: usize) -> bool {
-        self.0[column].is_some_and(|datum| datum.value() as u8 != 0)
+        self.value(column, pg_sys::BOOLOID).is_some_and(|datum| datum.value() as u8 != 0)
+    }
+
+    /// A column of a type.
+    fn column<T: FromRaw>(self, column: usize) -> Option<T> {
+        // SAFETY: the column is of the type. `collect` has copied the value to the call's memory.
+        self.value(column, T::OID).map(|datum| unsafe { T::from_raw(datum) })
+    }
+
+    /// The value of a column of a type.
+    fn value(self, column: usize, kind: Oid) -> Option<Datum> {
+        assert_eq!(self.types[column], kind, "the type of column {column}");
+        self.values[column]
     }
 }

@@ -1,7 +1,11 @@
 //! SQL types as arguments and results, by their datum.
 //!
-//! pgrx reads `text` as `&str`, which fails for bytes that are not UTF-8, and detoasts at once. These
-//! types carry the datum as it came and look into it when asked.
+//! pgrx reads `text` as `&str`, which fails for bytes that are not UTF-8, and detoasts at once.
+//! These types carry the datum as it came, and read it when they are asked to.
+//!
+//! A value is made by the server, by a constructor here, or from a column whose type is known. So
+//! it always is a datum of its SQL type. It is good for the call in which it was made. Neither a
+//! static variable nor another thread can have it, since a datum is neither `Send` nor `Sync`.
 
 pub mod array;
 pub mod encoding;
@@ -9,7 +13,7 @@ pub mod json;
 pub mod single_row;
 pub mod status;
 
-use core::slice;
+use core::{ptr, slice};
 
 use pgrx::callconv::{Arg, ArgAbi, BoxRet, FcInfo};
 use pgrx::datum::{FromDatum, IntoDatum};
@@ -23,27 +27,101 @@ use crate::pg::ffi::guard::guarded;
 use crate::pg::ffi::unguarded;
 
 /// A value of one SQL type.
-pub trait SqlValue {
-    /// The datum as it came.
-    fn datum(self) -> Datum;
-
-    /// A value of this type, as the server handed it out.
-    fn from_raw(datum: Datum) -> Self;
+pub trait SqlValue: Copy {
+    /// The value with its type, as a parameter for a statement.
+    fn datum(self) -> TypedDatum;
 }
 
+/// A value together with its SQL type.
+#[derive(Clone, Copy)]
+pub struct TypedDatum {
+    /// The value.
+    value: Datum,
+    /// The OID of its type.
+    kind: Oid,
+}
+
+impl TypedDatum {
+    /// A value with its type.
+    ///
+    /// # Safety
+    /// The value is one of the type.
+    pub(in crate::pg) const unsafe fn new(value: Datum, kind: Oid) -> TypedDatum {
+        TypedDatum { value, kind }
+    }
+
+    /// The value.
+    pub(in crate::pg) fn value(self) -> Datum {
+        self.value
+    }
+
+    /// The value, where it is of the type.
+    pub(in crate::pg) fn of_type(self, kind: Oid) -> Option<Datum> {
+        (self.kind == kind).then_some(self.value)
+    }
+}
+
+impl From<bool> for TypedDatum {
+    fn from(value: bool) -> TypedDatum {
+        TypedDatum { value: Datum::from(value), kind: pg_sys::BOOLOID }
+    }
+}
+
+impl From<i32> for TypedDatum {
+    fn from(value: i32) -> TypedDatum {
+        TypedDatum { value: Datum::from(value), kind: pg_sys::INT4OID }
+    }
+}
+
+impl From<i64> for TypedDatum {
+    fn from(value: i64) -> TypedDatum {
+        TypedDatum { value: Datum::from(value), kind: pg_sys::INT8OID }
+    }
+}
+
+/// A value for a parameter: None is null.
+pub type Parameter = Option<TypedDatum>;
+
+/// A type whose values can be made of a datum.
+pub(in crate::pg) trait FromRaw: Copy {
+    /// The OID of the SQL type.
+    const OID: Oid;
+
+    /// A value of this type.
+    ///
+    /// # Safety
+    /// The datum is a value of the SQL type and is not null. What it points to stays for as long as
+    /// the value is used.
+    unsafe fn from_raw(datum: Datum) -> Self;
+
+    /// The datum.
+    fn raw(self) -> Datum;
+}
+
+/// Declares a Rust type for each SQL type, which is an argument and a result of functions.
 macro_rules! sql_types {
     ($($(#[$doc:meta])* $name:ident $sql:literal $oid:ident;)+) => {$(
         $(#[$doc])*
         #[derive(Clone, Copy)]
         pub struct $name(Datum);
 
-        impl SqlValue for $name {
-            fn datum(self) -> Datum {
-                self.0
+        impl FromRaw for $name {
+            const OID: Oid = pg_sys::$oid;
+
+            #[inline]
+            unsafe fn from_raw(datum: Datum) -> $name {
+                $name(datum)
             }
 
-            fn from_raw(datum: Datum) -> $name {
-                $name(datum)
+            #[inline]
+            fn raw(self) -> Datum {
+                self.0
+            }
+        }
+
+        impl SqlValue for $name {
+            fn datum(self) -> TypedDatum {
+                TypedDatum { value: self.0, kind: pg_sys::$oid }
             }
         }
 
@@ -63,19 +141,20 @@ macro_rules! sql_types {
             }
         }
 
-        // SAFETY: the datum is taken as it is, and looked into according to its SQL type, which the
-        // generated SQL declares.
+        // SAFETY: the server passes a value of the type that the generated SQL declares for the
+        // argument, which is this one (pgrx src/callconv.rs).
         unsafe impl<'fcx> ArgAbi<'fcx> for $name {
             unsafe fn unbox_arg_unchecked(arg: Arg<'_, 'fcx>) -> Self {
-                // SAFETY: the caller's; null was dealt with before.
+                // SAFETY: the caller's; pgrx deals with null before.
                 unsafe { arg.unbox_arg_using_from_datum() }.expect("an argument that is not null")
             }
         }
 
-        // SAFETY: the datum is one of this SQL type, allocated in the server's memory.
+        // SAFETY: the datum is a value of the type that the generated SQL declares for the result,
+        // in memory that outlives the call.
         unsafe impl BoxRet for $name {
             unsafe fn box_into<'fcx>(self, fcinfo: &mut FcInfo<'fcx>) -> pgrx::datum::Datum<'fcx> {
-                // SAFETY: as above.
+                // SAFETY: the caller's: the call returns this value and nothing else.
                 unsafe { fcinfo.return_raw_datum(self.0) }
             }
         }
@@ -107,25 +186,25 @@ sql_types! {
     Role "regrole" REGROLEOID;
 }
 
-/// A value for a parameter: None is null.
-pub type Parameter = Option<Datum>;
-
 /// A `uuid[]`.
 pub fn array_of_uuids(values: impl Iterator<Item = [u8; 16]>) -> Parameter {
-    values.map(pgrx::Uuid::from_bytes).collect::<Vec<_>>().into_datum()
+    let array = values.map(pgrx::Uuid::from_bytes).collect::<Vec<_>>().into_datum();
+    array.map(|value| TypedDatum { value, kind: pg_sys::UUIDARRAYOID })
 }
 
 /// A `bigint[]`.
 pub fn array_of_bigints(values: impl Iterator<Item = i64>) -> Parameter {
-    values.collect::<Vec<_>>().into_datum()
+    let array = values.collect::<Vec<_>>().into_datum();
+    array.map(|value| TypedDatum { value, kind: pg_sys::INT8ARRAYOID })
 }
 
-/// A `timestamptz[]` of instants in microseconds since 2000.
+/// A `timestamptz[]`, of microseconds since 2000-01-01 UTC.
 pub fn array_of_timestamps(values: impl Iterator<Item = i64>) -> Parameter {
-    values.map(Timestamp::from_micros).collect::<Vec<_>>().into_datum()
+    let array = values.map(Timestamp::from_micros).collect::<Vec<_>>().into_datum();
+    array.map(|value| TypedDatum { value, kind: pg_sys::TIMESTAMPTZARRAYOID })
 }
 
-/// What a caller presented, as far as it is worth looking at.
+/// The beginning of a value that a caller presented.
 pub struct Presented<'call> {
     /// The bytes, or the first of them.
     pub bytes: &'call [u8],
@@ -135,50 +214,50 @@ pub struct Presented<'call> {
 
 impl Text {
     /// At most the first `limit` bytes. Unguarded: see [`crate::pg::ffi::unguarded`].
-    pub fn presented(self, _: &Call, limit: usize) -> Presented<'_> {
-        presented(self.0, limit)
+    pub fn presented_unguarded(self, _: &Call, limit: usize) -> Presented<'_> {
+        // SAFETY: a text is a varlena, and good for the call.
+        unsafe { presented_unguarded(self.0, limit) }
     }
 
     /// The text's bytes.
     pub fn bytes(self, _: &Call) -> &[u8] {
-        guarded(|| packed(self.0))
+        // SAFETY: a text is a varlena, and good for the call. The closure holds plain data.
+        unsafe { guarded(|| packed_unguarded(self.0)) }
     }
 
     /// The text's bytes. Unguarded: see [`crate::pg::ffi::unguarded`].
     pub fn bytes_unguarded(self, _: &Call) -> &[u8] {
-        packed(self.0)
+        // SAFETY: a text is a varlena, and good for the call.
+        unsafe { packed_unguarded(self.0) }
     }
 
     /// A text of these bytes, which are valid in the server's encoding.
     pub fn new(call: &Call, bytes: &[u8]) -> Text {
-        guarded(|| Text(varlena(call, bytes)))
-    }
-
-    /// The same text in the call's memory. Unguarded: see [`crate::pg::ffi::unguarded`].
-    pub fn kept(self, call: &Call) -> Text {
-        Text(varlena(call, packed(self.0)))
+        // SAFETY: the function reads the bytes alone (src/backend/utils/mb/mbutils.c); with the
+        // last argument it raises nothing.
+        #[cfg(debug_assertions)]
+        assert!(unsafe { pg_sys::pg_verifymbstr(bytes.as_ptr().cast(), bytes.len() as i32, true) });
+        // SAFETY: the closure holds plain data, and cannot panic.
+        Text(unsafe { guarded(|| varlena_unguarded(call, bytes)) })
     }
 }
 
 impl Bytes {
     /// At most the first `limit` bytes. Unguarded: see [`crate::pg::ffi::unguarded`].
-    pub fn presented(self, _: &Call, limit: usize) -> Presented<'_> {
-        presented(self.0, limit)
-    }
-
-    /// Its bytes. Unguarded: see [`crate::pg::ffi::unguarded`].
-    pub fn bytes_unguarded(self, _: &Call) -> &[u8] {
-        packed(self.0)
+    pub fn presented_unguarded(self, _: &Call, limit: usize) -> Presented<'_> {
+        // SAFETY: a bytea is a varlena, and good for the call.
+        unsafe { presented_unguarded(self.0, limit) }
     }
 
     /// A bytea of these bytes.
     pub fn new(call: &Call, bytes: &[u8]) -> Bytes {
-        guarded(|| Bytes(varlena(call, bytes)))
+        // SAFETY: the closure holds plain data, and cannot panic.
+        Bytes(unsafe { guarded(|| varlena_unguarded(call, bytes)) })
     }
 
     /// A bytea of these bytes. Unguarded: see [`crate::pg::ffi::unguarded`].
     pub fn new_unguarded(call: &Call, bytes: &[u8]) -> Bytes {
-        Bytes(varlena(call, bytes))
+        Bytes(varlena_unguarded(call, bytes))
     }
 }
 
@@ -186,44 +265,53 @@ impl TextArray {
     /// An array of these ASCII texts.
     pub fn new<'text>(texts: impl Iterator<Item = &'text str>) -> TextArray {
         let texts: Vec<&str> = texts.collect();
-        TextArray(texts.into_datum().unwrap_or(Datum::null()))
-    }
-
-    /// The same array in the call's memory. Unguarded: see [`crate::pg::ffi::unguarded`].
-    pub fn kept(self, _: &Call) -> TextArray {
-        TextArray(detoasted_copy(self.0))
+        TextArray(texts.into_datum().expect("a vector is not null"))
     }
 
     /// Its elements, in order.
     pub fn elements(self, call: &Call) -> &[Option<&[u8]>] {
-        guarded(|| self.elements_unguarded(call))
+        // SAFETY: the closure holds plain data, and cannot panic.
+        unsafe { guarded(|| self.elements_unguarded(call)) }
     }
 
     /// Its elements, in order. Unguarded: see [`crate::pg::ffi::unguarded`].
     pub fn elements_unguarded(self, call: &Call) -> &[Option<&[u8]>] {
-        let elements = array::elements(call, self.0, array::Element::TEXT);
-        call.keep(elements.iter().map(|element| element.map(packed)))
+        // SAFETY: the datum is a text[], good for the call; so are its elements, which are
+        // varlenas.
+        unsafe {
+            let elements = array::elements_unguarded(call, self.0, array::Element::TEXT);
+            call.keep_unguarded(
+                elements.iter().map(|element| element.map(|text| packed_unguarded(text))),
+            )
+        }
     }
 }
 
 impl CidrArray {
     /// Its networks, in order.
     pub fn networks(self, call: &Call) -> &[Option<Network>] {
-        guarded(|| self.networks_unguarded(call))
+        // SAFETY: the closure holds plain data, and cannot panic.
+        unsafe { guarded(|| self.networks_unguarded(call)) }
     }
 
     /// Its networks, in order. Unguarded: see [`crate::pg::ffi::unguarded`].
     pub fn networks_unguarded(self, call: &Call) -> &[Option<Network>] {
-        let elements = array::elements(call, self.0, array::Element::CIDR);
-        call.keep(elements.iter().map(|element| element.map(|datum| Inet(datum).network())))
+        // SAFETY: the datum is a cidr[], good for the call; a cidr is stored as an inet is
+        // (src/include/utils/inet.h).
+        let elements = unsafe { array::elements_unguarded(call, self.0, array::Element::CIDR) };
+        call.keep_unguarded(
+            elements.iter().map(|element| element.map(|cidr| Inet(cidr).network_unguarded())),
+        )
     }
 }
 
 impl Inet {
     /// The address or network. Unguarded: see [`crate::pg::ffi::unguarded`].
-    pub fn network(self) -> Network {
+    pub fn network_unguarded(self) -> Network {
+        // SAFETY: an inet is a varlena, and the bytes are not used after this function.
+        let bytes = unsafe { packed_unguarded(self.0) };
         // src/include/utils/inet.h: family (2 is IPv4, 3 is IPv6), bits, address.
-        match packed(self.0) {
+        match bytes {
             [2, bits, address @ ..] if address.len() >= 4 => {
                 let mut octets = [0; 4];
                 octets.copy_from_slice(&address[..4]);
@@ -239,22 +327,17 @@ impl Inet {
     }
 }
 
-impl Json {
-    /// The same value in the call's memory. Unguarded: see [`crate::pg::ffi::unguarded`].
-    pub fn kept(self, _: &Call) -> Json {
-        Json(detoasted_copy(self.0))
-    }
-}
-
 impl Uuid {
     /// A uuid of these bytes.
     pub fn new(call: &Call, bytes: [u8; 16]) -> Uuid {
-        guarded(|| Uuid(Datum::from(call.keep(bytes.iter().copied()).as_ptr())))
+        // SAFETY: the closure holds plain data, and cannot panic.
+        let kept = unsafe { guarded(|| call.keep_unguarded(bytes.iter().copied())) };
+        Uuid(Datum::from(kept.as_ptr()))
     }
 
     /// Its bytes.
     pub fn to_bytes(self) -> [u8; 16] {
-        // SAFETY: a uuid is a pointer to 16 bytes (src/include/utils/uuid.h).
+        // SAFETY: a uuid is a pointer to 16 bytes (src/include/utils/uuid.h), good for the call.
         unsafe { self.0.cast_mut_ptr::<[u8; 16]>().read() }
     }
 }
@@ -265,7 +348,7 @@ impl Timestamp {
         self.0.value() as i64
     }
 
-    /// The instant so many microseconds after 2000-01-01 UTC.
+    /// The instant that is so many microseconds after 2000-01-01 UTC.
     pub fn from_micros(micros: i64) -> Timestamp {
         Timestamp(Datum::from(micros))
     }
@@ -276,12 +359,15 @@ impl Timestamp {
     }
 }
 
-/// The first bytes of a varlena, whose length is judged before anything is detoasted. Unguarded: see
+/// The first bytes of a varlena. Its length is checked before anything is detoasted. Unguarded: see
 /// [`crate::pg::ffi::unguarded`].
-fn presented<'call>(datum: Datum, limit: usize) -> Presented<'call> {
-    // SAFETY: the datum is a varlena. toast_raw_datum_size counts the four-byte header
-    // (src/backend/access/common/detoast.c). A slice is a fresh copy; a packed datum is the argument
-    // itself or a copy: both outlive the call.
+///
+/// # Safety
+/// The datum is a varlena that stays for `'call`, and so does the current memory context.
+unsafe fn presented_unguarded<'call>(datum: Datum, limit: usize) -> Presented<'call> {
+    // SAFETY: the caller's. toast_raw_datum_size counts the four-byte header. A slice is a fresh
+    // copy in the current context; a packed varlena is the datum's own or such a copy
+    // (src/backend/access/common/detoast.c).
     unsafe {
         let length = unguarded::toast_raw_datum_size(datum) - pg_sys::VARHDRSZ;
         let cut = length > limit;
@@ -295,40 +381,57 @@ fn presented<'call>(datum: Datum, limit: usize) -> Presented<'call> {
     }
 }
 
-/// The contents of a varlena, detoasted where need be. Unguarded: see [`crate::pg::ffi::unguarded`].
-fn packed<'call>(datum: Datum) -> &'call [u8] {
-    // SAFETY: the datum is a varlena; what is detoasted is allocated in the call's memory context,
-    // and what is not is an argument or a tuple that outlives the call.
+/// The contents of a varlena, detoasted where need be. Unguarded: see
+/// [`crate::pg::ffi::unguarded`].
+///
+/// # Safety
+/// The datum is a varlena that stays for `'kept`, and so does the current memory context.
+pub(in crate::pg) unsafe fn packed_unguarded<'kept>(datum: Datum) -> &'kept [u8] {
+    // SAFETY: the caller's. A detoasted copy is allocated in the current context
+    // (src/backend/utils/fmgr/fmgr.c: pg_detoast_datum_packed).
     unsafe { contents(unguarded::pg_detoast_datum_packed(datum.cast_mut_ptr())) }
 }
 
 /// A varlena of these bytes, in the call's memory. Unguarded: see [`crate::pg::ffi::unguarded`].
-fn varlena(call: &Call, bytes: &[u8]) -> Datum {
+pub(in crate::pg) fn varlena_unguarded(call: &Call, bytes: &[u8]) -> Datum {
     let size = pg_sys::VARHDRSZ + bytes.len();
-    // SAFETY: the allocation has room for the header and the bytes; SET_VARSIZE_4B of
-    // src/include/varatt.h.
+    // SAFETY: the allocation has room for the header and the bytes. It succeeds below 1 GB alone
+    // (src/include/utils/memutils.h: MaxAllocSize), which a header of four bytes can say
+    // (src/include/varatt.h, in 15 postgres.h: SET_VARSIZE_4B). The target is new memory.
     unsafe {
         let target = unguarded::MemoryContextAlloc(call.memory(), size);
         pgrx::varlena::set_varsize_4b(target.cast(), size as i32);
         let contents = target.cast::<u8>().add(pg_sys::VARHDRSZ);
-        core::ptr::copy_nonoverlapping(bytes.as_ptr(), contents, bytes.len());
+        ptr::copy_nonoverlapping(bytes.as_ptr(), contents, bytes.len());
         Datum::from(target)
     }
 }
 
-/// A copy of a varlena in the current memory, neither compressed nor external nor short. Unguarded:
+/// A copy of a varlena in the call's memory, neither compressed nor external nor short. Unguarded:
 /// see [`crate::pg::ffi::unguarded`].
-fn detoasted_copy(datum: Datum) -> Datum {
-    // SAFETY: the datum is a varlena.
-    unsafe { Datum::from(unguarded::pg_detoast_datum_copy(datum.cast_mut_ptr())) }
+///
+/// # Safety
+/// The datum is a varlena.
+pub(in crate::pg) unsafe fn detoasted_copy_unguarded(call: &Call, datum: Datum) -> Datum {
+    // SAFETY: the caller's (src/backend/utils/fmgr/fmgr.c: pg_detoast_datum_copy). The call's
+    // context stays for the call. After an error, the server sets the current context anew
+    // (src/backend/tcop/postgres.c: PostgresMain).
+    unsafe {
+        let before = pg_sys::CurrentMemoryContext;
+        pg_sys::CurrentMemoryContext = call.memory();
+        let copy = unguarded::pg_detoast_datum_copy(datum.cast_mut_ptr());
+        pg_sys::CurrentMemoryContext = before;
+        Datum::from(copy)
+    }
 }
 
 /// The bytes behind a varlena's header.
 ///
 /// # Safety
-/// The varlena is neither compressed nor external, and outlives `'call`.
-unsafe fn contents<'call>(value: *mut pg_sys::varlena) -> &'call [u8] {
-    // SAFETY: the caller's.
+/// The varlena is neither compressed nor external, and stays for `'kept`.
+unsafe fn contents<'kept>(value: *mut pg_sys::varlena) -> &'kept [u8] {
+    // SAFETY: the caller's: such a varlena is a header with its own length, and the bytes
+    // (src/include/varatt.h, in 15 postgres.h: VARDATA_ANY, VARSIZE_ANY_EXHDR).
     unsafe {
         slice::from_raw_parts(
             pgrx::varlena::vardata_any(value).cast(),

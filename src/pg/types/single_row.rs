@@ -1,8 +1,9 @@
 //! A table of one row, as a function's result.
 //!
-//! pgrx hands a table out row by row: the function is called again to learn that there is no other,
-//! with all that SECURITY DEFINER and SET cost, and its result type is looked up each time. Here the
-//! row goes into a tuple store at the first call (src/backend/utils/fmgr/README: "materialize mode").
+//! pgrx returns a table row by row. The server calls the function a second time to learn that there
+//! is no other row, which costs the same for SECURITY DEFINER and SET again, and pgrx looks up the
+//! result type each time. Here the row goes into a tuple store at the first call
+//! (src/backend/utils/fmgr/README: "materialize mode").
 
 use pgrx::callconv::RetAbi;
 use pgrx::datum::IntoDatum;
@@ -14,10 +15,9 @@ use pgrx::pgrx_sql_entity_graph::metadata::{
 use crate::pg::error;
 use crate::pg::ffi::guard::guarded;
 use crate::pg::ffi::unguarded;
-use crate::pg::types::Parameter;
 
-/// One row. Its name is that of pgrx's type, by which `#[pg_extern]` tells that a function returns a
-/// table.
+/// One row. It has the name of pgrx's type, by which `#[pg_extern]` recognises a function that
+/// returns a table.
 pub struct TableIterator<'row, Row>(Row, core::marker::PhantomData<&'row ()>);
 
 impl<Row> TableIterator<'_, Row> {
@@ -27,9 +27,11 @@ impl<Row> TableIterator<'_, Row> {
     }
 }
 
-macro_rules! columns {
+/// Lets a function return a row of so many columns.
+macro_rules! returned_rows {
     ($($column:ident)+) => {
-        // SAFETY: the function's SQL declaration is made from the same columns.
+        // SAFETY: pgrx makes the function's SQL declaration of the same columns
+        // (pgrx src/callconv.rs: RetAbi).
         #[allow(non_snake_case, reason = "a name stands for a column's type and its value")]
         unsafe impl<$($column: IntoDatum),+> RetAbi for TableIterator<'_, ($($column,)+)> {
             type Item = Self;
@@ -41,7 +43,8 @@ macro_rules! columns {
 
             unsafe fn box_ret_in_fcinfo(info: FunctionCallInfo, ret: Self) -> Datum {
                 let ($($column,)+) = ret.0;
-                // SAFETY: the caller's.
+                // SAFETY: the caller's: `info` describes the call of this function, which is
+                // declared to return these columns.
                 unsafe { store(info, [$($column.into_datum()),+]) }
             }
 
@@ -52,13 +55,20 @@ macro_rules! columns {
     };
 }
 
-columns!(A B C D E F G H I);
+returned_rows!(A B C D E F G H I);
 
 /// Puts the row into a tuple store of the calling statement.
-unsafe fn store<const COLUMNS: usize>(info: FunctionCallInfo, row: [Parameter; COLUMNS]) -> Datum {
-    // SAFETY: the protocol of ExecMakeTableFunctionResult and ExecMakeFunctionResultSet
-    // (src/backend/executor/execSRF.c), which pass a ReturnSetInfo and own what they are given. The
-    // expected columns are those of the function's own declaration.
+///
+/// # Safety
+/// `info` describes the call of a function that is declared to return these columns.
+unsafe fn store<const COLUMNS: usize>(
+    info: FunctionCallInfo,
+    row: [Option<Datum>; COLUMNS],
+) -> Datum {
+    // SAFETY: the caller's. This is the protocol of ExecMakeTableFunctionResult and
+    // ExecMakeFunctionResultSet (src/backend/executor/execSRF.c), which pass a ReturnSetInfo and
+    // own the tuple store that they are given. The guarded closure holds plain data, and cannot
+    // panic.
     unsafe {
         let result: *mut pg_sys::ReturnSetInfo = (*info).resultinfo.cast();
         if result.is_null()
@@ -93,7 +103,7 @@ unsafe fn store<const COLUMNS: usize>(info: FunctionCallInfo, row: [Parameter; C
     }
 }
 
-// SAFETY: as pgrx's own type of this name.
+// SAFETY: it is declared as pgrx's own type of this name is (pgrx src/iter.rs).
 unsafe impl<'row, Row> SqlTranslatable for TableIterator<'row, Row>
 where
     pgrx::iter::TableIterator<'row, Row>: SqlTranslatable,

@@ -1,9 +1,8 @@
 //! Statuses as values of the SQL enum `vpk_status`.
 //!
-//! The type is taken from the called function's own result, not looked up by name, which another
-//! `search_path` would bend. An enum's value is the OID of its row in pg_enum.
+//! The type is taken from the result of the called function. A look-up by its name would depend on
+//! the `search_path`. An enum's value is the OID of its row in pg_enum.
 
-use core::cell::UnsafeCell;
 use core::ffi::CStr;
 use core::ptr;
 
@@ -17,12 +16,20 @@ use pgrx::pgrx_sql_entity_graph::metadata::{
 use pure::answer::status::Status;
 
 use crate::pg::call::Call;
+use crate::pg::ffi::per_backend::PerBackend;
 
 /// The SQL type, for the generated install script alone: its labels are the list of
 /// [`pure::answer::status`].
 mod declaration {
-    #![allow(non_camel_case_types, missing_docs, clippy::upper_case_acronyms)]
+    #![allow(
+        non_camel_case_types,
+        missing_docs,
+        clippy::missing_docs_in_private_items,
+        clippy::upper_case_acronyms,
+        reason = "the names are those of SQL"
+    )]
 
+    /// Declares an enum of the labels in the list of statuses.
     macro_rules! define_type {
         ($($name:ident $label:ident $http:literal $message:literal $description:literal;)+) => {
             #[derive(pgrx::PostgresEnum)]
@@ -41,23 +48,22 @@ pub struct StatusLabel(Oid);
 impl StatusLabel {
     /// The value of a status in the result of this call.
     pub fn new(call: &Call, status: Status) -> StatusLabel {
-        // SAFETY: the cell is used by this thread alone, and no reference is held across a call.
-        unsafe {
-            if (*KNOWN.0.get()).is_none() {
-                let known = look_up(call);
-                *KNOWN.0.get() = Some(known);
-            }
-            match *KNOWN.0.get() {
-                Some(known) => StatusLabel(known.labels[status as usize]),
-                // An invalidation in between: what was found is still this statement's truth.
-                None => StatusLabel(look_up(call).labels[status as usize]),
-            }
-        }
+        // SAFETY: the closure reads the value alone.
+        let known = unsafe {
+            KNOWN.with(|known| known.as_ref().map(|known| known.labels[status as usize]))
+        };
+        StatusLabel(known.unwrap_or_else(|| {
+            let found = look_up(call);
+            // SAFETY: the closure writes the value alone.
+            unsafe { KNOWN.with(|known| *known = Some(found)) };
+            found.labels[status as usize]
+        }))
     }
 
     /// The status that an argument stands for.
     pub fn status(self) -> Option<Status> {
-        // SAFETY: the tuple is held while its label is read, and released after.
+        // SAFETY: the tuple stays until it is released, after its label was read, which is a
+        // null-terminated name (src/backend/utils/cache/syscache.c, src/include/catalog/pg_enum.h).
         unsafe {
             let tuple =
                 pg_sys::SearchSysCache1(SysCacheIdentifier::ENUMOID as i32, Datum::from(self.0));
@@ -73,27 +79,27 @@ impl StatusLabel {
     }
 }
 
+/// The enum in this database.
 #[derive(Clone, Copy)]
 struct Labels {
+    /// The OID of the type.
     enum_type: Oid,
+    /// The OIDs of its labels, by [`Status`].
     labels: [Oid; Status::COUNT],
 }
 
-struct Known(UnsafeCell<Option<Labels>>);
-
-// SAFETY: a backend has one thread.
-unsafe impl Sync for Known {}
-
-static KNOWN: Known = Known(UnsafeCell::new(None));
+/// The enum, once it was looked up.
+static KNOWN: PerBackend<Option<Labels>> = PerBackend::new(None);
 
 /// Finds the enum among the columns of the call's result, and its labels.
 fn look_up(call: &Call) -> Labels {
-    // SAFETY: get_call_result_type reads the function's own catalogue row
-    // (src/backend/utils/fmgr/funcapi.c); the tuple descriptor it may return has `natts` attributes.
+    let info = call.info().expect("a worker's transaction has no result");
+    // SAFETY: get_call_result_type reads the catalogue row of the function that is called, and
+    // returns a tuple descriptor of `natts` attributes or none (src/backend/utils/fmgr/funcapi.c).
     let enum_type = unsafe {
         let mut scalar = Oid::INVALID;
         let mut row: pg_sys::TupleDesc = ptr::null_mut();
-        pg_sys::get_call_result_type(call.info(), &mut scalar, &mut row);
+        pg_sys::get_call_result_type(ptr::from_ref(info).cast_mut(), &mut scalar, &mut row);
         let columns = if row.is_null() { 0 } else { (*row).natts };
         (1..=columns)
             .map(|column| pg_sys::SPI_gettypeid(row, column))
@@ -105,8 +111,9 @@ fn look_up(call: &Call) -> Labels {
     for &status in Status::ALL {
         let mut label = [0; pg_sys::NAMEDATALEN as usize];
         label[..status.label().len()].copy_from_slice(status.label().as_bytes());
-        // SAFETY: pg_enum is looked up by type and label, a null-terminated name; the tuple is
-        // released after its OID is read.
+        // SAFETY: pg_enum is looked up by type and label, which is a null-terminated name. The
+        // tuple stays until it is released, after its OID was read
+        // (src/backend/utils/cache/syscache.c).
         labels[status as usize] = unsafe {
             let tuple = pg_sys::SearchSysCache2(
                 SysCacheIdentifier::ENUMTYPOIDNAME as i32,
@@ -125,9 +132,11 @@ fn look_up(call: &Call) -> Labels {
     Labels { enum_type, labels }
 }
 
-/// Asks the catalogue caches to say when an enum changes. Called once, at load.
+/// Has the catalogue caches call [`forget`] when an enum changes. Called once, when the library is
+/// loaded.
 pub(in crate::pg) fn register_callbacks() {
-    // SAFETY: the callback has the signature of SyscacheCallbackFunction and cannot raise.
+    // SAFETY: the callback has the signature of SyscacheCallbackFunction
+    // (src/include/utils/inval.h), and cannot raise an error.
     unsafe {
         pg_sys::CacheRegisterSyscacheCallback(
             SysCacheIdentifier::ENUMTYPOIDNAME as i32,
@@ -137,10 +146,15 @@ pub(in crate::pg) fn register_callbacks() {
     }
 }
 
-/// Runs wherever invalidation messages are processed: no server function, no allocation.
+/// Forgets the enum. Runs wherever invalidation messages are processed
+/// (src/backend/utils/cache/inval.c). So it calls no server function and allocates nothing.
+///
+/// # Safety
+/// [`KNOWN`] is not in use.
 unsafe extern "C-unwind" fn forget(_: Datum, _cache: i32, _hash: u32) {
-    // SAFETY: as in `StatusLabel::new`.
-    unsafe { *KNOWN.0.get() = None }
+    // SAFETY: the caller's: the server calls this from its own functions, which no closure given to
+    // the cell calls.
+    unsafe { KNOWN.with(|known| *known = None) }
 }
 
 impl FromDatum for StatusLabel {
@@ -154,30 +168,31 @@ impl IntoDatum for StatusLabel {
         Some(Datum::from(self.0))
     }
 
-    /// The type as it was last found; rows are formed by the function's own descriptor.
+    /// The type as it was last found. Rows are formed by the tuple descriptor of the function.
     fn type_oid() -> Oid {
-        // SAFETY: as in `StatusLabel::new`.
-        unsafe { (*KNOWN.0.get()).map_or(Oid::INVALID, |known| known.enum_type) }
+        // SAFETY: the closure reads the value alone.
+        let known = unsafe { KNOWN.with(|known| known.as_ref().map(|known| known.enum_type)) };
+        known.unwrap_or(Oid::INVALID)
     }
 }
 
-// SAFETY: an enum's value is passed as its OID.
+// SAFETY: the server passes an enum's value as its OID (src/include/catalog/pg_enum.h).
 unsafe impl<'fcx> ArgAbi<'fcx> for StatusLabel {
     unsafe fn unbox_arg_unchecked(arg: Arg<'_, 'fcx>) -> Self {
-        // SAFETY: the caller's; null was dealt with before.
+        // SAFETY: the caller's; pgrx deals with null before.
         unsafe { arg.unbox_arg_using_from_datum() }.expect("an argument that is not null")
     }
 }
 
-// SAFETY: an enum's value is returned as its OID.
+// SAFETY: an enum's value is returned as its OID (src/include/catalog/pg_enum.h).
 unsafe impl BoxRet for StatusLabel {
     unsafe fn box_into<'fcx>(self, fcinfo: &mut FcInfo<'fcx>) -> pgrx::datum::Datum<'fcx> {
-        // SAFETY: as above.
+        // SAFETY: the caller's: the call returns this value and nothing else.
         unsafe { fcinfo.return_raw_datum(Datum::from(self.0)) }
     }
 }
 
-// SAFETY: it is the type that `declaration` declares.
+// SAFETY: the SQL type is the one that `declaration` declares.
 unsafe impl SqlTranslatable for StatusLabel {
     const TYPE_IDENT: &'static str = <declaration::vpk_status as SqlTranslatable>::TYPE_IDENT;
     const TYPE_ORIGIN: TypeOrigin = TypeOrigin::ThisExtension;

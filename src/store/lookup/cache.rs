@@ -14,7 +14,7 @@ use pure::key::token::HASH_LENGTH;
 use super::stored::StoredKey;
 use super::{LookUp, Moved, READ_TOGETHER};
 use crate::pg::read::catalog::Table;
-use crate::pg::read::{catalog, in_place, snapshot};
+use crate::pg::read::{catalog, in_place};
 use crate::pg::server::settings;
 use crate::pg::types::Text;
 
@@ -54,7 +54,7 @@ impl LookUp<'_> {
     /// read, under a snapshot that already includes the rewrite. So the count of invalidations is
     /// part of the epoch.
     pub fn epoch(&self) -> Option<Epoch> {
-        let snapshot = snapshot::number(self.snapshot)?;
+        let snapshot = self.snapshot.number()?;
         let relations = catalog::changes();
         (settings::cache_share() > 0).then_some(Epoch { snapshot, relations })
     }

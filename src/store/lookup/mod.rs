@@ -12,10 +12,11 @@ use pure::cache::tids;
 use crate::pg::call::Call;
 use crate::pg::read::catalog::Table;
 use crate::pg::read::scan::{Opened, Wanted};
+use crate::pg::read::snapshot::Snapshot;
 use crate::pg::read::tuple::Tuple;
 use crate::pg::read::{in_place, snapshot};
 use crate::pg::server::clock;
-use crate::pg::types::{Bytes, SqlValue, Text, Timestamp};
+use crate::pg::types::{Bytes, Text};
 
 pub use self::stored::{Plan, StoredKey};
 
@@ -33,7 +34,7 @@ pub struct LookUp<'call> {
     opened: [Option<Opened>; READ_TOGETHER.len()],
     /// The table whose row was not where it was before.
     missed: Option<Table>,
-    snapshot: pgrx::pg_sys::Snapshot,
+    snapshot: Snapshot,
 }
 
 /// The tables that one lookup may need, in the order in which they are locked.
@@ -53,13 +54,14 @@ pub fn now<'call, R: Copy>(
     let mut wanted = [false; READ_TOGETHER.len()];
     let mut missed = None;
     loop {
-        let mut opened = [None; READ_TOGETHER.len()];
+        let mut opened = [const { None }; READ_TOGETHER.len()];
         for &table in READ_TOGETHER.iter().filter(|table| wanted[**table as usize]) {
             opened[table as usize] = Some(Opened::open(table));
         }
         in_place::accept_invalidations();
-        let result = read(&LookUp { call, opened, missed, snapshot: snapshot::latest() });
-        for opened in opened.iter().rev().flatten() {
+        let mut lookup = LookUp { call, opened, missed, snapshot: snapshot::latest() };
+        let result = read(&lookup);
+        for opened in lookup.opened.iter_mut().rev().filter_map(Option::take) {
             opened.close();
         }
         match result {
@@ -82,8 +84,8 @@ pub fn running_tasks(account: Text) -> i64 {
     let now = clock::now().micros();
     let mut running = 0;
     leases.each_visible(Some(Wanted::text(account)), snapshot::latest(), |tuple| {
-        let end = tuple.get(columns::task_leases::EXPIRES_AT);
-        running += i64::from(end.is_some_and(|end| Timestamp::from_raw(end).micros() > now));
+        let end = tuple.timestamp(columns::task_leases::EXPIRES_AT);
+        running += i64::from(end.is_some_and(|end| end.micros() > now));
         ControlFlow::Continue(())
     });
     leases.close();
@@ -107,14 +109,14 @@ impl<'call> LookUp<'call> {
                 return Ok(Some(found));
             }
         }
-        let opened = self.opened[table as usize].ok_or(Moved(table))?;
+        let opened = self.opened[table as usize].as_ref().ok_or(Moved(table))?;
         let mut found = None;
         opened.each_visible(Some(value()), self.snapshot, |tuple| {
             found = read(tuple);
             if found.is_none() {
                 return ControlFlow::Continue(());
             }
-            in_place::remember(table, &opened, tag, tuple);
+            in_place::remember(table, opened, tag, tuple);
             ControlFlow::Break(())
         });
         Ok(found)
@@ -125,7 +127,7 @@ impl<'call> LookUp<'call> {
         let tag = hash.first_chunk().map_or(0, |tag| u32::from_ne_bytes(*tag));
         let value = || Wanted::bytes(Bytes::new_unguarded(self.call, hash));
         self.row(Table::Keys, tag, value, |tuple| {
-            StoredKey::has_hash(self.call, tuple, hash)
+            StoredKey::has_hash(tuple, hash)
                 .then(|| StoredKey::read(self.call, tuple, with_details))?
         })
     }
@@ -133,7 +135,7 @@ impl<'call> LookUp<'call> {
     /// The name of an account's plan.
     pub fn plan_of(&self, account: Text) -> Result<Option<Text>, Moved> {
         self.named(Table::Accounts, account, |tuple| {
-            tuple.get(columns::accounts::PLAN).map(|plan| Text::from_raw(plan).kept(self.call))
+            tuple.text(columns::accounts::PLAN).map(|plan| plan.kept(self.call))
         })
     }
 
@@ -144,9 +146,7 @@ impl<'call> LookUp<'call> {
 
     /// Whether a plan includes API access; None where there is no such plan.
     pub fn includes_access(&self, plan: Text) -> Result<Option<bool>, Moved> {
-        self.named(Table::Plans, plan, |tuple| {
-            Some(stored::is_true(tuple, columns::plans::API_ACCESS))
-        })
+        self.named(Table::Plans, plan, |tuple| Some(tuple.is(columns::plans::API_ACCESS)))
     }
 
     /// Applies `read` to the row of a name.
@@ -159,14 +159,14 @@ impl<'call> LookUp<'call> {
         let wanted = name.bytes_unguarded(self.call);
         let value = || Wanted::text(name);
         self.row(table, tids::tag(table as u8, wanted), value, |tuple| {
-            let stored = Text::from_raw(tuple.get(columns::NAME)?).bytes_unguarded(self.call);
+            let stored = tuple.text(columns::NAME)?.bytes();
             (stored == wanted).then(|| read(tuple))?
         })
     }
 
     /// Every plan that includes API access, in order of rank.
     pub fn plans_with_access(&self) -> Result<&'call [Plan<'call>], Moved> {
-        let opened = self.opened[Table::Plans as usize].ok_or(Moved(Table::Plans))?;
+        let opened = self.opened[Table::Plans as usize].as_ref().ok_or(Moved(Table::Plans))?;
         let each = |visit: &mut dyn FnMut(Plan<'call>)| {
             opened.each_visible(None, self.snapshot, |tuple| {
                 if let Some(plan) = Plan::read(self.call, tuple).filter(|plan| plan.api_access) {
@@ -177,7 +177,7 @@ impl<'call> LookUp<'call> {
         };
         let mut count = 0;
         each(&mut |_| count += 1);
-        let plans = self.call.keep((0..count).map(|_| Plan::default()));
+        let plans = self.call.keep_unguarded((0..count).map(|_| Plan::default()));
         let mut filled = 0;
         each(&mut |plan| {
             if let Some(place) = plans.get_mut(filled) {

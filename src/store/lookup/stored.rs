@@ -2,15 +2,13 @@
 //!
 //! Everything here is unguarded: see [`crate::pg::ffi::unguarded`].
 
-use pgrx::pg_sys::AttrNumber;
-
 use pure::key::environment::Environment;
 use pure::request::network::Network;
 
 use super::columns;
 use crate::pg::call::Call;
 use crate::pg::read::tuple::Tuple;
-use crate::pg::types::{Bytes, CidrArray, Json, SqlValue, Text, TextArray, Timestamp, Uuid};
+use crate::pg::types::{Json, Text, TextArray};
 
 /// The columns of a stored key that an answer depends on. The details, which only a full answer
 /// contains, are read only for such an answer.
@@ -47,28 +45,26 @@ impl<'call> StoredKey<'call> {
             false => None,
         };
         Some(StoredKey {
-            id: Uuid::from_raw(tuple.get(ID)?).to_bytes(),
-            account: Text::from_raw(tuple.get(ACCOUNT)?).kept(call),
-            environment: tuple.get(ENVIRONMENT).and_then(|datum| {
-                Environment::from_name(Text::from_raw(datum).bytes_unguarded(call))
-            }),
-            revoked: tuple.get(REVOKED_AT).is_some(),
-            disabled: tuple.get(DISABLED_AT).is_some(),
-            expires_at: tuple.get(EXPIRES_AT).map(|datum| Timestamp::from_raw(datum).micros()),
+            id: tuple.uuid(ID)?,
+            account: tuple.text(ACCOUNT)?.kept(call),
+            environment: tuple
+                .text(ENVIRONMENT)
+                .and_then(|name| Environment::from_name(name.bytes())),
+            revoked: tuple.has(REVOKED_AT),
+            disabled: tuple.has(DISABLED_AT),
+            expires_at: tuple.timestamp(EXPIRES_AT).map(|expires_at| expires_at.micros()),
             // A null among the networks matches no address.
-            allowed_ips: tuple.get(ALLOWED_IPS).map(|datum| {
-                let networks = CidrArray::from_raw(datum).networks_unguarded(call);
-                &*call.keep(networks.iter().filter_map(|network| *network))
+            allowed_ips: tuple.cidr_array(ALLOWED_IPS).map(|networks| {
+                let networks = networks.networks(call);
+                &*call.keep_unguarded(networks.iter().filter_map(|network| *network))
             }),
             details,
         })
     }
 
     /// Whether a row of vpk.keys has this hash.
-    pub(super) fn has_hash(call: &Call, tuple: &Tuple, hash: &[u8]) -> bool {
-        tuple
-            .get(columns::keys::KEY_HASH)
-            .is_some_and(|stored| Bytes::from_raw(stored).bytes_unguarded(call) == hash)
+    pub(super) fn has_hash(tuple: &Tuple, hash: &[u8]) -> bool {
+        tuple.bytea(columns::keys::KEY_HASH).is_some_and(|stored| stored.bytes() == hash)
     }
 }
 
@@ -88,13 +84,13 @@ pub struct Details<'call> {
 impl<'call> Details<'call> {
     fn read(call: &'call Call, tuple: &Tuple) -> Option<Details<'call>> {
         use columns::keys::*;
-        let scopes_array = TextArray::from_raw(tuple.get(SCOPES)?).kept(call);
+        let scopes_array = tuple.text_array(SCOPES)?.kept(call);
         let scopes = scopes_array.elements_unguarded(call);
         Some(Details {
-            name: Text::from_raw(tuple.get(NAME)?).kept(call),
-            scopes: call.keep(scopes.iter().filter_map(|scope| *scope)),
+            name: tuple.text(NAME)?.kept(call),
+            scopes: call.keep_unguarded(scopes.iter().filter_map(|scope| *scope)),
             scopes_array,
-            metadata: Json::from_raw(tuple.get(METADATA)?).kept(call),
+            metadata: tuple.json(METADATA)?.kept(call),
         })
     }
 }
@@ -116,17 +112,11 @@ impl<'call> Plan<'call> {
     /// Reads a row of vpk.plans. None where its name is null.
     pub(super) fn read(call: &'call Call, tuple: &Tuple) -> Option<Plan<'call>> {
         use columns::plans::*;
-        let integer = |column| tuple.get(column).map(|datum| datum.value() as i32);
         Some(Plan {
-            plan: Text::from_raw(tuple.get(columns::NAME)?).kept(call).bytes_unguarded(call),
-            api_access: is_true(tuple, API_ACCESS),
-            concurrent_tasks: integer(CONCURRENT_TASKS),
-            rank: integer(RANK).unwrap_or(i32::MAX),
+            plan: tuple.text(columns::NAME)?.kept(call).bytes_unguarded(call),
+            api_access: tuple.is(API_ACCESS),
+            concurrent_tasks: tuple.integer(CONCURRENT_TASKS),
+            rank: tuple.integer(RANK).unwrap_or(i32::MAX),
         })
     }
-}
-
-/// A column of type `boolean`, null as false.
-pub(super) fn is_true(tuple: &Tuple, column: AttrNumber) -> bool {
-    tuple.get(column).is_some_and(|datum| datum.value() as u8 != 0)
 }
