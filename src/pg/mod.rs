@@ -9,6 +9,7 @@
 /// Work beside the sessions: shared memory, the workers, and the files and tables that they use.
 pub mod background {
     mod control_file;
+    pub mod databases;
     pub mod own_table;
     pub mod shmem;
     pub mod usage_file;
@@ -49,6 +50,7 @@ pub mod server {
 /// SQL statements, and the locks, isolation and commits of their transactions.
 pub mod sql {
     pub mod bulk_insert;
+    pub mod bulk_table;
     pub mod commit;
     pub mod isolation;
     pub mod lock;

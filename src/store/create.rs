@@ -6,7 +6,8 @@ use pgrx::pg_sys::{
 };
 
 use crate::pg::call::Call;
-use crate::pg::sql::bulk_insert::{Bulk, Table};
+use crate::pg::sql::bulk_insert::Bulk;
+use crate::pg::sql::bulk_table::Table;
 use crate::pg::sql::statement::Statement;
 use crate::pg::types::{Bytes, CidrArray, Json, Parameter, SqlValue, Text};
 use crate::pg::types::{TextArray, Timestamp, Uuid};

@@ -5,7 +5,7 @@ use pgrx::pg_sys::{TEXTOID, UUIDOID};
 
 use crate::pg::call::Call;
 use crate::pg::server::caller;
-use crate::pg::sql::bulk_insert::Table;
+use crate::pg::sql::bulk_table::Table;
 use crate::pg::types::{Parameter, SqlValue, Text, Uuid};
 
 /// The roles that an event records.

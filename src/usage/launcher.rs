@@ -1,5 +1,5 @@
-//! The launcher: the worker that looks for pending uses and starts their flush, one database after the
-//! other.
+//! The launcher: the worker that looks for pending uses and starts their flush, one database after
+//! the other.
 
 use core::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use pure::usage::shared::Ledger;
 
 use crate::pg::background::worker::{self, Unconnected, WorkerState};
-use crate::pg::background::{shmem, usage_file};
-use crate::pg::server::{clock, database, settings};
+use crate::pg::background::{databases, shmem, usage_file};
+use crate::pg::server::{clock, settings};
 
-/// Minimum time between rounds, even when a flush is requested. A session that drops a database checks
-/// every 0.1 s whether other processes use it (src/backend/storage/ipc/procarray.c:
+/// Minimum time between rounds, even when a flush is requested. A session that drops a database
+/// checks every 0.1 s whether other processes use it (src/backend/storage/ipc/procarray.c:
 /// CountOtherDBBackends).
 const PAUSE: Duration = Duration::from_millis(250);
 
@@ -53,7 +53,7 @@ fn round(unconnected: &mut Unconnected, ledger: Ledger) {
     }
     // Before the databases are listed: a database that is created in between was not dropped.
     let counted: Vec<u32> = ledger.tallies().map(|tally| tally.database.load(Relaxed)).collect();
-    let databases = database::all(unconnected);
+    let databases = databases::all(unconnected);
     let find = |oid: u32| databases.iter().find(|database| database.oid == oid);
     let dropped = |oid: &u32| find(*oid).is_none_or(|database| database.invalid);
 

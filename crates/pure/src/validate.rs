@@ -37,8 +37,8 @@ pub fn account(value: &[u8], encoding: &impl Encoding) -> Result<(), CallError> 
     text("account", value, encoding)
 }
 
-/// The reason of a revocation as it is stored: cut to [`MAX_REASON_CHARACTERS`], with keys redacted;
-/// None if it is blank. It is never refused, since a revocation is urgent.
+/// The reason of a revocation as it is stored: cut to [`MAX_REASON_CHARACTERS`], with keys
+/// redacted; None if it is blank. It is never refused, since a revocation is urgent.
 pub fn reason(value: &[u8], encoding: &impl Encoding) -> Option<Vec<u8>> {
     let mut kept = trimmed(value, encoding).to_vec();
     // Before the cut, since a part of a key may not look like one.

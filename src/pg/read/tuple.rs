@@ -51,8 +51,8 @@ impl Tuple {
     ///
     /// # Safety
     /// The page is pinned for as long as the result is used. The tuple was visible while the page
-    /// was locked, and has no value outside the page. The descriptor is that of its table. Both have
-    /// these columns.
+    /// was locked, and has no value outside the page. The descriptor is that of its table. Both
+    /// have these columns.
     pub(in crate::pg) unsafe fn on_page(
         tuple: pg_sys::HeapTupleData,
         descriptor: pg_sys::TupleDesc,

@@ -15,28 +15,19 @@
 //! list of expression contexts. The callback there ends it when the statement ends. After an error
 //! there is no callback: the resource owner closes the relations, as it does for any statement.
 
-use core::ffi::{CStr, c_char};
 use core::marker::PhantomData;
 use core::{ptr, slice};
 
-use pgrx::pg_sys::{
-    self, CommandId, Datum, EState, ExprContext, ExprState, Oid, Relation, ResultRelInfo,
-    SubTransactionId, Trigger, TriggerDesc, TupleTableSlot,
-};
+use pgrx::pg_sys::{self, CommandId, Datum, EState, ExprContext, SubTransactionId};
 
 use crate::pg::call::Call;
 use crate::pg::ffi::guard::guarded;
 use crate::pg::ffi::unguarded;
 use crate::pg::read::snapshot;
+use crate::pg::sql::bulk_table::{
+    KEEP_LOCK, Open, Table, is_plain, open_table, same_indexes, same_triggers,
+};
 use crate::pg::types::{Parameter, TypedDatum};
-
-/// A table of the schema `vpk`, and its columns that a row has values for.
-pub struct Table {
-    /// Its name.
-    pub name: &'static CStr,
-    /// Names and types. The other columns take their defaults.
-    pub columns: &'static [(&'static CStr, Oid)],
-}
 
 /// The tables that one statement holds open.
 #[derive(Clone, Copy)]
@@ -83,33 +74,6 @@ enum Calls {
     /// There were more, and the executor inserts their rows.
     Executor,
 }
-
-/// An open table.
-#[derive(Clone, Copy)]
-struct Open {
-    /// The table; null where it was not opened.
-    relation: Relation,
-    /// The table and its indexes, as the executor has them.
-    result: *mut ResultRelInfo,
-    /// The row that is being inserted.
-    slot: *mut TupleTableSlot,
-    /// For each given column, its place in the slot.
-    places: *mut usize,
-    /// The given columns, `given` of them.
-    columns: *const (&'static CStr, Oid),
-    /// The number of given columns.
-    given: usize,
-    /// For each place, the expression of the default, or null.
-    defaults: *mut *mut ExprState,
-}
-
-/// The lock of a statement that inserts.
-const LOCK: pg_sys::LOCKMODE = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
-/// Closes a table and keeps it locked until the transaction ends.
-const KEEP_LOCK: pg_sys::LOCKMODE = pg_sys::NoLock as pg_sys::LOCKMODE;
-
-/// Room for fields that a later minor release appends to a structure, in bytes.
-const SPARE: usize = 256;
 
 impl<'call> Bulk<'call> {
     /// The bulk of the calling statement. With None, the caller lets the executor insert: at the
@@ -370,181 +334,6 @@ unsafe fn open(
             guarded(|| close_unguarded(state));
         }
         opened
-    }
-}
-
-/// Opens a table with its indexes, in the current memory, if its rows need no more than an
-/// insertion.
-///
-/// # Safety
-/// The executor's state is a new one, in whose memory the table is opened.
-unsafe fn open_table(estate: *mut EState, table: &Table) -> Option<Open> {
-    // SAFETY: the caller's. As for any insertion, the relation is locked before anything of it is
-    // read (src/backend/access/table/table.c). A table that was dropped or renamed before the lock
-    // was acquired is left to the executor. The result's information is prepared as by
-    // InitResultRelInfo's other callers (src/backend/executor/execMain.c), in zeroed memory.
-    unsafe {
-        let schema = pg_sys::get_namespace_oid(c"vpk".as_ptr(), true);
-        let named = || pg_sys::get_relname_relid(table.name.as_ptr(), schema);
-        let relation = pg_sys::try_table_open(named(), LOCK);
-        if relation.is_null() {
-            return None;
-        }
-        let oid = (*relation).rd_id;
-        let allowed = pg_sys::pg_class_aclcheck(
-            oid,
-            pg_sys::GetUserId(),
-            pg_sys::ACL_INSERT as pg_sys::AclMode,
-        ) == pg_sys::AclResult::ACLCHECK_OK;
-        let columns = if named() == oid && is_plain(relation) && allowed {
-            columns(relation, table)
-        } else {
-            None
-        };
-        let Some((places, defaults)) = columns else {
-            pg_sys::table_close(relation, KEEP_LOCK);
-            return None;
-        };
-        let result: *mut ResultRelInfo = pg_sys::palloc0(size_of::<ResultRelInfo>() + SPARE).cast();
-        (*result).type_ = pg_sys::NodeTag::T_ResultRelInfo;
-        pg_sys::InitResultRelInfo(result, relation, 0, ptr::null_mut(), 0);
-        // Triggers look for it in this list.
-        (*estate).es_opened_result_relations =
-            pg_sys::lappend((*estate).es_opened_result_relations, result.cast());
-        pg_sys::ExecOpenIndices(result, false);
-        let slot = pg_sys::table_slot_create(relation, ptr::null_mut());
-        let (columns, given) = (table.columns.as_ptr(), table.columns.len());
-        Some(Open { relation, result, slot, places, columns, given, defaults })
-    }
-}
-
-/// Whether a row is inserted as it is, and nothing follows but triggers that fire after it.
-///
-/// # Safety
-/// The relation is open.
-unsafe fn is_plain(relation: Relation) -> bool {
-    // SAFETY: the caller's. The triggers are null where there are none (src/include/utils/rel.h).
-    unsafe {
-        let relation = &*relation;
-        let triggers = relation.trigdesc.as_ref();
-        (*relation.rd_rel).relkind as u8 == pg_sys::RELKIND_RELATION
-            && !(*relation.rd_rel).relrowsecurity
-            && relation.rd_rules.is_null()
-            && triggers.is_none_or(|triggers| {
-                !(triggers.trig_insert_before_row
-                    || triggers.trig_insert_instead_row
-                    || triggers.trig_insert_before_statement
-                    || triggers.trig_insert_after_statement
-                    || triggers.trig_insert_new_table)
-            })
-    }
-}
-
-/// Whether the indexes of a table are those with which it was opened. The server makes no index for
-/// a table in use, unless the table is attached to a partitioned one. Also false while the indexes
-/// are not known.
-///
-/// # Safety
-/// The table is open.
-unsafe fn same_indexes(open: &Open) -> bool {
-    // SAFETY: the caller's. The list is null where there are no indexes
-    // (src/backend/utils/cache/relcache.c: RelationGetIndexList). ExecOpenIndices has opened as
-    // many as it says (src/backend/executor/execIndexing.c).
-    unsafe {
-        let now = match (*open.relation).rd_indexlist.as_ref() {
-            Some(list) => slice::from_raw_parts(list.elements, list.length as usize),
-            None => &[],
-        };
-        let opened: &[Relation] = match (*open.result).ri_NumIndices as usize {
-            0 => &[],
-            number => slice::from_raw_parts((*open.result).ri_IndexRelationDescs, number),
-        };
-        (*open.relation).rd_indexvalid
-            && now
-                .iter()
-                .map(|index| index.oid_value)
-                .eq(opened.iter().map(|index| (**index).rd_id))
-    }
-}
-
-/// Whether the triggers of a table are those with which it was opened.
-///
-/// # Safety
-/// Both are null, or the triggers of an open table.
-unsafe fn same_triggers(now: *const TriggerDesc, opened: *const TriggerDesc) -> bool {
-    // SAFETY: the caller's. They have as many triggers as they say
-    // (src/include/utils/reltrigger.h).
-    unsafe {
-        let of = |triggers: *const TriggerDesc| match triggers.as_ref() {
-            Some(all) => slice::from_raw_parts(all.triggers, all.numtriggers as usize),
-            None => &[],
-        };
-        let (now, opened) = (of(now), of(opened));
-        now.len() == opened.len()
-            && now.iter().zip(opened).all(|(now, opened)| same_trigger(now, opened))
-    }
-}
-
-/// Whether two triggers are one, which has not been replaced.
-///
-/// # Safety
-/// Both are triggers of an open table.
-unsafe fn same_trigger(now: &Trigger, opened: &Trigger) -> bool {
-    // SAFETY: the caller's. A trigger has as many arguments as it says, and its condition is null
-    // where it has none (src/include/utils/reltrigger.h). Both are null-terminated strings.
-    unsafe {
-        let text = |text: *mut c_char| (!text.is_null()).then(|| CStr::from_ptr(text));
-        let what = |trigger: &Trigger| {
-            (trigger.tgoid, trigger.tgfoid, trigger.tgtype, trigger.tgenabled, trigger.tgnargs)
-        };
-        what(now) == what(opened)
-            && text(now.tgqual) == text(opened.tgqual)
-            && (0..now.tgnargs as usize)
-                .all(|n| text(*now.tgargs.add(n)) == text(*opened.tgargs.add(n)))
-    }
-}
-
-/// The places of the given columns, and the default of each other column, which is null where it
-/// has none. None where a given column is missing or of another type, or a column is generated.
-///
-/// # Safety
-/// The relation is open.
-unsafe fn columns(relation: Relation, table: &Table) -> Option<(*mut usize, *mut *mut ExprState)> {
-    // SAFETY: the caller's. The arrays have room for every column. Defaults are prepared as by
-    // BeginCopyFrom (src/backend/commands/copyfrom.c). A name is a null-terminated copy
-    // (src/backend/utils/cache/lsyscache.c).
-    unsafe {
-        let oid = (*relation).rd_id;
-        let number = (*(*relation).rd_att).natts;
-        let places: *mut usize = pg_sys::palloc0(size_of::<usize>() * table.columns.len()).cast();
-        let defaults: *mut *mut ExprState =
-            pg_sys::palloc0(size_of::<*mut ExprState>() * number as usize).cast();
-        let mut found = 0;
-        for (place, attribute) in (1..=number as pg_sys::AttrNumber).enumerate() {
-            let (mut kind, mut modifier, mut collation) = (Oid::INVALID, 0, Oid::INVALID);
-            pg_sys::get_atttypetypmodcoll(oid, attribute, &mut kind, &mut modifier, &mut collation);
-            if kind == Oid::INVALID {
-                continue; // a dropped column, whose value is null
-            }
-            if pg_sys::get_attgenerated(oid, attribute) != 0 {
-                return None;
-            }
-            let name = CStr::from_ptr(pg_sys::get_attname(oid, attribute, false));
-            if let Some(given) = table.columns.iter().position(|(column, _)| *column == name) {
-                if kind != table.columns[given].1 || modifier >= 0 {
-                    return None;
-                }
-                *places.add(given) = place;
-                found += 1;
-            } else {
-                let default = pg_sys::build_column_default(relation, attribute.into());
-                if !default.is_null() {
-                    let planned = pg_sys::expression_planner(default.cast());
-                    *defaults.add(place) = pg_sys::ExecInitExpr(planned, ptr::null_mut());
-                }
-            }
-        }
-        (found == table.columns.len()).then_some((places, defaults))
     }
 }
 

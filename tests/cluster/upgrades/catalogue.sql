@@ -1,6 +1,6 @@
--- All that the server's catalogues say of the extension, a fact a row: object, property, value. What is
--- the same by another spelling is the same here: access rights are those in force, not how they are
--- stored, and numbers of objects are replaced by names.
+-- All that the server's catalogues say of the extension, a fact a row: object, property, value.
+-- What is the same by another spelling is the same here: access rights are those in force, not how
+-- they are stored, and numbers of objects are replaced by names.
 WITH extension AS (
     SELECT e.* FROM pg_extension AS e WHERE e.extname = 'vibepeak_keys'
 ), members AS (

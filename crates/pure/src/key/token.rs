@@ -1,8 +1,8 @@
 //! The format of a key: `vpk_`, the environment, `_`, 26 random characters, 6 of checksum.
 //!
-//! The checksum is the CRC-32 (IEEE 802.3) of everything before it, in base 62. It is not secret: with
-//! it, a typo, a truncated paste or a guess is refused without reading a table, and a secret scanner
-//! has no false alarms.
+//! The checksum is the CRC-32 (IEEE 802.3) of everything before it, in base 62. It is not secret:
+//! with it, a typo, a truncated paste or a guess is refused without reading a table, and a secret
+//! scanner has no false alarms.
 
 use sha2::{Digest, Sha256};
 
@@ -26,8 +26,8 @@ const CHECKED_LENGTH: usize = 35;
 pub struct Token([u8; LENGTH]);
 
 impl Token {
-    /// Draws a new token. `draw` fills its argument with random bytes of cryptographic quality, and is
-    /// called again while too few of them were usable; an error of it is returned.
+    /// Draws a new token. `draw` fills its argument with random bytes of cryptographic quality, and
+    /// is called again while too few of them were usable; an error of it is returned.
     pub fn generate<E>(
         environment: Environment,
         mut draw: impl FnMut(&mut [u8]) -> Result<(), E>,

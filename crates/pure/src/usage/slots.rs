@@ -1,16 +1,18 @@
 //! Uses of keys that have not been written to the table yet: an array of slots in memory that
 //! processes share.
 //!
-//! A slot holds the uses of one key of one database; it is empty while their number is 0. Each change
-//! of a slot holds its [`SpinLock`] for a few instructions; nothing in between can fail.
+//! A slot holds the uses of one key of one database; it is empty while their number is 0. Each
+//! change of a slot holds its [`SpinLock`] for a few instructions; nothing in between can fail.
 //!
-//! A verification never waits for a lock. It looks at up to [`PROBES`] slots, beginning at the key's
-//! home, skips slots that are locked or hold another key, and takes the first one that holds this key
-//! or is empty. So one key may have several slots; their uses are added up when they are collected.
+//! A verification never waits for a lock. It looks at up to [`PROBES`] slots, beginning at the
+//! key's home, skips slots that are locked or hold another key, and takes the first one that holds
+//! this key or is empty. So one key may have several slots; their uses are added up when they are
+//! collected.
 //!
-//! Uses stay in their slot until the transaction that wrote them to the table has committed, and are
-//! subtracted then. The caller ensures that only one process at a time does that
-//! ([`crate::usage::exclusive`]). It may wait for a lock, since a process that holds one never waits.
+//! Uses stay in their slot until the transaction that wrote them to the table has committed, and
+//! are subtracted then. The caller ensures that only one process at a time does that
+//! ([`crate::usage::exclusive`]). It may wait for a lock, since a process that holds one never
+//! waits.
 
 use crate::instant::Micros;
 use crate::sync::Ordering::Relaxed;
@@ -94,8 +96,8 @@ impl<'memory> Slots<'memory> {
         self.0[home..].iter().chain(&self.0[..home]).take(PROBES)
     }
 
-    /// Reads the uses of a database in up to `limit` slots, from slot `from` on. Also returns the slot
-    /// to continue from, if there are more.
+    /// Reads the uses of a database in up to `limit` slots, from slot `from` on. Also returns the
+    /// slot to continue from, if there are more.
     pub fn collect(
         self,
         database: u32,
@@ -116,8 +118,8 @@ impl<'memory> Slots<'memory> {
         (found, None)
     }
 
-    /// Subtracts uses that were collected and have been written to the table. Returns how many slots
-    /// are now empty.
+    /// Subtracts uses that were collected and have been written to the table. Returns how many
+    /// slots are now empty.
     pub fn settle<'a>(self, collected: impl Iterator<Item = &'a Pending>) -> usize {
         let mut emptied = 0;
         for pending in collected {
@@ -210,7 +212,8 @@ fn halves(key: &[u8; 16]) -> [u64; 2] {
     [first, last].map(|half| half.try_into().map_or(0, u64::from_ne_bytes))
 }
 
-/// Where a key's slots begin. A key's id is a version 7 UUID (RFC 9562): its last 62 bits are random.
+/// Where a key's slots begin. A key's id is a version 7 UUID (RFC 9562): its last 62 bits are
+/// random.
 fn home(database: u32, key: [u64; 2], slots: usize) -> usize {
     let mixed = (key[1] ^ u64::from(database).rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     // The high half of a product maps evenly onto 0..slots.
