@@ -6,7 +6,7 @@ use std::thread;
 use crate::support::keys::{authenticate, create, create_for, revoke, set_plan, verify};
 use crate::support::known::run;
 use crate::support::usage::Done;
-use crate::support::{Client, Cluster, value, wait_until};
+use crate::support::{Client, Cluster, report, value, wait_until};
 use crate::upgrades::{made_with, old_versions, update};
 
 /// Every function that a version of the SQL has, by what calls it. What is not called here is
@@ -58,11 +58,24 @@ fn call_everything(client: &mut Client) {
         "SELECT count(*)::text FROM pg_depend AS d JOIN pg_extension AS e ON e.oid = d.refobjid
                   WHERE e.extname = 'vibepeak_keys' AND d.classid = 'pg_proc'::regclass
                     AND d.objid = to_regproc($1)";
-    for (function, sql) in
-        [("vpk_doctor", "SELECT FROM vpk_doctor()"), ("vpk.stats_row", "SELECT FROM vpk.stats")]
-    {
+    let unknown = "'00000000-0000-0000-0000-000000000000'";
+    for (function, sql) in [
+        ("vpk_doctor", "SELECT FROM vpk_doctor()"),
+        ("vpk.stats_row", "SELECT FROM vpk.stats"),
+        ("vpk_add_uses", &format!("SELECT vpk_add_uses({unknown}, now(), 1)")),
+    ] {
         if value(client, later, &[&function]) == "1" {
             run(client, sql);
+        }
+    }
+    // The server does not count calls that raise an error.
+    for (function, sql) in [
+        ("vpk_pending_uses", "SELECT FROM vpk_pending_uses()"),
+        ("vpk_settle_uses", &format!("SELECT vpk_settle_uses({unknown}, 1)")),
+    ] {
+        if value(client, later, &[&function]) == "1" {
+            let error = client.batch_execute(sql).expect_err("this server is not a standby");
+            assert!(report(&error).contains("this server is not a standby"), "{}", report(&error));
         }
     }
 }
@@ -84,6 +97,7 @@ fn every_function_of_the_old_sql_works() {
               JOIN pg_depend AS d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid
               JOIN pg_extension AS e ON d.refclassid = 'pg_extension'::regclass AND e.oid = d.refobjid
              WHERE e.extname = 'vibepeak_keys' AND d.deptype = 'e'
+               AND p.proname NOT IN ('vpk_pending_uses', 'vpk_settle_uses')
                AND coalesce(pg_stat_get_function_calls(p.oid), 0) = 0";
         // The calls of another session are counted when it ends.
         let sessions = "SELECT count(*)::text FROM pg_stat_activity
