@@ -45,6 +45,22 @@ fn the_spin_lock_excludes() {
     });
 }
 
+#[test]
+fn a_claimed_place_excludes() {
+    check(3, || {
+        let shared = Arc::new((AtomicI32::new(0), AtomicU64::new(0)));
+        let others = Arc::clone(&shared);
+        let other = thread::spawn(move || {
+            let (place, number) = &*others;
+            u64::from(try_exclusive(place, 2, || increment(number)).is_some())
+        });
+        let (place, number) = &*shared;
+        let own = u64::from(try_exclusive(place, 1, || increment(number)).is_some());
+        let done = own + other.join().expect("a thread");
+        assert_eq!(number.load(Relaxed), done);
+    });
+}
+
 /// Notes one use; returns how many were noted.
 fn note(slots: &[Slot], at: i64) -> u64 {
     u64::from(Slots(slots).note(DATABASE, &KEY, at, 1) != Noted::Full)
@@ -53,10 +69,11 @@ fn note(slots: &[Slot], at: i64) -> u64 {
 /// G4: nothing is lost or counted twice while uses are flushed.
 #[test]
 fn uses_noted_during_a_flush_are_counted_once() {
-    for size in [1, 2] {
-        check(2, move || {
+    for (size, preemptions) in [(1, 2), (2, 1)] {
+        check(preemptions, move || {
             let memory: Arc<Vec<Slot>> = Arc::new((0..size).map(|_| Slot::default()).collect());
-            let writers: Vec<_> = (0..2)
+            let before = note(&memory, 0);
+            let writers: Vec<_> = (1..3)
                 .map(|at| {
                     let memory = Arc::clone(&memory);
                     thread::spawn(move || note(&memory, at))
@@ -67,8 +84,8 @@ fn uses_noted_during_a_flush_are_counted_once() {
             slots.settle(batch.iter());
             let flushed: u64 = batch.iter().map(|pending| pending.uses).sum();
             let noted: u64 = writers.into_iter().map(|it| it.join().expect("a thread")).sum();
-            let left: u64 = slots.all().expect("no slot is held").iter().map(|it| it.uses).sum();
-            assert_eq!(flushed + left, noted);
+            let left: u64 = slots.all().expect("no slot is locked").iter().map(|it| it.uses).sum();
+            assert_eq!(flushed + left, before + noted);
         });
     }
 }
@@ -98,7 +115,7 @@ fn two_callers_hand_over_each_use_once() {
         let own = hand_over(&shared.0, &shared.1, 1);
         let handed_over = own + other.join().expect("a thread");
         let noted = before + writer.join().expect("a thread");
-        let left = Slots(&shared.0).all().expect("no slot is held");
+        let left = Slots(&shared.0).all().expect("no slot is locked");
         assert_eq!(handed_over + left.iter().map(|pending| pending.uses).sum::<u64>(), noted);
     });
 }
