@@ -166,7 +166,6 @@ fn vpk_purge(before: Option<Timestamp>, call: Call) -> i64 {
 
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
 #[search_path(pg_catalog, pg_temp)]
-#[expect(clippy::too_many_arguments, reason = "an SQL function has as many arguments")]
 fn vpk_update(
     id: Option<Uuid>,
     name: default!(Option<Text>, "NULL"),

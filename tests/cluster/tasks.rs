@@ -157,7 +157,7 @@ fn a_starter_waits_for_an_extension() {
     wait_until("a lease is extended before its end", || {
         let lease = start(&mut first, &token, "1 s").lease.expect("a lease");
         first.batch_execute("BEGIN").expect("a transaction");
-        let extended = value(&mut first, extend, &[&lease]) != "";
+        let extended = !value(&mut first, extend, &[&lease]).is_empty();
         if !extended {
             first.batch_execute("ROLLBACK").expect("its end");
         }

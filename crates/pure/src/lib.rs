@@ -5,7 +5,7 @@
 //! that the extension places in its memory.
 
 #![forbid(unsafe_code)]
-#![warn(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+#![cfg_attr(not(test), warn(clippy::cast_possible_truncation, clippy::cast_sign_loss))]
 
 /// The answers: statuses, the decision, and the HTTP response.
 pub mod answer {

@@ -103,9 +103,11 @@ pub(in crate::pg) fn request() {
     }
 }
 
+/// Asks for the memory, while the postmaster starts.
 #[pgrx::pg_guard]
-unsafe extern "C-unwind" fn on_request() {
-    // SAFETY: as in `request`.
+extern "C-unwind" fn on_request() {
+    // SAFETY: the hook that was there before is called as the server would call it, and the
+    // function is called where it may be (src/backend/storage/ipc/ipci.c: RequestAddinShmemSpace).
     unsafe {
         if let Some(next) = NEXT_REQUEST {
             next();
@@ -118,11 +120,12 @@ unsafe extern "C-unwind" fn on_request() {
 
 /// Runs in the postmaster, at its start and again after a crash of one of its children.
 #[pgrx::pg_guard]
-unsafe extern "C-unwind" fn on_startup() {
-    // SAFETY: as in `request`. Only the postmaster runs this: children that do, which would need
-    // AddinShmemInitLock, exist on Windows only. ShmemInitStruct returns memory of that size and
-    // alignment (src/backend/storage/ipc/shmem.c), and all zeroes are the initial state of each
-    // region. Callbacks are removed when they have run, and children remove the postmaster's
+extern "C-unwind" fn on_startup() {
+    // SAFETY: the hook that was there before is called as the server would call it
+    // (src/backend/storage/ipc/ipci.c). Only the postmaster runs this: children that do, which
+    // would need AddinShmemInitLock, exist on Windows only. ShmemInitStruct returns memory of that
+    // size and alignment (src/backend/storage/ipc/shmem.c), and all zeroes are the initial state of
+    // each region. Callbacks are removed when they have run, and children remove the postmaster's
     // (src/backend/storage/ipc/ipc.c: shmem_exit, on_exit_reset).
     unsafe {
         if let Some(next) = NEXT_STARTUP {
@@ -146,7 +149,7 @@ unsafe extern "C-unwind" fn on_startup() {
 
 /// The last thing that the postmaster does, when no other process is left.
 #[pgrx::pg_guard]
-unsafe extern "C-unwind" fn on_postmaster_exit(code: c_int, _nothing: Datum) {
+extern "C-unwind" fn on_postmaster_exit(code: c_int, _nothing: Datum) {
     if let Some(ledger) = ledger() {
         // After a crash the memory is not to be trusted. An immediate shutdown ends processes
         // anywhere: a flush may have committed uses that the memory still has, and a slot may be

@@ -33,7 +33,7 @@ fn follow_epochs(tables: &[Table]) -> bool {
 impl StoredKey<'_> {
     /// What to cache of the key, whose account has API access or not. None for a key that is
     /// limited to networks, which the cache has no room for.
-    pub fn to_cached(&self, api_access: bool) -> Option<CachedKey> {
+    pub fn to_cached(self, api_access: bool) -> Option<CachedKey> {
         let environment = self.environment.filter(|_| self.allowed_ips.is_none())?;
         Some(CachedKey {
             id: self.id,

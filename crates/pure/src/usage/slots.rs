@@ -212,8 +212,12 @@ fn halves(key: &[u8; 16]) -> [u64; 2] {
     [first, last].map(|half| half.try_into().map_or(0, u64::from_ne_bytes))
 }
 
-/// Where a key's slots begin. A key's id is a version 7 UUID (RFC 9562): its last 62 bits are
+/// Where a key's slots begin, below `slots`. A key's id is a version 7 UUID (RFC 9562): its last 62 bits are
 /// random.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the high half of the product is below `slots`"
+)]
 fn home(database: u32, key: [u64; 2], slots: usize) -> usize {
     let mixed = (key[1] ^ u64::from(database).rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     // The high half of a product maps evenly onto 0..slots.
