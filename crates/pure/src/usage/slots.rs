@@ -212,8 +212,8 @@ fn halves(key: &[u8; 16]) -> [u64; 2] {
     [first, last].map(|half| half.try_into().map_or(0, u64::from_ne_bytes))
 }
 
-/// Where a key's slots begin, below `slots`. A key's id is a version 7 UUID (RFC 9562): its last 62 bits are
-/// random.
+/// Where a key's slots begin, below `slots`. A key's id is a version 7 UUID (RFC 9562): its last 62
+/// bits are random.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "the high half of the product is below `slots`"
