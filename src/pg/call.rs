@@ -31,7 +31,8 @@ impl Call {
     /// The process is in a transaction, which outlives the result.
     pub(in crate::pg) unsafe fn of_worker() -> Call {
         // SAFETY: the closure holds plain data, and cannot panic.
-        unsafe { guarded(allocator::arm_reserve_unguarded) };
+        unsafe { guarded(allocator::take_reserve_unguarded) };
+        allocator::watch_errors();
         // SAFETY: CurrentMemoryContext is always set (src/backend/utils/mmgr/mcxt.c).
         Call { info: core::ptr::null_mut(), memory: unsafe { pg_sys::CurrentMemoryContext } }
     }

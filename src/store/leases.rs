@@ -43,7 +43,7 @@ static COUNT: Statement = Statement::new(
                        WHERE l.account = a.account
                          AND l.expires_at > (SELECT pg_catalog.clock_timestamp())
                        ORDER BY l.expires_at LIMIT (SELECT NULL::bigint)) AS r),
-             p.concurrent_tasks
+             p.concurrent_tasks::pg_catalog.int4
         FROM vpk.accounts AS a JOIN vpk.plans AS p ON p.plan = a.plan
        WHERE a.account = $1",
     &[TEXTOID],
@@ -108,7 +108,7 @@ pub fn account_of(call: &Call, lease: Option<Uuid>) -> Option<Text> {
 }
 
 static ACCOUNT_OF: Statement =
-    Statement::new(c"SELECT l.account FROM vpk.task_leases AS l WHERE l.lease = $1", &[UUIDOID]);
+    Statement::new(c"SELECT l.account::text FROM vpk.task_leases AS l WHERE l.lease = $1", &[UUIDOID]);
 
 /// Moves the end of a lease. Returns the new end; None where the lease is missing or has ended.
 pub fn extend(call: &Call, lease: Option<Uuid>, ttl: Option<Interval>) -> Option<Timestamp> {

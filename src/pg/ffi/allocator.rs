@@ -98,18 +98,33 @@ static mut LAST_CALLBACK: ErrorContextCallback = ErrorContextCallback {
 ///
 /// Unguarded: see [`crate::pg::ffi::unguarded`].
 pub(in crate::pg) fn arm_reserve_unguarded() {
-    // SAFETY: who puts a callback on the list takes it off again, the last one first
-    // (src/include/utils/elog.h). Ours is the last of the list and stays: whoever takes one off
-    // restores what was below it first. After an error that ended a statement the list is empty
-    // (src/backend/tcop/postgres.c: PostgresMain). The reserve has a size above 0.
-    unsafe {
-        if RESERVED.load(Relaxed).is_null() {
-            let reserve = System.alloc(RESERVE);
-            if reserve.is_null() {
-                out_of_memory(PgLogLevel::ERROR);
-            }
-            RESERVED.store(reserve, Relaxed);
+    take_reserve_unguarded();
+    watch_errors();
+}
+
+/// Takes a reserve, unless the process has one. Raises an out of memory error where there is no
+/// reserve to be had.
+///
+/// Unguarded: see [`crate::pg::ffi::unguarded`].
+pub(in crate::pg) fn take_reserve_unguarded() {
+    if RESERVED.load(Relaxed).is_null() {
+        // SAFETY: the reserve has a size above 0.
+        let reserve = unsafe { System.alloc(RESERVE) };
+        if reserve.is_null() {
+            out_of_memory(PgLogLevel::ERROR);
         }
+        RESERVED.store(reserve, Relaxed);
+    }
+}
+
+/// Puts our callback on the list, unless it is there. Raises no error. Not under pgrx's guard,
+/// which restores the list that it found (pgrx-pg-sys src/submodules/ffi.rs: call_with_sigsetjmp).
+pub(in crate::pg) fn watch_errors() {
+    // SAFETY: code that puts a callback on the list takes it off again, the last one first
+    // (src/include/utils/elog.h). Ours is the last of the list and stays: code that takes one off
+    // restores what was below it. After an error that ended a statement the list is empty
+    // (src/backend/tcop/postgres.c: PostgresMain).
+    unsafe {
         let ours = &raw mut LAST_CALLBACK;
         let mut place = &raw mut pg_sys::error_context_stack;
         while !(*place).is_null() && !ptr::eq(*place, ours) {
