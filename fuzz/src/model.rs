@@ -1,5 +1,5 @@
-//! A second implementation of the format of a key, made from the documentation and not from the code:
-//! if the two differ, one of them is wrong.
+//! A second implementation of the format of a key, made from the documentation and not from the
+//! code: if the two differ, one of them is wrong.
 
 macro_rules! count {
     ($($name:ident $label:ident $http:literal $message:literal $description:literal;)+) => {

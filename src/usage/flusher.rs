@@ -11,13 +11,13 @@ use crate::pg::background::{shmem, worker};
 use crate::pg::server::clock;
 use crate::store::usage::{self, Skipped};
 
-/// How long it begins transactions. Including the last one, it blocks dropping and renaming the database
-/// for less than two seconds.
+/// How long it begins transactions. Including the last one, it blocks dropping and renaming the
+/// database for less than two seconds.
 const STAY: Duration = Duration::from_millis(700);
 /// How many slots one transaction flushes.
 const BATCH: usize = 2_000;
-/// How long uses of a key that does not exist are kept, in microseconds: an open transaction may have
-/// created and used it.
+/// How long uses of a key that does not exist are kept, in microseconds: an open transaction may
+/// have created and used it.
 const PATIENCE: i64 = 60_000_000;
 
 /// Flushes pending uses for as long as it may stay.
@@ -66,8 +66,8 @@ fn flush(ledger: Ledger, database: u32, tally: Option<&Tally>) {
 }
 
 /// Divides a batch into uses that have been flushed and uses to forget. Uses of keys that no longer
-/// exist are forgotten; so are all, if the database does not have the extension. The rest stays for the
-/// next flush.
+/// exist are forgotten; so are all, if the database does not have the extension. The rest stays for
+/// the next flush.
 fn sort(
     batch: &[Pending],
     skipped: Option<Vec<Skipped>>,

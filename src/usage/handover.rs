@@ -1,8 +1,8 @@
 //! Handing over the uses of a standby, which cannot write to its tables, to the primary.
 //!
-//! A program that is connected to both reads the pending uses on the standby, adds them to the table on
-//! the primary, commits, and then settles them on the standby. If a step fails, the program repeats all
-//! of them: no use is lost, and uses that had been committed count twice.
+//! A program that is connected to both reads the pending uses on the standby, adds them to the
+//! table on the primary, commits, and then settles them on the standby. If a step fails, the
+//! program repeats all of them: no use is lost, and uses that had been committed count twice.
 
 use core::sync::atomic::Ordering::Relaxed;
 use std::cell::RefCell;
@@ -22,8 +22,8 @@ use crate::store::usage;
 const SKEW: i64 = 60_000_000;
 
 thread_local! {
-    /// What this session has reported and not yet settled. It is valid only while the session holds the
-    /// lock under which it was reported.
+    /// What this session has reported and not yet settled. It is valid only while the session holds
+    /// the lock under which it was reported.
     static HANDOVER: RefCell<Handover> = RefCell::default();
 }
 
@@ -49,8 +49,8 @@ pub fn pending(max_rows: Option<i32>) -> Result<Vec<Report>, CallError> {
     Ok(reports)
 }
 
-/// Subtracts uses of a key that have been added to the primary's table from the memory, and never more
-/// than were reported in this transaction. Returns how many.
+/// Subtracts uses of a key that have been added to the primary's table from the memory, and never
+/// more than were reported in this transaction. Returns how many.
 pub fn settle(key: Option<Uuid>, uses: Option<i64>) -> Result<i64, CallError> {
     let key = required("key_id", key)?.to_bytes();
     let uses = positive(uses)?;
@@ -66,8 +66,8 @@ pub fn settle(key: Option<Uuid>, uses: Option<i64>) -> Result<i64, CallError> {
             .hint("See the server log."));
     }
     let taken = HANDOVER.with_borrow_mut(|handover| handover.take(&key, uses));
-    // After a promotion, the flusher settles, and may begin now. Before, a session of another database
-    // settles, which takes as long as it does here.
+    // After a promotion, the flusher settles, and may begin now. Before, a session of another
+    // database settles, which takes as long as it does here.
     loop {
         let settled = worker::try_exclusive(&ledger.header.flusher, || {
             database::in_recovery().then(|| ledger.settle(taken.iter()))
@@ -104,7 +104,8 @@ pub fn add(
         Some(_) => now,
         None => {
             return Err(CallError::invalid("last_used_at must be in the past").hint(
-                "Pass the value that vpk_pending_uses returned, and check whether the servers' clocks agree.",
+                "Pass the value that vpk_pending_uses returned, and check whether the servers' clocks \
+                 agree.",
             ));
         }
     };

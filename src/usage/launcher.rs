@@ -1,5 +1,5 @@
-//! The launcher: the worker that looks for pending uses and starts their flush, one database after the
-//! other.
+//! The launcher: the worker that looks for pending uses and starts their flush, one database after
+//! the other.
 
 use core::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -10,8 +10,8 @@ use crate::pg::background::worker::{self, WorkerState};
 use crate::pg::background::{shmem, usage_file};
 use crate::pg::server::{clock, database, settings};
 
-/// Minimum time between rounds, even when a flush is requested. A session that drops a database checks
-/// every 0.1 s whether other processes use it (src/backend/storage/ipc/procarray.c:
+/// Minimum time between rounds, even when a flush is requested. A session that drops a database
+/// checks every 0.1 s whether other processes use it (src/backend/storage/ipc/procarray.c:
 /// CountOtherDBBackends).
 const PAUSE: Duration = Duration::from_millis(250);
 

@@ -2,7 +2,8 @@
 //!
 //! A verification adds to memory that all processes share ([`crate::pg::background::shmem`]). The
 //! launcher starts a worker in each database that has pending uses, and the worker writes them to
-//! `vpk.key_usage`. If the library was not preloaded, there is no such memory, and nothing is counted.
+//! `vpk.key_usage`. If the library was not preloaded, there is no such memory, and nothing is
+//! counted.
 
 mod flusher;
 pub mod handover;

@@ -47,7 +47,8 @@ pub struct Launcher {
     pub looked_at: Option<Micros>,
 }
 
-/// The counters; None if the library was not preloaded, or all tallies are assigned to other databases.
+/// The counters; None if the library was not preloaded, or all tallies are assigned to other
+/// databases.
 pub fn own() -> Option<Stats> {
     let ledger = shmem::ledger()?;
     let tally = super::own_tally(ledger, clock::now().micros())?;

@@ -1,10 +1,10 @@
 //! The server's text as Rust strings.
 //!
 //! A Rust string is UTF-8. The server's text has the database's encoding, or none in SQL_ASCII. A
-//! conversion can fail, so JSON is composed without one: each byte becomes the character of the same
-//! number, and is turned back into that byte afterwards. Every server encoding contains ASCII unchanged
-//! (PostgreSQL, src/include/mb/pg_wchar.h: PG_VALID_BE_ENCODING), so the characters that JSON escapes
-//! are the same in all of them.
+//! conversion can fail, so JSON is composed without one: each byte becomes the character of the
+//! same number, and is turned back into that byte afterwards. Every server encoding contains ASCII
+//! unchanged (PostgreSQL, src/include/mb/pg_wchar.h: PG_VALID_BE_ENCODING), so the characters that
+//! JSON escapes are the same in all of them.
 
 /// What the crate needs to know about the encoding of the server's text.
 pub trait Encoding {

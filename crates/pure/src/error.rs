@@ -4,8 +4,8 @@ use core::fmt::{self, Display};
 
 use crate::key::redact;
 
-/// A refusal to carry out a call, in the style of PostgreSQL's messages: a primary message without a
-/// full stop, and detail and hint in whole sentences. `Display` shows the primary message.
+/// A refusal to carry out a call, in the style of PostgreSQL's messages: a primary message without
+/// a full stop, and detail and hint in whole sentences. `Display` shows the primary message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallError {
     /// What kind of refusal it is.

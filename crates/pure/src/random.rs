@@ -1,7 +1,7 @@
 //! Randomness, straight from the operating system.
 //!
-//! There is no generator in between. The postmaster loads the library, and a generator that was seeded
-//! before a fork would make two backends issue the same key.
+//! There is no generator in between. The postmaster loads the library, and a generator that was
+//! seeded before a fork would make two backends issue the same key.
 
 use core::fmt::{self, Display};
 
@@ -29,8 +29,8 @@ pub fn fill(buffer: &mut [u8]) -> Result<(), RandomUnavailable> {
 pub const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 /// Fills `target` with characters of the alphabet, each equally likely: a byte below 4 x 62 becomes
-/// the digit of its remainder, and any other byte is discarded. `draw` fills its argument with random
-/// bytes; an error of it is returned.
+/// the digit of its remainder, and any other byte is discarded. `draw` fills its argument with
+/// random bytes; an error of it is returned.
 pub fn random_characters<E>(
     target: &mut [u8],
     draw: &mut impl FnMut(&mut [u8]) -> Result<(), E>,

@@ -1,5 +1,5 @@
-//! UUIDs (RFC 9562): version 7 for keys, so that they sort by age, and version 4 for leases, so that
-//! nobody can guess one.
+//! UUIDs (RFC 9562): version 7 for keys, so that they sort by age, and version 4 for leases, so
+//! that nobody can guess one.
 
 /// A UUID's bytes, in network order.
 pub type Uuid = [u8; 16];
@@ -10,8 +10,8 @@ pub fn v4(random: [u8; 16]) -> Uuid {
 }
 
 /// A time-ordered UUID (RFC 9562, section 5.7), with the fraction of the millisecond in `rand_a`
-/// (section 6.2, method 3). `unix_micros` is the time since the Unix epoch in microseconds. If it is
-/// greater with each call, the UUIDs sort in the order of the calls.
+/// (section 6.2, method 3). `unix_micros` is the time since the Unix epoch in microseconds. If it
+/// is greater with each call, the UUIDs sort in the order of the calls.
 pub fn v7(unix_micros: u64, random: [u8; 8]) -> Uuid {
     let (millis, fraction) = (unix_micros / 1000, unix_micros % 1000);
     let mut uuid = [0; 16];

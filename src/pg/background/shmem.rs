@@ -1,9 +1,9 @@
 //! The shared memory of the extension: a list of named [`REGIONS`].
 //!
 //! It exists only if the library is in `shared_preload_libraries`. It uses no locks of the server:
-//! everything in it is an atomic number, and the spin locks that guard some of them are held for a few
-//! instructions that cannot fail. If a process dies there (SIGKILL), the postmaster starts over with
-//! new memory (src/backend/postmaster/postmaster.c: HandleChildCrash).
+//! everything in it is an atomic number, and the spin locks that guard some of them are held for a
+//! few instructions that cannot fail. If a process dies there (SIGKILL), the postmaster starts over
+//! with new memory (src/backend/postmaster/postmaster.c: HandleChildCrash).
 //!
 //! [`super::usage_file`] carries the content over a restart.
 
@@ -21,8 +21,8 @@ use crate::pg::background::usage_file;
 use crate::pg::redaction;
 use crate::pg::server::settings;
 
-/// A part of the shared memory, which the view pg_shmem_allocations shows by its name. All zeroes are
-/// its initial state.
+/// A part of the shared memory, which the view pg_shmem_allocations shows by its name. All zeroes
+/// are its initial state.
 struct Region {
     /// Its name in the server.
     name: &'static CStr,
@@ -65,8 +65,8 @@ const _: () = {
     }
 };
 
-/// Where the regions are; null if the library was not preloaded. Set in the postmaster, whose children
-/// have the same memory at the same addresses.
+/// Where the regions are; null if the library was not preloaded. Set in the postmaster, whose
+/// children have the same memory at the same addresses.
 static ADDRESSES: [AtomicPtr<u8>; REGIONS.len()] =
     [const { AtomicPtr::new(ptr::null_mut()) }; REGIONS.len()];
 
@@ -151,8 +151,8 @@ unsafe extern "C-unwind" fn on_startup() {
 unsafe extern "C-unwind" fn on_postmaster_exit(code: c_int, _nothing: Datum) {
     if let Some(ledger) = ledger() {
         // After a crash the memory is not to be trusted. An immediate shutdown ends processes
-        // anywhere: a flush may have committed uses that the memory still has, and a slot may be half
-        // written.
+        // anywhere: a flush may have committed uses that the memory still has, and a slot may be
+        // half written.
         usage_file::save(ledger, code == 0 && ledger.header.flusher.load(Relaxed) == 0);
     }
 }

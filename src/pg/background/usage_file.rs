@@ -1,9 +1,9 @@
 //! The file with the uses that were pending when the server stopped.
 //!
 //! The postmaster writes it as the last thing that it does and reads it at the next start, as
-//! contrib/pg_stat_statements does. The file stays until the first flush is about to begin: so a start
-//! that fails loses nothing, and no use is flushed twice. On a standby, the first flush comes after
-//! promotion; a base backup of a standby thus contains the file of the standby's last start.
+//! contrib/pg_stat_statements does. The file stays until the first flush is about to begin: so a
+//! start that fails loses nothing, and no use is flushed twice. On a standby, the first flush comes
+//! after promotion; a base backup of a standby thus contains the file of the standby's last start.
 //!
 //! The file is loaded only by the data directory that wrote it at its last shutdown.
 
@@ -75,8 +75,8 @@ pub fn forget() -> bool {
     }
 }
 
-/// Writes the file when no other process of the server is left: with what the ledger holds or, if that
-/// cannot be trusted, with what the memory was started with.
+/// Writes the file when no other process of the server is left: with what the ledger holds or, if
+/// that cannot be trusted, with what the memory was started with.
 pub(in crate::pg) fn save(ledger: Ledger, clean: bool) {
     let Some(snapshot) = clean.then(|| ledger.export()).flatten().or_else(loaded) else {
         return;
@@ -90,8 +90,8 @@ pub(in crate::pg) fn save(ledger: Ledger, clean: bool) {
     }
 }
 
-/// What the memory was started with. As long as the file is there, nothing of it has been flushed. It
-/// is written anew even so: a start that fails in recovery has changed the control file.
+/// What the memory was started with. As long as the file is there, nothing of it has been flushed.
+/// It is written anew even so: a start that fails in recovery has changed the control file.
 fn loaded() -> Option<UsageSnapshot> {
     LOADED.load(Relaxed).then_some(())?;
     let (snapshot, _) = file::decode(&fs::read(FILE).ok()?).ok()?;

@@ -39,8 +39,8 @@ pub struct Request<'a> {
 
 /// Decides on a key that exists; for any other, the answer is [`Status::InvalidApiKey`].
 ///
-/// If several reasons apply, the first one in the order of [`Status`] is the answer. The decision has
-/// no side effects.
+/// If several reasons apply, the first one in the order of [`Status`] is the answer. The decision
+/// has no side effects.
 pub fn decide(key: &Key, request: &Request) -> Status {
     if !request.environments.contains(key.environment) {
         Status::InvalidApiKey

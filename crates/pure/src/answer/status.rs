@@ -3,9 +3,9 @@
 
 /// Calls `$then!` with the list of statuses, in order of precedence.
 ///
-/// Each entry has the Rust name, the label in SQL and JSON, the HTTP status, the message to the caller,
-/// and the description for developers. If several codes apply, the first one after `VALID` is the
-/// answer.
+/// Each entry has the Rust name, the label in SQL and JSON, the HTTP status, the message to the
+/// caller, and the description for developers. If several codes apply, the first one after `VALID`
+/// is the answer.
 #[macro_export]
 macro_rules! statuses {
     ($then:path) => {
@@ -76,8 +76,8 @@ macro_rules! define_status {
                 match self { $(Status::$name => $http),+ }
             }
 
-            /// The message of the JSON body. For `PLAN_REQUIRED`, it applies to a database without a
-            /// plan that includes access (see [`crate::answer::response::message`]).
+            /// The message of the JSON body. For `PLAN_REQUIRED`, it applies to a database without
+            /// a plan that includes access (see [`crate::answer::response::message`]).
             pub const fn message(self) -> &'static str {
                 match self { $(Status::$name => $message),+ }
             }

@@ -1,7 +1,7 @@
 //! Keys as they were in one epoch: a cache in the memory of one process.
 //!
-//! Entries are valid only in the epoch they were read in. They hold the facts for a decision and not
-//! the decision, which also depends on the clock and the settings.
+//! Entries are valid only in the epoch they were read in. They hold the facts for a decision and
+//! not the decision, which also depends on the clock and the settings.
 
 use crate::answer::decision::Key;
 use crate::cache::epoch::Epoch;
@@ -10,8 +10,8 @@ use crate::instant::Micros;
 use crate::key::environment::Environment;
 use crate::key::token::HASH_LENGTH;
 
-/// How many keys share a set. With two sets for each key, a table that is two thirds full has room for
-/// nearly every key; with one, it would have room for two thirds of them.
+/// How many keys share a set. With two sets for each key, a table that is two thirds full has room
+/// for nearly every key; with one, it would have room for two thirds of them.
 const WAYS: usize = 2;
 /// How many sets the table begins with.
 const FIRST_SETS: usize = 8;
@@ -157,7 +157,8 @@ impl CachedKeys {
         self.table.find(tags(hash), is).map(Entry::key)
     }
 
-    /// Remembers a key. The cache takes `limit` bytes at most; beyond that, it replaces another key.
+    /// Remembers a key. The cache takes `limit` bytes at most; beyond that, it replaces another
+    /// key.
     pub fn remember(
         &mut self,
         epoch: Epoch,

@@ -1,9 +1,9 @@
 //! The hash table of the backend caches: bounded, and growing with use.
 //!
 //! It is made of sets of a few entries each. A tag, 32 bits of what an entry is found by, chooses a
-//! set; with two tags, an entry may be in either of two sets. While a set has room, the entries in use
-//! are its first ones. An entry that finds no room makes the table twice as large, or replaces another
-//! entry where the limit or the memory does not allow that.
+//! set; with two tags, an entry may be in either of two sets. While a set has room, the entries in
+//! use are its first ones. An entry that finds no room makes the table twice as large, or replaces
+//! another entry where the limit or the memory does not allow that.
 
 use crate::fallible;
 
@@ -88,9 +88,9 @@ impl<E: Entry<TAGS>, const WAYS: usize, const TAGS: usize> Table<E, WAYS, TAGS> 
         None
     }
 
-    /// Inserts an entry of the current generation, or replaces the same one. The table, which begins
-    /// with `first_sets` sets (a power of two), takes `limit` bytes at most: another entry is replaced
-    /// then.
+    /// Inserts an entry of the current generation, or replaces the same one. The table, which
+    /// begins with `first_sets` sets (a power of two), takes `limit` bytes at most: another entry
+    /// is replaced then.
     pub fn insert(&mut self, entry: E, first_sets: usize, limit: usize) {
         if self.sets.is_empty() {
             self.resize(first_sets, limit);
@@ -111,8 +111,8 @@ impl<E: Entry<TAGS>, const WAYS: usize, const TAGS: usize> Table<E, WAYS, TAGS> 
         }
     }
 
-    /// Puts an entry first in its set: in place of the same one, or else where there is room, or else,
-    /// if `replace`, in place of the last one. Returns whether it is there now.
+    /// Puts an entry first in its set: in place of the same one, or else where there is room, or
+    /// else, if `replace`, in place of the last one. Returns whether it is there now.
     fn put(&mut self, entry: E, replace: bool) -> bool {
         let Some(sets) = self.sets_of(entry.tags()) else { return false };
         let generation = self.generation;
@@ -136,8 +136,8 @@ impl<E: Entry<TAGS>, const WAYS: usize, const TAGS: usize> Table<E, WAYS, TAGS> 
         true
     }
 
-    /// Gives the table so many sets, if they are within the limit and there is memory. Returns whether
-    /// it has them now.
+    /// Gives the table so many sets, if they are within the limit and there is memory. Returns
+    /// whether it has them now.
     fn resize(&mut self, sets: usize, limit: usize) -> bool {
         if sets * size_of::<Set<E, WAYS>>() > limit {
             return false;

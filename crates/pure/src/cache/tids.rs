@@ -1,8 +1,8 @@
 //! Where rows were last found: a cache of TIDs in the memory of one process.
 //!
 //! A TID is found by a tag, 32 bits of the value that a row is looked up by. It is only a hint: two
-//! rows may have the same tag, and a row may have moved or been removed since. The reader checks the
-//! row that it finds there.
+//! rows may have the same tag, and a row may have moved or been removed since. The reader checks
+//! the row that it finds there.
 
 use crate::cache::table::{Entry, Table};
 
@@ -24,8 +24,8 @@ pub struct CachedTid {
 
 /// The tag of a row that is looked up by a name. Rows of different kinds may have the same name.
 pub fn tag(kind: u8, name: &[u8]) -> u32 {
-    // An odd number of 64 bits, 2^64 divided by the golden ratio; the high bits of a product depend on
-    // all bits of its factors, so they are mixed into the low ones.
+    // An odd number of 64 bits, 2^64 divided by the golden ratio; the high bits of a product depend
+    // on all bits of its factors, so they are mixed into the low ones.
     let mut mixed = u64::from(kind);
     for chunk in name.chunks(8) {
         let mut bytes = [0; 8];
@@ -84,7 +84,8 @@ impl CachedTids {
         self.0.find_and_advance([tag], is).map(|entry| entry.tid)
     }
 
-    /// Remembers a TID. The cache takes `limit` bytes at most; beyond that, it replaces another TID.
+    /// Remembers a TID. The cache takes `limit` bytes at most; beyond that, it replaces another
+    /// TID.
     pub fn remember(&mut self, tag: u32, tid: CachedTid, limit: usize) {
         self.0.insert(Tagged { tag, tid }, FIRST_SETS, limit);
     }

@@ -43,8 +43,8 @@ fn is_word(byte: u8) -> bool {
 }
 
 /// The end of a run that is redacted as one: letters, digits, underscores and single dashes between
-/// them. So the rest of a key with a wrong character does not stay readable. A single letter before a
-/// quote stays: it may be part of the string's syntax (E'…', U&'…').
+/// them. So the rest of a key with a wrong character does not stay readable. A single letter before
+/// a quote stays: it may be part of the string's syntax (E'…', U&'…').
 fn end_of_run(text: &[u8], body: usize) -> usize {
     let is_prefix = |at: usize| matches!(text.get(at + 1), Some(b'\'' | b'"' | b'&'));
     let goes_on = |at: usize| match text.get(at) {
@@ -85,8 +85,8 @@ pub fn redact_keys(text: &mut [u8]) -> bool {
 /// Redacts every key in the text of a statement, by a letter. Returns whether there was one.
 ///
 /// The text may be scanned once more: pg_stat_statements looks for constants where the parser saw
-/// them. Asterisks would be an operator in a name without quotes, and could end a comment. Dashes stay
-/// for the same reason.
+/// them. Asterisks would be an operator in a name without quotes, and could end a comment. Dashes
+/// stay for the same reason.
 pub fn redact_source(text: &mut [u8]) -> bool {
     redact(text, |secret| {
         secret.iter_mut().filter(|byte| is_word(**byte)).for_each(|byte| *byte = b'x');
@@ -105,9 +105,9 @@ pub fn shows_key(text: &[u8]) -> bool {
     false
 }
 
-/// Whether a key, redacted or not, may be the tag of a dollar-quoted string, or a part of it. Redacting
-/// may have made two such tags equal, so the text must not be scanned once more. A key between two tags
-/// ($$vpk_live_…$$) does not matter.
+/// Whether a key, redacted or not, may be the tag of a dollar-quoted string, or a part of it.
+/// Redacting may have made two such tags equal, so the text must not be scanned once more. A key
+/// between two tags ($$vpk_live_…$$) does not matter.
 pub fn may_be_tag(text: &[u8]) -> bool {
     let in_tag = |byte: u8| is_word(byte) || !byte.is_ascii();
     let mut at = 0;
@@ -126,8 +126,8 @@ pub fn may_be_tag(text: &[u8]) -> bool {
     false
 }
 
-/// Whether a value that is to be stored may contain a key. Here only letters and digits count, so that
-/// a name may begin like a key.
+/// Whether a value that is to be stored may contain a key. Here only letters and digits count, so
+/// that a name may begin like a key.
 pub fn contains_key(text: &[u8]) -> bool {
     let mut at = 0;
     while let Some(body) = next_label(text, at) {
@@ -218,11 +218,14 @@ mod tests {
     }
 
     proptest! {
-        /// In any surroundings, and cut or extended in any way, a key keeps its first four characters
-        /// and nothing after them. Nothing else changes.
+        /// In any surroundings, and cut or extended in any way, a key keeps its first four
+        /// characters and nothing after them. Nothing else changes.
         #[test]
         fn no_key_survives(
-            before in ".{0,40}", label in "vpk_(live|test)_", key in "[0-9A-Za-z]{8,60}", after in "(|[^0-9A-Za-z_-].{0,40})"
+            before in ".{0,40}",
+            label in "vpk_(live|test)_",
+            key in "[0-9A-Za-z]{8,60}",
+            after in "(|[^0-9A-Za-z_-].{0,40})",
         ) {
             let text = format!("{before}{label}{key}{after}");
             let mut bytes = text.clone().into_bytes();
@@ -232,7 +235,8 @@ mod tests {
             for (redacted, byte) in bytes.iter().zip(text.bytes()) {
                 prop_assert!(*redacted == byte || *redacted == b'*');
             }
-            let hidden = (before.len() + label.len() + SHOWN)..(before.len() + label.len() + key.len());
+            let body = before.len() + label.len();
+            let hidden = body + SHOWN..body + key.len();
             prop_assert!(bytes[hidden].iter().all(|byte| *byte == b'*'));
             let again = bytes.clone();
             redact_keys(&mut bytes);

@@ -1,8 +1,8 @@
 //! The format of a key: `vpk_`, the environment, `_`, 26 random characters, 6 of checksum.
 //!
-//! The checksum is the CRC-32 (IEEE 802.3) of everything before it, in base 62. It is not secret: with
-//! it, a typo, a truncated paste or a guess is refused without reading a table, and a secret scanner
-//! has no false alarms.
+//! The checksum is the CRC-32 (IEEE 802.3) of everything before it, in base 62. It is not secret:
+//! with it, a typo, a truncated paste or a guess is refused without reading a table, and a secret
+//! scanner has no false alarms.
 
 use sha2::{Digest, Sha256};
 
@@ -26,8 +26,8 @@ const CHECKED_LENGTH: usize = 35;
 pub struct Token([u8; LENGTH]);
 
 impl Token {
-    /// Draws a new token. `draw` fills its argument with random bytes of cryptographic quality, and is
-    /// called again while too few of them were usable; an error of it is returned.
+    /// Draws a new token. `draw` fills its argument with random bytes of cryptographic quality, and
+    /// is called again while too few of them were usable; an error of it is returned.
     pub fn generate<E>(
         environment: Environment,
         mut draw: impl FnMut(&mut [u8]) -> Result<(), E>,
@@ -180,7 +180,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn bytes_are_the_canonical_form_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+        fn bytes_are_the_canonical_form_or_refused(
+            bytes in prop::collection::vec(any::<u8>(), 0..64),
+        ) {
             if let Some(token) = Token::parse(&bytes) {
                 prop_assert_eq!(token.as_str().as_bytes(), &bytes[..]);
             }
@@ -193,11 +195,15 @@ mod tests {
             let text = format!("vpk_live_{body}{tail}");
             let mut expected = [0; LENGTH];
             expected.copy_from_slice(text.as_bytes());
-            prop_assert_eq!(Token::parse(text.as_bytes()).is_some(), tail.as_bytes() == checksum(&expected));
+            let is_key = tail.as_bytes() == checksum(&expected);
+            prop_assert_eq!(Token::parse(text.as_bytes()).is_some(), is_key);
         }
 
         #[test]
-        fn a_longer_or_shorter_text_is_refused(extra in prop::collection::vec(any::<u8>(), 1..8), cut in 0..LENGTH) {
+        fn a_longer_or_shorter_text_is_refused(
+            extra in prop::collection::vec(any::<u8>(), 1..8),
+            cut in 0..LENGTH,
+        ) {
             let token = fresh();
             let mut longer = token.0.to_vec();
             longer.extend(&extra);

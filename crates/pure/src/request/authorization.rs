@@ -1,7 +1,7 @@
 //! The `Authorization` header's value (RFC 9110, section 11.6.2; RFC 6750, section 2.1).
 
-/// The longest value that is read, in bytes. No server passes a longer header on, so a longer value is
-/// never a key.
+/// The longest value that is read, in bytes. No server passes a longer header on, so a longer value
+/// is never a key.
 pub const MAX_LENGTH: usize = 8192;
 
 /// Whether the text is empty or white space only.
@@ -11,8 +11,8 @@ pub fn is_blank(text: &[u8]) -> bool {
 
 /// The credential of a `Bearer` header; None if the header carries none.
 ///
-/// White space around the value is not part of it. The scheme is matched without regard to case, and
-/// one or more spaces follow it.
+/// White space around the value is not part of it. The scheme is matched without regard to case,
+/// and one or more spaces follow it.
 pub fn credential(header: &[u8]) -> Option<&[u8]> {
     let (scheme, rest) = header.trim_ascii().split_at_checked(b"Bearer".len())?;
     let spaces = rest.iter().take_while(|byte| **byte == b' ').count();

@@ -3,7 +3,8 @@
 use crate::key::redact;
 use crate::random::random_characters;
 
-/// The caller's request id if it may be echoed: 1 to 128 characters of printable ASCII without a key.
+/// The caller's request id if it may be echoed: 1 to 128 characters of printable ASCII without a
+/// key.
 pub fn echoed_request_id(id: &[u8]) -> Option<&str> {
     let sane = matches!(id.len(), 1..=128)
         && id.iter().all(|byte| matches!(byte, 0x20..=0x7e))
@@ -11,8 +12,8 @@ pub fn echoed_request_id(id: &[u8]) -> Option<&str> {
     sane.then(|| std::str::from_utf8(id).ok()).flatten()
 }
 
-/// A new request id: `req_` and 24 random characters. `draw` fills its argument with random bytes; an
-/// error of it is returned.
+/// A new request id: `req_` and 24 random characters. `draw` fills its argument with random bytes;
+/// an error of it is returned.
 pub fn new_request_id<E>(mut draw: impl FnMut(&mut [u8]) -> Result<(), E>) -> Result<String, E> {
     let mut characters = [0; 24];
     random_characters(&mut characters, &mut draw)?;

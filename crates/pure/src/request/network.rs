@@ -3,8 +3,8 @@
 /// An address with the length of its network prefix, in bits. A host has the full length.
 ///
 /// An IPv4-mapped IPv6 address (RFC 4291, section 2.5.5.2) is the IPv4 address in it: a dual-stack
-/// listener reports the client `192.0.2.1` as `::ffff:192.0.2.1`. Otherwise no IPv4 address matches an
-/// IPv6 network, not even `::/0`.
+/// listener reports the client `192.0.2.1` as `::ffff:192.0.2.1`. Otherwise no IPv4 address matches
+/// an IPv6 network, not even `::/0`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Network {
     /// IPv4.

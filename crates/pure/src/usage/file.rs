@@ -1,12 +1,13 @@
 //! The file of pending uses, which the server writes when it stops.
 //!
-//! A head has the magic bytes, the version, a checksum (CRC-32) and the length of the body. The body
-//! has the [`ShutdownPoint`], the labels of the statuses that are counted, the counters of each
-//! database, and the uses. Numbers are little-endian.
+//! A head has the magic bytes, the version, a checksum (CRC-32) and the length of the body. The
+//! body has the [`ShutdownPoint`], the labels of the statuses that are counted, the counters of
+//! each database, and the uses. Numbers are little-endian.
 //!
-//! The file names the statuses itself, so that releases with more or fewer statuses read each other's
-//! files. Counts of a status that this release does not know are dropped; a status that the file does
-//! not name starts at 0. Uses, and the numbers of flushed and dropped uses, do not depend on statuses.
+//! The file names the statuses itself, so that releases with more or fewer statuses read each
+//! other's files. Counts of a status that this release does not know are dropped; a status that the
+//! file does not name starts at 0. Uses, and the numbers of flushed and dropped uses, do not depend
+//! on statuses.
 
 use core::fmt::{self, Display};
 
@@ -163,8 +164,8 @@ fn count_of<T>(list: &[T]) -> [u8; 4] {
     u32::try_from(list.len()).unwrap_or(u32::MAX).to_le_bytes()
 }
 
-/// Reads a file that this release or an earlier one wrote, or a later one in the same version of the
-/// format. Only 0.4.0 and later record the shutdown point.
+/// Reads a file that this release or an earlier one wrote, or a later one in the same version of
+/// the format. Only 0.4.0 and later record the shutdown point.
 pub fn decode(file: &[u8]) -> Result<(UsageSnapshot, Option<ShutdownPoint>), UsageFileError> {
     let mut head = Reader(file);
     if head.bytes::<8>() != Some(*MAGIC) {

@@ -35,8 +35,8 @@ impl Handover {
         Handover(keys)
     }
 
-    /// The uses to report, in the order of the keys: all sessions that add them to a table then lock its
-    /// rows in the same order.
+    /// The uses to report, in the order of the keys: all sessions that add them to a table then
+    /// lock its rows in the same order.
     pub fn report(&self) -> Vec<Report> {
         let mut reports: Vec<Report> = self
             .0

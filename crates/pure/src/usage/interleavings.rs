@@ -1,5 +1,5 @@
-//! Every interleaving of a few threads, and every value that a weak memory model lets them read, up to
-//! a number of preemptions. Only loom can run these tests: see tools/test/loom.
+//! Every interleaving of a few threads, and every value that a weak memory model lets them read, up
+//! to a number of preemptions. Only loom can run these tests: see tools/test/loom.
 
 use std::sync::Arc;
 

@@ -1,7 +1,8 @@
 //! The ledger: counters in memory that processes share, and the usage slots.
 //!
-//! Everything is an atomic number, initially 0. Counters are only added to. Every other number has one
-//! writer at a time, which its field names. Each database has a [`Tally`], which is found by its OID.
+//! Everything is an atomic number, initially 0. Counters are only added to. Every other number has
+//! one writer at a time, which its field names. Each database has a [`Tally`], which is found by
+//! its OID.
 
 use crate::answer::status::Status;
 use crate::instant::Micros;
@@ -69,8 +70,8 @@ pub struct Tally {
     pub failure: Failure,
 }
 
-/// When the last failed flush failed, and why. One process at a time writes it. A reader that a writer
-/// has overtaken reads again.
+/// When the last failed flush failed, and why. One process at a time writes it. A reader that a
+/// writer has overtaken reads again.
 pub struct Failure {
     /// Odd while a process writes.
     version: AtomicU32,
@@ -148,7 +149,8 @@ impl<'memory> Ledger<'memory> {
         self.header.occupied.load(Relaxed) >= self.slots.0.len() / 2
     }
 
-    /// The tally of a database. A database without one is assigned a free one; None if none is free.
+    /// The tally of a database. A database without one is assigned a free one; None if none is
+    /// free.
     pub fn tally(self, database: u32, now: Micros) -> Option<&'memory Tally> {
         self.tally_number(database, now).and_then(|number| self.tally_at(number))
     }
@@ -197,8 +199,8 @@ impl<'memory> Ledger<'memory> {
         self.header.occupied.fetch_sub(emptied, Relaxed);
     }
 
-    /// What survives a restart. Call it when no other process uses the ledger. None if a process died in
-    /// the middle of a change.
+    /// What survives a restart. Call it when no other process uses the ledger. None if a process
+    /// died in the middle of a change.
     pub fn export(self) -> Option<UsageSnapshot> {
         let uses = self.slots.all()?;
         let counters = self.tallies().map(|tally| Counters {
@@ -213,7 +215,8 @@ impl<'memory> Ledger<'memory> {
         Some(UsageSnapshot { counters: counters.collect(), uses })
     }
 
-    /// Loads what was exported. Uses without a slot, if there are fewer slots now, count as dropped.
+    /// Loads what was exported. Uses without a slot, if there are fewer slots now, count as
+    /// dropped.
     pub fn import(self, snapshot: &UsageSnapshot) {
         for counters in &snapshot.counters {
             let Some(tally) = self.tally(counters.database, counters.since) else { continue };
@@ -322,8 +325,8 @@ mod tests {
         let counters = [&tally.answers[0], &tally.dropped].map(|counter| counter.load(Relaxed));
         assert_eq!((tally.since.load(Relaxed), counters), (9, [4, 2]));
         assert_eq!((ledger.slots.pending(1), next.occupied.load(Relaxed)), (2, 2));
-        // Uses that were dropped during the import count as dropped since the start; at the next start
-        // they do not.
+        // Uses that were dropped during the import count as dropped since the start; at the next
+        // start they do not.
         assert_eq!(tally.dropped_before.load(Relaxed), 0);
         let snapshot = ledger.export().expect("no slot is locked");
         let again = Header::default();
