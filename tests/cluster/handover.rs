@@ -227,8 +227,12 @@ fn a_file_of_an_earlier_release() {
     servers.standby.down();
     let path = servers.standby.data().join("pg_stat/vibepeak_keys.usage");
     let file = fs::read(&path).expect("the file");
-    // Version 1, without the stop (src/pure/usage_file.rs).
-    let (magic, body) = (&file[..8], &file[48..]);
+    // Version 1 has neither the shutdown point nor the statuses' labels, each of which stands after
+    // its length (crates/pure/src/usage/file.rs).
+    let number =
+        |at: usize| u32::from_le_bytes(file[at..at + 4].try_into().expect("four bytes")) as usize;
+    let counters = (0..number(48)).fold(52, |at, _| at + 4 + number(at));
+    let (magic, body) = (&file[..8], &file[counters..]);
     let (checksum, length) = (crc32fast::hash(body).to_le_bytes(), body.len().to_le_bytes());
     let older = [magic, &1_u32.to_le_bytes(), &checksum, &length, body].concat();
     fs::write(&path, older).expect("the file");
