@@ -107,8 +107,10 @@ pub fn account_of(call: &Call, lease: Option<Uuid>) -> Option<Text> {
     rows.first().and_then(|row| row.text(0))
 }
 
-static ACCOUNT_OF: Statement =
-    Statement::new(c"SELECT l.account::text FROM vpk.task_leases AS l WHERE l.lease = $1", &[UUIDOID]);
+static ACCOUNT_OF: Statement = Statement::new(
+    c"SELECT l.account::text FROM vpk.task_leases AS l WHERE l.lease = $1",
+    &[UUIDOID],
+);
 
 /// Moves the end of a lease. Returns the new end; None where the lease is missing or has ended.
 pub fn extend(call: &Call, lease: Option<Uuid>, ttl: Option<Interval>) -> Option<Timestamp> {

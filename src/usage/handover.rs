@@ -104,7 +104,8 @@ pub fn add(
         Some(_) => now,
         None => {
             return Err(CallError::invalid("last_used_at must be in the past").hint(
-                "Pass the value that vpk_pending_uses returned, and check whether the servers' clocks agree.",
+                "Pass the value that vpk_pending_uses returned, and check whether the servers' clocks \
+                 agree.",
             ));
         }
     };

@@ -205,8 +205,8 @@ mod tests {
         assert_eq!(reason(b" leaked ", &Utf8), Some(b"leaked".to_vec()));
         assert_eq!(reason(b"  ", &Utf8), None);
         assert_eq!(reason("ü".repeat(2000).as_bytes(), &Utf8).map(|kept| kept.len()), Some(2000));
-        let masked = b"vpk_live_1234*****".to_vec();
-        assert_eq!(reason(b"vpk_live_123456789", &Latin1), Some(masked));
+        let redacted = b"vpk_live_1234*****".to_vec();
+        assert_eq!(reason(b"vpk_live_123456789", &Latin1), Some(redacted));
         let at_the_cut = [&[b'x'; 985][..], b"vpk_live_123456789"].concat();
         assert!(reason(&at_the_cut, &Utf8).is_some_and(|kept| kept.ends_with(b"vpk_live_1234**")));
     }

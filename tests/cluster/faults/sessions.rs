@@ -5,7 +5,7 @@ use std::fs;
 use crate::support::keys::create;
 use crate::support::known::assert_healthy;
 use crate::support::process::{open_files, own_memory, soak};
-use crate::support::usage::{counter, wait_for_uses, wait_until_flushed};
+use crate::support::usage::{counter, counters_of, number_at, wait_for_uses, wait_until_flushed};
 use crate::support::{Client, Cluster, value, wait_until};
 
 /// How many sessions are there, beside the one that asks.
@@ -89,7 +89,6 @@ fn dropped_databases_free_their_tallies() {
     drop(admin);
     cluster.down();
     let file = fs::read(cluster.data().join("pg_stat/vibepeak_keys.usage")).expect("the file");
-    // The number after the head and the shutdown point (`pure::usage::file` describes the format).
-    let tallies = u32::from_le_bytes(file[48..52].try_into().expect("four bytes"));
+    let tallies = number_at(&file, counters_of(&file));
     assert_eq!(tallies, 1, "that of the database postgres");
 }

@@ -122,3 +122,16 @@ pub fn create_and_use(client: &mut Client) {
     use_key(client, &key, 3);
     wait_for_uses(client, &key, 3);
 }
+
+/// Where a usage file has the number of its counters: after the head, the shutdown point and the
+/// labels of the statuses, each of which follows its length (`pure::usage::file`).
+pub fn counters_of(file: &[u8]) -> usize {
+    const LABELS: usize = 48;
+    let number = |at| number_at(file, at) as usize;
+    (0..number(LABELS)).fold(LABELS + 4, |at, _| at + 4 + number(at))
+}
+
+/// A number of four bytes in a usage file.
+pub fn number_at(file: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(file[at..at + 4].try_into().expect("four bytes"))
+}

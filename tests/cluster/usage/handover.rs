@@ -7,7 +7,9 @@ use std::thread;
 use crate::support::keys::{Key, create, create_for, set_plan, verify};
 use crate::support::known::run;
 use crate::support::recipes::recipe;
-use crate::support::usage::{FLUSH_EVERY_200MS, counter, stats, use_key, uses, wait_for_uses};
+use crate::support::usage::{
+    FLUSH_EVERY_200MS, counter, counters_of, stats, use_key, uses, wait_for_uses,
+};
 use crate::support::{Client, Cluster, caught_up, pid, report, sqlstate, value, wait_until};
 
 /// A primary and a standby that has replayed what it has.
@@ -225,8 +227,8 @@ fn uses_in_a_file_of_an_earlier_release_are_handed_over_once() {
     servers.standby.down();
     let path = servers.standby.data().join("pg_stat/vibepeak_keys.usage");
     let file = fs::read(&path).expect("the file");
-    // Version 1, without the shutdown point (`pure::usage::file`).
-    let (magic, body) = (&file[..8], &file[48..]);
+    // Version 1 has neither the shutdown point nor the labels of the statuses.
+    let (magic, body) = (&file[..8], &file[counters_of(&file)..]);
     let (checksum, length) = (crc32fast::hash(body).to_le_bytes(), body.len().to_le_bytes());
     let older = [magic, &1_u32.to_le_bytes(), &checksum, &length, body].concat();
     fs::write(&path, older).expect("the file");

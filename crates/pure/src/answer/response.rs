@@ -101,7 +101,8 @@ mod tests {
             body(Status::PlanRequired, "req_abc123xyz", &context),
             Some(json!({"error": {
                 "code": "PLAN_REQUIRED",
-                "message": "API access requires a Plus or Pro plan. Please upgrade your subscription.",
+                "message": "API access requires a Plus or Pro plan. \
+                            Please upgrade your subscription.",
                 "request_id": "req_abc123xyz",
                 "details": {"current_plan": "Free", "required_plans": ["Plus", "Pro"]}}}))
         );

@@ -69,8 +69,8 @@ impl Accesses {
         }
         let generation = self.table.generation();
         let is = |access: &Access| {
-            access.generation == generation
-                && access.tag == tag
+            access.tag == tag
+                && access.generation == generation
                 && access.name.get(..usize::from(access.length)) == Some(name)
         };
         self.table.find([tag], is).map(|access| access.included)

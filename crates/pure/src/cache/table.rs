@@ -62,17 +62,22 @@ impl<E: Entry<TAGS>, const WAYS: usize, const TAGS: usize> Table<E, WAYS, TAGS> 
     /// The entry with one of the tags that `is` accepts. It must not accept an unused entry.
     #[inline]
     pub fn find(&self, tags: [u32; TAGS], is: impl Fn(&E) -> bool) -> Option<&E> {
-        let mut entries = self.sets_of(tags)?.into_iter().flat_map(|at| &self.sets[at].0);
-        entries.find(|entry| is(entry))
+        for at in &self.sets_of(tags)? {
+            for entry in &self.sets[*at].0 {
+                if is(entry) {
+                    return Some(entry);
+                }
+            }
+        }
+        None
     }
 
     /// The same, and moves the entry away from the end of its set, where entries are replaced.
     #[inline]
     pub fn find_and_advance(&mut self, tags: [u32; TAGS], is: impl Fn(&E) -> bool) -> Option<E> {
-        for at in self.sets_of(tags)? {
-            let Set(entries) = &mut self.sets[at];
-            let found = entries.iter().position(&is);
-            if let Some(way) = found {
+        for at in &self.sets_of(tags)? {
+            let Set(entries) = &mut self.sets[*at];
+            if let Some(way) = entries.iter().position(&is) {
                 let entry = entries[way];
                 if way > 0 {
                     entries.swap(way, way - 1);
@@ -124,7 +129,9 @@ impl<E: Entry<TAGS>, const WAYS: usize, const TAGS: usize> Table<E, WAYS, TAGS> 
             .or_else(|| replace.then_some((sets[0], WAYS - 1)));
         let Some((at, way)) = position else { return false };
         let Set(entries) = &mut self.sets[at];
-        entries.copy_within(..way, 1);
+        if way > 0 {
+            entries.copy_within(..way, 1);
+        }
         entries[0] = entry;
         true
     }

@@ -222,7 +222,10 @@ mod tests {
         /// characters and nothing after them. Nothing else changes.
         #[test]
         fn no_key_survives(
-            before in ".{0,40}", label in "vpk_(live|test)_", key in "[0-9A-Za-z]{8,60}", after in "(|[^0-9A-Za-z_-].{0,40})"
+            before in ".{0,40}",
+            label in "vpk_(live|test)_",
+            key in "[0-9A-Za-z]{8,60}",
+            after in "(|[^0-9A-Za-z_-].{0,40})",
         ) {
             let text = format!("{before}{label}{key}{after}");
             let mut bytes = text.clone().into_bytes();
@@ -232,7 +235,8 @@ mod tests {
             for (redacted, byte) in bytes.iter().zip(text.bytes()) {
                 prop_assert!(*redacted == byte || *redacted == b'*');
             }
-            let hidden = (before.len() + label.len() + SHOWN)..(before.len() + label.len() + key.len());
+            let body = before.len() + label.len();
+            let hidden = body + SHOWN..body + key.len();
             prop_assert!(bytes[hidden].iter().all(|byte| *byte == b'*'));
             let again = bytes.clone();
             redact_keys(&mut bytes);

@@ -212,12 +212,9 @@ fn halves(key: &[u8; 16]) -> [u64; 2] {
     [first, last].map(|half| half.try_into().map_or(0, u64::from_ne_bytes))
 }
 
-/// Where a key's slots begin, below `slots`. A key's id is a version 7 UUID (RFC 9562): its last 62
-/// bits are random.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "the high half of the product is below `slots`"
-)]
+/// The first slot that a key may have. A key's id is a version 7 UUID (RFC 9562): its last 62 bits
+/// are random.
+#[expect(clippy::cast_possible_truncation, reason = "the result is less than `slots`")]
 fn home(database: u32, key: [u64; 2], slots: usize) -> usize {
     let mixed = (key[1] ^ u64::from(database).rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     // The high half of a product maps evenly onto 0..slots.
@@ -243,7 +240,7 @@ mod tests {
 
     fn totals(slots: Slots) -> HashMap<(u32, [u8; 16]), (i64, u64)> {
         let mut totals = HashMap::new();
-        for found in slots.all().expect("no slot is held") {
+        for found in slots.all().expect("no slot is locked") {
             let total = totals.entry((found.database, found.key)).or_insert((i64::MIN, 0));
             *total = (total.0.max(found.last_used_at), total.1 + found.uses);
         }
@@ -265,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_noted_while_a_batch_was_under_way_stays() {
+    fn uses_that_are_noted_during_a_flush_stay() {
         let memory = slots(16);
         let slots = Slots(&memory);
         slots.note(1, &key(1), 10, 2);
@@ -298,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_array_says_so_and_loses_nothing() {
+    fn a_full_array_refuses_uses_and_loses_none() {
         let memory = slots(8);
         let slots = Slots(&memory);
         let noted: Vec<_> = (0..20).map(|number| slots.note(1, &key(number), 1, 1)).collect();
@@ -308,11 +305,11 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_that_is_held_is_passed_over() {
+    fn a_locked_slot_is_skipped() {
         let memory = slots(8);
         let slots = Slots(&memory);
         slots.note(1, &key(1), 1, 1);
-        let own = slots.all().expect("no slot is held")[0].slot;
+        let own = slots.all().expect("no slot is locked")[0].slot;
         memory[own].held.with(|| {
             assert_eq!(slots.note(1, &key(1), 2, 1), Noted::Claimed);
             assert_eq!(slots.all(), None);
@@ -321,13 +318,13 @@ mod tests {
         assert_eq!(totals(slots)[&(1, key(1))], (2, 2));
     }
 
-    /// Eight threads note while one collects and settles: not one use more or less.
+    /// G4: eight threads note while one collects and settles: no use is lost or counted twice.
     #[test]
     fn nothing_is_lost_or_counted_twice_beside_a_collector() {
         const EACH: u64 = 20_000;
         let memory = slots(64);
         let slots = Slots(&memory);
-        let mut brought: HashMap<[u8; 16], u64> = HashMap::new();
+        let mut flushed: HashMap<[u8; 16], u64> = HashMap::new();
         let full = thread::scope(|scope| {
             let writers: Vec<_> = (0..8)
                 .map(|_| {
@@ -337,20 +334,20 @@ mod tests {
                     })
                 })
                 .collect();
-            let mut bring = || {
+            let mut flush = || {
                 let (batch, _) = slots.collect(1, 0, 1000);
-                batch.iter().for_each(|b| *brought.entry(b.key).or_default() += b.uses);
+                batch.iter().for_each(|b| *flushed.entry(b.key).or_default() += b.uses);
                 slots.settle(batch.iter());
             };
             while writers.iter().any(|writer| !writer.is_finished()) {
-                bring();
+                flush();
             }
-            bring();
+            flush();
             writers.into_iter().map(|writer| writer.join().expect("a writer")).sum::<u64>()
         });
         assert_eq!(full, 0);
         assert_eq!(slots.pending(1), 0);
-        assert_eq!(brought.len(), 5);
-        assert!(brought.values().all(|uses| *uses == 8 * EACH / 5), "{brought:?}");
+        assert_eq!(flushed.len(), 5);
+        assert!(flushed.values().all(|uses| *uses == 8 * EACH / 5), "{flushed:?}");
     }
 }
