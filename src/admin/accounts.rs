@@ -1,4 +1,4 @@
-//! Accounts and their plans.
+//! Setting the plan of an account: the arguments, and the errors.
 
 use pure::error::{CallError, quoted};
 

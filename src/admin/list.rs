@@ -1,4 +1,4 @@
-//! Listing keys.
+//! Listing keys: the arguments, and the errors.
 
 use pure::error::CallError;
 

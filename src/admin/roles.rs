@@ -1,4 +1,4 @@
-//! Granting roles the privileges that they need.
+//! Granting roles the privileges that they need: those of [`pure::privileges`].
 
 use pure::error::CallError;
 use pure::privileges::{ADMIN_RELATIONS, NOT_FOR_ADMINS, VERIFIER_FUNCTIONS, VERIFIER_RELATIONS};

@@ -1,4 +1,4 @@
-//! Replacing a key by a successor.
+//! Replacing a key by a successor: what may be rotated, and the errors.
 
 use pure::error::CallError;
 use pure::validate;

@@ -1,4 +1,4 @@
-//! Accounts and their plans.
+//! The SQL functions for accounts and their plans.
 
 use pgrx::prelude::*;
 

@@ -1,4 +1,4 @@
-//! Granting roles the privileges that they need.
+//! The SQL functions that grant privileges to roles.
 
 use pgrx::prelude::*;
 

@@ -1,4 +1,4 @@
-//! Accounts and plans.
+//! The statements on accounts and plans.
 
 use pgrx::pg_sys::{TEXTOID, TIMESTAMPTZOID};
 

@@ -1,4 +1,4 @@
-//! Listing keys.
+//! The statement that lists keys.
 
 use pgrx::pg_sys::{INT4OID, TEXTOID, UUIDOID};
 

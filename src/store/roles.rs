@@ -1,4 +1,4 @@
-//! Granting roles what they need of the extension.
+//! The statements that grant privileges to roles, on the schemas and the type too.
 
 use pgrx::pg_sys::{REGROLEOID, TEXTARRAYOID};
 

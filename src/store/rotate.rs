@@ -1,4 +1,4 @@
-//! Replacing a key by a successor.
+//! The statements that replace a key by a successor.
 
 use pgrx::pg_sys::{BYTEAOID, INTERVALOID, TEXTOID, TIMESTAMPTZOID, UUIDOID};
 

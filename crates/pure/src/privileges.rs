@@ -1,4 +1,5 @@
-//! The privileges that a role is granted, and that no other role should hold.
+//! The privileges that `vpk_grant_verifier` and `vpk_grant_admin` grant. `vpk_doctor` reports all
+//! others.
 
 /// The functions that a verifier role may call.
 pub const VERIFIER_FUNCTIONS: [&str; 7] = [

@@ -19,7 +19,7 @@ use pgrx::bgworkers::{
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::pg_sys::{self, Datum, Oid};
 
-use pure::usage::exclusive;
+use pure::usage::claim;
 
 use crate::pg::call::Call;
 use crate::pg::ffi::{compat, unguarded};
@@ -180,7 +180,7 @@ pub fn claim(place: &'static AtomicI32) -> bool {
     // server runs it however the process ends (src/backend/storage/ipc/ipc.c: before_shmem_exit).
     // Where the process is killed, the postmaster makes all shared memory anew.
     unsafe {
-        let free = exclusive::claim(place, pg_sys::MyProcPid);
+        let free = claim::claim(place, pg_sys::MyProcPid);
         if free {
             pg_sys::before_shmem_exit(Some(release_claim), Datum::from(ptr_of(place)));
         }
@@ -195,7 +195,7 @@ pub fn claim(place: &'static AtomicI32) -> bool {
 pub fn try_exclusive<R>(place: &AtomicI32, run: impl FnOnce() -> R) -> Option<R> {
     // SAFETY: reads a variable (src/backend/utils/init/globals.c).
     let own = unsafe { pg_sys::MyProcPid };
-    exclusive::try_exclusive(place, own, run)
+    claim::try_exclusive(place, own, run)
 }
 
 /// A place as the argument of a callback.
@@ -209,7 +209,7 @@ fn ptr_of(place: &'static AtomicI32) -> *mut AtomicI32 {
 /// The argument is the one that [`claim`] has registered.
 unsafe extern "C-unwind" fn release_claim(_: c_int, place: Datum) {
     // SAFETY: the caller's: the place is static.
-    unsafe { exclusive::release(&*place.cast_mut_ptr::<AtomicI32>()) };
+    unsafe { claim::release(&*place.cast_mut_ptr::<AtomicI32>()) };
 }
 
 /// What became of a flusher.

@@ -1,4 +1,4 @@
-//! Settings.
+//! The settings `vibepeak_keys.*`: their definitions, defaults and current values.
 
 use core::ffi::{CStr, c_char, c_void};
 use core::sync::atomic::{AtomicU8, Ordering};

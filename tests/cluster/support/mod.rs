@@ -1,9 +1,9 @@
 //! Shared by the tests: servers, and short functions to ask them.
 
 pub mod cluster;
+pub mod companion;
 pub mod contents;
 pub mod copies;
-pub mod guarded;
 pub mod history;
 pub mod keys;
 pub mod known;

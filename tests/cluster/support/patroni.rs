@@ -7,13 +7,13 @@ use std::path::Path;
 
 use postgres::{Client, Config, NoTls};
 
-use super::guarded::Guarded;
+use super::companion::Companion;
 use super::{Cluster, wait_longer_until};
 
 /// A Patroni cluster in synchronous mode. Its members are 0 and 1.
 pub struct Patroni {
     /// The programs that run. They end before the folder goes: fields are dropped in this order.
-    guards: Vec<(&'static str, Guarded)>,
+    guards: Vec<(&'static str, Companion)>,
     members: [Member; 2],
     folder: Cluster,
 }
@@ -112,7 +112,7 @@ postgresql:
 
     fn guard(&mut self, name: &'static str, program: &str, arguments: &[&str]) {
         assert!(fs::exists(program).unwrap_or(false), "{program} is there: make setup installs it");
-        self.guards.push((name, Guarded::start(&self.folder, name, program, arguments)));
+        self.guards.push((name, Companion::start(&self.folder, name, program, arguments)));
     }
 
     /// Whether a member is `leader`, `sync` or `replica`, as Patroni's own answer says.

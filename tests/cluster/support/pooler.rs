@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use postgres::{Client, Config, NoTls};
 
-use super::guarded::Guarded;
+use super::companion::Companion;
 use super::{Cluster, wait_until};
 
 /// A running pooler.
 pub struct Pooler {
     folder: PathBuf,
     log: PathBuf,
-    _guard: Guarded,
+    _guard: Companion,
 }
 
 impl Pooler {
@@ -48,7 +48,7 @@ impl Pooler {
             fs::write(folder.join(name), text).expect("a file of the pooler");
         }
         let name = folder.file_name().and_then(|name| name.to_str()).expect("a plain name");
-        let guard = Guarded::start(cluster, name, program(), &[&format!("{path}/ini")]);
+        let guard = Companion::start(cluster, name, program(), &[&format!("{path}/ini")]);
         let pooler = Pooler { log: folder.with_extension("log"), folder, _guard: guard };
         let mut told = String::new();
         wait_until("the pooler takes connections", || {

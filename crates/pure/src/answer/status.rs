@@ -1,5 +1,6 @@
 //! The statuses that a verification can answer: the one list from which the SQL enum, the view
-//! `vpk.status_codes` and the JSON bodies are made.
+//! `vpk.status_codes` and the JSON bodies are made. The view `vpk.stats` has a column for each
+//! (sql/views.sql).
 
 /// Calls `$then!` with the list of statuses, in order of precedence.
 ///

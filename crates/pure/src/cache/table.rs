@@ -1,4 +1,5 @@
-//! The hash table of the backend caches: bounded, and growing with use.
+//! The hash table of the backend caches. It grows with use, up to a limit that the caller gives: a
+//! share of `vibepeak_keys.backend_cache`.
 //!
 //! It is made of sets of a few entries each. A tag, 32 bits of what an entry is found by, chooses a
 //! set; with two tags, an entry may be in either of two sets. While a set has room, the entries in

@@ -8,7 +8,7 @@ use loom::thread;
 
 use crate::sync::Ordering::Relaxed;
 use crate::sync::{AtomicI32, AtomicU64};
-use crate::usage::exclusive::try_exclusive;
+use crate::usage::claim::try_exclusive;
 use crate::usage::handover::Handover;
 use crate::usage::slots::{Noted, Slot, Slots};
 use crate::usage::spin::SpinLock;

@@ -32,7 +32,7 @@ pub struct Header {
     /// Whether an early flush has been requested and has not begun.
     pub wanted: AtomicBool,
     /// The pid of the process that flushes or settles uses, 0 if there is none: see
-    /// [`crate::usage::exclusive`].
+    /// [`crate::usage::claim`].
     pub flusher: AtomicI32,
     /// Held while assigning a tally to a database or freeing one.
     tallies_lock: SpinLock,

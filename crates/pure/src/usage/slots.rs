@@ -11,7 +11,7 @@
 //!
 //! Uses stay in their slot until the transaction that wrote them to the table has committed, and
 //! are subtracted then. The caller ensures that only one process at a time does that
-//! ([`crate::usage::exclusive`]). It may wait for a lock, since a process that holds one never
+//! ([`crate::usage::claim`]). It may wait for a lock, since a process that holds one never
 //! waits.
 
 use crate::instant::Micros;

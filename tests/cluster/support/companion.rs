@@ -7,12 +7,12 @@ use super::Cluster;
 
 /// A running program: a shell ends it when the shell's input ends, and so also when the test's
 /// process is killed.
-pub struct Guarded(Child);
+pub struct Companion(Child);
 
-impl Guarded {
+impl Companion {
     /// Starts a program, whose output goes to `NAME.log`. Where it has started a server in the
     /// folder of that name, that is ended as well.
-    pub fn start(cluster: &Cluster, name: &str, program: &str, arguments: &[&str]) -> Guarded {
+    pub fn start(cluster: &Cluster, name: &str, program: &str, arguments: &[&str]) -> Companion {
         // Such a server is no child of the program's, and would go on without it.
         const SCRIPT: &str = "trap '' INT TERM HUP
             name=$1
@@ -29,11 +29,11 @@ impl Guarded {
         let mut guard = Command::new(&shell[0]);
         guard.args(&shell[1..]).args(["-c", SCRIPT, "guard", name, program]).args(arguments);
         guard.current_dir(cluster.socket()).stdin(Stdio::piped()).stderr(Stdio::null());
-        Guarded(cluster.with_its_environment(&mut guard).spawn().expect("sh runs"))
+        Companion(cluster.with_its_environment(&mut guard).spawn().expect("sh runs"))
     }
 }
 
-impl Drop for Guarded {
+impl Drop for Companion {
     fn drop(&mut self) {
         drop(self.0.stdin.take());
         let _ = self.0.wait();
