@@ -39,8 +39,7 @@ fn released_scripts_stay_as_they_are() {
         .map(|version| {
             let name = script_name(version);
             let hash = Sha256::digest(fs::read(folder().join(&name)).expect("a released script"));
-            let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-            format!("{hash}  {name}\n")
+            format!("{}  {name}\n", hex::encode(hash))
         })
         .collect();
     let listed = fs::read_to_string(folder().join("SHA256SUMS")).expect("SHA256SUMS");
