@@ -51,7 +51,8 @@ start_loaded_server() {
     [ "$keys" -ge 10000 ] || die "BENCH_KEYS: at least 10000"
     mkdir -p "$work/baseline"
     cp "$root"/bench/baseline/{Makefile,baseline.c} "$work/baseline/"
-    make -s -C "$work/baseline" PG_CONFIG="$PG_CONFIG" >&2
+    # PROFILE is a variable of PGXS too: flags of the compiler.
+    env -u PROFILE make -s -C "$work/baseline" PG_CONFIG="$PG_CONFIG" >&2
 
     start_server "$server" shared_preload_libraries="$extension" max_wal_size=64GB \
         shared_buffers="$((512 + keys * 2 / 1000))MB" "$@"
