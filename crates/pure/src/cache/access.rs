@@ -19,7 +19,7 @@ const LIMIT: usize = 64 * size_of::<Access>();
 #[repr(align(64))]
 struct Access {
     tag: u32,
-    /// The generation of the table in which it was inserted; 0 is none.
+    /// The generation of the table in which it was inserted; 0 means no entry.
     generation: u32,
     included: bool,
     /// The length of the name; the rest is zeroes.

@@ -55,7 +55,7 @@ struct Entry {
     hash: [u8; HASH_LENGTH],
     id: [u8; 16],
     expires_at: Micros,
-    /// The generation of the table in which it was inserted; 0 is none.
+    /// The generation of the table in which it was inserted; 0 means no entry.
     generation: u32,
     /// The bits below.
     facts: u8,

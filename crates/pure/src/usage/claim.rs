@@ -1,5 +1,5 @@
 //! Work that only one process at a time may do. The process that does it writes its process id to a
-//! place in shared memory, which is 0 while there is none.
+//! place in shared memory, which is 0 otherwise.
 
 use crate::sync::AtomicI32;
 use crate::sync::Ordering::{Acquire, Relaxed, Release};

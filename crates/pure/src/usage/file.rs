@@ -430,7 +430,7 @@ mod tests {
         }
     }
 
-    /// Even if head and checksum match what is there.
+    /// Even if the head and the checksum match the longer body.
     #[test]
     fn a_body_of_another_length_is_refused() {
         let body = &encode(&sample(), POINT)[HEAD..];

@@ -90,7 +90,7 @@ fn uses_noted_during_a_flush_are_counted_once() {
     }
 }
 
-/// Hands over what is pending, if no other caller does; returns how many uses.
+/// Hands over pending uses, if no other caller does; returns their number.
 fn hand_over(memory: &[Slot], place: &AtomicI32, own: i32) -> u64 {
     let slots = Slots(memory);
     let handed_over = try_exclusive(place, own, || {
