@@ -15,14 +15,14 @@ export PG_CONFIG PROFILE DESTDIR
 .PHONY: help all setup developer-setup build install uninstall installcheck demo demo-stop clean \
         check test test-all test-assertions test-valgrind test-asan test-soak test-loom fuzz \
         test-unit test-regress test-isolation test-upgraded test-cluster lint lint-all \
-        bench bench-versions bench-indexes bench-inside bench-issuing bench-preload \
-        bench-profile bench-scale
+        bench bench-versions bench-indexes bench-inside bench-instructions bench-issuing \
+        bench-preload bench-profile bench-scale
 
 ##@ For users
 
 help: ## show this list
 	@awk -F ':.*## ' '/^##@ / { printf "%s%s:\n", blank, substr($$0, 5); blank = "\n" } \
-		/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
+		/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
 
 setup: ## install what building and testing need and is missing
 	@tools/setup test
@@ -112,6 +112,9 @@ bench: ## compare verifications with SELECT 1 and with other ways, side by side
 
 bench-versions: ## compare vpk_verify with that of another revision, BENCH_BASE
 	@bench/versions
+
+bench-instructions: ## count the instructions of vpk_verify, beside another revision, BENCH_BASE
+	@bench/instructions
 
 bench-inside: ## measure the cost of a verification inside the server
 	@bench/inside

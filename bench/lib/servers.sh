@@ -5,6 +5,7 @@
 . "$(dirname -- "${BASH_SOURCE[0]}")/../../tools/lib/common.sh"
 . "$root/tools/lib/server.sh"
 
+original_config=${PG_CONFIG:-pg_config}
 PG_CONFIG=$(scratch_install '')
 export PG_CONFIG
 use_libraries_of "$PG_CONFIG"
@@ -59,6 +60,26 @@ start_loaded_server() {
     say "loading $keys keys"
     on "$server" "$bin/psql" -Xq -v ON_ERROR_STOP=1 -v keys="$keys" \
         -v library="$work/baseline/baseline" -f "$root/bench/load.sql" >&2
+}
+
+# Builds the revision BENCH_BASE from its sources, installs it into a separate copy of PostgreSQL, and
+# prints the pg_config of that copy.
+install_base() {
+    local revision sources install
+    [ -n "${BENCH_BASE:-}" ] || die "set BENCH_BASE to the revision to compare with"
+    revision=$(git -C "$root" rev-parse --short "$BENCH_BASE^{commit}")
+    sources=$scratch/base-$revision
+    if [ ! -d "$sources" ]; then
+        mkdir "$sources.new"
+        git -C "$root" archive "$revision" | tar x -C "$sources.new"
+        mv "$sources.new" "$sources"
+    fi
+    # Revisions up to 0.4.0 have it in another place.
+    for install in postgres/install-into-copy private-install; do
+        [ ! -x "$sources/tools/$install" ] || break
+    done
+    PG_CONFIG=$original_config CARGO_TARGET_DIR='' \
+        "$sources/tools/$install" "$scratch/base-$revision-pg"
 }
 
 # Prints the median of the numbers on standard input, one per line.
