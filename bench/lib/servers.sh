@@ -62,8 +62,8 @@ start_loaded_server() {
         -v library="$work/baseline/baseline" -f "$root/bench/load.sql" >&2
 }
 
-# Builds the revision BENCH_BASE from its sources, installs it into a separate copy of PostgreSQL, and
-# prints the pg_config of that copy.
+# Builds the revision BENCH_BASE from its sources, installs it into a separate copy of PostgreSQL,
+# and prints the pg_config of that copy.
 install_base() {
     local revision sources install
     [ -n "${BENCH_BASE:-}" ] || die "set BENCH_BASE to the revision to compare with"

@@ -18,8 +18,8 @@ fn groups() -> Vec<Group> {
 }
 
 /// Prints a table with the calls a second of both versions, and their ratio; then the processor
-/// time of such a call in the server's processes, which other load of the machine disturbs less; then
-/// that of a call inside the server.
+/// time of such a call in the server's processes, which other load of the machine disturbs less;
+/// then that of a call inside the server.
 pub fn report(base: &Path, new: &Path, rounds: usize, time: Duration) -> Result<()> {
     let servers = [base, new];
     let mut controls = [Connection::open(base)?, Connection::open(new)?];
