@@ -29,6 +29,7 @@ use crate::pg::ffi::compat::FileLocator;
 
 unsafe extern "C-unwind" {
     // src/backend/access/common/relation.c
+    pub(in crate::pg) fn relation_open(relation: Oid, lock: LOCKMODE) -> Relation;
     pub(in crate::pg) fn try_relation_open(relation: Oid, lock: LOCKMODE) -> Relation;
     pub(in crate::pg) fn relation_close(relation: Relation, lock: LOCKMODE);
 

@@ -111,7 +111,11 @@ impl Opened {
                     continue;
                 }
                 if catalog::indexed(table) == Ok(wanted) {
-                    let index = unguarded::try_relation_open(wanted.index, LOCK);
+                    // Of an index that was checked it is known that it is one of this table.
+                    let index = match catalog::is_checked(table) {
+                        true => unguarded::relation_open(wanted.index, LOCK),
+                        false => unguarded::try_relation_open(wanted.index, LOCK),
+                    };
                     if index.is_null() {
                         catalog::invalidate();
                     } else if catalog::indexed(table) == Ok(wanted) {
