@@ -74,8 +74,8 @@ pub(in crate::pg) unsafe fn locator(relation: Relation) -> FileLocator {
     }
 }
 
-/// A column of a tuple descriptor. From PostgreSQL 18 on, another array precedes that of the columns
-/// (src/include/access/tupdesc.h: TupleDescAttr).
+/// A column of a tuple descriptor. From PostgreSQL 18 on, another array comes before that of the
+/// columns (src/include/access/tupdesc.h: TupleDescAttr).
 ///
 /// # Safety
 /// The descriptor has the column, whose number is from 1 on.

@@ -70,8 +70,8 @@ pub struct Opened {
 pub(in crate::pg) const LOCK: pg_sys::LOCKMODE = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
 
 impl Opened {
-    /// Opens a table of the extension. Raises 55000 where it does not have the shape that the caller
-    /// relies on, and 42704 in a database without the extension.
+    /// Opens a table of the extension. Raises 55000 where it does not have the shape that the
+    /// caller relies on, and 42704 in a database without the extension.
     ///
     /// The relations are compared with the shape once after each change. A change sends an
     /// invalidation message for the table or the index, on which [`catalog`] forgets that they were

@@ -1,5 +1,5 @@
--- G2: what is said where the owner of the tables has changed them: by a verification, by other calls,
--- and by the doctor, which fails at none of it.
+-- G2: what is said where the owner of the tables has changed them: by a verification, by other
+-- calls, and by the doctor, which fails at none of it.
 CREATE FUNCTION pg_temp.findings(OUT item text, OUT detail text, OUT advice text) RETURNS SETOF record LANGUAGE sql AS $$
     SELECT d.item, d.detail, d.advice FROM vpk_doctor() AS d
      WHERE d.item IN ('tables', 'key_table', 'expiring_keys', 'plan_access') AND d.ok IS NOT TRUE
