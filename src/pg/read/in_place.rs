@@ -27,7 +27,6 @@
 //!   the messages were processed is in the file that is read; any other was not committed when the
 //!   look-up began. (Between the end of such a transaction and its message, a look-up reads this
 //!   table as it was before, and another table, which got no new file, as the transaction left it.)
-//!
 //! - The columns have the numbers and types that the reader takes them for. The file of a table is
 //!   known only where the table was compared with its shape since the last such message
 //!   ([`crate::pg::read::scan::Opened::open`], [`catalog::set_file`]). A change of a column or an
