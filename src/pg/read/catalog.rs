@@ -144,20 +144,26 @@ pub fn indexed(table: Table) -> Result<Indexed, Difference> {
 fn look_up() -> [Result<Indexed, Difference>; Table::COUNT] {
     // SAFETY: the name is a null-terminated string (src/backend/catalog/namespace.c).
     let schema = unsafe { unguarded::get_namespace_oid(c"vpk".as_ptr(), true) };
+    let mut all = [Err(Difference::NoSchema); Table::COUNT];
     if schema == Oid::INVALID {
-        return [Err(Difference::NoSchema); Table::COUNT];
+        return all;
     }
     let find = |name: &CStr| {
         // SAFETY: the name is a null-terminated string (src/backend/utils/cache/lsyscache.c).
         let relation = unsafe { unguarded::get_relname_relid(name.as_ptr(), schema) };
         (relation != Oid::INVALID).then_some(relation)
     };
-    Table::ALL.map(|table| {
-        let (name, indexes) = Table::NAMES[table as usize];
-        let found = find(name).ok_or(Difference::NoTable(table))?;
+    // An array's own iterators have destructors, those of a slice have none.
+    for (found, table) in all.iter_mut().zip(&Table::ALL) {
+        let (name, indexes) = Table::NAMES[*table as usize];
         let index = indexes.iter().find_map(|index| find(index.name));
-        Ok(Indexed { table: found, index: index.ok_or(Difference::NoIndex(table))? })
-    })
+        *found = match (find(name), index) {
+            (None, _) => Err(Difference::NoTable(*table)),
+            (_, None) => Err(Difference::NoIndex(*table)),
+            (Some(table), Some(index)) => Ok(Indexed { table, index }),
+        };
+    }
+    all
 }
 
 /// Whether a table was checked since anything of it or its index has changed.
