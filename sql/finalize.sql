@@ -133,7 +133,7 @@ ALTER FUNCTION @extschema@.vpk_authenticate(text, text, inet, text, text) ROWS 1
 ALTER FUNCTION @extschema@.vpk_rotate(uuid, interval, timestamptz) ROWS 1;
 ALTER FUNCTION @extschema@.vpk_update(uuid, text, timestamptz, text[], cidr[], jsonb) ROWS 1;
 ALTER FUNCTION @extschema@.vpk_task_start(text, interval, inet, text) ROWS 1;
-ALTER FUNCTION @extschema@.vpk_doctor() ROWS 11;
+ALTER FUNCTION @extschema@.vpk_doctor() ROWS 12;
 ALTER FUNCTION vpk.stats_row() ROWS 1;
 ALTER FUNCTION vpk.status_rows() ROWS 12;
 

@@ -19,6 +19,16 @@ use crate::usage::stats;
 pub fn examine(call: &Call) -> Vec<Finding> {
     let is_preloaded = stats::launcher().is_some();
     let usage = Usage::here();
+    let changed = doctor::changed_tables(call);
+    // An item whose statement reads the tables. Where they were changed, it could fail.
+    let of_tables = |item, examine: &dyn Fn(&'static str) -> Finding| match changed.total {
+        0 => examine(item),
+        _ => Finding::unknown(
+            item,
+            "not checked, since the tables of the extension were changed",
+            "See the item tables.",
+        ),
+    };
     vec![
         preloaded(is_preloaded),
         usage::worker(usage.as_ref(), clock::now().micros()),
@@ -26,37 +36,50 @@ pub fn examine(call: &Call) -> Vec<Finding> {
         logging::redaction(redaction::scope(), &logging::settings(call)),
         privileges(call),
         found_none(
-            "key_table",
-            &doctor::key_table_roles(call),
-            "no role has privileges on vpk.keys",
-            |_| "privileges on vpk.keys, which contains the hashes".to_owned(),
-            "Revoke them, or the membership that gives them. Use vpk.key_list to list keys without \
-             the hashes.",
+            "tables",
+            &changed,
+            "the tables are as the extension made them",
+            |_| "verifications and other calls fail where they use what was changed".to_owned(),
+            "Undo these changes, or restore the tables from a backup.",
         ),
-        found_none(
-            "expiring_keys",
-            &doctor::expiring_keys(call),
-            "no active key without a successor expires within 14 days",
-            |keys| {
-                format!(
-                    "{} within 14 days",
-                    counted(keys, "active key expires", "active keys expire")
-                )
-            },
-            "Replace them in time with vpk_rotate, or postpone their expiry with vpk_update.",
-        ),
-        unused_keys(call, is_preloaded),
-        found_none(
-            "plan_access",
-            &doctor::accounts_without_access(call),
-            "every account with active keys is on a plan that includes API access",
-            |accounts| {
-                let what = counted(accounts, "account", "accounts");
-                format!("{what} with active keys but without a plan that includes API access")
-            },
-            "Use vpk_set_plan to put them on a plan that includes API access, or vpk_revoke_account \
-             to revoke their keys.",
-        ),
+        of_tables("key_table", &|item| {
+            found_none(
+                item,
+                &doctor::key_table_roles(call),
+                "no role has privileges on vpk.keys",
+                |_| "privileges on vpk.keys, which contains the hashes".to_owned(),
+                "Revoke them, or the membership that gives them. Use vpk.key_list to list keys \
+                 without the hashes.",
+            )
+        }),
+        of_tables("expiring_keys", &|item| {
+            found_none(
+                item,
+                &doctor::expiring_keys(call),
+                "no active key without a successor expires within 14 days",
+                |keys| {
+                    format!(
+                        "{} within 14 days",
+                        counted(keys, "active key expires", "active keys expire")
+                    )
+                },
+                "Replace them in time with vpk_rotate, or postpone their expiry with vpk_update.",
+            )
+        }),
+        of_tables("unused_keys", &|item| unused_keys(item, call, is_preloaded)),
+        of_tables("plan_access", &|item| {
+            found_none(
+                item,
+                &doctor::accounts_without_access(call),
+                "every account with active keys is on a plan that includes API access",
+                |accounts| {
+                    let what = counted(accounts, "account", "accounts");
+                    format!("{what} with active keys but without a plan that includes API access")
+                },
+                "Use vpk_set_plan to put them on a plan that includes API access, or \
+                 vpk_revoke_account to revoke their keys.",
+            )
+        }),
         found_none(
             "publications",
             &doctor::publications(call),
@@ -91,17 +114,16 @@ fn privileges(call: &Call) -> Finding {
     )
 }
 
-fn unused_keys(call: &Call, uses_are_noted: bool) -> Finding {
-    const ITEM: &str = "unused_keys";
+fn unused_keys(item: &'static str, call: &Call, uses_are_noted: bool) -> Finding {
     if !uses_are_noted {
         return Finding::unknown(
-            ITEM,
+            item,
             "the use of keys is not noted, since the library is not preloaded",
             "See the item preloaded.",
         );
     }
     found_none(
-        ITEM,
+        item,
         &doctor::unused_keys(call),
         "every active key was issued or used within 90 days",
         |keys| {

@@ -19,7 +19,7 @@ impl<T> OrRaise<T> for Result<T, CallError> {
 }
 
 /// Raises an error of a call.
-fn raise(error: CallError) -> ! {
+pub(in crate::pg) fn raise(error: CallError) -> ! {
     let code = match error.condition {
         Condition::InvalidParameterValue => PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
         Condition::ObjectNotInPrerequisiteState => {
@@ -38,7 +38,7 @@ fn raise(error: CallError) -> ! {
     unreachable!("an error does not return")
 }
 
-/// Raises 42704: the database has no extension, or one without its tables.
+/// Raises 42704: the database has no extension, or one without its schema.
 pub fn not_installed() -> ! {
     ErrorReport::new(
         PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
@@ -48,6 +48,31 @@ pub fn not_installed() -> ! {
     .set_hint("Create the extension anew, or restore it from a backup.")
     .report(PgLogLevel::ERROR);
     unreachable!("an error does not return")
+}
+
+/// What to do where a table of the extension was changed.
+pub(in crate::pg) const UNDO_CHANGE: &str = "Undo the change, or restore the table from a backup. \
+                                             The item \"tables\" of vpk_doctor() says what was \
+                                             changed.";
+
+/// Raises 55000: a statement returned a column of a type that the tables do not have it in.
+pub fn changed_type() -> ! {
+    raise(
+        CallError::out_of_place(
+            "a column of the tables of extension \"vibepeak_keys\" has another type",
+        )
+        .hint(UNDO_CHANGE),
+    )
+}
+
+/// Raises 55000: the name of a table of the extension is that of nothing, or of something else.
+pub fn not_own_table(name: &str) -> ! {
+    raise(
+        CallError::out_of_place(format!(
+            "\"vpk.{name}\" is not the table of extension \"vibepeak_keys\""
+        ))
+        .hint(UNDO_CHANGE),
+    )
 }
 
 /// Raises 25006: a function that writes was called in a read-only transaction.

@@ -34,6 +34,7 @@ pub mod read {
     pub mod catalog;
     pub mod in_place;
     pub mod scan;
+    pub mod shape;
     pub mod snapshot;
     pub mod tuple;
 }

@@ -9,8 +9,11 @@ use pure::encoding::widen;
 use pure::privileges::{ADMIN_RELATIONS, NOT_FOR_ADMINS, VERIFIER_FUNCTIONS, VERIFIER_RELATIONS};
 
 use crate::pg::call::Call;
+use crate::pg::read::catalog::Table;
+use crate::pg::read::scan::Opened;
 use crate::pg::sql::statement::{Row, Statement};
 use crate::pg::types::{Parameter, SqlValue, Text, TextArray};
+use crate::store::lookup::columns;
 
 /// The first lines of a longer list.
 pub struct Listing {
@@ -147,6 +150,69 @@ static STRAY_GRANTS: Statement = Statement::new(
         order: ""
     ),
     &[TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID],
+);
+
+/// What of the tables is not as the extension has made it and reads it: for each table that lookups
+/// read, the first difference that they would find; for others, what statements would not find.
+pub fn changed_tables(call: &Call) -> Listing {
+    let differences = Table::ALL.into_iter().filter_map(|table| {
+        let difference = Opened::difference_guarded(call, table, columns::shape(table))?;
+        let detail = difference.detail().map(|detail| format!(" ({detail})"));
+        Some(difference.message() + &detail.unwrap_or_default())
+    });
+    let mut lines: Vec<String> = differences.collect();
+    let relations = &columns::BY_NAME;
+    let columns = || {
+        relations.iter().flat_map(|relation| {
+            relation.columns.iter().map(move |(column, kind)| (relation, *column, kind.name))
+        })
+    };
+    let parameters = [
+        names(relations.iter().map(|relation| relation.name)),
+        names(relations.iter().map(|relation| if relation.is_view { "v" } else { "r" })),
+        names(columns().map(|(relation, ..)| relation.name)),
+        names(columns().map(|(_, column, _)| column)),
+        names(columns().map(|(.., kind)| kind)),
+    ];
+    let others = Listing::read(call, &CHANGED_TABLES, &parameters);
+    let total = others.total + lines.len() as i64;
+    lines.extend(others.lines);
+    Listing { lines, total }
+}
+
+/// The parameters are the names of relations, and the kind of each; and of columns the relation,
+/// the name and the type. Tables that lookups read are left out where the table itself is missing.
+static CHANGED_TABLES: Statement = Statement::new(
+    listing!(
+        "WITH wanted AS (
+        SELECT w.name, w.kind, c.oid, c.relkind
+          FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS w (name, kind)
+          LEFT JOIN (pg_catalog.pg_class AS c
+                     JOIN pg_catalog.pg_namespace AS n
+                       ON n.oid = c.relnamespace AND n.nspname = 'vpk')
+            ON c.relname = w.name
+    ), found AS (
+        SELECT w.name, w.oid FROM wanted AS w WHERE w.relkind::text = w.kind
+    )
+    SELECT CASE w.kind WHEN 'v' THEN pg_catalog.format('view \"vpk.%s\" is missing', w.name)
+                ELSE pg_catalog.format('table \"vpk.%s\" is missing', w.name) END AS line
+      FROM wanted AS w
+     WHERE w.relkind::text IS DISTINCT FROM w.kind
+       AND w.name NOT IN ('keys', 'accounts', 'plans', 'task_leases')
+    UNION ALL
+    SELECT CASE WHEN a.attnum IS NULL
+                THEN pg_catalog.format('column \"%s\" of \"vpk.%s\" is missing', c.name, f.name)
+                ELSE pg_catalog.format('column \"%s\" of \"vpk.%s\" is not of type %s', c.name,
+                                       f.name, c.kind) END
+      FROM ROWS FROM (pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5))
+           AS c (relation, name, kind)
+      JOIN found AS f ON f.name = c.relation
+      LEFT JOIN pg_catalog.pg_attribute AS a
+        ON a.attrelid = f.oid AND a.attname = c.name AND a.attnum > 0 AND NOT a.attisdropped
+     WHERE a.attnum IS NULL OR a.atttypid <> c.kind::pg_catalog.regtype",
+        order: ""
+    ),
+    &[TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID],
 );
 
 /// Roles with privileges on vpk.keys, granted to them or to roles that they are members of. The

@@ -7,6 +7,7 @@ use std::ffi::CString;
 use pgrx::pg_sys::{self, Datum, Oid};
 
 use crate::pg::call::Call;
+use crate::pg::error;
 
 /// A table of the extension, which is locked until the transaction ends.
 #[derive(Clone, Copy)]
@@ -19,22 +20,21 @@ pub struct OwnTable<'call> {
 
 impl<'call> OwnTable<'call> {
     /// Finds a table of the extension in the schema vpk, and locks it. None where there is no
-    /// extension, or where the name is that of something else.
+    /// extension. Raises 55000 where the name is that of something else.
     pub fn find(_: &'call Call, name: &str) -> Option<OwnTable<'call>> {
-        let name = CString::new(name).ok()?;
+        let c_name = CString::new(name).ok()?;
         // SAFETY: these are catalogue look-ups in a transaction, which the call stands for. The
         // lock comes first, so that what is found afterwards stays true
         // (src/backend/utils/cache/lsyscache.c, src/backend/catalog/pg_depend.c). The tuple stays
         // until it is released.
-        unsafe {
+        let owner = unsafe {
             let schema = pg_sys::get_namespace_oid(c"vpk".as_ptr(), true);
-            let table = pg_sys::get_relname_relid(name.as_ptr(), schema);
-            let extension = pg_sys::get_extension_oid(c"vibepeak_keys".as_ptr(), true);
-            if table == Oid::INVALID || extension == Oid::INVALID {
-                return None;
+            let table = pg_sys::get_relname_relid(c_name.as_ptr(), schema);
+            if table != Oid::INVALID {
+                pg_sys::LockRelationOid(table, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE);
             }
-            pg_sys::LockRelationOid(table, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE);
-            if pg_sys::getExtensionOfObject(pg_sys::RelationRelationId, table) != extension {
+            let extension = pg_sys::get_extension_oid(c"vibepeak_keys".as_ptr(), true);
+            if extension == Oid::INVALID {
                 return None;
             }
             let tuple = pg_sys::SearchSysCache1(
@@ -42,14 +42,18 @@ impl<'call> OwnTable<'call> {
                 Datum::from(table),
             );
             if tuple.is_null() {
-                return None;
+                None
+            } else {
+                let form: pg_sys::Form_pg_class = pg_sys::GETSTRUCT(tuple).cast();
+                let (kind, owner) = ((*form).relkind as u8, (*form).relowner);
+                pg_sys::ReleaseSysCache(tuple);
+                let member =
+                    pg_sys::getExtensionOfObject(pg_sys::RelationRelationId, table) == extension;
+                (kind == pg_sys::RELKIND_RELATION && member).then_some(owner)
             }
-            let form: pg_sys::Form_pg_class = pg_sys::GETSTRUCT(tuple).cast();
-            let owner =
-                ((*form).relkind as u8 == pg_sys::RELKIND_RELATION).then(|| (*form).relowner);
-            pg_sys::ReleaseSysCache(tuple);
-            owner.map(|owner| OwnTable { owner, call: PhantomData })
-        }
+        };
+        let Some(owner) = owner else { error::not_own_table(name) };
+        Some(OwnTable { owner, call: PhantomData })
     }
 
     /// Runs `act` as the table's owner, and not as the superuser that a worker is. `act` can do

@@ -2,7 +2,9 @@
 
 use core::ffi::{CStr, c_char, c_int};
 
-use pgrx::pg_sys::{IndexScanDesc, Relation, Snapshot};
+use pgrx::pg_sys::{
+    AttrNumber, FormData_pg_attribute, IndexScanDesc, Relation, Snapshot, TupleDesc,
+};
 
 #[cfg(not(feature = "pg15"))]
 pub(in crate::pg) use pgrx::pg_sys::RelFileLocator as FileLocator;
@@ -69,6 +71,26 @@ pub(in crate::pg) unsafe fn locator(relation: Relation) -> FileLocator {
         return (*relation).rd_node;
         #[cfg(not(feature = "pg15"))]
         return (*relation).rd_locator;
+    }
+}
+
+/// A column of a tuple descriptor. From PostgreSQL 18 on, another array comes before that of the
+/// columns (src/include/access/tupdesc.h: TupleDescAttr).
+///
+/// # Safety
+/// The descriptor has the column, whose number is from 1 on.
+pub(in crate::pg) unsafe fn attribute(
+    descriptor: TupleDesc,
+    number: AttrNumber,
+) -> *const FormData_pg_attribute {
+    // SAFETY: the caller's.
+    unsafe {
+        #[cfg(not(feature = "pg18"))]
+        let attributes: *const FormData_pg_attribute = (*descriptor).attrs.as_ptr();
+        #[cfg(feature = "pg18")]
+        let attributes: *const FormData_pg_attribute =
+            (*descriptor).compact_attrs.as_ptr().add((*descriptor).natts as usize).cast();
+        attributes.add(number as usize - 1)
     }
 }
 

@@ -28,11 +28,13 @@ use pgrx::pg_sys::{
 use crate::pg::ffi::compat::FileLocator;
 
 unsafe extern "C-unwind" {
+    // src/backend/access/common/relation.c
+    pub(in crate::pg) fn relation_open(relation: Oid, lock: LOCKMODE) -> Relation;
+    pub(in crate::pg) fn try_relation_open(relation: Oid, lock: LOCKMODE) -> Relation;
+    pub(in crate::pg) fn relation_close(relation: Relation, lock: LOCKMODE);
+
     // src/backend/access/table/table.c, src/backend/access/index/indexam.c
-    pub(in crate::pg) fn try_table_open(relation: Oid, lock: LOCKMODE) -> Relation;
     pub(in crate::pg) fn table_close(relation: Relation, lock: LOCKMODE);
-    pub(in crate::pg) fn index_open(index: Oid, lock: LOCKMODE) -> Relation;
-    pub(in crate::pg) fn index_close(index: Relation, lock: LOCKMODE);
     pub(in crate::pg) fn index_rescan(
         scan: IndexScanDesc,
         keys: ScanKey,
@@ -68,6 +70,11 @@ unsafe extern "C-unwind" {
     pub(in crate::pg) fn slot_getsomeattrs_int(slot: *mut TupleTableSlot, attribute: c_int);
 
     // src/backend/access/common/heaptuple.c, src/backend/access/common/tupdesc.c
+    pub(in crate::pg) fn heap_attisnull(
+        tuple: HeapTuple,
+        attribute: c_int,
+        descriptor: TupleDesc,
+    ) -> bool;
     pub(in crate::pg) fn nocachegetattr(
         tuple: HeapTuple,
         attribute: c_int,

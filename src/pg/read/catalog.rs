@@ -1,8 +1,10 @@
 //! Where the extension's relations are in this database.
 //!
 //! Names are looked up once per backend, and again after the relation cache got an invalidation
-//! message for one of them, or for every relation. The schema `vpk` is the extension's own: nobody
-//! else can create anything in it, so a name in it identifies a relation of the extension.
+//! message for one of them, or for every relation. Only the owner of the schema `vpk` can give one
+//! of these names to another relation. So what is found by its name is compared with its
+//! [`super::shape`] before a row of it is read. Whether that was done, and what is known of the
+//! file, is forgotten together with the names.
 
 use core::ffi::CStr;
 use core::sync::atomic::AtomicU64;
@@ -12,6 +14,7 @@ use pgrx::pg_sys::{self, Datum, Oid};
 
 use crate::pg::ffi::per_backend::PerBackend;
 use crate::pg::ffi::{compat, unguarded};
+use crate::pg::read::shape::{Difference, Index};
 
 /// A table with the index through which it is read.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -39,15 +42,35 @@ impl Table {
     /// The number of tables.
     pub const COUNT: usize = 4;
 
-    /// The name of each table, and the names that its index has had, the latest first.
-    const NAMES: [(&CStr, &[&CStr]); Table::COUNT] = [
+    /// The name of each table, and its index as each release has made it, the latest first.
+    const NAMES: [(&CStr, &[Index]); Table::COUNT] = [
         // Before 0.3.0 this index was a B-tree. The hash index got another name, so that an older
         // library finds no index: it would not compare the rows of a hash index with the hash.
-        (c"keys", &[c"keys_key_hash_excl", c"keys_key_hash_key"]),
-        (c"accounts", &[c"accounts_pkey"]),
-        (c"plans", &[c"plans_pkey"]),
-        (c"task_leases", &[c"task_leases_account_idx"]),
+        (
+            c"keys",
+            &[
+                Index::hash_of_bytea(c"keys_key_hash_excl"),
+                Index::btree_of_bytea(c"keys_key_hash_key"),
+            ],
+        ),
+        (c"accounts", &[Index::btree_of_text(c"accounts_pkey")]),
+        (c"plans", &[Index::btree_of_text(c"plans_pkey")]),
+        (c"task_leases", &[Index::btree_of_text(c"task_leases_account_idx")]),
     ];
+
+    /// All tables, in the order of their numbers.
+    pub const ALL: [Table; Table::COUNT] =
+        [Table::Keys, Table::Accounts, Table::Plans, Table::TaskLeases];
+
+    /// Its name in the schema `vpk`.
+    pub fn name(self) -> &'static str {
+        Table::NAMES[self as usize].0.to_str().unwrap_or_default()
+    }
+
+    /// Its index as each release has made it, the latest first.
+    pub(in crate::pg) fn indexes(self) -> &'static [Index] {
+        Table::NAMES[self as usize].1
+    }
 }
 
 /// The file of a table, as it was when the table was last open.
@@ -64,7 +87,9 @@ pub(in crate::pg) struct File {
 struct Relations {
     /// The tables with their indexes, by [`Table`].
     indexed: [Indexed; Table::COUNT],
-    /// The files of the tables, where they are known.
+    /// Whether each table, with its index, was compared with its shape and is as it has to be.
+    checked: [bool; Table::COUNT],
+    /// The files of the tables, where they are known. Only that of a table that was checked is.
     files: [Option<File>; Table::COUNT],
 }
 
@@ -86,49 +111,85 @@ pub fn changes() -> u64 {
     CHANGES.load(Relaxed)
 }
 
-/// A table and its index, or None in a database without the extension.
-pub fn indexed(table: Table) -> Option<Indexed> {
+/// A table and its index, or what is missing.
+pub fn indexed(table: Table) -> Result<Indexed, Difference> {
     loop {
         // SAFETY: the closure reads the value alone.
         let known = unsafe {
             KNOWN.with(|known| known.as_ref().map(|known| known.indexed[table as usize]))
         };
-        if known.is_some() {
-            return known;
+        if let Some(known) = known {
+            return Ok(known);
         }
         let before = changes();
         let found = look_up();
         // Each look-up can process invalidation messages, also of a relation whose name was looked
         // up before.
-        if changes() == before {
-            let indexed = found?;
-            let relations = Relations { indexed, files: [None; Table::COUNT] };
-            // SAFETY: the closure writes the value alone.
-            unsafe { KNOWN.with(|known| *known = Some(relations)) };
-            return Some(indexed[table as usize]);
+        if changes() != before {
+            continue;
         }
+        // What is missing is looked for again the next time: no message tells that another relation
+        // got the name.
+        if let [Ok(keys), Ok(accounts), Ok(plans), Ok(leases)] = found {
+            let indexed = [keys, accounts, plans, leases];
+            let (checked, files) = ([false; Table::COUNT], [None; Table::COUNT]);
+            // SAFETY: the closure writes the value alone.
+            unsafe { KNOWN.with(|known| *known = Some(Relations { indexed, checked, files })) };
+        }
+        return found[table as usize];
     }
 }
 
 /// The tables with their indexes, by their names, as they were at some time during the call.
-fn look_up() -> Option<[Indexed; Table::COUNT]> {
+fn look_up() -> [Result<Indexed, Difference>; Table::COUNT] {
     // SAFETY: the name is a null-terminated string (src/backend/catalog/namespace.c).
     let schema = unsafe { unguarded::get_namespace_oid(c"vpk".as_ptr(), true) };
+    let mut all = [Err(Difference::NoSchema); Table::COUNT];
+    if schema == Oid::INVALID {
+        return all;
+    }
     let find = |name: &CStr| {
         // SAFETY: the name is a null-terminated string (src/backend/utils/cache/lsyscache.c).
         let relation = unsafe { unguarded::get_relname_relid(name.as_ptr(), schema) };
         (relation != Oid::INVALID).then_some(relation)
     };
-    let mut indexed = [Indexed { table: Oid::INVALID, index: Oid::INVALID }; Table::COUNT];
-    for (found, (table, indexes)) in indexed.iter_mut().zip(&Table::NAMES) {
-        let index = indexes.iter().find_map(|index| find(index))?;
-        *found = Indexed { table: find(table)?, index };
+    // An array's own iterators have destructors, those of a slice have none.
+    for (found, table) in all.iter_mut().zip(&Table::ALL) {
+        let (name, indexes) = Table::NAMES[*table as usize];
+        let index = indexes.iter().find_map(|index| find(index.name));
+        *found = match (find(name), index) {
+            (None, _) => Err(Difference::NoTable(*table)),
+            (_, None) => Err(Difference::NoIndex(*table)),
+            (Some(table), Some(index)) => Ok(Indexed { table, index }),
+        };
     }
-    Some(indexed)
+    all
+}
+
+/// Whether a table was checked since anything of it or its index has changed.
+pub(in crate::pg) fn is_checked(table: Table) -> bool {
+    // SAFETY: the closure reads the value alone.
+    unsafe { KNOWN.with(|known| known.as_ref().is_some_and(|known| known.checked[table as usize])) }
+}
+
+/// Notes that a table was checked. Notes nothing where the table or its index has changed since it
+/// was looked up.
+///
+/// # Safety
+/// The table and its index are open, and were compared with the shape since.
+pub(in crate::pg) unsafe fn set_checked(table: Table) {
+    // SAFETY: the closure writes the value alone.
+    unsafe {
+        KNOWN.with(|known| {
+            if let Some(known) = known {
+                known.checked[table as usize] = true;
+            }
+        });
+    }
 }
 
 /// The OID of a table and its file. None where anything of the table has changed since
-/// [`set_file`] was called.
+/// [`set_file`] was called. So a table that has a file here was checked since its last change.
 pub(in crate::pg) fn file(table: Table) -> Option<(Oid, File)> {
     // SAFETY: the closure reads the value alone.
     unsafe {
@@ -139,7 +200,7 @@ pub(in crate::pg) fn file(table: Table) -> Option<(Oid, File)> {
     }
 }
 
-/// Sets the file of a table. Sets nothing where the table has changed since it was looked up.
+/// Sets the file of a table. Sets nothing where the table has changed since it was checked.
 ///
 /// # Safety
 /// The table is open, and so cannot get another file. The tuple descriptor is that of the table,
@@ -148,7 +209,7 @@ pub(in crate::pg) unsafe fn set_file(table: Table, file: File) {
     // SAFETY: the closure writes the value alone.
     unsafe {
         KNOWN.with(|known| {
-            if let Some(known) = known {
+            if let Some(known) = known.as_mut().filter(|known| known.checked[table as usize]) {
                 known.files[table as usize] = Some(file);
             }
         });

@@ -27,6 +27,10 @@
 //!   the messages were processed is in the file that is read; any other was not committed when the
 //!   look-up began. (Between the end of such a transaction and its message, a look-up reads this
 //!   table as it was before, and another table, which got no new file, as the transaction left it.)
+//! - The columns have the numbers and types that the reader takes them for. The file of a table is
+//!   known only where the table was compared with its shape since the last such message
+//!   ([`crate::pg::read::scan::Opened::open`], [`catalog::set_file`]). A change of a column or an
+//!   index sends the message as a rewrite does, so the argument above holds for it too.
 //!
 //! This needs no lock on the table. The lock would prevent the removal of the file, and the removal
 //! waits for the pin (bufmgr.c: InvalidateBuffer), which is held while the page is locked and its
@@ -156,7 +160,7 @@ fn goes_through_index() -> bool {
 
 /// Whether a table and its index could be locked for reading right now.
 fn is_unlocked(table: Table) -> bool {
-    let Some(indexed) = catalog::indexed(table) else { return false };
+    let Ok(indexed) = catalog::indexed(table) else { return false };
     // SAFETY: a lock is taken on any OID, whether or not there is such a relation, and released at
     // once (src/backend/storage/lmgr/lmgr.c: ConditionalLockRelationOid).
     [indexed.table, indexed.index].iter().all(|&relation| unsafe {

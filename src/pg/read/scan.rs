@@ -17,9 +17,11 @@ use core::ptr;
 
 use pgrx::pg_sys::{self, Datum, Oid};
 
-use crate::pg::error;
+use crate::pg::call::Call;
+use crate::pg::ffi::guard::guarded;
 use crate::pg::ffi::{compat, unguarded};
 use crate::pg::read::catalog::{self, Table};
+use crate::pg::read::shape::{self, Difference, Shape};
 use crate::pg::read::snapshot::Snapshot;
 use crate::pg::read::tuple::Tuple;
 use crate::pg::types::{Bytes, FromRaw, Text};
@@ -68,40 +70,88 @@ pub struct Opened {
 pub(in crate::pg) const LOCK: pg_sys::LOCKMODE = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
 
 impl Opened {
-    /// Opens a table of the extension. Raises 42704 in a database without the extension.
+    /// Opens a table of the extension. Raises 55000 where it does not have the shape that the
+    /// caller relies on, and 42704 in a database without the extension.
+    ///
+    /// The relations are compared with the shape once after each change. A change sends an
+    /// invalidation message for the table or the index, on which [`catalog`] forgets that they were
+    /// compared. While they are locked, nobody changes a column or drops the index.
     ///
     /// Callers take the snapshot by which they read after this: a rewrite of the table that the
     /// lock waited for is invisible to an older one.
-    pub fn open(table: Table) -> Opened {
-        loop {
-            let Some(wanted) = catalog::indexed(table) else { error::not_installed() };
-            // SAFETY: tables are opened by OIDs that may be out of date. Then there is no such
-            // table, or the lock has processed the invalidation message, and the names are looked
-            // up again (src/backend/access/table/table.c: try_table_open). While the table is
-            // locked, its index stays (src/backend/commands/indexcmds.c:
-            // ReindexRelationConcurrently waits for every lock on the table before it drops the
-            // index that it has replaced).
+    pub fn open(table: Table, shape: &'static Shape) -> Opened {
+        let opened = Opened::by_name(table).unwrap_or_else(|missing| missing.raise());
+        if !catalog::is_checked(table) {
+            // SAFETY: both are open and locked. After an error, the resource owner closes them.
             unsafe {
-                let heap = unguarded::try_table_open(wanted.table, LOCK);
+                if let Some(difference) = shape::difference(table, shape, opened.heap, opened.index)
+                {
+                    difference.raise();
+                }
+                catalog::set_checked(table);
+            }
+        }
+        opened
+    }
+
+    /// Opens what has the names of a table and its index.
+    fn by_name(table: Table) -> Result<Opened, Difference> {
+        loop {
+            let wanted = catalog::indexed(table)?;
+            // SAFETY: relations are opened by OIDs that may be out of date. Then there is no such
+            // relation, or the lock has processed the invalidation message, and the names are
+            // looked up again (src/backend/access/common/relation.c: try_relation_open). While the
+            // table is locked, its index stays (src/backend/commands/indexcmds.c:
+            // ReindexRelationConcurrently waits for every lock on the table before it drops the
+            // index that it has replaced). But another one can replace it before it is locked.
+            unsafe {
+                let heap = unguarded::try_relation_open(wanted.table, LOCK);
                 if heap.is_null() {
                     catalog::invalidate();
                     continue;
                 }
-                if catalog::indexed(table) == Some(wanted) {
-                    return Opened { heap, index: unguarded::index_open(wanted.index, LOCK) };
+                if catalog::indexed(table) == Ok(wanted) {
+                    // Of an index that was checked it is known that it is one of this table.
+                    let index = match catalog::is_checked(table) {
+                        true => unguarded::relation_open(wanted.index, LOCK),
+                        false => unguarded::try_relation_open(wanted.index, LOCK),
+                    };
+                    if index.is_null() {
+                        catalog::invalidate();
+                    } else if catalog::indexed(table) == Ok(wanted) {
+                        return Ok(Opened { heap, index });
+                    } else {
+                        unguarded::relation_close(index, LOCK);
+                    }
                 }
-                unguarded::table_close(heap, LOCK);
+                unguarded::relation_close(heap, LOCK);
             }
         }
+    }
+
+    /// How a table differs from its shape, for callers that hold values with destructors.
+    pub fn difference_guarded(_: &Call, table: Table, shape: &'static Shape) -> Option<Difference> {
+        let find = || {
+            let opened = match Opened::by_name(table) {
+                Ok(opened) => opened,
+                Err(missing) => return Some(missing),
+            };
+            // SAFETY: both are open and locked.
+            let difference = unsafe { shape::difference(table, shape, opened.heap, opened.index) };
+            opened.close();
+            difference
+        };
+        // SAFETY: the closure holds plain data, and cannot panic.
+        unsafe { guarded(find) }
     }
 
     /// Closes both and releases the locks.
     pub fn close(self) {
         // SAFETY: both are open, and nothing refers to them any more: nobody else has this value
-        // (src/backend/access/table/table.c, src/backend/access/index/indexam.c).
+        // (src/backend/access/common/relation.c).
         unsafe {
-            unguarded::index_close(self.index, LOCK);
-            unguarded::table_close(self.heap, LOCK);
+            unguarded::relation_close(self.index, LOCK);
+            unguarded::relation_close(self.heap, LOCK);
         }
     }
 

@@ -17,7 +17,7 @@ use crate::pg::types::{
 /// A row that is visible. Its methods are unguarded (see [`crate::pg::read`]).
 ///
 /// Columns have numbers from 1 on. A value is None where the column is null. The caller names each
-/// column by its type, as sql/tables.sql declares it; debug builds check that.
+/// column by its type, as its [`super::shape::Shape`] has it; debug builds check that.
 pub struct Tuple(Source);
 
 /// Where a row is.
@@ -117,9 +117,10 @@ impl Tuple {
     fn column<T: FromRaw>(&self, column: AttrNumber) -> Option<InRow<'_, T>> {
         self.assert_type(column, T::OID);
         self.value(column).map(|datum| {
-            // SAFETY: the schema `vpk` is the extension's own (sql/tables.sql): a column has the
-            // type that the caller knows it by, which debug builds check. The value stays for as
-            // long as the row is read.
+            // SAFETY: a row is read only of a table that was compared with the shape that the
+            // caller knows it by (`Opened::open`), so that the column has this type. Debug builds
+            // check that the caller asks for the type of the shape. The value stays for as long as
+            // the row is read.
             let value = unsafe { T::from_raw(datum) };
             InRow { value, row: PhantomData }
         })

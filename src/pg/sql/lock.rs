@@ -4,7 +4,6 @@
 use pgrx::pg_sys;
 
 use crate::pg::call::Call;
-use crate::pg::error;
 use crate::pg::read::catalog::{self, Table};
 use crate::pg::types::Text;
 
@@ -18,7 +17,7 @@ use crate::pg::types::Text;
 /// Unguarded: see [`crate::pg::ffi::unguarded`].
 pub fn lock_account_unguarded(call: &Call, account: Text) {
     call.prevent_if_read_only();
-    let Some(accounts) = catalog::indexed(Table::Accounts) else { error::not_installed() };
+    let accounts = catalog::indexed(Table::Accounts).unwrap_or_else(|missing| missing.raise());
     let number = crc32fast::hash(account.bytes_unguarded(call));
     // SAFETY: LockDatabaseObject takes any numbers for an object, and the end of the transaction
     // releases the lock (src/backend/storage/lmgr/lmgr.c).

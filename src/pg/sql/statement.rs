@@ -10,6 +10,7 @@ use core::{marker::PhantomData, ptr};
 use pgrx::pg_sys::{self, Datum, Oid};
 
 use crate::pg::call::Call;
+use crate::pg::error;
 use crate::pg::ffi::allocator;
 use crate::pg::read::snapshot;
 use crate::pg::sql::isolation;
@@ -48,8 +49,8 @@ pub struct Rows<'call> {
     call: PhantomData<&'call Call>,
 }
 
-/// One row. Columns have numbers from 0 on. Its methods panic where the column is of another type
-/// than the one that the method's name says.
+/// One row. Columns have numbers from 0 on. Its methods raise 55000 where the column is of another
+/// type than the one that the method's name says: the owner of the tables has changed it.
 #[derive(Clone, Copy)]
 pub struct Row<'rows> {
     /// The types of the columns.
@@ -293,7 +294,9 @@ impl Row<'_> {
 
     /// The value of a column of a type.
     fn value(self, column: usize, kind: Oid) -> Option<Datum> {
-        assert_eq!(self.types[column], kind, "the type of column {column}");
+        if self.types[column] != kind {
+            error::changed_type();
+        }
         self.values[column]
     }
 }

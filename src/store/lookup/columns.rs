@@ -1,74 +1,214 @@
-//! Column numbers, as sql/tables.sql numbers the columns. Columns are only ever appended.
+//! The columns that the library reads: names, numbers and types, as sql/tables.sql declares them.
+//! Columns are only ever appended.
 
 use pgrx::pg_sys::AttrNumber;
 
 use crate::pg::read::catalog::Table;
+use crate::pg::read::shape::{Column, Kind, Shape};
 
-/// The last column of a table that is read.
-pub fn last(table: Table) -> AttrNumber {
-    match table {
-        Table::Keys => keys::METADATA,
-        Table::Accounts => accounts::PLAN,
-        Table::Plans => plans::RANK,
-        Table::TaskLeases => task_leases::EXPIRES_AT,
+/// Declares the columns that lookups read by their numbers, in order, and the one by which they
+/// find a row.
+macro_rules! read_by_number {
+    ($(
+        $(#[$doc:meta])*
+        $table:ident by $key:ident {
+            $($(#[$column_doc:meta])* $column:ident = $number:literal $name:literal $kind:ident;)+
+        }
+    )+) => {$(
+        $(#[$doc])*
+        pub mod $table {
+            use super::{AttrNumber, Column, Kind, Shape, numbered};
+
+            $($(#[$column_doc])* pub const $column: AttrNumber = $number;)+
+
+            const COLUMNS: &[Column] =
+                &[$(Column { name: $name, number: $number, kind: Kind::$kind }),+];
+
+            /// What a reader of the table relies on.
+            pub(super) static SHAPE: Shape =
+                Shape { columns: COLUMNS, key: numbered(COLUMNS, $key) };
+
+            /// The last column that is read.
+            pub(super) const LAST: AttrNumber = COLUMNS[COLUMNS.len() - 1].number;
+        }
+    )+};
+}
+
+/// The column of a number.
+const fn numbered(columns: &'static [Column], number: AttrNumber) -> &'static Column {
+    let mut at = 0;
+    while columns[at].number != number {
+        at += 1;
+    }
+    &columns[at]
+}
+
+read_by_number! {
+    /// Columns of vpk.keys.
+    keys by KEY_HASH {
+        /// Identifies the key.
+        ID = 1 c"id" UUID;
+        /// The SHA-256 of the token.
+        KEY_HASH = 2 c"key_hash" BYTEA;
+        /// The account that owns the key.
+        ACCOUNT = 3 c"account" TEXT;
+        /// The name of its environment.
+        ENVIRONMENT = 4 c"environment" TEXT;
+        /// What the key is called.
+        NAME = 5 c"name" TEXT;
+        /// When the key expires; null is never.
+        EXPIRES_AT = 9 c"expires_at" TIMESTAMPTZ;
+        /// Since when the key is disabled; null is enabled.
+        DISABLED_AT = 10 c"disabled_at" TIMESTAMPTZ;
+        /// When the key was revoked; null is not.
+        REVOKED_AT = 11 c"revoked_at" TIMESTAMPTZ;
+        /// What the key may be used for.
+        SCOPES = 15 c"scopes" TEXT_ARRAY;
+        /// The networks that the key may be used from; null is no limit.
+        ALLOWED_IPS = 16 c"allowed_ips" CIDR_ARRAY;
+        /// What the application keeps with the key.
+        METADATA = 17 c"metadata" JSONB;
+    }
+
+    /// Columns of vpk.accounts.
+    accounts by ACCOUNT {
+        /// The name of the account.
+        ACCOUNT = 1 c"account" TEXT;
+        /// The name of the account's plan.
+        PLAN = 2 c"plan" TEXT;
+    }
+
+    /// Columns of vpk.plans.
+    plans by PLAN {
+        /// The name of the plan.
+        PLAN = 1 c"plan" TEXT;
+        /// Whether keys of accounts on the plan are accepted.
+        API_ACCESS = 2 c"api_access" BOOLEAN;
+        /// How many tasks of an account may run at once; null is no limit.
+        CONCURRENT_TASKS = 3 c"concurrent_tasks" INTEGER;
+        /// The order of the plans in messages, lowest first.
+        RANK = 4 c"rank" INTEGER;
+    }
+
+    /// Columns of vpk.task_leases.
+    task_leases by ACCOUNT {
+        /// The account whose plan the lease counts against.
+        ACCOUNT = 2 c"account" TEXT;
+        /// When the lease ends.
+        EXPIRES_AT = 5 c"expires_at" TIMESTAMPTZ;
     }
 }
 
 /// The name of an account or plan: the first column of both tables.
-pub const NAME: AttrNumber = 1;
+pub const NAME: AttrNumber = accounts::ACCOUNT;
+const _: () = assert!(plans::PLAN == NAME);
 
-/// Columns of vpk.keys.
-pub mod keys {
-    use super::AttrNumber;
-
-    /// Identifies the key.
-    pub const ID: AttrNumber = 1;
-    /// The SHA-256 of the token.
-    pub const KEY_HASH: AttrNumber = 2;
-    /// The account that owns the key.
-    pub const ACCOUNT: AttrNumber = 3;
-    /// The name of its environment.
-    pub const ENVIRONMENT: AttrNumber = 4;
-    /// What the key is called.
-    pub const NAME: AttrNumber = 5;
-    /// When the key expires; null is never.
-    pub const EXPIRES_AT: AttrNumber = 9;
-    /// Since when the key is disabled; null is enabled.
-    pub const DISABLED_AT: AttrNumber = 10;
-    /// When the key was revoked; null is not.
-    pub const REVOKED_AT: AttrNumber = 11;
-    /// What the key may be used for.
-    pub const SCOPES: AttrNumber = 15;
-    /// The networks that the key may be used from; null is no limit.
-    pub const ALLOWED_IPS: AttrNumber = 16;
-    /// What the application keeps with the key.
-    pub const METADATA: AttrNumber = 17;
+/// What readers of a table rely on.
+pub fn shape(table: Table) -> &'static Shape {
+    match table {
+        Table::Keys => &keys::SHAPE,
+        Table::Accounts => &accounts::SHAPE,
+        Table::Plans => &plans::SHAPE,
+        Table::TaskLeases => &task_leases::SHAPE,
+    }
 }
 
-/// Columns of vpk.accounts.
-pub mod accounts {
-    use super::AttrNumber;
-
-    /// The name of the account's plan.
-    pub const PLAN: AttrNumber = 2;
+/// The last column of a table that is read.
+pub fn last(table: Table) -> AttrNumber {
+    match table {
+        Table::Keys => keys::LAST,
+        Table::Accounts => accounts::LAST,
+        Table::Plans => plans::LAST,
+        Table::TaskLeases => task_leases::LAST,
+    }
 }
 
-/// Columns of vpk.plans.
-pub mod plans {
-    use super::AttrNumber;
-
-    /// Whether keys of accounts on the plan are accepted.
-    pub const API_ACCESS: AttrNumber = 2;
-    /// How many tasks of an account may run at once; null is no limit.
-    pub const CONCURRENT_TASKS: AttrNumber = 3;
-    /// The order of the plans in messages, lowest first.
-    pub const RANK: AttrNumber = 4;
+/// A table or view of which statements take columns by name.
+pub struct Relation {
+    /// Its name in the schema `vpk`.
+    pub name: &'static str,
+    /// Whether it is a view.
+    pub is_view: bool,
+    /// The columns that are taken by name alone.
+    pub columns: &'static [(&'static str, Kind)],
 }
 
-/// Columns of vpk.task_leases.
-pub mod task_leases {
-    use super::AttrNumber;
-
-    /// When the lease ends.
-    pub const EXPIRES_AT: AttrNumber = 5;
-}
+/// All tables and views that statements read or write. Columns that are also read by number are not
+/// repeated.
+pub const BY_NAME: [Relation; 8] = [
+    Relation {
+        name: "keys",
+        is_view: false,
+        columns: &[
+            ("prefix", Kind::TEXT),
+            ("hint", Kind::TEXT),
+            ("created_at", Kind::TIMESTAMPTZ),
+            ("revoke_reason", Kind::TEXT),
+            ("rotated_from", Kind::UUID),
+            ("rotated_at", Kind::TIMESTAMPTZ),
+        ],
+    },
+    Relation {
+        name: "accounts",
+        is_view: false,
+        columns: &[("created_at", Kind::TIMESTAMPTZ), ("pristine", Kind::BOOLEAN)],
+    },
+    Relation { name: "plans", is_view: false, columns: &[("pristine", Kind::BOOLEAN)] },
+    Relation {
+        name: "task_leases",
+        is_view: false,
+        columns: &[
+            ("lease", Kind::UUID),
+            ("key_id", Kind::UUID),
+            ("started_at", Kind::TIMESTAMPTZ),
+        ],
+    },
+    Relation {
+        name: "key_usage",
+        is_view: false,
+        columns: &[
+            ("key_id", Kind::UUID),
+            ("last_used_at", Kind::TIMESTAMPTZ),
+            ("uses", Kind::BIGINT),
+        ],
+    },
+    Relation {
+        name: "events",
+        is_view: false,
+        columns: &[
+            ("id", Kind::BIGINT),
+            ("occurred_at", Kind::TIMESTAMPTZ),
+            ("event", Kind::TEXT),
+            ("key_id", Kind::UUID),
+            ("account", Kind::TEXT),
+            ("role", Kind::TEXT),
+            ("session_role", Kind::TEXT),
+            ("details", Kind::JSONB),
+        ],
+    },
+    Relation {
+        name: "removed_defaults",
+        is_view: false,
+        columns: &[("relation", Kind::TEXT), ("name", Kind::TEXT)],
+    },
+    Relation {
+        name: "key_list",
+        is_view: true,
+        columns: &[
+            ("id", Kind::UUID),
+            ("name", Kind::TEXT),
+            ("account", Kind::TEXT),
+            ("environment", Kind::TEXT),
+            ("prefix", Kind::TEXT),
+            ("hint", Kind::TEXT),
+            ("created_at", Kind::TIMESTAMPTZ),
+            ("last_used_at", Kind::TIMESTAMPTZ),
+            ("uses", Kind::BIGINT),
+            ("expires_at", Kind::TIMESTAMPTZ),
+            ("revoked_at", Kind::TIMESTAMPTZ),
+            ("revoke_reason", Kind::TEXT),
+            ("rotated_from", Kind::UUID),
+            ("state", Kind::TEXT),
+        ],
+    },
+];

@@ -2,7 +2,7 @@
 //! the latest snapshot.
 
 mod cache;
-mod columns;
+pub(super) mod columns;
 mod stored;
 
 use core::ops::ControlFlow;
@@ -56,7 +56,7 @@ pub fn now<'call, R: Copy>(
     loop {
         let mut opened = [const { None }; READ_TOGETHER.len()];
         for &table in READ_TOGETHER.iter().filter(|table| wanted[**table as usize]) {
-            opened[table as usize] = Some(Opened::open(table));
+            opened[table as usize] = Some(Opened::open(table, columns::shape(table)));
         }
         in_place::accept_invalidations();
         let mut lookup = LookUp { call, opened, missed, snapshot: snapshot::latest() };
@@ -80,7 +80,7 @@ pub fn now<'call, R: Copy>(
 
 /// How many leases of an account have not ended.
 pub fn running_tasks(account: Text) -> i64 {
-    let leases = Opened::open(Table::TaskLeases);
+    let leases = Opened::open(Table::TaskLeases, columns::shape(Table::TaskLeases));
     let now = clock::now().micros();
     let mut running = 0;
     leases.each_visible(Some(Wanted::text(account)), snapshot::latest(), |tuple| {

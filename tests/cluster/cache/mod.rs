@@ -4,6 +4,7 @@
 mod access_methods;
 mod buffers;
 mod cached_tids;
+mod changed_tables;
 mod databases;
 mod load;
 mod middle_of_a_statement;

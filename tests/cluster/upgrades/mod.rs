@@ -1,5 +1,6 @@
 //! Updates of the extension from each released version, and upgrades of PostgreSQL by pg_upgrade.
 
+mod added_columns;
 mod extension;
 mod pg_upgrade;
 mod released;

@@ -303,8 +303,8 @@ fn a_locked_catalog_delays_the_flush_of_no_other_database() {
     wait_for_uses(&mut holder, &held, 1);
 }
 
-/// G6: a table that only has the name is not written to: neither where the extension is gone, nor
-/// beside an extension that has lost its own.
+/// G4, G6: a table that only has the name is not written to: neither where the extension is gone,
+/// nor beside an extension that has lost its own. There the uses wait until it is back.
 #[test]
 fn a_table_that_only_has_the_name_is_not_written_to() {
     const FAKE: &str = "CREATE TABLE vpk.key_usage (key_id uuid PRIMARY KEY,
@@ -349,6 +349,11 @@ fn a_table_that_only_has_the_name_is_not_written_to() {
         assert_eq!(value(client, sql, &[]), "0");
     }
     assert_eq!(counter(&mut beside, "uses_flushed"), 0);
+    let sql = "SELECT last_error FROM vpk.stats";
+    wait_until("the error is shown", || value(&mut beside, sql, &[]).contains("vpk.key_usage"));
+    let back = "DROP TABLE vpk.key_usage; ALTER TABLE vpk.other RENAME TO key_usage";
+    beside.batch_execute(back).expect("its own again");
+    wait_for_uses(&mut beside, &beside_key, 3);
 }
 
 /// G4: a removal that begins while a key's first use is being flushed waits for it and deletes it,
