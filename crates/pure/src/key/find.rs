@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 
-use super::environment::Environment;
+use super::environment::{Environment, LABEL_LENGTH};
 use super::token::{LENGTH, Token};
 
 /// The beginning of every label, which is searched for. A break inside it is not found.
@@ -19,8 +19,17 @@ static MARK: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"vpk_"));
 const MARK_LENGTH: usize = 4;
 /// How many characters after the label stay readable, as in a key's hint.
 pub(super) const SHOWN: usize = 4;
+/// The letters and digits after the label.
+pub(super) const LETTERS: usize = LENGTH - LABEL_LENGTH;
 /// How many breaks in a row may be between two characters of a key.
 const MAX_BREAKS: usize = 3;
+/// How many characters after a label are read, breaks not counted: a broken key may have some
+/// underscores and dashes in it.
+const MAX_CHARACTERS: usize = 2 * LETTERS;
+/// The longest label with breaks in it, in bytes: a break has at most three.
+pub(super) const MAX_LABEL: usize = LABEL_LENGTH * (1 + MAX_BREAKS * 3);
+/// The longest broken key, in bytes.
+pub(super) const MAX_LENGTH: usize = MAX_LABEL + MAX_CHARACTERS * (1 + MAX_BREAKS * 3);
 
 /// A key's label in a text.
 pub(super) struct Label {
@@ -34,15 +43,19 @@ pub(super) fn next_label(text: &[u8], mut at: usize) -> Option<Label> {
     loop {
         let start = at + MARK.find(text.get(at..)?)?;
         at = start + MARK_LENGTH;
-        let end = |environment: Environment| {
-            environment.label().iter().skip(MARK_LENGTH).try_fold(at, |at, byte| {
+        let first = after_breaks(text, at);
+        let environment = match text.get(first) {
+            Some(b'l') => Environment::Live,
+            Some(b't') => Environment::Test,
+            _ => continue,
+        };
+        let end =
+            environment.label().iter().skip(MARK_LENGTH + 1).try_fold(first + 1, |at, byte| {
                 let at = after_breaks(text, at);
                 (text.get(at) == Some(byte)).then_some(at + 1)
-            })
-        };
-        let label = |environment| Some(Label { environment, start, end: end(environment)? });
-        if let Some(label) = Environment::ALL.into_iter().find_map(label) {
-            return Some(label);
+            });
+        if let Some(end) = end {
+            return Some(Label { environment, start, end });
         }
     }
 }
@@ -79,6 +92,7 @@ fn goes_on(text: &[u8], at: usize) -> bool {
 /// for each character (LATIN1, for example) both count. In UTF-8, the latter begin no character.
 fn break_length(text: &[u8]) -> usize {
     match text {
+        [b'!'..=b'~', ..] => 0,
         // White space of ASCII; U+00A0 and U+00AD in LATIN1.
         [b'\t'..=b'\r' | b' ' | 0xa0 | 0xad, ..] => 1,
         // U+0085, U+00A0, U+00AD.
@@ -93,8 +107,14 @@ fn break_length(text: &[u8]) -> usize {
 }
 
 /// The position after the breaks at a position, of which there are at most [`MAX_BREAKS`].
-fn after_breaks(text: &[u8], at: usize) -> usize {
-    (0..MAX_BREAKS).fold(at, |at, _| at + break_length(from(text, at)))
+fn after_breaks(text: &[u8], mut at: usize) -> usize {
+    for _ in 0..MAX_BREAKS {
+        match break_length(from(text, at)) {
+            0 => break,
+            length => at += length,
+        }
+    }
+    at
 }
 
 /// Whether the text ends at a position; a string of C ends with a null.
@@ -137,6 +157,7 @@ pub(super) struct Joined {
 ///
 /// The checksum distinguishes a broken key from a name or a hint with other words behind it. Where
 /// the text ends, the look of the words does.
+#[cold]
 pub(super) fn joined(text: &[u8], label: &Label) -> Option<Joined> {
     let mut key = [0; LENGTH];
     let mut missing = key.iter_mut();
@@ -152,7 +173,7 @@ pub(super) fn joined(text: &[u8], label: &Label) -> Option<Joined> {
             let may_be_key = is_cut(text, next) || !is_sentence(body);
             return may_be_key.then_some(Joined { shown, end: at, token: None });
         }
-        if !goes_on(text, next) {
+        if !goes_on(text, next) || characters == MAX_CHARACTERS {
             return None;
         }
         if let Some(byte) = text.get(next).filter(|byte| byte.is_ascii_alphanumeric())

@@ -10,7 +10,10 @@
 
 use core::ops::Range;
 
-use super::find::{SHOWN, end_of_run, from, is_word, joined, next_label};
+use super::find::{
+    Joined, LETTERS, Label, MAX_LABEL, MAX_LENGTH, SHOWN, end_of_run, from, is_word, joined,
+    next_label,
+};
 
 /// How many characters after the label make a text a key.
 const TELLTALE: usize = 8;
@@ -22,33 +25,51 @@ enum Extent {
     Whole,
 }
 
-/// The next part of the text, at or after a position, that must not be readable: a text that begins
-/// like a key and goes on for eight or more characters, well-formed or not; a key with breaks in
-/// it; and what begins like a key at the end of a text that may have been cut.
-///
-/// Redacting it may hide the label of another key, which then ends later: both are one part.
+/// The next part of the text, at or after a position, that must not be readable.
 fn next_secret(text: &[u8], extent: Extent, mut at: usize) -> Option<Range<usize>> {
-    let mut secret: Option<Range<usize>> = None;
-    while let Some(label) = next_label(text, at)
-        && secret.as_ref().is_none_or(|secret| label.start < secret.end)
-    {
+    loop {
+        let label = next_label(text, at)?;
         at = label.end;
-        let joined =
-            joined(text, &label).filter(|joined| joined.token.is_some() || extent == Extent::Cut);
-        secret = match (secret, joined) {
-            (Some(secret), Some(joined)) if joined.end > secret.end => {
-                Some(secret.start..end_of_run(text, joined.end))
-            }
-            (Some(secret), _) => Some(secret),
-            (None, Some(joined)) => Some(joined.shown..end_of_run(text, joined.end)),
-            (None, None) => {
-                let end = end_of_run(text, at);
-                (end - at >= TELLTALE).then_some(at + SHOWN..end)
-            }
+        if let Some(secret) = secret_after(text, extent, &label).filter(|part| !part.is_empty()) {
+            return Some(secret.start..end_of_last_key(text, extent, at, secret.end));
         }
-        .filter(|secret| !secret.is_empty());
     }
-    secret
+}
+
+/// What must not be readable after a label: a text that goes on for eight or more characters,
+/// well-formed or not; a key with breaks in it; and what begins like a key at the end of a text
+/// that may have been cut.
+fn secret_after(text: &[u8], extent: Extent, label: &Label) -> Option<Range<usize>> {
+    let end = end_of_run(text, label.end);
+    let run = text.get(label.end..end).unwrap_or_default();
+    // Longer runs are redacted as a whole, with a checksum or without.
+    if run.iter().filter(|byte| byte.is_ascii_alphanumeric()).count() < LETTERS
+        && let Some(key) = broken_key(text, extent, label)
+    {
+        return Some(key.shown..end_of_run(text, key.end));
+    }
+    (run.len() >= TELLTALE).then_some(label.end + SHOWN..end)
+}
+
+fn broken_key(text: &[u8], extent: Extent, label: &Label) -> Option<Joined> {
+    joined(text, label).filter(|key| key.token.is_some() || extent == Extent::Cut)
+}
+
+/// The end of a part that is redacted. A label in it will not be found afterwards, so that a broken
+/// key with this label is redacted with it.
+fn end_of_last_key(text: &[u8], extent: Extent, mut at: usize, mut end: usize) -> usize {
+    loop {
+        // No label before this one reaches beyond the end.
+        at = at.max(end.saturating_sub(MAX_LENGTH));
+        let near = text.get(..end.saturating_add(MAX_LABEL)).unwrap_or(text);
+        let Some(label) = next_label(near, at).filter(|label| label.start < end) else {
+            return end;
+        };
+        at = label.end;
+        if let Some(key) = broken_key(text, extent, &label).filter(|key| key.end > end) {
+            end = end_of_run(text, key.end);
+        }
+    }
 }
 
 /// Redacts every key in the text, in place and at equal length. Returns whether there was one.
