@@ -39,6 +39,9 @@ fn next_secret(text: &[u8], extent: Extent, mut at: usize) -> Option<Range<usize
 /// What must not be readable after a label: a text that goes on for eight or more characters,
 /// well-formed or not; a key with breaks in it; and what begins like a key at the end of a text
 /// that may have been cut.
+///
+/// Cold, so that a text without a label costs the search for one and nothing else.
+#[cold]
 fn secret_after(text: &[u8], extent: Extent, label: &Label) -> Option<Range<usize>> {
     let end = end_of_run(text, label.end);
     let run = text.get(label.end..end).unwrap_or_default();
@@ -57,6 +60,7 @@ fn broken_key(text: &[u8], extent: Extent, label: &Label) -> Option<Joined> {
 
 /// The end of a part that is redacted. A label in it will not be found afterwards, so that a broken
 /// key with this label is redacted with it.
+#[cold]
 fn end_of_last_key(text: &[u8], extent: Extent, mut at: usize, mut end: usize) -> usize {
     loop {
         // No label before this one reaches beyond the end.
