@@ -17,6 +17,10 @@ CREATE FUNCTION vpk.plans_before_write() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+    -- Not of a row that is restored: see below.
+    IF NEW.plan IS DISTINCT FROM OLD.plan AND (TG_OP = 'UPDATE' OR NEW.pristine IS NULL) THEN
+        PERFORM vpk.check_plan(NEW.plan);
+    END IF;
     IF NEW.rank IS NULL THEN
         SELECT least(coalesce(max(p.rank), 0)::bigint + 1, 2147483647) INTO NEW.rank
           FROM vpk.plans AS p;

@@ -124,6 +124,7 @@ COMMENT ON FUNCTION @extschema@.vpk_settle_uses(uuid, bigint) IS
 COMMENT ON FUNCTION @extschema@.vpk_add_uses(uuid, timestamptz, bigint) IS
     'On the primary: adds uses that a standby counted; returns whether the key exists';
 COMMENT ON FUNCTION vpk.plan_in_use(text) IS 'Returns whether an account is on a plan; for the triggers on vpk.plans';
+COMMENT ON FUNCTION vpk.check_plan(text) IS 'Checks the name of a new plan; for a trigger on vpk.plans';
 COMMENT ON FUNCTION vpk.stats_row() IS 'The row of vpk.stats';
 COMMENT ON FUNCTION vpk.status_rows() IS 'The rows of vpk.status_codes';
 

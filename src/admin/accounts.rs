@@ -1,19 +1,24 @@
 //! Setting the plan of an account: the arguments, and the errors.
 
 use pure::error::{CallError, quoted};
+use pure::validate;
 
 use super::arguments::{self, required};
 use crate::pg::call::Call;
 use crate::pg::sql::commit;
 use crate::pg::types::Text;
+use crate::pg::types::encoding::ServerEncoding;
 use crate::store::accounts;
 use crate::store::events::Caller;
 
 /// Puts an account on a plan, and makes the account where it does not exist.
 pub fn set_plan(call: &Call, account: Option<Text>, plan: Option<Text>) -> Result<(), CallError> {
     let account = required("account", account)?;
-    let plan = required("plan", plan)?;
-    arguments::checked_account(call, account)?;
+    let plan = arguments::checked_plan(call, required("plan", plan)?)?;
+    let name = arguments::checked_account(call, account)?;
+    validate::new_account(name, &ServerEncoding).or_else(|error| {
+        accounts::lock_against_deletion(call, account).then_some(()).ok_or(error)
+    })?;
     if accounts::set_plan(call, account, plan, Caller::of(call)) {
         commit::until_applied();
         return Ok(());
@@ -23,6 +28,11 @@ pub fn set_plan(call: &Call, account: Option<Text>, plan: Option<Text>) -> Resul
     Err(CallError::invalid(format!("plan {} does not exist", quoted(plan.bytes(call))))
         .detail(format!("The plans are: {}.", plans.join(", ")))
         .hint("Names are case-sensitive. Insert a row into vpk.plans to add a plan."))
+}
+
+/// Checks the name of a new plan.
+pub fn check_plan(call: &Call, plan: Option<Text>) -> Result<(), CallError> {
+    plan.map_or(Ok(()), |plan| validate::new_plan(plan.bytes(call), &ServerEncoding))
 }
 
 /// Whether an account is on a plan, on the latest snapshot.

@@ -28,6 +28,11 @@ pub(super) fn checked_account(call: &Call, account: Text) -> Result<&[u8], CallE
     validate::account(name, &ServerEncoding).map(|()| name)
 }
 
+/// The name of a plan, where it is allowed.
+pub(super) fn checked_plan(call: &Call, plan: Text) -> Result<Text, CallError> {
+    validate::plan(plan.bytes(call)).map(|()| plan)
+}
+
 /// Scopes of a key, where they are allowed.
 pub(super) fn checked_scopes(call: &Call, scopes: TextArray) -> Result<TextArray, CallError> {
     validate::scopes(scopes.elements(call)).map(|()| scopes)

@@ -1,7 +1,7 @@
 //! Revoking keys: permanently, unlike disabling.
 
 use pure::error::CallError;
-use pure::key::token::Token;
+use pure::key::find;
 use pure::request::authorization::MAX_LENGTH;
 
 use super::arguments::{self, kept_reason, required};
@@ -24,14 +24,15 @@ pub fn revoke(call: &Call, id: Option<Uuid>, reason: Option<Text>) -> Result<Tim
 }
 
 /// Revokes the key whose token a text contains. Returns the key's id; None where there is no such
-/// key. Text around the token, as in a paste, is ignored, since a revocation is urgent.
+/// key. Text around the token and breaks in it, as in a paste, are ignored, since a revocation is
+/// urgent.
 pub fn revoke_token(
     call: &Call,
     token: Option<Text>,
     reason: Option<Text>,
 ) -> Result<Option<Uuid>, CallError> {
     let Some(text) = token else { return Ok(None) };
-    let tokens = Token::all_in(text.presented_unguarded(call, MAX_LENGTH).bytes);
+    let tokens = find::tokens(text.presented_unguarded(call, MAX_LENGTH).bytes);
     let token = match &tokens[..] {
         [] => return Ok(None),
         [token] => token,

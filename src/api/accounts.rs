@@ -13,6 +13,13 @@ fn vpk_set_plan(account: Option<Text>, plan: Option<Text>, call: Call) {
     accounts::set_plan(&call, account, plan).or_raise();
 }
 
+/// Called by a trigger on `vpk.plans`.
+#[pg_extern(volatile, parallel_unsafe, security_definer, schema = "vpk")]
+#[search_path(pg_catalog, pg_temp)]
+fn check_plan(plan: Option<Text>, call: Call) {
+    accounts::check_plan(&call, plan).or_raise();
+}
+
 /// Called by the triggers on `vpk.plans`.
 #[pg_extern(volatile, parallel_unsafe, security_definer, schema = "vpk")]
 #[search_path(pg_catalog, pg_temp)]

@@ -63,7 +63,7 @@ impl CallError {
 /// A caller's value for a message: quoted, with keys redacted, and shortened to 64 characters.
 pub fn quoted(value: &[u8]) -> String {
     let mut shown = value.to_vec();
-    redact::redact_keys(&mut shown);
+    redact::redact_value(&mut shown);
     // A value that is not UTF-8 has another server encoding, in which a single byte may not be a
     // character.
     let text = String::from_utf8(shown).unwrap_or_else(|error| {

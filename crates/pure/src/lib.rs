@@ -26,6 +26,7 @@ pub mod cache {
 /// Keys: their format, and how they are found and redacted in a text.
 pub mod key {
     pub mod environment;
+    pub mod find;
     pub mod redact;
     pub mod token;
 }

@@ -15,8 +15,8 @@ pub const VERIFIER_FUNCTIONS: [&str; 7] = [
 pub const VERIFIER_RELATIONS: [&str; 1] = ["SELECT ON vpk.status_codes"];
 
 /// The functions that an admin role cannot call: only the owner grants the admin role, and the
-/// triggers call their function themselves.
-pub const NOT_FOR_ADMINS: [&str; 2] = ["vpk_grant_admin", "plan_in_use"];
+/// triggers call their functions themselves.
+pub const NOT_FOR_ADMINS: [&str; 3] = ["vpk_grant_admin", "plan_in_use", "check_plan"];
 /// The privileges of an admin role on the relations in schema vpk, each as in GRANT.
 pub const ADMIN_RELATIONS: [&str; 15] = [
     "SELECT ON vpk.status_codes",

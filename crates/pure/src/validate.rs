@@ -24,10 +24,12 @@ pub const MAX_NETWORKS: usize = 256;
 pub fn name<'name>(value: &'name [u8], encoding: &impl Encoding) -> Result<&'name [u8], CallError> {
     let name = trimmed(value, encoding);
     text("name", name, encoding)?;
+    visible("name", name, encoding, is_joined)?;
     Ok(name)
 }
 
-/// Checks an account's name. The application chose it, so white space around it is an error.
+/// Checks the name of an account that may exist. The application chose it, so white space around it
+/// is an error.
 pub fn account(value: &[u8], encoding: &impl Encoding) -> Result<(), CallError> {
     if trimmed(value, encoding).len() < value.len() {
         return Err(CallError::invalid("invalid account")
@@ -37,12 +39,28 @@ pub fn account(value: &[u8], encoding: &impl Encoding) -> Result<(), CallError> 
     text("account", value, encoding)
 }
 
+/// Checks what only the name of a new account must fulfil: an earlier release may have made others.
+pub fn new_account(value: &[u8], encoding: &impl Encoding) -> Result<(), CallError> {
+    visible("account", value, encoding, |_, _, _| false)
+}
+
+/// Checks the name of a plan that an account is put on.
+pub fn plan(value: &[u8]) -> Result<(), CallError> {
+    no_key("plan", value)
+}
+
+/// Checks the name of a new plan. The table checks its length and control characters.
+pub fn new_plan(value: &[u8], encoding: &impl Encoding) -> Result<(), CallError> {
+    plan(value)?;
+    visible("plan", value, encoding, |_, _, _| false)
+}
+
 /// The reason of a revocation as it is stored: cut to [`MAX_REASON_CHARACTERS`], with keys
 /// redacted; None if it is blank. It is never refused, since a revocation is urgent.
 pub fn reason(value: &[u8], encoding: &impl Encoding) -> Option<Vec<u8>> {
     let mut kept = trimmed(value, encoding).to_vec();
     // Before the cut, since a part of a key may not look like one.
-    redact::redact_keys(&mut kept);
+    redact::redact_value(&mut kept);
     kept.truncate(encoding.bytes_of_characters(&kept, MAX_REASON_CHARACTERS));
     (!kept.is_empty()).then_some(kept)
 }
@@ -74,6 +92,82 @@ fn text(what: &str, value: &[u8], encoding: &impl Encoding) -> Result<(), CallEr
             .hint("Remove line breaks, tabs and other control characters."));
     }
     Ok(())
+}
+
+/// Refuses characters that cannot be seen or that change the direction of others, but those that
+/// may be between their neighbours. Two names that look alike would be two names.
+///
+/// Only UTF-8 is read.
+fn visible(
+    what: &str,
+    value: &[u8],
+    encoding: &impl Encoding,
+    may_be_between: impl Fn(char, Option<char>, Option<char>) -> bool,
+) -> Result<(), CallError> {
+    let text = utf8(value, encoding).unwrap_or_default();
+    let invisible = text.char_indices().find(|(at, character)| {
+        is_invisible(*character) && {
+            let (before, after) = (text.get(..*at), text.get(*at + character.len_utf8()..));
+            let before = before.and_then(|text| text.chars().next_back());
+            let after = after.and_then(|text| text.chars().next());
+            !may_be_between(*character, before, after)
+        }
+    });
+    let Some((_, character)) = invisible else { return Ok(()) };
+    Err(CallError::invalid(format!("invalid {what}"))
+        .detail(format!(
+            "The {what} contains the character U+{:04X}, which cannot be seen or changes the \
+             direction of text.",
+            u32::from(character)
+        ))
+        .hint("Remove this character."))
+}
+
+/// Whether a character belongs to its neighbours: a joiner of letters or emoji between two, or a
+/// variation selector after one.
+fn is_joined(character: char, before: Option<char>, after: Option<char>) -> bool {
+    let is_seen = |character: &char| !is_invisible(*character) && !character.is_whitespace();
+    let is_selector = |character: &char| matches!(character, '\u{fe00}'..='\u{fe0f}');
+    match character {
+        '\u{200c}' | '\u{200d}' => {
+            before.is_some_and(|before| is_seen(&before) || is_selector(&before))
+                && after.as_ref().is_some_and(is_seen)
+        }
+        _ => is_selector(&character) && before.as_ref().is_some_and(is_seen),
+    }
+}
+
+/// Whether a character has no shape of its own, or changes the direction of others: Unicode's
+/// categories Cf, Zl and Zp, and its property Default_Ignorable_Code_Point.
+fn is_invisible(character: char) -> bool {
+    matches!(
+        character,
+        '\u{ad}'
+            | '\u{34f}'
+            | '\u{600}'..='\u{605}'
+            | '\u{61c}'
+            | '\u{6dd}'
+            | '\u{70f}'
+            | '\u{890}'..='\u{891}'
+            | '\u{8e2}'
+            | '\u{115f}'..='\u{1160}'
+            | '\u{17b4}'..='\u{17b5}'
+            | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}'
+            | '\u{feff}'
+            | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fffb}'
+            | '\u{110bd}'
+            | '\u{110cd}'
+            | '\u{13430}'..='\u{1343f}'
+            | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e0fff}'
+    )
 }
 
 /// The environment of a name.
@@ -198,6 +292,61 @@ mod tests {
         assert!(account(b" acme", &Utf8).is_err());
         assert!(account(b"\xe4\xf6", &Latin1).is_ok());
         assert!(account(b"\xe4\n", &Latin1).is_err());
+    }
+
+    #[test]
+    fn names_show_all_their_characters() {
+        for seen in ["acme", "café", "عمل", "東京", "नमस्ते", "a\u{2003}b", "👍🏽"]
+        {
+            assert!(name(seen.as_bytes(), &Utf8).is_ok(), "{seen}");
+            assert!(new_account(seen.as_bytes(), &Utf8).is_ok(), "{seen}");
+            assert!(new_plan(seen.as_bytes(), &Utf8).is_ok(), "{seen}");
+        }
+        // Persian and emoji are written with joiners.
+        for joined in
+            ["می\u{200c}خواهم", "👩\u{200d}👩\u{200d}👧", "I ❤\u{fe0f}", "❤\u{fe0f}\u{200d}🔥"]
+        {
+            assert!(name(joined.as_bytes(), &Utf8).is_ok(), "{joined}");
+            assert!(new_account(joined.as_bytes(), &Utf8).is_err(), "{joined}");
+        }
+        for unseen in [
+            "\u{200b}",
+            "ac\u{200b}me",
+            "acme\u{200d}",
+            "\u{200c}acme",
+            "a\u{200d} b",
+            "a\u{200d}\u{200d}b",
+            "\u{fe0f}a",
+            "a\u{ad}b",
+            "a\u{202e}b",
+            "a\u{2066}b\u{2069}",
+            "a\u{200f}",
+            "a\u{feff}b",
+            "a\u{2028}b",
+            "\u{3164}",
+            "\u{e0061}",
+        ] {
+            let unseen = unseen.as_bytes();
+            for refused in [
+                name(unseen, &Utf8).map(|_| ()),
+                new_account(unseen, &Utf8),
+                new_plan(unseen, &Utf8),
+            ] {
+                let error = refused.expect_err("refused");
+                assert!(error.detail.is_some_and(|detail| detail.contains("U+")));
+            }
+            // An account of an earlier release can still be used.
+            assert!(account(unseen, &Utf8).is_ok());
+        }
+        assert!(new_account(b"a\xad", &Latin1).is_ok());
+    }
+
+    #[test]
+    fn plans() {
+        assert!(plan(b"vpk_live_billing").is_ok());
+        for refused in [&b"vpk_live_12345678"[..], b"vpk_live_aBcDeF gHiJkLmNoPqRsTuVwXyZ4Vi3OY"] {
+            assert!(plan(refused).is_err() && new_plan(refused, &Latin1).is_err());
+        }
     }
 
     #[test]

@@ -2,5 +2,6 @@
 
 mod activity;
 mod answers;
+mod broken;
 mod masked;
 mod statements;

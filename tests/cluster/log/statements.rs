@@ -57,7 +57,7 @@ fn first(client: &mut Client, sql: &str) -> Option<String> {
 /// Statements of which redaction could change how the text is divided into words, which
 /// pg_stat_statements does once more to find the constants: with the first value of what they
 /// return.
-const DIVIDED: [(&str, &str); 3] = [
+const DIVIDED: [(&str, &str); 5] = [
     (
         "SELECT a.vpk_live_abcdefgh-E'1\\'2', 5, 6, '7'
            FROM (SELECT '{\"1\": 2}'::jsonb AS vpk_live_abcdefgh) AS a",
@@ -69,6 +69,12 @@ const DIVIDED: [(&str, &str); 3] = [
         " $vpk_live_abcd2222$ ' ",
     ),
     ("SELECT vpk_live_abcdefgh-5, 'a' FROM (SELECT 6 AS vpk_live_abcdefgh) AS a", "1"),
+    // What stands behind a name at the end of the text is redacted with it.
+    ("SELECT 7, -8 AS vpk_live_Bills ORDER BY 1 LIMIT 10 OFFSET -0", "7"),
+    (
+        "SELECT 'vpk_live_aBcDeF gHiJkLmNoPqRs\nTuVwXyZ4Vi3OY' AS b, E'1\\'2', 5",
+        "vpk_live_aBcDeF gHiJkLmNoPqRs\nTuVwXyZ4Vi3OY",
+    ),
 ];
 
 /// Anyone who may log in can write any statement: redacting one never ends the session or the

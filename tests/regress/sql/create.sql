@@ -60,6 +60,21 @@ SELECT vpk_create('Key', expires_at => clock_timestamp() - interval '1 second');
 SELECT vpk_create('Key', expires_at => '-infinity');
 \echo :SQLSTATE
 
+-- Names show what they are.
+SELECT vpk_create(U&'Pro\200Bduction');
+\echo :SQLSTATE
+SELECT vpk_create(U&'\202EProduction');
+SELECT vpk_set_plan(U&'acme\FEFF', 'Pro');
+\echo :SQLSTATE
+SELECT name = U&'\0645\06CC\200C\062E\0648\0627\0647\0645' AS persian FROM vpk_create(U&'\0645\06CC\200C\062E\0648\0627\0647\0645');
+-- An account of an earlier release goes on.
+INSERT INTO vpk.accounts (account, plan) VALUES (U&'acme\200B', 'Free');
+SELECT vpk_set_plan(U&'acme\200B', 'Pro');
+SELECT vpk_verify(token) FROM vpk_create('Key', U&'acme\200B');
+SELECT vpk_delete_account(U&'acme\200B');
+-- A broken key is one all the same.
+SELECT vpk_create('for ' || left(:'token', 12) || ' ' || substr(:'token', 13));
+
 -- The hash of a key is there once.
 \set VERBOSITY sqlstate
 INSERT INTO vpk.keys (id, key_hash, account, environment, name, created_at)

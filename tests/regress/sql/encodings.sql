@@ -66,6 +66,9 @@ SELECT vpk_set_plan(chr(252), chr(223));
 SELECT vpk_create('Key', chr(223));
 SELECT vpk_create('Key', environment => chr(228) || chr(246));
 \set VERBOSITY default
+-- A key that was broken by a no-break space or a soft hyphen.
+SELECT vpk_revoke_token(left(k.token, at) || chr(break) || substr(k.token, at + 1)) = k.id AS revoked, vpk_verify(k.token)
+  FROM (VALUES (7, 160), (15, 173)) AS broken (at, break), vpk_create('Broken') AS k;
 
 -- EUC_JP: several bytes each.
 \c regress_vpk_eucjp

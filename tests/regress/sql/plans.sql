@@ -54,6 +54,24 @@ INSERT INTO vpk.plans (plan, concurrent_tasks) VALUES ('Negative', -1);
 INSERT INTO vpk.plans (plan, api_access) VALUES ('Unclear', NULL);
 \set VERBOSITY default
 
+-- What looks like a key is no name of a plan, and neither is what cannot be seen.
+\set SHOW_CONTEXT never
+INSERT INTO vpk.plans (plan) VALUES ('vpk_live_12345678');
+\echo :SQLSTATE
+INSERT INTO vpk.plans (plan) VALUES (E'vpk_live_aBcDeF gHiJkLmNoPqR\nsTuVwXyZ4Vi3OY');
+UPDATE vpk.plans SET plan = 'vpk_live_12345678' WHERE plan = 'Trial';
+SELECT vpk_set_plan('acme', 'vpk_live_12345678');
+\echo :SQLSTATE
+INSERT INTO vpk.plans (plan) VALUES (U&'Pro\200B');
+\echo :SQLSTATE
+UPDATE vpk.plans SET plan = U&'\202EPro' WHERE plan = 'Trial';
+-- A restored row, which names the last column, keeps its name.
+BEGIN;
+INSERT INTO vpk.plans (plan, rank, pristine) VALUES ('vpk_live_12345678', 99, false);
+UPDATE vpk.plans SET api_access = true WHERE plan = 'vpk_live_12345678';
+ROLLBACK;
+\set SHOW_CONTEXT errors
+
 -- A plan that is in use stays; renamed, it takes its accounts along.
 \set SHOW_CONTEXT never
 DELETE FROM vpk.plans WHERE plan = 'Team';

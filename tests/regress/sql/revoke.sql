@@ -67,6 +67,14 @@ SELECT vpk_revoke_token(:'token5') = :'id5' AS id, vpk_verify(:'token5');
 SELECT vpk_revoke_token(around.before || key.token || around.after) = key.id AS revoked, vpk_verify(key.token)
   FROM (VALUES (' ', E'\n'), ('Authorization: Bearer ', ''), ('"', '",'), ('https://api.example/?key=', '&page=1'), ('é', 'é'))
        AS around (before, after), vpk_create('Pasted ' || around.before, 'acme') AS key;
+-- Nor does what broke it.
+SELECT vpk_revoke_token('> ' || left(key.token, at) || break || substr(key.token, at + 1)) = key.id AS revoked, vpk_verify(key.token)
+  FROM (VALUES (6, ' '), (12, E'\r\n\t'), (20, U&'\00AD'), (30, U&'\200B'), (40, U&'\00A0\2060\FEFF')) AS broken (at, break),
+       vpk_create('Broken ' || at) AS key;
+SELECT vpk_revoke_token(regexp_replace(key.token, '([0-9A-Za-z]{5})', E'\\1\n', 'g')) = key.id AS revoked
+  FROM vpk_create('In many lines') AS key;
+SELECT vpk_revoke_token(left(key.token, 20) || '    ' || substr(key.token, 21)) IS NULL AS too_far, vpk_verify(key.token)
+  FROM vpk_create('In two columns') AS key;
 -- Which of two is meant would be a guess.
 SELECT a.token AS token_a, b.token AS token_b FROM vpk_create('A', 'acme') AS a, vpk_create('B', 'acme') AS b \gset
 SELECT vpk_revoke_token(:'token_a' || ' ' || :'token_b');
@@ -78,6 +86,10 @@ SELECT id AS id6, token AS token6 FROM vpk_create('Quoted', 'acme') \gset
 SELECT vpk_revoke(:'id6', 'found ' || :'token6' || ' in a log') IS NOT NULL AS revoked;
 SELECT revoke_reason = 'found ' || left(:'token6', 13) || repeat('*', 28) || ' in a log' AS masked FROM vpk.keys WHERE id = :'id6';
 SELECT count(*) AS with_key FROM vpk.events WHERE position(substr(:'token6', 14) IN details::text) > 0;
+SELECT id AS id7, token AS token7 FROM vpk_create('Quoted in two lines') \gset
+SELECT vpk_revoke(:'id7', 'found ' || left(:'token7', 15) || E'\n' || substr(:'token7', 16) || ' beside vpk_live_aBcD') IS NOT NULL AS revoked;
+SELECT revoke_reason = 'found ' || left(:'token7', 13) || E'**\n' || repeat('*', 26) || ' beside vpk_live_aBcD' AS masked
+  FROM vpk.keys WHERE id = :'id7';
 
 -- By account: returns how many were not revoked before, and revokes no other account's keys.
 SELECT count(*) AS made FROM generate_series(1, 3) AS n, LATERAL vpk_create('Key ' || n, 'acme') AS k;
