@@ -23,8 +23,8 @@ enum Writes {
     Unmasked,
 }
 
-/// The name of a setting, what it makes the server write, and which values do so, in the server's own
-/// spelling.
+/// The name of a setting, what it makes the server write, and which values do so, in the server's
+/// own spelling.
 type Known = (&'static str, Writes, fn(&str) -> bool);
 
 /// The settings that matter.
