@@ -46,7 +46,7 @@ COMMENT ON VIEW vpk.stats IS
     'What was counted for this database since the server started to: answers by status, and uses of keys on their way to vpk.key_usage; null where the library is not preloaded';
 COMMENT ON FUNCTION vpk.stats_row() IS 'The row of vpk.stats';
 
-CREATE FUNCTION @extschema@.vpk_doctor()
+CREATE FUNCTION vpk_doctor()
 RETURNS TABLE (
     item text,
     ok boolean,
@@ -58,7 +58,7 @@ SET search_path TO pg_catalog, pg_temp
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'vpk_doctor_wrapper';
 
-COMMENT ON FUNCTION @extschema@.vpk_doctor() IS
+COMMENT ON FUNCTION vpk_doctor() IS
     'Looks at the installation: what is well, what is not, and what to do about it';
 
 -- As in a fresh installation: nobody but the owner, whatever default privileges there are.
@@ -68,12 +68,18 @@ DECLARE
 BEGIN
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
     FOR statement IN
-        WITH objects AS (
+        WITH members AS (
+            SELECT d.objid
+              FROM pg_catalog.pg_depend AS d
+              JOIN pg_catalog.pg_extension AS e ON e.oid = d.refobjid
+             WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+               AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass
+               AND d.deptype = 'e' AND e.extname = 'vibepeak_keys'
+        ), objects AS (
             SELECT 'FUNCTION' AS kind, p.oid::pg_catalog.regprocedure::text AS object, p.proowner AS owner,
                    coalesce(p.proacl, pg_catalog.acldefault('f', p.proowner)) AS acl
               FROM pg_catalog.pg_proc AS p
-             WHERE p.oid IN ('vpk.stats_row()'::pg_catalog.regprocedure::pg_catalog.oid,
-                             '@extschema@.vpk_doctor()'::pg_catalog.regprocedure::pg_catalog.oid)
+             WHERE p.proname IN ('stats_row', 'vpk_doctor') AND p.oid IN (SELECT m.objid FROM members AS m)
             UNION ALL
             SELECT 'TABLE', c.oid::pg_catalog.regclass::text, c.relowner,
                    coalesce(c.relacl, pg_catalog.acldefault('r', c.relowner))

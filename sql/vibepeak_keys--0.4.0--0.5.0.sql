@@ -45,52 +45,52 @@ COMMENT ON TABLE vpk.removed_defaults IS
 COMMENT ON VIEW vpk.key_list IS 'Every key, with the columns that a dashboard shows; see vpk_list';
 COMMENT ON VIEW vpk.stats IS
     'Counters of this database: answers by status, and uses of keys that are pending, flushed and dropped; null if the library is not preloaded';
-COMMENT ON FUNCTION @extschema@.vpk_create(text, text, text, timestamptz, text[], cidr[], jsonb) IS
+COMMENT ON FUNCTION vpk_create(text, text, text, timestamptz, text[], cidr[], jsonb) IS
     'Issues a key. Its token is shown only in this result';
-COMMENT ON FUNCTION @extschema@.vpk_verify(text) IS
+COMMENT ON FUNCTION vpk_verify(text) IS
     'Verifies a token. Never raises an error because of the token, and writes nothing';
-COMMENT ON FUNCTION @extschema@.vpk_verify_hash(bytea, inet) IS
+COMMENT ON FUNCTION vpk_verify_hash(bytea, inet) IS
     'Verifies a key by its SHA-256, for callers that compute the hash';
-COMMENT ON FUNCTION @extschema@.vpk_authenticate(text, text, inet, text, text) IS
+COMMENT ON FUNCTION vpk_authenticate(text, text, inet, text, text) IS
     'Verifies the value of an Authorization header; returns the status, the key''s owner and the response to send';
-COMMENT ON FUNCTION @extschema@.vpk_error(@extschema@.vpk_status, text, text) IS
+COMMENT ON FUNCTION vpk_error(vpk_status, text, text) IS
     'Returns the JSON body for a status; null for VALID';
-COMMENT ON FUNCTION @extschema@.vpk_revoke(uuid, text) IS
+COMMENT ON FUNCTION vpk_revoke(uuid, text) IS
     'Revokes a key permanently; returns when it was first revoked';
-COMMENT ON FUNCTION @extschema@.vpk_revoke_token(text, text) IS
+COMMENT ON FUNCTION vpk_revoke_token(text, text) IS
     'Revokes the key in a text, such as a leaked token; returns its id, or null if there is no such key';
-COMMENT ON FUNCTION @extschema@.vpk_revoke_account(text, text) IS
+COMMENT ON FUNCTION vpk_revoke_account(text, text) IS
     'Revokes every key of an account; returns the number of keys that it revoked';
-COMMENT ON FUNCTION @extschema@.vpk_rotate(uuid, interval, timestamptz) IS
+COMMENT ON FUNCTION vpk_rotate(uuid, interval, timestamptz) IS
     'Issues a successor of a key; the old key ends after the grace period, or immediately';
-COMMENT ON FUNCTION @extschema@.vpk_update(uuid, text, timestamptz, text[], cidr[], jsonb) IS
+COMMENT ON FUNCTION vpk_update(uuid, text, timestamptz, text[], cidr[], jsonb) IS
     'Changes a key. Null leaves a field unchanged, infinity removes the expiry, an empty list of networks removes their limit';
-COMMENT ON FUNCTION @extschema@.vpk_disable(uuid) IS
+COMMENT ON FUNCTION vpk_disable(uuid) IS
     'Disables a key until vpk_enable is called; returns when it was disabled';
-COMMENT ON FUNCTION @extschema@.vpk_enable(uuid) IS 'Enables a disabled key';
-COMMENT ON FUNCTION @extschema@.vpk_purge(timestamptz) IS
+COMMENT ON FUNCTION vpk_enable(uuid) IS 'Enables a disabled key';
+COMMENT ON FUNCTION vpk_purge(timestamptz) IS
     'Deletes keys that were revoked or expired before a time; returns their number';
-COMMENT ON FUNCTION @extschema@.vpk_delete_account(text) IS
+COMMENT ON FUNCTION vpk_delete_account(text) IS
     'Deletes an account with its keys, leases and usage; returns the number of keys';
-COMMENT ON FUNCTION @extschema@.vpk_list(text, uuid, uuid, integer) IS
+COMMENT ON FUNCTION vpk_list(text, uuid, uuid, integer) IS
     'Lists keys with the columns that a dashboard shows, newest first';
-COMMENT ON FUNCTION @extschema@.vpk_set_plan(text, text) IS
+COMMENT ON FUNCTION vpk_set_plan(text, text) IS
     'Sets the plan of an account, and creates the account if it does not exist';
-COMMENT ON FUNCTION @extschema@.vpk_task_start(text, interval, inet, text) IS
+COMMENT ON FUNCTION vpk_task_start(text, interval, inet, text) IS
     'Verifies a key and starts one of the concurrent tasks that the account''s plan allows';
-COMMENT ON FUNCTION @extschema@.vpk_task_extend(uuid, interval) IS
+COMMENT ON FUNCTION vpk_task_extend(uuid, interval) IS
     'Extends the lease of a running task; returns its new expiry, or null if the lease no longer exists';
-COMMENT ON FUNCTION @extschema@.vpk_task_finish(uuid) IS
+COMMENT ON FUNCTION vpk_task_finish(uuid) IS
     'Releases the lease of a task; returns whether it was still running';
-COMMENT ON FUNCTION @extschema@.vpk_grant_verifier(regrole) IS 'Grants a role the privileges to verify keys, and no others';
-COMMENT ON FUNCTION @extschema@.vpk_grant_admin(regrole) IS 'Grants a role the privileges to manage keys, accounts and plans';
-COMMENT ON FUNCTION @extschema@.vpk_doctor() IS
+COMMENT ON FUNCTION vpk_grant_verifier(regrole) IS 'Grants a role the privileges to verify keys, and no others';
+COMMENT ON FUNCTION vpk_grant_admin(regrole) IS 'Grants a role the privileges to manage keys, accounts and plans';
+COMMENT ON FUNCTION vpk_doctor() IS
     'Checks the installation; returns advice for each problem';
-COMMENT ON FUNCTION @extschema@.vpk_pending_uses(integer) IS
+COMMENT ON FUNCTION vpk_pending_uses(integer) IS
     'On a standby: returns pending uses of keys, to be added on the primary; no other transaction gets them until this one ends';
-COMMENT ON FUNCTION @extschema@.vpk_settle_uses(uuid, bigint) IS
+COMMENT ON FUNCTION vpk_settle_uses(uuid, bigint) IS
     'On a standby: subtracts pending uses that were added on the primary; returns their number';
-COMMENT ON FUNCTION @extschema@.vpk_add_uses(uuid, timestamptz, bigint) IS
+COMMENT ON FUNCTION vpk_add_uses(uuid, timestamptz, bigint) IS
     'On the primary: adds uses that a standby counted; returns whether the key exists';
 COMMENT ON FUNCTION vpk.plan_in_use(text) IS 'Returns whether an account is on a plan; for the triggers on vpk.plans';
 

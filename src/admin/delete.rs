@@ -1,6 +1,6 @@
 //! Removing keys that have ended, and accounts with all their rows.
 
-use pure::error::CallError;
+use pure::error::{CallError, quoted};
 
 use super::arguments::{self, required};
 use crate::pg::call::Call;
@@ -23,18 +23,37 @@ pub fn purge(call: &Call, before: Option<Timestamp>) -> Result<i64, CallError> {
 }
 
 /// Removes an account with all its keys, leases and usage. Returns the number of its keys. Its
-/// events stay, without the account's name.
+/// events stay, without the account's name. Raises 55P03 if another transaction holds what it needs
+/// for too long.
 pub fn delete_account(call: &Call, account: Option<Text>) -> Result<i64, CallError> {
     let account = required("account", account)?;
+    let deleted = lock::with_patience(|| erase(call, account)).unwrap_or_else(|| {
+        let name = quoted(account.bytes(call));
+        Err(CallError::busy(format!("account {name} is in use by another transaction"))
+            .detail(
+                "That transaction is still open. It has started, extended or finished a task of \
+                 the account, or issued or changed a key of it.",
+            )
+            .hint(
+                "Call the function again after the transaction has ended. See in pg_stat_activity \
+                 which sessions are idle in transaction; pg_terminate_backend() ends one. Set \
+                 lock_timeout to wait longer.",
+            ))
+    })?;
+    commit::until_applied();
+    Ok(deleted)
+}
+
+/// Deletes all rows of an account. Returns the number of its keys.
+fn erase(call: &Call, account: Text) -> Result<i64, CallError> {
     // No task of the account may start while the account is deleted.
-    lock::lock_account_unguarded(call, account);
+    lock::lock_tasks_unguarded(call, account);
     if !accounts::lock(call, account) {
         return Err(arguments::unknown_account(account.bytes(call)).hint(arguments::SEE_ACCOUNTS));
     }
     let deleted = accounts::empty(call, account, clock::now(), Caller::of(call));
     let deleted = forget_uses(call, &deleted);
     accounts::delete(call, account);
-    commit::until_applied();
     Ok(deleted)
 }
 

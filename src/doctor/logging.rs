@@ -1,8 +1,13 @@
 //! Whether keys can get into the server log.
 
+use std::ffi::CString;
+
+use pure::encoding::{narrow, widen};
+
 use super::finding::{Finding, enumerated};
 use crate::pg::call::Call;
 use crate::pg::redaction::Redaction;
+use crate::pg::server::setting_values;
 use crate::store::doctor::{self, Listing, Setting};
 
 /// What a setting makes the server write to its log.
@@ -18,18 +23,19 @@ enum Writes {
     Unmasked,
 }
 
-/// The name of a setting, what it makes the server write, and which values do so.
+/// The name of a setting, what it makes the server write, and which values do so, in the server's
+/// own spelling.
 type Known = (&'static str, Writes, fn(&str) -> bool);
 
 /// The settings that matter.
 const SETTINGS: [Known; 14] = [
-    ("auto_explain.log_min_duration", Writes::Text, is_limit),
+    (AUTO_EXPLAIN, Writes::Text, is_limit),
     ("debug_print_parse", Writes::Bytes, is_on),
     ("debug_print_plan", Writes::Bytes, is_on),
     ("debug_print_raw_parse", Writes::Bytes, is_on),
     ("debug_print_rewritten", Writes::Bytes, is_on),
     ("log_min_duration_sample", Writes::Text, is_limit),
-    ("log_min_duration_statement", Writes::Text, is_limit),
+    (LOG_MIN_DURATION, Writes::Text, is_limit),
     // At any other level, the server still writes the statement in which a session ended or waited
     // too long for a lock.
     ("log_min_error_statement", Writes::Text, |value| value != "panic"),
@@ -37,45 +43,81 @@ const SETTINGS: [Known; 14] = [
     ("log_parameter_max_length_on_error", Writes::Text, is_not_zero),
     ("log_statement", Writes::Text, |value| value != "none"),
     ("log_transaction_sample_rate", Writes::Text, is_not_zero),
-    ("pgaudit.log", Writes::Text, |value| value != "none"),
+    ("pgaudit.log", Writes::Text, names_a_class),
     ("vibepeak_keys.redact_logs", Writes::Unmasked, |value| !is_on(value)),
 ];
 /// The share of statements that log_min_duration_sample applies to.
 const SAMPLE_RATE: &str = "log_statement_sample_rate";
+/// The setting of contrib/auto_explain, which this session may not have loaded.
+const AUTO_EXPLAIN: &str = "auto_explain.log_min_duration";
+/// A setting of the server with the same type, unit and range.
+const LOG_MIN_DURATION: &str = "log_min_duration_statement";
 
 fn is_limit(value: &str) -> bool {
-    !value.starts_with('-')
+    value != "-1"
 }
 
 fn is_on(value: &str) -> bool {
-    !["off", "false", "no", "0", "f", "n"].contains(&value)
+    value == "on"
 }
 
-/// Whether a value, which can have a unit, is not zero.
 fn is_not_zero(value: &str) -> bool {
-    let number = value.trim_end_matches(|character: char| character.is_ascii_alphabetic());
-    number.trim_end().parse() != Ok(0.0)
+    value.parse() != Ok(0.0)
 }
 
-/// The values of the settings in the running session, and those set for roles and databases.
-pub fn settings(call: &Call) -> Vec<Setting> {
+/// Whether a list of pgaudit names any class of statements. A class that another item takes away
+/// counts too.
+fn names_a_class(value: &str) -> bool {
+    let classes = value.split(',').map(|class| class.trim_matches([' ', '"']));
+    classes.into_iter().any(|class| !class.is_empty() && !class.eq_ignore_ascii_case("none"))
+}
+
+/// A setting with the meaning of its value.
+pub struct Judged {
+    /// The setting, as it was set.
+    setting: Setting,
+    /// The value in the server's own spelling; as it was set where no library defines the setting.
+    meaning: String,
+}
+
+/// The values of the settings in the running session, and those set for roles and databases. Values
+/// that the server refuses, and so ignores, are left out.
+pub fn settings(call: &Call) -> Vec<Judged> {
     let names = SETTINGS.iter().map(|(name, ..)| *name).chain([SAMPLE_RATE]);
-    let mut settings = doctor::settings(call, names);
-    settings.iter_mut().for_each(|setting| setting.value.make_ascii_lowercase());
+    let settings = doctor::settings(call, names).into_iter();
     settings
+        .filter_map(|setting| {
+            let meaning = meaning(&setting.name, &setting.value)?;
+            Some(Judged { setting, meaning })
+        })
+        .collect()
+}
+
+/// The meaning of a value, as the server's own parser says; None where the parser refuses it.
+fn meaning(name: &str, value: &str) -> Option<String> {
+    let value_text = CString::new(narrow(value)).ok()?;
+    // A library that is not loaded here may be loaded in other sessions.
+    for parser in [name, if name == AUTO_EXPLAIN { LOG_MIN_DURATION } else { name }] {
+        let parser = CString::new(parser).ok()?;
+        if setting_values::is_defined(&parser) {
+            return setting_values::understood(&parser, &value_text).map(|text| widen(&text));
+        }
+    }
+    Some(value.to_owned())
 }
 
 /// The settings that make the server write something of this kind, as the finding shows them.
-fn written(settings: &[Setting], writes: Writes) -> Vec<String> {
-    let none_is_sampled = settings.iter().any(|setting| {
-        setting.name == SAMPLE_RATE && setting.set_for.is_none() && !is_not_zero(&setting.value)
+fn written(settings: &[Judged], writes: Writes) -> Vec<String> {
+    let none_is_sampled = settings.iter().any(|Judged { setting, meaning }| {
+        setting.name == SAMPLE_RATE && setting.set_for.is_none() && !is_not_zero(meaning)
     });
-    let counts = |setting: &&Setting| {
-        let known = SETTINGS.iter().find(|(name, ..)| *name == setting.name);
-        let is_on = known.is_some_and(|(_, what, is_on)| *what == writes && is_on(&setting.value));
-        is_on && !(none_is_sampled && setting.name == "log_min_duration_sample")
+    let counts = |judged: &&Judged| {
+        let name = &judged.setting.name;
+        let known = SETTINGS.iter().find(|(known, ..)| known == name);
+        let is_on = known.is_some_and(|(_, what, is_on)| *what == writes && is_on(&judged.meaning));
+        is_on && !(none_is_sampled && name == "log_min_duration_sample")
     };
-    let shown = |setting: &Setting| match setting.set_for.as_deref() {
+    let shown = |Judged { setting, .. }: &Judged| match setting.set_for.as_deref() {
         None => format!("{} = {}", setting.name, setting.value),
         Some("") => format!("{} = {} (all roles)", setting.name, setting.value),
         Some(set_for) => format!("{} = {} ({set_for})", setting.name, setting.value),
@@ -90,7 +132,7 @@ fn enumerate(mut lines: Vec<String>) -> String {
 }
 
 /// Whether keys are masked in the server log; and if not, which settings make the server log them.
-pub fn redaction(redaction: Redaction, settings: &[Setting]) -> Finding {
+pub fn redaction(redaction: Redaction, settings: &[Judged]) -> Finding {
     const ITEM: &str = "log_redaction";
     const BYTES: &str = "written as bytes, which cannot be masked, because of";
     let bytes = written(settings, Writes::Bytes);
@@ -156,15 +198,16 @@ pub fn redaction(redaction: Redaction, settings: &[Setting]) -> Finding {
 mod tests {
     use super::*;
 
+    /// A setting, in the server's own spelling.
+    fn judged(name: &str, value: &str, set_for: Option<&str>) -> Judged {
+        let (name, value) = (name.to_owned(), value.to_owned());
+        let set_for = set_for.map(str::to_owned);
+        Judged { meaning: value.clone(), setting: Setting { name, value, set_for } }
+    }
+
     fn found(state: Redaction, settings: &[(&str, &str, Option<&str>)]) -> (Option<bool>, String) {
-        let settings: Vec<Setting> = settings
-            .iter()
-            .map(|(name, value, set_for)| Setting {
-                name: (*name).to_owned(),
-                value: (*value).to_owned(),
-                set_for: set_for.map(str::to_owned),
-            })
-            .collect();
+        let settings: Vec<Judged> =
+            settings.iter().map(|(name, value, set_for)| judged(name, value, *set_for)).collect();
         let finding = redaction(state, &settings);
         assert_eq!(finding.item, "log_redaction");
         assert_eq!(finding.advice.is_none(), finding.ok == Some(true));
@@ -181,18 +224,18 @@ mod tests {
     #[test]
     fn settings_that_write_statements_are_named() {
         for (name, on, off) in [
-            ("auto_explain.log_min_duration", &["0", "250ms"][..], &["-1"][..]),
-            ("debug_print_parse", &["on", "true"], &["off", "false"]),
+            ("auto_explain.log_min_duration", &["0", "250"][..], &["-1"][..]),
+            ("debug_print_parse", &["on"], &["off"]),
             ("debug_print_plan", &["on"], &["off"]),
             ("debug_print_raw_parse", &["on"], &["off"]),
             ("debug_print_rewritten", &["on"], &["off"]),
-            ("log_min_duration_sample", &["0", "1s"], &["-1"]),
+            ("log_min_duration_sample", &["0", "1000"], &["-1"]),
             ("log_min_duration_statement", &["0", "250"], &["-1"]),
             ("log_min_error_statement", &["debug5", "error", "fatal"], &["panic"]),
-            ("log_parameter_max_length_on_error", &["-1", "8", "1kB"], &["0", "0B"]),
+            ("log_parameter_max_length_on_error", &["-1", "8"], &["0"]),
             ("log_statement", &["ddl", "mod", "all"], &["none"]),
-            ("log_transaction_sample_rate", &["1", "0.01"], &["0", "0.0"]),
-            ("pgaudit.log", &["all", "write, ddl"], &["none"]),
+            ("log_transaction_sample_rate", &["1", "0.01"], &["0", "-0"]),
+            ("pgaudit.log", &["all", "write, ddl", "none, read"], &["none", "", "NONE, \"none\""]),
             ("log_duration", &[], &["on"]),
         ] {
             on.iter().for_each(|value| assert!(named(name, value), "{name} = {value}"));
@@ -255,12 +298,8 @@ mod tests {
         assert!(detail.ends_with("vibepeak_keys.redact_logs = off (role service)"), "{detail}");
         let on = ("vibepeak_keys.redact_logs", "on", None);
         assert_eq!(found(Redaction::Server, &[on]).0, Some(true));
-        let setting = |set_for| Setting {
-            name: "vibepeak_keys.redact_logs".to_owned(),
-            value: "off".to_owned(),
-            set_for,
-        };
-        let advice = redaction(Redaction::Off, &[setting(None)]).advice;
+        let setting = judged("vibepeak_keys.redact_logs", "off", None);
+        let advice = redaction(Redaction::Off, &[setting]).advice;
         assert_eq!(advice.as_deref(), Some("Turn vibepeak_keys.redact_logs on."));
     }
 

@@ -45,6 +45,7 @@ pub mod server {
     pub mod clock;
     pub mod database;
     pub mod random;
+    pub mod setting_values;
     pub mod settings;
 }
 

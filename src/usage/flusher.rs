@@ -64,6 +64,7 @@ fn flush(mut connected: Connected, ledger: Ledger, database: u32, tally: Option<
         tally.flush_micros.store(took, Relaxed);
         tally.flushed_at.store(clock::now().micros(), Relaxed);
     }
+    ledger.header.flushes.fetch_add(1, Relaxed);
 }
 
 /// Divides a batch into uses that have been flushed and uses to forget. Uses of keys that no longer

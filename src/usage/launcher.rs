@@ -5,6 +5,7 @@ use core::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use pure::usage::shared::Ledger;
+use pure::usage::turns::Turns;
 
 use crate::pg::background::worker::{self, Unconnected, WorkerState};
 use crate::pg::background::{databases, shmem, usage_file};
@@ -23,9 +24,10 @@ pub fn run(mut unconnected: Unconnected) {
     if !worker::claim(&header.launcher) || !usage_file::forget() {
         return;
     }
+    let mut turns = Turns::default();
     loop {
         header.wanted.store(false, Relaxed);
-        round(&mut unconnected, ledger);
+        round(&mut unconnected, ledger, &mut turns);
         header.looked_at.store(clock::now().micros(), Relaxed);
         let ended = Instant::now();
         loop {
@@ -46,7 +48,7 @@ pub fn run(mut unconnected: Unconnected) {
 }
 
 /// Flushes pending uses, and forgets those of databases that were dropped.
-fn round(unconnected: &mut Unconnected, ledger: Ledger) {
+fn round(unconnected: &mut Unconnected, ledger: Ledger, turns: &mut Turns) {
     let pending = ledger.slots.databases();
     if pending.is_empty() {
         return;
@@ -58,22 +60,38 @@ fn round(unconnected: &mut Unconnected, ledger: Ledger) {
     let dropped = |oid: &u32| find(*oid).is_none_or(|database| database.invalid);
 
     counted.into_iter().filter(dropped).for_each(|oid| ledger.close(oid));
-    for oid in pending {
+    for oid in turns.order(&pending) {
         if dropped(&oid) {
             let (uses, _) = ledger.slots.collect(oid, 0, usize::MAX);
             ledger.settle(uses.iter());
-        } else if find(oid).is_some_and(|database| database.open) {
-            let failure: &[u8] = match worker::run_in(oid) {
-                WorkerState::Ended => continue,
-                WorkerState::NoRoom => b"no background worker is free; see max_worker_processes",
-                WorkerState::TooLong => {
-                    b"the worker could not connect, or took too long, and was ended"
-                }
-            };
-            let now = clock::now().micros();
-            if let Some(tally) = ledger.tally(oid, now) {
-                tally.failure.record(now, failure);
-            }
+        } else if find(oid).is_some_and(|database| database.open)
+            && !turns.rests(oid, Instant::now())
+        {
+            flush(ledger, oid, turns);
         }
+    }
+}
+
+/// Has a flusher flush the pending uses of a database.
+fn flush(ledger: Ledger, database: u32, turns: &mut Turns) {
+    let (begun, before) = (Instant::now(), ledger.header.flushes.load(Relaxed));
+    let failure = match worker::run_in(database) {
+        // It has recorded its error itself.
+        WorkerState::Ended => None,
+        WorkerState::NoRoom => Some("no background worker is free; see max_worker_processes"),
+        WorkerState::TooLong => {
+            Some("the worker could not connect, or took too long, and was ended")
+        }
+    };
+    if ledger.header.flushes.load(Relaxed) == before {
+        turns.failed(database, Instant::now(), begun.elapsed());
+    } else {
+        turns.succeeded(database);
+    }
+    let now = clock::now().micros();
+    if let Some(failure) = failure
+        && let Some(tally) = ledger.tally(database, now)
+    {
+        tally.failure.record(now, failure.as_bytes());
     }
 }

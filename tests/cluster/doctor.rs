@@ -1,6 +1,7 @@
 //! What `vpk_doctor` says of servers: preloaded or not, standbys, and a worker that cannot work.
 
 use crate::support::keys::{create, verify};
+use crate::support::known::run;
 use crate::support::{Client, Cluster, value, wait_until};
 
 /// What is found of an item: whether it is well, the detail, and the advice.
@@ -189,6 +190,69 @@ fn the_doctor_judges_the_log_of_a_preloaded_server() {
     assert_eq!(found(&mut client, ITEM, Some(false), bytes).detail, bytes);
     client.batch_execute("RESET debug_print_plan").expect("a setting");
     found(&mut client, ITEM, Some(true), masked);
+}
+
+/// Values are judged as the server reads them, however they are written: here it ignores what it
+/// refuses.
+#[test]
+fn the_doctor_reads_settings_as_the_server_does() {
+    const ITEM: &str = "log_redaction";
+    let cluster = Cluster::start(&[]);
+    // ALTER ROLE makes its session know the name of the setting.
+    let (mut client, mut admin) = (cluster.client(), cluster.client());
+    let masked = "keys are masked in the server log; out of reach are";
+    run(&mut admin, "CREATE ROLE service");
+    for (setting, value, shown) in [
+        ("vibepeak_keys.redact_logs", "fal", true),
+        ("vibepeak_keys.redact_logs", "TRU", false),
+        ("debug_print_plan", "y", true),
+        ("debug_print_plan", "of", false),
+        ("debug_print_parse", "FALSE", false),
+    ] {
+        run(&mut admin, &format!("ALTER ROLE service SET {setting} = '{value}'"));
+        let finding = finding(&mut client, ITEM);
+        assert_eq!(finding.ok, Some(!shown), "{setting} = {value}: {finding:?}");
+        let shows = finding.detail.contains(&format!("{setting} = {value} (role service)"));
+        assert_eq!(shows, shown, "{finding:?}");
+        run(&mut admin, "ALTER ROLE service RESET ALL");
+    }
+    found(&mut client, ITEM, Some(true), masked);
+
+    // Where nothing is masked. No library has defined the settings of auto_explain and pgaudit.
+    run(&mut client, "SET vibepeak_keys.redact_logs = off");
+    for (setting, value, shown) in [
+        ("log_min_duration_statement", " -1", false),
+        ("log_min_duration_statement", "-0.4", true),
+        ("log_min_duration_statement", "-1ms", false),
+        ("log_min_duration_sample", "0x10", true),
+        ("log_min_error_statement", "PANIC", false),
+        ("log_min_error_statement", "Fatal", true),
+        ("log_parameter_max_length_on_error", "0.2kB", true),
+        ("log_parameter_max_length_on_error", "0.4", false),
+        ("log_statement", "NONE", false),
+        ("log_statement", "DDL", true),
+        ("log_transaction_sample_rate", "0e1", false),
+        ("log_transaction_sample_rate", ".5", true),
+        ("auto_explain.log_min_duration", " -1 ", false),
+        ("auto_explain.log_min_duration", "-0.4", true),
+        ("auto_explain.log_min_duration", "rubbish", false),
+        ("pgaudit.log", "NONE", false),
+        ("pgaudit.log", "Read, none", true),
+    ] {
+        run(&mut admin, &format!("ALTER ROLE service SET {setting} = '{value}'"));
+        let detail = found(&mut client, ITEM, Some(false), "keys are not masked").detail;
+        let shows = detail.contains(&format!("{setting} = {value} (role service)"));
+        assert_eq!(shows, shown, "{setting} = {value}: {detail}");
+        run(&mut admin, "ALTER ROLE service RESET ALL");
+    }
+    // It has left everything as it was, and defined nothing.
+    let sql = "SELECT string_agg(name || ' = ' || setting, ', ' ORDER BY name) FROM pg_settings
+                WHERE source = 'session' AND name <> 'application_name'";
+    let set = value(&mut client, sql, &[]);
+    assert_eq!(set, "vibepeak_keys.redact_logs = off");
+    let undefined = "SELECT current_setting('auto_explain.log_min_duration', true) IS NULL
+                        AND current_setting('pgaudit.log', true) IS NULL";
+    assert_eq!(value(&mut client, &format!("SELECT ({undefined})::text"), &[]), "true");
 }
 
 /// Unused keys are listed, the longest unused first, and leave the list when they are used.

@@ -6,7 +6,8 @@ use std::thread;
 
 use crate::support::keys::{create_for, set_plan};
 use crate::support::random::Random;
-use crate::support::{Client, Cluster, buffers, pid, value, wait_for_lock, wait_until};
+use crate::support::usage::start_flushing_hourly;
+use crate::support::{Client, Cluster, buffers, pid, report, value, wait_for_lock, wait_until};
 
 const CLIENTS: usize = 16;
 const LIMIT: i32 = 3;
@@ -173,6 +174,54 @@ fn a_starter_waits_for_an_extension() {
         second.join().expect("an answer")
     });
     assert_eq!((task.status.as_str(), task.running), ("CONCURRENCY_LIMIT_EXCEEDED", Some(1)));
+}
+
+/// The deletion of an account does not wait for an open start of another account, whatever their
+/// names: these two have the same CRC-32.
+#[test]
+fn an_open_start_does_not_delay_the_deletion_of_another_account() {
+    const NAMES: [&str; 2] = ["plumless", "buckeroo"];
+    assert_eq!(crc32fast::hash(NAMES[0].as_bytes()), crc32fast::hash(NAMES[1].as_bytes()));
+    let cluster = start_flushing_hourly(&[]);
+    let (mut client, mut admin) = (cluster.client(), cluster.client());
+    let [token, _] = NAMES.map(|name| {
+        set_plan(&mut admin, name, "Plus");
+        create_for(&mut admin, "tasks", name).token
+    });
+    client.batch_execute("BEGIN").expect("a transaction");
+    assert_eq!(start(&mut client, &token, "1 hour").status, "VALID");
+    admin.batch_execute("SET lock_timeout = '1s'").expect("a setting");
+    assert_eq!(value(&mut admin, "SELECT vpk_delete_account('buckeroo')::text", &[]), "1");
+}
+
+/// The deletion of an account waits for an open transaction of a verifier, but not for ever: it
+/// fails and says what to do, after `lock_timeout` or else after 10 seconds.
+#[test]
+fn an_open_task_delays_the_deletion_of_its_account_for_a_limited_time() {
+    let cluster = start_flushing_hourly(&[]);
+    let token = account(&cluster, "Pro");
+    let (mut client, mut admin) = (cluster.client(), cluster.client());
+    let lease = start(&mut client, &token, "1 hour").lease.expect("a lease");
+    let delete = "SELECT vpk_delete_account('acme')::text";
+    let own = [
+        format!("SELECT * FROM vpk_task_start('{token}')"),
+        format!("SELECT vpk_task_extend('{lease}', '2 hours')"),
+        format!("SELECT vpk_task_finish('{lease}')"),
+    ];
+    for (call, limit) in own.iter().zip(["100ms", "100ms", "0"]) {
+        client.batch_execute(&format!("BEGIN; {call}")).expect("an open transaction");
+        // The statement's own limit is for a deletion that would wait for ever.
+        let limits = format!("SET lock_timeout = '{limit}'; SET statement_timeout = '45s'");
+        admin.batch_execute(&limits).expect("its limits");
+        let error = admin.query_one(delete, &[]).expect_err("it is in use");
+        let said = report(&error);
+        let expected = "55P03 account \"acme\" is in use by another transaction";
+        assert!(said.starts_with(expected) && said.contains("pg_terminate_backend"), "{said}");
+        client.batch_execute("ROLLBACK").expect("its end");
+    }
+    assert_eq!(value(&mut admin, delete, &[]), "1");
+    assert_eq!(value(&mut admin, "SHOW lock_timeout", &[]), "0");
+    assert_eq!(value(&mut client, "SELECT count(*)::text FROM vpk.task_leases", &[]), "0");
 }
 
 /// A crashed client's task counts until its lease ends, and not longer.

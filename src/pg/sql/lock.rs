@@ -1,34 +1,58 @@
 //! Two locks of the server: one has the transactions that start tasks of an account wait for each
-//! other, and one lets a single transaction hand over a standby's uses.
+//! other, and one lets a single transaction hand over a standby's uses. And a limit to the time
+//! that a call waits for locks.
+//!
+//! Both are advisory locks of kinds that users' own functions do not have: neither can be taken in
+//! SQL, nor do they meet an advisory lock of an application. In `pg_locks` the kind is `objsubid`.
 
-use pgrx::pg_sys;
+use core::ffi::CStr;
+use std::panic::AssertUnwindSafe;
+
+use pgrx::{PgSqlErrorCode, PgTryBuilder, pg_sys};
+use sha2::{Digest, Sha256};
 
 use crate::pg::call::Call;
-use crate::pg::read::catalog::{self, Table};
+use crate::pg::server::database;
 use crate::pg::types::Text;
 
-/// Waits until no other open transaction has started, extended or ended a task of the account.
-/// Other such transactions then wait until this one ends.
+/// The kinds of locks. Users' own have 1 or 2 (src/backend/utils/adt/lockfuncs.c).
+#[derive(Clone, Copy)]
+enum Kind {
+    /// The lock on the uses of a standby.
+    Handover = 3,
+    /// The lock on the tasks of an account. The documents show it.
+    Tasks = 4,
+}
+
+/// Asks for a lock of this transaction, in this database.
+fn acquire(kind: Kind, number: u64, wait: bool) -> pg_sys::LockAcquireResult::Type {
+    let tag = pg_sys::LOCKTAG {
+        locktag_field1: database::own(),
+        locktag_field2: (number >> 32) as u32,
+        locktag_field3: number as u32,
+        locktag_field4: kind as u16,
+        locktag_type: pg_sys::LockTagType::LOCKTAG_ADVISORY as u8,
+        locktag_lockmethodid: pg_sys::USER_LOCKMETHOD as u8,
+    };
+    // SAFETY: the tag is copied. The end of the transaction releases a lock that is not held for
+    // the session (src/backend/storage/lmgr/lock.c).
+    unsafe { pg_sys::LockAcquire(&tag, pg_sys::ExclusiveLock as pg_sys::LOCKMODE, false, !wait) }
+}
+
+/// Waits until no other open transaction has started or extended a task of the account. Other such
+/// transactions then wait until this one ends.
 ///
-/// The lock is on an object of class vpk.accounts, whose number is a checksum of the account's
-/// name. Two accounts with one checksum wait for each other; nothing else happens. Raises 25006 in
-/// a read-only transaction and on a standby.
+/// The number of the lock is the first 64 bits of the SHA-256 of the account's name. Accounts with
+/// the same number would wait for each other, and nothing else would happen. Nobody finds a second
+/// name for the number of an account that exists: it takes 2^64 attempts. Raises 25006 in a
+/// read-only transaction and on a standby.
 ///
 /// Unguarded: see [`crate::pg::ffi::unguarded`].
-pub fn lock_account_unguarded(call: &Call, account: Text) {
+pub fn lock_tasks_unguarded(call: &Call, account: Text) {
     call.prevent_if_read_only();
-    let accounts = catalog::indexed(Table::Accounts).unwrap_or_else(|missing| missing.raise());
-    let number = crc32fast::hash(account.bytes_unguarded(call));
-    // SAFETY: LockDatabaseObject takes any numbers for an object, and the end of the transaction
-    // releases the lock (src/backend/storage/lmgr/lmgr.c).
-    unsafe {
-        pg_sys::LockDatabaseObject(
-            accounts.table,
-            pg_sys::Oid::from(number),
-            0,
-            pg_sys::ExclusiveLock as pg_sys::LOCKMODE,
-        );
-    }
+    let hash: [u8; 32] = Sha256::digest(account.bytes_unguarded(call)).into();
+    let number = hash[..8].iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
+    acquire(Kind::Tasks, number, true);
 }
 
 /// What became of the request for the lock that lets a transaction hand over uses.
@@ -43,26 +67,48 @@ pub enum Handover {
 }
 
 /// Asks for the lock for this transaction, in this database, without waiting. It works on a
-/// standby, where [`lock_account_unguarded`] does not.
+/// standby, where [`lock_tasks_unguarded`] does not.
 pub fn handover() -> Handover {
-    /// Users' own advisory locks have 1 or 2 here (src/backend/utils/adt/lockfuncs.c).
-    const KIND: u16 = 3;
-    let tag = pg_sys::LOCKTAG {
-        locktag_field1: crate::pg::server::database::own(),
-        locktag_field2: 0,
-        locktag_field3: 0,
-        locktag_field4: KIND,
-        locktag_type: pg_sys::LockTagType::LOCKTAG_ADVISORY as u8,
-        locktag_lockmethodid: pg_sys::USER_LOCKMETHOD as u8,
-    };
-    // SAFETY: the tag is copied. The end of the transaction releases a lock that is not held for
-    // the session (src/backend/storage/lmgr/lock.c).
-    let result = unsafe {
-        pg_sys::LockAcquire(&tag, pg_sys::ExclusiveLock as pg_sys::LOCKMODE, false, true)
-    };
-    match result {
+    match acquire(Kind::Handover, 0, false) {
         pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL => Handover::Busy,
         pg_sys::LockAcquireResult::LOCKACQUIRE_OK => Handover::Taken,
         _ => Handover::Held,
     }
+}
+
+/// How long a call waits for a lock if the session sets no limit. The documents say 10 seconds.
+const PATIENCE: &CStr = c"10s";
+
+/// Runs `run`, in which each wait for a lock has an end: after `lock_timeout`, or after 10 seconds
+/// if that is 0. None if a wait came to that end. Then the transaction has failed, and the caller
+/// has to raise an error.
+pub fn with_patience<R>(run: impl FnOnce() -> R) -> Option<R> {
+    // SAFETY: reads a variable, and sets it by its name; both strings are null-terminated. Leaving
+    // the level restores the setting, as the end of a function with a SET clause does. After an
+    // error the abort of the (sub)transaction does (src/backend/utils/misc/guc.c:
+    // set_config_option, AtEOXact_GUC; src/backend/utils/fmgr/fmgr.c: fmgr_security_definer).
+    let level = unsafe {
+        let level = pg_sys::NewGUCNestLevel();
+        if pg_sys::LockTimeout == 0 {
+            pg_sys::set_config_option(
+                c"lock_timeout".as_ptr(),
+                PATIENCE.as_ptr(),
+                pg_sys::GucContext::PGC_USERSET,
+                pg_sys::GucSource::PGC_S_SESSION,
+                pg_sys::GucAction::GUC_ACTION_SAVE,
+                true,
+                0,
+                false,
+            );
+        }
+        level
+    };
+    let result = PgTryBuilder::new(AssertUnwindSafe(|| Some(run())))
+        .catch_when(PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE, |_| None)
+        .execute();
+    if result.is_some() {
+        // SAFETY: as above.
+        unsafe { pg_sys::AtEOXact_GUC(true, level) };
+    }
+    result
 }

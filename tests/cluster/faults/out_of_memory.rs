@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 
 use crate::support::history::refused;
-use crate::support::keys::{Key, create_for, set_plan, verify};
+use crate::support::keys::{Key, create, create_for, set_plan, verify};
 use crate::support::known::{assert_healthy, run};
 use crate::support::process::{contexts, soak};
 use crate::support::random::Random;
+use crate::support::usage::{FLUSH_EVERY_200MS, use_key, wait_for_uses};
 use crate::support::{Client, Cluster, pid, report, sqlstate, value, wait_until};
 
 /// The calls, with a key K that they may end, its id and a lease of it; and what each leaves behind
@@ -322,5 +323,54 @@ fn a_session_that_runs_out_of_memory_repeatedly_does_not_grow() {
     assert!(failed > 0, "there was never too little");
     assert_eq!(verify(&mut client, &key.token), "VALID");
     assert_eq!(cluster.restarts(), 0);
+    assert_healthy(&cluster);
+}
+
+/// G10: an error of the server in a flush, which takes more memory to copy than is left, ends the
+/// flusher alone. The owner of the table can have a trigger raise one of any size.
+#[test]
+fn a_flusher_without_memory_for_its_error_ends_alone() {
+    // The error keeps five texts. One text more was needed to make it, and is free when it is
+    // copied: so much and no more is left for the copies where the limit is just met.
+    const TRIGGER: &str = "
+        CREATE FUNCTION raise_much() RETURNS trigger LANGUAGE plpgsql SET lock_timeout = 0 AS $$
+            DECLARE much text := repeat('x', 100000);
+            BEGIN
+                PERFORM pg_advisory_xact_lock(1);
+                RAISE USING ERRCODE = 'out_of_memory', MESSAGE = 'raised ' || much, DETAIL = much,
+                    HINT = much, COLUMN = much, CONSTRAINT = much;
+            END $$;
+        CREATE TRIGGER raise_much BEFORE INSERT ON vpk.key_usage
+            FOR EACH ROW EXECUTE FUNCTION raise_much()";
+    let cluster = Cluster::start(FLUSH_EVERY_200MS);
+    let (mut client, mut holder) = (cluster.client(), cluster.client());
+    run(&mut client, TRIGGER);
+    run(&mut holder, "SELECT pg_advisory_lock(1)");
+    let key = create(&mut client, "used");
+    use_key(&mut client, &key, 1);
+    let waiting = "SELECT coalesce(max(l.pid), 0)::text FROM pg_locks AS l
+                     JOIN pg_stat_activity AS a USING (pid)
+                    WHERE l.locktype = 'advisory' AND NOT l.granted
+                      AND a.backend_type = 'vibepeak_keys flusher'";
+    let step = if soak() { 8 } else { 128 };
+    for more in (0..3_072).step_by(step) {
+        let mut flusher = 0;
+        wait_until("a flusher waits", || {
+            flusher = value(&mut client, waiting, &[]).parse().expect("a number");
+            flusher != 0
+        });
+        cluster.limit(flusher, Some(more));
+        run(&mut holder, "SELECT pg_advisory_unlock(1)");
+        let there = format!("SELECT count(*)::text FROM pg_stat_activity WHERE pid = {flusher}");
+        wait_until("it has ended", || value(&mut client, &there, &[]) == "0");
+        run(&mut holder, "SELECT pg_advisory_lock(1)");
+        assert_eq!(cluster.restarts(), 0, "with {more} kB more");
+    }
+    let log = cluster.log();
+    let told = ["ERROR:  raised ", "ERROR:  out of memory"].map(|said| log.matches(said).count());
+    println!("{told:?}");
+    assert!(told.iter().all(|number| *number > 0), "{told:?}");
+    run(&mut client, "DROP TRIGGER raise_much ON vpk.key_usage");
+    wait_for_uses(&mut client, &key, 1);
     assert_healthy(&cluster);
 }

@@ -194,3 +194,27 @@ fn grants_outlast_an_update() {
         assert_same(&format!("{old}, updated and granted again"), &fresh, &found);
     }
 }
+
+/// G8: an update works in a schema of any name. There is no way to quote some names that is right
+/// everywhere in a script, so that the server refuses them where a script names its schema.
+#[test]
+fn a_database_is_updated_whatever_the_name_of_the_schema() {
+    const NAME: &str = r#""it's ""my"" $$ $a$ back\slash schema\""#;
+    let cluster = server();
+    let mut fresh = cluster.client();
+    run(&mut fresh, &format!("ALTER SCHEMA public RENAME TO {NAME}"));
+    let fresh = catalogue(&mut fresh);
+    for (number, old) in old_versions().iter().enumerate() {
+        let mut client = made_with(&cluster, &format!("updated_{number}"), old);
+        run(&mut client, &format!("ALTER SCHEMA public RENAME TO {NAME}"));
+        update(&mut client);
+        let found = catalogue(&mut client);
+        assert_same(&format!("{old}, updated in {NAME}"), &fresh, &found);
+    }
+    // A dump creates it there.
+    run(&mut cluster.client(), "CREATE DATABASE restored TEMPLATE template0");
+    let mut client = cluster.connect("restored", "postgres");
+    run(&mut client, &format!("ALTER SCHEMA public RENAME TO {NAME}"));
+    run(&mut client, &format!("CREATE EXTENSION vibepeak_keys SCHEMA {NAME}"));
+    assert_same("created there", &fresh, &catalogue(&mut client));
+}

@@ -209,6 +209,41 @@ fn uses_of_a_database_without_connections_wait() {
     no_error_in_the_log(&cluster);
 }
 
+/// G4: databases that nobody can connect to, since their owners hold them in an open transaction,
+/// fail once each. From then on at most one of them is tried before the others are flushed.
+#[test]
+fn databases_that_fail_delay_the_flushes_of_others_once() {
+    const HELD: [&str; 3] = ["first", "second", "third"];
+    let cluster = start_flushing_hourly(&[]);
+    let held = HELD.map(|name| {
+        cluster.database(name, "UTF8");
+        used(&cluster, name, 3)
+    });
+    // The databases are visited in the order of their OIDs: this one comes last.
+    cluster.database("other", "UTF8");
+    let key = used(&cluster, "other", 1);
+    let mut other = cluster.connect("other", "postgres");
+    let mut holder = cluster.client();
+    let renamed = HELD.map(|name| format!("ALTER DATABASE {name} RENAME TO {name}_renamed"));
+    holder.batch_execute(&format!("BEGIN; {}", renamed.join(";"))).expect("open transactions");
+    let failures = || cluster.log().matches("canceling statement due to lock timeout").count();
+    assert_eq!(failures(), 0);
+    flush_every(&mut cluster.client(), "100ms");
+    wait_until("each of them has failed", || failures() >= HELD.len());
+    wait_for_uses(&mut other, &key, 1);
+    for number in 2..=6 {
+        let before = failures();
+        use_key(&mut other, &key, 1);
+        wait_for_uses(&mut other, &key, number);
+        let tried = failures() - before;
+        assert!(tried <= 1, "{tried} failures before the flush");
+    }
+    holder.batch_execute("ROLLBACK").expect("its end");
+    for (name, key) in HELD.iter().zip(&held) {
+        arrives(&cluster, name, key, 3);
+    }
+}
+
 /// G4: what a database sets for its sessions does not hinder the worker.
 #[test]
 fn settings_of_a_database_do_not_hinder_the_flush() {

@@ -34,6 +34,8 @@ pub struct Header {
     /// The pid of the process that flushes or settles uses, 0 if there is none: see
     /// [`crate::usage::claim`].
     pub flusher: AtomicI32,
+    /// How many flushes have ended without an error. The flusher writes it.
+    pub flushes: AtomicU64,
     /// Held while assigning a tally to a database or freeing one.
     tallies_lock: SpinLock,
     tallies: Tallies,
