@@ -2,5 +2,11 @@
 
 mod activity;
 mod answers;
+mod hashes;
 mod masked;
+mod names;
+mod plan_cache;
+mod replication;
+mod stacks;
 mod statements;
+mod trees;

@@ -1,0 +1,80 @@
+//! G5: a key as the name of a user, a database or an application is readable in no line.
+
+use std::fs;
+
+use postgres::{Config, NoTls};
+
+use crate::support::Client;
+use crate::support::keys::create;
+use crate::support::redaction::{Logged, exposed};
+
+/// A server whose lines show all names.
+fn logged() -> Logged {
+    Logged::start(&[
+        // Debian's default, with the application's name.
+        ("log_line_prefix", "%m [%p] %q%u@%d/%a "),
+        ("log_connections", "on"),
+        ("log_disconnections", "on"),
+    ])
+}
+
+fn connect(
+    logged: &Logged,
+    names: [&str; 3],
+) -> Result<Client, postgres::Error> {
+    let [user, database, application] = names;
+    let mut config = Config::new();
+    config.host_path(logged.cluster.socket()).user(user).dbname(database);
+    config.application_name(application).connect(NoTls)
+}
+
+/// G5: pasted into the wrong field.
+#[test]
+fn a_key_as_a_name_that_does_not_exist_is_redacted() {
+    let mut logged = logged();
+    let token = create(&mut logged.cluster.client(), "a name").token;
+    logged.lines();
+    for names in [[&token, "postgres", "a"], ["postgres", &token, "a"], [&token, &token, &token]] {
+        assert!(connect(&logged, names).is_err(), "{names:?}");
+        assert_eq!(logged.assert_masked(&format!("{names:?}"), &token), 3);
+    }
+    // A line of level LOG comes first: the names do not match.
+    let file = logged.cluster.data().join("pg_hba.conf");
+    let rules = fs::read_to_string(&file).expect("the rules");
+    fs::write(&file, format!("local all \"{token}\" peer\n{rules}")).expect("the rules");
+    logged.cluster.client().batch_execute("SELECT pg_reload_conf()").expect("a reload");
+    crate::support::wait_until("the rule is there", || {
+        connect(&logged, [&token, "postgres", "a"])
+            .err()
+            .is_some_and(|error| error.to_string().contains("Peer"))
+    });
+    assert_eq!(logged.assert_masked("peer", &token), 3);
+}
+
+/// G5: a role and a database that have such a name work as any other.
+#[test]
+fn a_key_as_a_name_that_exists_is_redacted() {
+    let mut logged = logged();
+    let mut admin = logged.cluster.client();
+    let token = create(&mut admin, "a name").token;
+    admin.batch_execute(&format!("CREATE ROLE \"{token}\" LOGIN PASSWORD 'a'")).expect("a role");
+    admin.batch_execute(&format!("CREATE DATABASE \"{token}\"")).expect("a database");
+    logged.lines();
+    let mut client = connect(&logged, [&token, &token, &token]).expect("a session");
+    assert_eq!(logged.assert_masked("connected", &token), 3);
+    for level in ["notice", "debug5"] {
+        admin
+            .batch_execute(&format!("ALTER ROLE \"{token}\" SET client_min_messages = {level}"))
+            .expect("a setting");
+        client.batch_execute("SELECT 1/0").expect_err("an error");
+        client.batch_execute("DO $$ BEGIN RAISE LOG 'a line'; END $$").expect("a line");
+        assert_eq!(logged.assert_masked(level, &token), 3);
+    }
+    let sql = "SELECT session_user::text, current_database()::text,
+        current_setting('application_name')";
+    let row = client.query_one(sql, &[]).expect("the names");
+    assert!((0..3).all(|column| row.get::<_, String>(column) == token));
+    drop(client);
+    let lines = logged.lines();
+    assert!(lines.iter().all(|lines| exposed(lines, &token).is_none()), "{lines:?}");
+}
