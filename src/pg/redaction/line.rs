@@ -2,8 +2,6 @@
 
 use core::ffi::{CStr, c_char, c_int};
 use core::ptr;
-use core::sync::atomic::AtomicBool;
-use core::sync::atomic::Ordering::Relaxed;
 
 use pgrx::PgLogLevel;
 use pgrx::pg_sys::{self, ErrorData};
@@ -28,7 +26,7 @@ pub(super) unsafe extern "C-unwind" fn on_log(report: *mut ErrorData) {
     // kin has allocated for this report (src/backend/utils/error/elog.c). A text that is a constant
     // has nothing to redact in it, and so is not written to.
     unsafe {
-        if settings::redact_logs() && !WRITES_NAMES.load(Relaxed) {
+        if settings::redact_logs() {
             let report = &mut *report;
             redact_tree(report);
             for text in [
@@ -100,8 +98,6 @@ unsafe fn redact_statement(report: &mut ErrorData) {
 const NAMES: usize = 3;
 /// How many bytes of a redacted name are written.
 const NAME: usize = 256;
-/// Whether a line is being written with redacted names.
-static WRITES_NAMES: AtomicBool = AtomicBool::new(false);
 /// The redacted names. They stay in use if an error ends the writing of a line.
 static mut REDACTED: [[c_char; NAME]; NAMES] = [[0; NAME]; NAMES];
 
@@ -115,8 +111,8 @@ static mut REDACTED: [[c_char; NAME]; NAMES] = [[0; NAME]; NAMES];
 /// The server is about to write the line, which is that of the topmost report.
 unsafe fn writes_with_redacted_names(report: &mut ErrorData) -> bool {
     // SAFETY: the caller's. The process has one thread. Each place has null or a null-terminated
-    // string, which is not changed (src/backend/utils/error/elog.c: log_status_format). The hook of
-    // the inner call leaves the names alone.
+    // string, which is not changed (src/backend/utils/error/elog.c: log_status_format,
+    // log_line_prefix). The inner call finds redacted names, and so ends here.
     unsafe {
         let [user, database] = compat::session_names();
         let places: [*mut *mut c_char; NAMES] =
@@ -136,9 +132,7 @@ unsafe fn writes_with_redacted_names(report: &mut ErrorData) -> bool {
         }
         let to_client = report.output_to_client;
         report.output_to_client = false;
-        WRITES_NAMES.store(true, Relaxed);
         unguarded::EmitErrorReport();
-        WRITES_NAMES.store(false, Relaxed);
         for (place, original) in places.iter().zip(originals) {
             if !original.is_null() {
                 **place = original;
