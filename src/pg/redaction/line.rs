@@ -6,7 +6,7 @@ use core::ptr;
 use pgrx::PgLogLevel;
 use pgrx::pg_sys::{self, ErrorData};
 
-use pure::key::{nodes, redact};
+use pure::key::redact;
 
 use super::activity::redact_activity;
 use super::{NEXT_LOG, hash, redact_string, serves_client};

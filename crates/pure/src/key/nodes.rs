@@ -113,6 +113,9 @@ fn redact_lists(text: &mut [u8], hash: Option<&[u8; hash::LENGTH]>) -> bool {
 /// Where the secret begins, if a key or the hash is spelled from a position on. The rest of the list
 /// is secret.
 fn secret_at(list: &[u8], at: usize, hash: Option<&[u8; hash::LENGTH]>) -> Option<usize> {
+    if list.get(at).is_none_or(|byte| is_blank(*byte)) {
+        return None;
+    }
     let label = LABELS.iter().find_map(|label| spelled(list, at, label));
     let hash = || spelled(list, at, hash?.get(..SOUGHT)?).map(|_| at);
     label.or_else(hash)
