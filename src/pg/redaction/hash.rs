@@ -14,9 +14,9 @@ use crate::pg::types::{Bytes, FromRaw, Parameter};
 /// The hash that a statement of the extension was last given; all zeroes before.
 static mut NOTED: [u8; hash::LENGTH] = [0; hash::LENGTH];
 
-/// Notes the hash among the values that are given to a statement, if there is one. It is redacted in
-/// every later line of this process: of pgaudit and auto_explain, which write what statements are
-/// given.
+/// Notes the hash among the values that are given to a statement, if there is one. It is redacted
+/// in every later line of this process, such as those of pgaudit and auto_explain, which write what
+/// statements are given.
 pub(in crate::pg) fn note(call: &Call, values: &[Parameter]) {
     for value in values.iter().flatten().filter_map(|value| value.of_type(BYTEAOID)) {
         // SAFETY: the value is a bytea, and good for the call.
@@ -48,8 +48,8 @@ pub(super) fn redact_nodes(text: &mut [u8]) -> bool {
 /// Runs a statement on the extension's tables. If it fails, there is no hash in its error.
 ///
 /// The functions run as the owner of the tables. So the server shows them the whole of a row that
-/// violates a constraint, which their caller may not read. The error is changed here, since an error
-/// that is not logged passes no hook.
+/// violates a constraint, which their caller may not read. The error is changed here, since an
+/// error that is not logged passes no hook.
 pub(in crate::pg) fn without_hashes_in_errors<T>(run: impl FnOnce() -> T) -> T {
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
         if let Some(CaughtError::PostgresError(error)) = panic.downcast_ref() {

@@ -9,7 +9,7 @@ use pgrx::pg_sys::{self, ErrorData};
 use pure::key::redact;
 
 use super::activity::redact_activity;
-use super::{NEXT_LOG, hash, redact_string, serves_client};
+use super::{NEXT_LOG, hash, redact_string, serves_client, shows_key};
 use crate::pg::ffi::{compat, unguarded};
 use crate::pg::server::settings;
 
@@ -88,7 +88,7 @@ unsafe fn redact_statement(report: &mut ErrorData) {
         let statement = pg_sys::debug_query_string;
         if report.elevel >= PgLogLevel::ERROR as c_int && serves_client() {
             redact_string(statement.cast_mut(), redact::redact_keys);
-        } else if !statement.is_null() && redact::shows_key(CStr::from_ptr(statement).to_bytes()) {
+        } else if shows_key(statement) {
             report.hide_stmt = true;
         }
     }
@@ -115,8 +115,7 @@ unsafe fn writes_with_redacted_names(report: &mut ErrorData) -> bool {
     // log_line_prefix). The inner call finds redacted names, and so ends here.
     unsafe {
         let [user, database] = compat::session_names();
-        let places: [*mut *mut c_char; NAMES] =
-            [user, database, &raw mut pg_sys::application_name];
+        let places: [*mut *mut c_char; NAMES] = [user, database, &raw mut pg_sys::application_name];
         let mut originals = [ptr::null_mut(); NAMES];
         let redacted = (&raw mut REDACTED).cast::<[c_char; NAME]>();
         let mut found = false;
@@ -142,15 +141,6 @@ unsafe fn writes_with_redacted_names(report: &mut ErrorData) -> bool {
         report.output_to_server = false;
         true
     }
-}
-
-/// Whether a name shows a key.
-///
-/// # Safety
-/// It is null or a null-terminated string.
-unsafe fn shows_key(name: *const c_char) -> bool {
-    // SAFETY: the caller's.
-    unsafe { !name.is_null() && redact::shows_key(CStr::from_ptr(name).to_bytes()) }
 }
 
 /// A redacted copy of a name, or of its beginning.

@@ -6,15 +6,15 @@
 //! cache. [`hash`] is about the hashes of keys.
 //!
 //! Text is changed in place only where the server does not parse it a second time. In the process
-//! of a client, this is so where `debug_query_string` or the active portal points: the text that the
-//! client has sent, or the copy that a portal keeps of it (src/backend/tcop/postgres.c). In every
-//! process, it is so for the copy that the plan cache keeps, since RevalidateCachedQuery starts from
-//! the raw parse tree (src/backend/utils/cache/plancache.c).
+//! of a client, this is so where `debug_query_string` or the active portal points: the text that
+//! the client has sent, or the copy that a portal keeps of it (src/backend/tcop/postgres.c). In
+//! every process, it is so for the copy that the plan cache keeps, since RevalidateCachedQuery
+//! starts from the raw parse tree (src/backend/utils/cache/plancache.c).
 //!
 //! A background worker may run the same text again (src/test/modules/worker_spi does, in a loop).
 //! The text of a nested statement belongs to code that may parse it again: PL/pgSQL does after an
-//! error, and PL/Python passes the buffer of an immutable string. Of these texts, the server goes on
-//! with a redacted copy.
+//! error, and PL/Python passes the buffer of an immutable string. Of these texts, the server goes
+//! on with a redacted copy.
 //!
 //! These hooks run at each statement, and so without pgrx's guard. They hold nothing with a
 //! destructor, cannot panic, and raise no error but the out of memory of a copy. A preloaded
@@ -32,6 +32,8 @@ use core::sync::atomic::Ordering::Relaxed;
 use core::{ptr, slice};
 
 use pgrx::pg_sys::{self, BackendType};
+
+use pure::key::redact;
 
 use crate::pg::server::settings;
 
@@ -132,19 +134,29 @@ fn install(scope: u8) {
     }
 }
 
-/// Redacts a string in place; whether there was something to redact.
+/// Redacts a string in place.
 ///
 /// # Safety
-/// It is null, or a null-terminated string that may be changed if there is.
-unsafe fn redact_string(text: *mut c_char, redact: impl FnOnce(&mut [u8]) -> bool) -> bool {
+/// It is null, or a null-terminated string that may be changed if there is something to redact.
+unsafe fn redact_string(text: *mut c_char, redact: impl FnOnce(&mut [u8]) -> bool) {
     if text.is_null() {
-        return false;
+        return;
     }
-    // SAFETY: the caller's. Redaction keeps the length, and writes only where there is something to redact.
+    // SAFETY: the caller's. Redaction keeps the length, and writes only where there is something to
+    // redact.
     unsafe {
         let length = CStr::from_ptr(text).count_bytes();
-        redact(slice::from_raw_parts_mut(text.cast(), length))
+        redact(slice::from_raw_parts_mut(text.cast(), length));
     }
+}
+
+/// Whether a string shows a key.
+///
+/// # Safety
+/// It is null or a null-terminated string.
+unsafe fn shows_key(text: *const c_char) -> bool {
+    // SAFETY: the caller's.
+    unsafe { !text.is_null() && redact::shows_key(CStr::from_ptr(text).to_bytes()) }
 }
 
 /// Whether this process executes the statements of a client.
@@ -154,4 +166,3 @@ fn serves_client() -> bool {
     let kind = unsafe { pg_sys::MyBackendType };
     matches!(kind, BackendType::B_BACKEND | BackendType::B_WAL_SENDER)
 }
-

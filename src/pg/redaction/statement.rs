@@ -11,7 +11,9 @@ use pgrx::pg_sys::{
 use pure::key::redact;
 
 use super::activity::redact_activity;
-use super::{NEXT_ANALYZE, NEXT_PLANNER, NEXT_START, NEXT_UTILITY, redact_string, serves_client};
+use super::{
+    NEXT_ANALYZE, NEXT_PLANNER, NEXT_START, NEXT_UTILITY, redact_string, serves_client, shows_key,
+};
 use crate::pg::ffi::unguarded;
 use crate::pg::server::settings;
 
@@ -49,20 +51,11 @@ unsafe fn redacted(text: *const c_char) -> *const c_char {
     }
 }
 
-/// Whether a text shows a key.
-///
-/// # Safety
-/// The text is null or a null-terminated string.
-unsafe fn shows_key(text: *const c_char) -> bool {
-    // SAFETY: the caller's.
-    unsafe { !text.is_null() && redact::shows_key(CStr::from_ptr(text).to_bytes()) }
-}
-
 /// Redacts the texts that the plan cache keeps of the statement that is analysed now.
 ///
-/// CreateCachedPlan makes such a copy before the statement is analysed. It is the name of its memory
-/// context, by which pg_backend_memory_contexts and the report of an out of memory show it. That
-/// context is a child of the one that is current until the statement is analysed
+/// CreateCachedPlan makes such a copy before the statement is analysed. It is the identifier of its
+/// memory context, by which pg_backend_memory_contexts and the report of an out of memory show it.
+/// That context is a child of the one that is current until the statement is analysed
 /// (src/backend/utils/cache/plancache.c; src/backend/tcop/postgres.c: exec_parse_message;
 /// src/backend/executor/spi.c: _SPI_prepare_plan; in 18 src/backend/executor/functions.c).
 ///
@@ -215,4 +208,3 @@ pub(super) unsafe extern "C-unwind" fn on_utility(
         next(statement, text, read_only, context, parameters, environment, receiver, completion);
     }
 }
-

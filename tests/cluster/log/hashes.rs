@@ -10,7 +10,8 @@ const DIGITS: usize = 8;
 /// Whether a text shows a value of type `bytea`, in hexadecimal or with octal escapes.
 fn shows_value(text: &str) -> bool {
     let digits = |text: &str| text.chars().take_while(char::is_ascii_hexdigit).count();
-    let octal = |text: &str| text.len() >= 3 && text.bytes().take(3).all(|byte| byte.is_ascii_digit());
+    let octal =
+        |text: &str| text.len() >= 3 && text.bytes().take(3).all(|byte| byte.is_ascii_digit());
     text.split("\\x").skip(1).any(|rest| digits(rest) >= DIGITS)
         || text.split('\\').skip(1).filter(|rest| octal(rest)).count() >= DIGITS
 }
@@ -21,7 +22,8 @@ fn hashes(client: &mut Client) -> Vec<String> {
     rows.expect("the hashes").iter().map(|row| row.get(0)).collect()
 }
 
-/// G6: a constraint of an operator's own shows an admin no hash, whether the error is logged or not.
+/// G6: a constraint of an operator's own shows an admin no hash, whether the error is logged or
+/// not.
 #[test]
 fn an_error_of_a_function_shows_no_hash() {
     let mut logged = Logged::start(&[]);
@@ -86,7 +88,8 @@ fn nested_statements_are_logged_without_hashes() {
         ("pgaudit.log_parameter", "on"),
     ]);
     let mut client = logged.cluster.client();
-    let with_parameters = major(&mut client) >= 16 || libraries.iter().any(|name| name == "pgaudit");
+    let with_parameters =
+        major(&mut client) >= 16 || libraries.iter().any(|name| name == "pgaudit");
     for format in ["text", "json"] {
         client.batch_execute(&format!("SET auto_explain.log_format = {format}")).expect("one");
         let key = create(&mut client, "a key");

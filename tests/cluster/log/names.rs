@@ -18,10 +18,7 @@ fn logged() -> Logged {
     ])
 }
 
-fn connect(
-    logged: &Logged,
-    names: [&str; 3],
-) -> Result<Client, postgres::Error> {
+fn connect(logged: &Logged, names: [&str; 3]) -> Result<Client, postgres::Error> {
     let [user, database, application] = names;
     let mut config = Config::new();
     config.host_path(logged.cluster.socket()).user(user).dbname(database);

@@ -25,7 +25,9 @@ fn trees_of_nodes_show_no_key() {
     let mut admin = logged.cluster.client();
     let token = create(&mut admin, "a tree").token;
     let secret = &token[13..];
-    admin.batch_execute("CREATE ROLE someone LOGIN; SELECT vpk_grant_admin('someone')").expect("a role");
+    admin
+        .batch_execute("CREATE ROLE someone LOGIN; SELECT vpk_grant_admin('someone')")
+        .expect("a role");
     for pretty in ["on", "off"] {
         let mut client = logged.cluster.connect("postgres", "someone");
         let settings = format!(

@@ -117,7 +117,10 @@ mod tests {
         let random: Vec<u8> = (0..32).map(|at: u8| at.wrapping_mul(197).wrapping_add(80)).collect();
         let escaped: String = random.iter().map(escape).collect();
         for (text, expected) in [
-            (format!("row (a, \\x{}, b)", "0f".repeat(31)), format!("row (a, \\x{}, b)", "*".repeat(62))),
+            (
+                format!("row (a, \\x{}, b)", "0f".repeat(31)),
+                format!("row (a, \\x{}, b)", "*".repeat(62)),
+            ),
             ("\\x0123456 is short".to_owned(), "\\x0123456 is short".to_owned()),
             (format!("(id,{escaped},b)"), format!("(id,{},b)", "*".repeat(escaped.len()))),
             (escaped.clone(), "*".repeat(escaped.len())),

@@ -110,8 +110,8 @@ fn redact_lists(text: &mut [u8], hash: Option<&[u8; hash::LENGTH]>) -> bool {
     redacted
 }
 
-/// Where the secret begins, if a key or the hash is spelled from a position on. The rest of the list
-/// is secret.
+/// Where the secret begins, if a key or the hash is spelled from a position on. The rest of the
+/// list is secret.
 fn secret_at(list: &[u8], at: usize, hash: Option<&[u8; hash::LENGTH]>) -> Option<usize> {
     if list.get(at).is_none_or(|byte| is_blank(*byte)) {
         return None;
@@ -177,7 +177,8 @@ mod tests {
             let text = String::from_utf8(text).expect("the same encoding");
             let text = text.replace(['\n', ' '], "");
             let start = "{CONST:constvalue45[-800001181121079510810511810195";
-            let secret = text.strip_prefix(start).and_then(|rest| rest.strip_suffix("]:other[12]}"));
+            let secret =
+                text.strip_prefix(start).and_then(|rest| rest.strip_suffix("]:other[12]}"));
             let hidden = secret.is_some_and(|secret| secret.bytes().all(|byte| byte == b'*'));
             assert!(hidden, "{text}");
         }
