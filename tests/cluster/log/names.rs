@@ -4,9 +4,9 @@ use std::fs;
 
 use postgres::{Config, NoTls};
 
-use crate::support::Client;
 use crate::support::keys::create;
 use crate::support::redaction::{Logged, exposed};
+use crate::support::{Client, report, wait_until};
 
 /// A server whose lines show all names.
 fn logged() -> Logged {
@@ -40,10 +40,10 @@ fn a_key_as_a_name_that_does_not_exist_is_redacted() {
     let rules = fs::read_to_string(&file).expect("the rules");
     fs::write(&file, format!("local all \"{token}\" peer\n{rules}")).expect("the rules");
     logged.cluster.client().batch_execute("SELECT pg_reload_conf()").expect("a reload");
-    crate::support::wait_until("the rule is there", || {
+    wait_until("the rule is there", || {
         connect(&logged, [&token, "postgres", "a"])
             .err()
-            .is_some_and(|error| error.to_string().contains("Peer"))
+            .is_some_and(|error| report(&error).contains("Peer"))
     });
     assert_eq!(logged.assert_masked("peer", &token), 3);
 }
