@@ -106,10 +106,10 @@ pub fn redaction(redaction: Redaction, settings: &[Setting]) -> Finding {
             return Finding::good(
                 ITEM,
                 "keys are masked in the server log; out of reach are a key that is encoded or split; \
-                 what other programs write to the server's standard error; the report of an out of \
-                 memory while a statement is analyzed; the lines of a start before libraries are \
-                 loaded; and in pg_stat_activity, application_name and the text of a statement until \
-                 it is parsed",
+                 application_name; what other programs write to the server's standard error; the \
+                 report of an out of memory while a statement is analyzed; the lines of a start \
+                 before libraries are loaded; and the text of a statement in pg_stat_activity until \
+                 it is analyzed",
             );
         }
         Redaction::Session => {

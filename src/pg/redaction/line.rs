@@ -94,8 +94,9 @@ unsafe fn redact_statement(report: &mut ErrorData) {
     }
 }
 
-/// The names that the server writes with each line: user, database and application.
-const NAMES: usize = 3;
+/// The names that the server writes with each line: user and database. A third one is
+/// `application_name`, which belongs to a setting: the server frees its value.
+const NAMES: usize = 2;
 /// How many bytes of a redacted name are written.
 const NAME: usize = 256;
 /// The redacted names. They stay in use if an error ends the writing of a line.
@@ -111,18 +112,19 @@ static mut REDACTED: [[c_char; NAME]; NAMES] = [[0; NAME]; NAMES];
 /// The server is about to write the line, which is that of the topmost report.
 unsafe fn writes_with_redacted_names(report: &mut ErrorData) -> bool {
     // SAFETY: the caller's. The process has one thread. Each place has null or a null-terminated
-    // string, which is not changed (src/backend/utils/error/elog.c: log_status_format,
-    // log_line_prefix). The inner call finds redacted names, and so ends here.
+    // string, which is not changed, and which nothing frees (src/backend/utils/error/elog.c:
+    // log_line_prefix; src/backend/postmaster/postmaster.c: ProcessStartupPacket). The inner call
+    // finds redacted names, and so ends here.
     unsafe {
-        let [user, database] = compat::session_names();
-        let places: [*mut *mut c_char; NAMES] = [user, database, &raw mut pg_sys::application_name];
+        let places: [*mut *mut c_char; NAMES] = compat::session_names();
         let mut originals = [ptr::null_mut(); NAMES];
         let redacted = (&raw mut REDACTED).cast::<[c_char; NAME]>();
         let mut found = false;
         for (index, (place, original)) in places.iter().zip(&mut originals).enumerate() {
-            if !place.is_null() && shows_key(**place) {
+            let room: *mut c_char = redacted.add(index).cast();
+            if !place.is_null() && !ptr::eq(**place, room) && shows_key(**place) {
                 *original = **place;
-                **place = redacted_name(**place, redacted.add(index).cast());
+                **place = redacted_name(**place, room);
                 found = true;
             }
         }

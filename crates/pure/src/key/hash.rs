@@ -74,7 +74,7 @@ fn escaped(text: &[u8]) -> Option<core::ops::Range<usize>> {
     };
     let mut escapes = (0..text.len()).filter(is_escape);
     let first = escapes.next()?;
-    let last = escapes.clone().last()?;
+    let last = escapes.clone().next_back()?;
     if escapes.count() + 1 < TELLTALE {
         return None;
     }
