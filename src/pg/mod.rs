@@ -19,6 +19,7 @@ pub mod background {
 /// Calls of server functions: with a guard or without, and the differences between major versions.
 pub mod ffi {
     pub mod allocator;
+    pub mod backtrace;
     pub mod compat;
     pub mod guard;
     pub mod per_backend;
@@ -65,12 +66,14 @@ pub mod redaction;
 pub mod types;
 
 use background::{shmem, worker};
+use ffi::backtrace;
 use read::catalog;
 use server::settings;
 use types::status;
 
 /// Sets the library up in the process that has loaded it: the postmaster, or a backend.
 pub fn load(entry_points: worker::EntryPoints) {
+    backtrace::switch_off();
     // SAFETY: reads a variable (src/backend/utils/init/miscinit.c).
     let preloading = unsafe { pgrx::pg_sys::process_shared_preload_libraries_in_progress };
     settings::define(preloading);

@@ -99,7 +99,7 @@ pub fn insert(call: &Call, row: &NewRow, caller: Caller) -> bool {
         return false;
     }
     let event = events::of_new_key(call, row.id, row.account, caller);
-    if bulk.insert([&key, &event]) {
+    if bulk.insert(call, [&key, &event]) {
         bulk.remember(account);
     }
     true

@@ -23,10 +23,12 @@ pub mod cache {
     pub mod tids;
 }
 
-/// Keys: their format, and how they are found and redacted in a text.
+/// Keys: their format, and how they and their hashes are found and redacted in a text.
 pub mod key {
     pub mod environment;
     pub mod find;
+    pub mod hash;
+    pub mod nodes;
     pub mod redact;
     pub mod token;
 }

@@ -3,7 +3,7 @@
 use core::ffi::{CStr, c_char, c_int};
 
 use pgrx::pg_sys::{
-    AttrNumber, FormData_pg_attribute, IndexScanDesc, Relation, Snapshot, TupleDesc,
+    AttrNumber, FormData_pg_attribute, IndexScanDesc, Relation, Snapshot, SockAddr, TupleDesc,
 };
 
 #[cfg(not(feature = "pg15"))]
@@ -56,6 +56,40 @@ pub(in crate::pg) unsafe fn index_beginscan_unguarded(
             nkeys,
             0,
         )
+    }
+}
+
+/// The beginning of the structure of a client's connection (src/include/libpq/libpq-be.h).
+#[repr(C)]
+struct PortStart {
+    sock: c_int,
+    noblock: bool,
+    proto: u32,
+    laddr: SockAddr,
+    raddr: SockAddr,
+    remote_host: *mut c_char,
+    remote_hostname: *mut c_char,
+    remote_hostname_resolv: c_int,
+    remote_hostname_errcode: c_int,
+    remote_port: *mut c_char,
+    #[cfg(any(feature = "pg15", feature = "pg16"))]
+    can_accept_connections: c_int,
+    #[cfg(feature = "pg18")]
+    local_host: [c_char; 64],
+    database_name: *mut c_char,
+    user_name: *mut c_char,
+}
+
+/// Where the server keeps the names of the user and the database that a client has asked for; null
+/// in a process without a client.
+pub(in crate::pg) fn session_names() -> [*mut *mut c_char; 2] {
+    // SAFETY: the variable is null or points to the connection of this process.
+    unsafe {
+        let port: *mut PortStart = pgrx::pg_sys::MyProcPort.cast();
+        if port.is_null() {
+            return [core::ptr::null_mut(); 2];
+        }
+        [&raw mut (*port).user_name, &raw mut (*port).database_name]
     }
 }
 

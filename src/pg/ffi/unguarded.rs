@@ -218,6 +218,7 @@ unsafe extern "C-unwind" {
 
     // src/backend/utils/error/elog.c
     pub(in crate::pg) fn geterrcode() -> c_int;
+    pub(in crate::pg) fn EmitErrorReport();
 
     // src/backend/utils/misc/timeout.c
     pub(in crate::pg) fn enable_timeout_after(timeout: c_int, milliseconds: c_int);

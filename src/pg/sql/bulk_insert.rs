@@ -24,6 +24,7 @@ use crate::pg::call::Call;
 use crate::pg::ffi::guard::guarded;
 use crate::pg::ffi::unguarded;
 use crate::pg::read::snapshot;
+use crate::pg::redaction::hash;
 use crate::pg::sql::bulk_table::{
     KEEP_LOCK, Open, Table, is_plain, open_table, same_indexes, same_triggers,
 };
@@ -116,7 +117,7 @@ impl<'call> Bulk<'call> {
     /// type.
     ///
     /// Returns whether nothing else was written, by a trigger for example.
-    pub fn insert(self, rows: [&[Parameter]; TABLES]) -> bool {
+    pub fn insert(self, call: &Call, rows: [&[Parameter]; TABLES]) -> bool {
         // SAFETY: the state is this statement's, and its tables are open.
         let open = unsafe { (*self.state).open };
         for (open, row) in open.iter().zip(rows) {
@@ -128,11 +129,12 @@ impl<'call> Bulk<'call> {
                 assert!(fits, "the type of column {name:?}");
             }
         }
+        rows.iter().for_each(|row| hash::note(call, row));
         let (_, before) = command_position();
         // SAFETY: triggers are queued and fired as by create_edata_for_relation and finish_edata of
         // src/backend/replication/logical/worker.c. Then nothing uses the rows any more. The values
         // are of their columns' types. The closure holds plain data, and cannot panic.
-        unsafe {
+        hash::without_hashes_in_errors(|| unsafe {
             guarded(|| {
                 let estate = (*self.state).estate;
                 // Constraints, defaults and triggers read by the snapshot of a statement of its
@@ -153,7 +155,7 @@ impl<'call> Bulk<'call> {
                 unguarded::PopActiveSnapshot();
                 unguarded::CommandCounterIncrement();
             });
-        }
+        });
         let (_, after) = command_position();
         after == before.wrapping_add(1)
     }

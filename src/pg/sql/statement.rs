@@ -13,6 +13,7 @@ use crate::pg::call::Call;
 use crate::pg::error;
 use crate::pg::ffi::allocator;
 use crate::pg::read::snapshot;
+use crate::pg::redaction::hash;
 use crate::pg::sql::isolation;
 use crate::pg::types::{FromRaw, Parameter, Text, Timestamp, TypedDatum, Uuid};
 
@@ -85,8 +86,20 @@ impl Statement {
         self.run(call, Mode::ReadLatest, parameters)
     }
 
-    /// Runs it. Panics where a parameter is not of the type that the statement has for it.
+    /// Runs it. Panics where a parameter is not of the type that the statement has for it. No hash
+    /// of a key gets into the log or into an error.
     fn run<'call>(&self, call: &'call Call, mode: Mode, parameters: &[Parameter]) -> Rows<'call> {
+        hash::note(call, parameters);
+        hash::without_hashes_in_errors(|| self.execute(call, mode, parameters))
+    }
+
+    /// Executes it.
+    fn execute<'call>(
+        &self,
+        call: &'call Call,
+        mode: Mode,
+        parameters: &[Parameter],
+    ) -> Rows<'call> {
         assert_eq!(parameters.len(), self.types.len(), "parameters of {:?}", self.sql);
         if mode == Mode::Write {
             call.prevent_if_read_only();

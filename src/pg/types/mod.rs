@@ -249,6 +249,12 @@ impl Bytes {
         unsafe { presented_unguarded(self.0, limit) }
     }
 
+    /// The bytes.
+    pub(in crate::pg) fn bytes(self, _: &Call) -> &[u8] {
+        // SAFETY: a bytea is a varlena, and good for the call. The closure holds plain data.
+        unsafe { guarded(|| packed_unguarded(self.0)) }
+    }
+
     /// A bytea of these bytes.
     pub fn new(call: &Call, bytes: &[u8]) -> Bytes {
         // SAFETY: the closure holds plain data, and cannot panic.

@@ -224,6 +224,39 @@ fn activity_before_and_after_planning_shows_no_key() {
     watched.assert_masked(sql, &token, &shown);
 }
 
+/// G5: a prepared statement that waits for its table before it is planned, and a utility statement
+/// between Bind and Execute. Bind shows the text that the plan cache has kept.
+#[test]
+fn activity_of_a_bound_statement_shows_no_key() {
+    let cluster = Cluster::start(&[]);
+    let token = create(&mut cluster.client(), "bound").token;
+    let mut watched = Watched::new(&cluster);
+    watched.client().batch_execute("CREATE TABLE texts (t text)").expect("a table");
+    let sql = "SELECT 'KEY' FROM texts";
+    let statement = watched.client().prepare(&sql.replace("KEY", &token)).expect("a statement");
+    watched.admin.batch_execute("BEGIN; LOCK TABLE texts").expect("the lock");
+    let mut client = watched.client.take().expect("it does not run");
+    let running = thread::spawn(move || {
+        client.query(&statement, &[]).expect("its answer");
+        client
+    });
+    wait_for_lock(&mut watched.admin, watched.pid);
+    let shown = watched.shown();
+    watched.admin.batch_execute("COMMIT").expect("the lock");
+    watched.client = Some(running.join().expect("its end"));
+    watched.assert_masked(sql, &token, &[shown]);
+
+    let sql = "EXPLAIN SELECT 'KEY'";
+    let mut client = watched.client.take().expect("it does not run");
+    let mut transaction = client.transaction().expect("a transaction");
+    let portal = transaction.bind(&sql.replace("KEY", &token), &[]).expect("a portal");
+    wait_until("the session is idle", || watched.shown().state == "idle in transaction");
+    let shown = watched.shown();
+    watched.assert_masked(sql, &token, &[shown]);
+    drop(portal);
+    transaction.commit().expect("its end");
+}
+
 /// G5: parallel workers show the statement that they work for, which may be a nested one.
 #[test]
 fn activity_of_parallel_workers_shows_no_key() {

@@ -3,5 +3,11 @@
 mod activity;
 mod answers;
 mod broken;
+mod hashes;
 mod masked;
+mod names;
+mod plan_cache;
+mod replication;
+mod stacks;
 mod statements;
+mod trees;

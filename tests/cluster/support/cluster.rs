@@ -298,6 +298,13 @@ impl Cluster {
         self.run("pg_ctl", &["start", "-w", "-s", "-D", "data", "-l", "log"]);
     }
 
+    /// Starts the server with a variable in its environment.
+    pub fn up_with(&self, variable: &str) {
+        let pg_ctl = format!("{}/pg_ctl", self.bin());
+        let start = ["start", "-w", "-s", "-D", "data", "-l", "log"];
+        self.run("/usr/bin/env", &[&[variable, &pg_ctl][..], &start].concat());
+    }
+
     /// Starts the server; returns whether it runs.
     pub fn comes_up(&self) -> bool {
         let arguments = ["start", "-w", "-s", "-D", "data", "-l", "log"];
