@@ -13,6 +13,7 @@ use crate::pg::call::Call;
 use crate::pg::redaction;
 use crate::pg::server::clock;
 use crate::store::doctor::{self, Listing};
+use crate::store::names;
 use crate::usage::stats;
 
 /// All items, in their order.
@@ -32,6 +33,15 @@ pub fn examine(call: &Call) -> Vec<Finding> {
             |_| "privileges on vpk.keys, which contains the hashes".to_owned(),
             "Revoke them, or the membership that gives them. Use vpk.key_list to list keys without \
              the hashes.",
+        ),
+        found_none(
+            "names",
+            &names::of_others(call),
+            "callers of the extension's functions find nobody else's objects by their names",
+            |_| "callers of the extension's functions can find objects of others".to_owned(),
+            "Drop functions, operators and casts that you do not know. Make the extension's owner \
+             the owner of the schema with the functions, and revoke CREATE on it. Set a search_path \
+             in which the schemas of others come last or not at all.",
         ),
         found_none(
             "expiring_keys",
