@@ -6,15 +6,15 @@ use crate::pg::sql::statement::Statement;
 
 /// Objects of others that a call of the extension's functions can find, and ways to plant some: who
 /// may create in the schemas of the functions, functions of their names, operators and casts that
-/// take a status, and settings of search_path. Superusers and the extension's owner are nobody else,
-/// and pg_database_owner is the owner of this database.
+/// take a status, and settings of search_path. Superusers and the extension's owner are nobody
+/// else, and pg_database_owner is the owner of this database.
 pub fn of_others(call: &Call) -> Listing {
     Listing::read(call, &OF_OTHERS, &[])
 }
 
-/// A comparison for any type can win over the server's own for enums. A schema in a search_path that
-/// does not exist can be created by whoever may create in the database. What a role finds by its own
-/// setting in its own schema deceives nobody else.
+/// A comparison for any type can win over the server's own for enums. A schema in a search_path
+/// that does not exist can be created by whoever may create in the database. What a role finds by
+/// its own setting in its own schema deceives nobody else.
 static OF_OTHERS: Statement = Statement::new(
     listing!(
         "WITH extension AS (

@@ -73,8 +73,8 @@ SELECT * FROM pg_temp.names() \gx
 DROP FUNCTION evil.vpk_authenticate(text), keys.vpk_verify(varchar), keys.vpk_revoke(uuid, integer), evil.stats_row();
 SELECT ok FROM pg_temp.names();
 
--- An operator that takes a status, or any type; the second kind is preferred to the server's own for
--- a literal. A comparison of the status as text finds neither.
+-- An operator that takes a status, or any type; the second kind is preferred to the server's own
+-- for a literal. A comparison of the status as text finds neither.
 CREATE FUNCTION evil.yes(keys.vpk_status, keys.vpk_status) RETURNS boolean LANGUAGE sql AS 'SELECT true';
 CREATE OPERATOR evil.= (LEFTARG = keys.vpk_status, RIGHTARG = keys.vpk_status, FUNCTION = evil.yes);
 SET search_path = evil;
@@ -120,7 +120,7 @@ RESET ROLE;
 -- A search_path that has somebody else's schema before ours: of the database, of a role, of both.
 ALTER DATABASE regress_vpk_names SET search_path = evil, keys;
 SELECT * FROM pg_temp.names() \gx
--- Behind ours, without ours, and the caller's own schema are no finding; nor is a superuser's schema.
+-- Behind ours, without ours, and the caller's own schema are no finding; nor is a superuser's.
 CREATE SCHEMA ours;
 ALTER DATABASE regress_vpk_names SET search_path = keys, evil;
 ALTER ROLE regress_vpk_owner SET search_path = evil, public;
