@@ -2,7 +2,7 @@
 -- empty database:  psql -X -q -e -f examples/demo.sql
 --
 -- The tokens are literals here because psql puts its variables into the text. A service passes them
--- as bind parameters: SELECT … FROM vpk_authenticate($1).
+-- as bind parameters: SELECT status::text, … FROM keys.vpk_authenticate($1::text).
 
 \set ON_ERROR_STOP on
 \pset pager off
@@ -10,23 +10,24 @@
 
 \echo '--- Install ----------------------------------------------------------'
 \echo
-CREATE EXTENSION vibepeak_keys;
+CREATE SCHEMA keys;
+CREATE EXTENSION vibepeak_keys SCHEMA keys;
 
 \echo
 \echo '--- Create a key: only now is its token visible ----------------------'
 \echo
-SELECT id, token FROM vpk_create('Production') \gset
+SELECT id, token FROM keys.vpk_create('Production') \gset
 \echo 'token:' :token
 
 \echo
 \echo '--- Verify it --------------------------------------------------------'
 \echo
-SELECT vpk_verify(:'token');
+SELECT keys.vpk_verify(:'token');
 
 \echo '--- Or pass the Authorization header as it came ----------------------'
 \echo
 SELECT status, http_status, key_name, account, plan, environment, error
-  FROM vpk_authenticate('Bearer ' || :'token');
+  FROM keys.vpk_authenticate('Bearer ' || :'token');
 
 \echo '--- The five errors: HTTP status and body, ready to send -------------'
 \pset format unaligned
@@ -35,60 +36,60 @@ SELECT status, http_status, key_name, account, plan, environment, error
 
 \echo
 \echo '1. No key in the request'
-SELECT 'HTTP ' || http_status, jsonb_pretty(error) FROM vpk_authenticate(NULL);
+SELECT 'HTTP ' || http_status, jsonb_pretty(error) FROM keys.vpk_authenticate(NULL);
 
 \echo
 \echo '2. The sample key of the API documentation: its checksum is wrong'
 SELECT 'HTTP ' || http_status, jsonb_pretty(error)
-  FROM vpk_authenticate('Bearer vpk_live_aBcDeFgHiJkLmNoPqRsTuVwXyZ123456');
+  FROM keys.vpk_authenticate('Bearer vpk_live_aBcDeFgHiJkLmNoPqRsTuVwXyZ123456');
 
 \echo
 \echo '3. A revoked key'
-SELECT id AS leaked_id, token AS leaked FROM vpk_create('Leaked') \gset
-SELECT vpk_revoke(:'leaked_id', reason => 'found in a public repository') \gset
+SELECT id AS leaked_id, token AS leaked FROM keys.vpk_create('Leaked') \gset
+SELECT keys.vpk_revoke(:'leaked_id', reason => 'found in a public repository') \gset
 SELECT 'HTTP ' || http_status, jsonb_pretty(error)
-  FROM vpk_authenticate('Bearer ' || :'leaked');
+  FROM keys.vpk_authenticate('Bearer ' || :'leaked');
 
 \echo
 \echo '4. An expired key'
-SELECT token AS brief FROM vpk_create('Short-lived', expires_at => clock_timestamp() + '1 second') \gset
+SELECT token AS brief FROM keys.vpk_create('Short-lived', expires_at => clock_timestamp() + '1 second') \gset
 SELECT pg_sleep(1.1) \gset
 SELECT 'HTTP ' || http_status, jsonb_pretty(error)
-  FROM vpk_authenticate('Bearer ' || :'brief');
+  FROM keys.vpk_authenticate('Bearer ' || :'brief');
 
 \echo
 \echo '5. An account whose plan has no API access'
-SELECT vpk_set_plan('acme', 'Free') \gset
-SELECT token AS free FROM vpk_create('Acme backend', account => 'acme') \gset
+SELECT keys.vpk_set_plan('acme', 'Free') \gset
+SELECT token AS free FROM keys.vpk_create('Acme backend', account => 'acme') \gset
 SELECT 'HTTP ' || http_status, jsonb_pretty(error)
-  FROM vpk_authenticate('Bearer ' || :'free');
+  FROM keys.vpk_authenticate('Bearer ' || :'free');
 
 \pset tuples_only off
 \pset format aligned
 
 \echo
 \echo 'On another plan, the same key is valid for the next request:'
-SELECT vpk_set_plan('acme', 'Plus') \gset
-SELECT vpk_verify(:'free');
+SELECT keys.vpk_set_plan('acme', 'Plus') \gset
+SELECT keys.vpk_verify(:'free');
 
 \echo '--- A dashboard, a few seconds later, with the last use --------------'
 \echo
 -- If the library is preloaded, uses are in the table after vibepeak_keys.usage_flush_interval, 5
 -- seconds by default.
 SELECT pg_sleep(6) \gset
-SELECT name, account, hint, last_used_at::timestamptz(0), uses, revoke_reason, state FROM vpk_list();
+SELECT name, account, hint, last_used_at::timestamptz(0), uses, revoke_reason, state FROM keys.vpk_list();
 
 \echo '--- Rotate: a new key, and the old one is refused --------------------'
 \echo
-SELECT id AS new_id, token AS new_token FROM vpk_rotate(:'id') \gset
-SELECT vpk_verify(:'token') AS old_key,
-       vpk_verify(:'new_token') AS new_key;
+SELECT id AS new_id, token AS new_token FROM keys.vpk_rotate(:'id') \gset
+SELECT keys.vpk_verify(:'token') AS old_key,
+       keys.vpk_verify(:'new_token') AS new_key;
 
 \echo '--- Revoke: the next request is refused ------------------------------'
 \echo
-SELECT vpk_revoke(:'new_id', reason => 'service shut down')::timestamptz(0) AS revoked_at;
+SELECT keys.vpk_revoke(:'new_id', reason => 'service shut down')::timestamptz(0) AS revoked_at;
 SELECT status, http_status, error #>> '{error,message}' AS message
-  FROM vpk_authenticate('Bearer ' || :'new_token');
+  FROM keys.vpk_authenticate('Bearer ' || :'new_token');
 
 \echo '--- Every change left an event ---------------------------------------'
 \echo
@@ -101,4 +102,4 @@ SELECT query FROM pg_stat_activity
 
 \echo '--- Check this installation ------------------------------------------'
 \echo
-SELECT item, ok FROM vpk_doctor();
+SELECT item, ok FROM keys.vpk_doctor();

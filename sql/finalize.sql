@@ -134,7 +134,7 @@ ALTER FUNCTION vpk_authenticate(text, text, inet, text, text) ROWS 1;
 ALTER FUNCTION vpk_rotate(uuid, interval, timestamptz) ROWS 1;
 ALTER FUNCTION vpk_update(uuid, text, timestamptz, text[], cidr[], jsonb) ROWS 1;
 ALTER FUNCTION vpk_task_start(text, interval, inet, text) ROWS 1;
-ALTER FUNCTION vpk_doctor() ROWS 12;
+ALTER FUNCTION vpk_doctor() ROWS 13;
 ALTER FUNCTION vpk.stats_row() ROWS 1;
 ALTER FUNCTION vpk.status_rows() ROWS 12;
 
@@ -190,6 +190,31 @@ BEGIN
          WHERE a.grantee <> o.owner
     LOOP
         EXECUTE statement;
+    END LOOP;
+END
+$$;
+
+-- A warning if callers can find objects of others by the names of the extension.
+
+DO $$
+DECLARE
+    doctor text;
+    finding record;
+BEGIN
+    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+    SELECT p.oid::pg_catalog.regprocedure::text INTO STRICT doctor
+      FROM pg_catalog.pg_depend AS d
+      JOIN pg_catalog.pg_extension AS e ON e.oid = d.refobjid
+      JOIN pg_catalog.pg_proc AS p ON p.oid = d.objid
+     WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass::pg_catalog.oid
+       AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass::pg_catalog.oid
+       AND d.deptype = 'e'
+       AND e.extname = 'vibepeak_keys'
+       AND p.proname = 'vpk_doctor';
+    FOR finding IN EXECUTE pg_catalog.format(
+        'SELECT d.detail, d.advice FROM %s AS d WHERE d.item = ''names'' AND NOT d.ok', doctor)
+    LOOP
+        RAISE WARNING '%', finding.detail USING HINT = finding.advice;
     END LOOP;
 END
 $$;

@@ -1,8 +1,9 @@
 -- From 0.5.0 to 0.6.0.
 \echo Use "ALTER EXTENSION vibepeak_keys UPDATE TO '0.6.0'" to load this file. \quit
 
--- vpk_doctor has the item tables.
-ALTER FUNCTION @extschema@.vpk_doctor() ROWS 12;
+-- vpk_doctor has two more items, tables and names.
+ALTER FUNCTION vpk_doctor() ROWS 13;
+
 -- The name of a new plan is checked as names of accounts are.
 
 CREATE FUNCTION vpk.check_plan(plan text)

@@ -9,8 +9,8 @@ pool.on('error', (error) => console.error('idle connection lost:', error.message
 // The header is a bind parameter: it never becomes part of the SQL text.
 const authenticate = {
   name: 'authenticate',
-  text: `SELECT status, http_status, key_id, account, headers, error
-           FROM vpk_authenticate($1)`,
+  text: `SELECT status::text, http_status, key_id, account, headers, error
+           FROM keys.vpk_authenticate($1::text)`,
 };
 
 function send(res, status, headers, body) {

@@ -10,8 +10,8 @@ from psycopg import Error, OperationalError
 from psycopg_pool import ConnectionPool
 
 # The header is a bind parameter (%s): it never becomes part of the SQL text.
-AUTHENTICATE = """SELECT status, http_status, key_id, account, headers, error
-                    FROM vpk_authenticate(%s)"""
+AUTHENTICATE = """SELECT status::text, http_status, key_id, account, headers, error
+                    FROM keys.vpk_authenticate(%s::text)"""
 
 
 def authenticate(authorization, again=True):

@@ -13,6 +13,7 @@ use crate::pg::call::Call;
 use crate::pg::redaction;
 use crate::pg::server::clock;
 use crate::store::doctor::{self, Listing};
+use crate::store::names;
 use crate::usage::stats;
 
 /// All items, in their order.
@@ -52,6 +53,15 @@ pub fn examine(call: &Call) -> Vec<Finding> {
                  without the hashes.",
             )
         }),
+        found_none(
+            "names",
+            &names::of_others(call),
+            "callers of the extension's functions find nobody else's objects by their names",
+            |_| "callers of the extension's functions can find objects of others".to_owned(),
+            "Drop functions, operators and casts that you do not know. Make the extension's owner \
+             the owner of the schema with the functions, and revoke CREATE on it. Set a search_path \
+             in which the schemas of others come last or not at all.",
+        ),
         of_tables("expiring_keys", &|item| {
             found_none(
                 item,

@@ -24,7 +24,7 @@ pub struct Listing {
 }
 
 impl Listing {
-    fn read(call: &Call, listing: &Statement, parameters: &[Parameter]) -> Listing {
+    pub(super) fn read(call: &Call, listing: &Statement, parameters: &[Parameter]) -> Listing {
         let rows = listing.read(call, parameters);
         Listing {
             lines: rows
@@ -50,6 +50,7 @@ macro_rules! listing {
         )
     };
 }
+pub(super) use listing;
 
 /// A text array of these names.
 fn names(names: impl IntoIterator<Item = &'static str>) -> Parameter {

@@ -62,7 +62,7 @@ fn outputs(cluster: &Cluster, examples: &[Example]) -> Vec<String> {
     let installs = examples.iter().any(|example| example.sql.contains("CREATE EXTENSION"));
     let mut script = String::from("\\set QUIET on\n");
     if !installs {
-        script.push_str("CREATE EXTENSION vibepeak_keys;\n");
+        script.push_str("CREATE SCHEMA keys; CREATE EXTENSION vibepeak_keys SCHEMA keys;\n");
     }
     script.push_str("\\set QUIET off\n");
     for example in examples {

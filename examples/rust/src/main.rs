@@ -12,7 +12,7 @@ use tokio_postgres::{NoTls, Row, types};
 /// The header is a bind parameter: it never becomes part of the SQL text. The crate reads an enum
 /// of SQL only into a type of its own, hence the cast to text.
 const AUTHENTICATE: &str = "SELECT status::text, http_status, key_id, account, headers, error
-                              FROM vpk_authenticate($1)";
+                              FROM keys.vpk_authenticate($1::text)";
 
 type Answer = (StatusCode, HeaderMap, Json<Value>);
 
