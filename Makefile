@@ -15,9 +15,9 @@ export PG_CONFIG PROFILE DESTDIR
 
 .DEFAULT_GOAL := build
 .PHONY: help all setup developer-setup build install uninstall installcheck demo demo-stop clean \
-        check test test-all test-attack test-attack-itself test-assertions test-valgrind test-asan test-soak test-loom fuzz \
-        test-unit test-regress test-isolation test-upgraded test-cluster lint lint-all \
-        bench bench-versions bench-indexes bench-inside bench-issuing bench-preload \
+        check test test-all test-attack test-attack-itself test-assertions test-valgrind test-asan \
+        test-soak test-loom fuzz test-unit test-regress test-isolation test-upgraded test-cluster \
+        lint lint-all bench bench-versions bench-indexes bench-inside bench-issuing bench-preload \
         bench-profile bench-scale
 
 ##@ For users

@@ -52,8 +52,8 @@ impl Attack {
         Outcome { steps: attack.steps.load(SeqCst), answers, faults: attack.faults.load(SeqCst) }
     }
 
-    /// Runs what belongs to the part, in a thread of its own perhaps. After a panic, which counts as
-    /// a fault, all threads end.
+    /// Runs what belongs to the part, perhaps in a thread of its own. A panic is a fault, and ends
+    /// all threads.
     pub fn guard(&self, run: impl FnOnce()) {
         if catch_unwind(AssertUnwindSafe(run)).is_err() {
             self.broken.store(true, SeqCst);
@@ -61,10 +61,15 @@ impl Attack {
         }
     }
 
-    /// The random numbers of a round, and of a thread in it. The first round has the seed that was
-    /// printed, so that a fault of a later round can be had again as one of the first.
+    /// The seed of a round. That of the first is the printed one: so any round can be had again as
+    /// the first of another run.
+    pub fn seed(&self, round: u64) -> u64 {
+        self.seed.wrapping_add(round)
+    }
+
+    /// The random numbers of a round, and of a thread in it.
     pub fn random(&self, round: u64, thread: u64) -> Random {
-        Random::seeded(self.seed.wrapping_add(round) ^ thread << 48)
+        Random::seeded(self.seed(round) ^ thread << 48)
     }
 
     /// Whether there is time for more. Seconds say how long to try, and nothing of right or wrong:

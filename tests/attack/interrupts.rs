@@ -68,10 +68,8 @@ pub fn run(attack: &Attack) {
     let mut admin = cluster.client();
     let sql = "SELECT vpk_set_plan('busy ' || i, 'Pro') FROM generate_series(1, 4) AS i";
     execute(&mut admin, sql);
-    let token: String = admin
-        .query_one("SELECT token FROM vpk_create('kept')", &[])
-        .expect("a key")
-        .get(0);
+    let token: String =
+        admin.query_one("SELECT token FROM vpk_create('kept')", &[]).expect("a key").get(0);
     let pids = Mutex::new(vec![0; WORKERS as usize]);
     thread::scope(|scope| {
         for number in 0..WORKERS {
@@ -136,7 +134,8 @@ fn interrupt(attack: &Attack, cluster: &Cluster, pids: &Mutex<Vec<i32>>) {
         // Between nothing at all and the time of the longest call.
         thread::sleep(Duration::from_micros(*random.pick(&[500, 2_000, 10_000, 30_000])));
         let pid = *random.pick(&pids.lock().expect("the processes"));
-        let function = if random.below(10) == 0 { "pg_terminate_backend" } else { "pg_cancel_backend" };
+        let function =
+            if random.below(10) == 0 { "pg_terminate_backend" } else { "pg_cancel_backend" };
         client.execute(&format!("SELECT {function}($1)"), &[&pid]).expect("a signal");
     }
 }

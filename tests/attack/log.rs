@@ -11,11 +11,15 @@ use crate::support::random::Random;
 use crate::support::redaction::{Logged, libraries};
 use crate::support::{Client, Cluster, pid};
 use postgres::types::Type;
-use ways::{Way, WAYS};
+use ways::{WAYS, Way};
 
 /// What decides on what is logged, one set in each round.
 const SETTINGS: &[&[(&str, &str)]] = &[
-    &[("log_statement", "all"), ("log_error_verbosity", "verbose"), ("log_line_prefix", "%m %q%u@%d ")],
+    &[
+        ("log_statement", "all"),
+        ("log_error_verbosity", "verbose"),
+        ("log_line_prefix", "%m %q%u@%d "),
+    ],
     &[
         ("log_min_duration_statement", "0"),
         ("log_min_messages", "debug1"),
@@ -94,10 +98,14 @@ impl Search<'_> {
         let modules = libraries(&["auto_explain", "pg_stat_statements", "pgaudit"]);
         let preloaded = ["vibepeak_keys".to_owned()].into_iter().chain(modules.iter().cloned());
         let preloaded = preloaded.collect::<Vec<_>>().join(",");
-        let own = [("shared_preload_libraries", preloaded.as_str()), ("wal_level", "logical"),
-            ("max_prepared_transactions", "5")];
+        let own = [
+            ("shared_preload_libraries", preloaded.as_str()),
+            ("wal_level", "logical"),
+            ("max_prepared_transactions", "5"),
+        ];
         let known = |name: &str| {
-            name.split_once('.').is_none_or(|(module, _)| modules.iter().any(|known| known == module))
+            name.split_once('.')
+                .is_none_or(|(module, _)| modules.iter().any(|known| known == module))
         };
         let settings: Vec<_> = settings.iter().filter(|(name, _)| known(name)).copied().collect();
         let logged = Logged::start(&[&own[..], &settings].concat());
@@ -116,7 +124,8 @@ impl Search<'_> {
         let sql = of(way.sql);
         // What the call answers does not matter here.
         if let Some(kind) = way.replication {
-            let connection = format!("host={socket} user=postgres dbname=postgres replication={kind}");
+            let connection =
+                format!("host={socket} user=postgres dbname=postgres replication={kind}");
             let mut psql = cluster.program("psql");
             let psql = psql.args(["-X", "-c", &sql, &connection]);
             psql.output().expect("psql runs");
@@ -131,7 +140,8 @@ impl Search<'_> {
             let _ = cluster.client().batch_execute(&sql);
         } else {
             let values: Vec<String> = way.parameters.iter().map(|value| of(value)).collect();
-            let parameters = values.iter().map(|value| value as &(dyn postgres::types::ToSql + Sync));
+            let parameters =
+                values.iter().map(|value| value as &(dyn postgres::types::ToSql + Sync));
             let parameters: Vec<_> = parameters.collect();
             let mut client = cluster.client();
             let types = vec![Type::TEXT; parameters.len()];

@@ -3,7 +3,7 @@
 //! tests/README.md says how.
 //!
 //! `attack [PART...]` runs all parts or the named ones. It reads
-//!   ATTACK_SECONDS  the time for all parts together, 1800; a part that is named alone has its share
+//!   ATTACK_SECONDS  the time for all parts together, 1800; a part has its share, also alone
 //!   VIBEPEAK_SEED   the seed of every part, to repeat what an earlier run has printed
 //! and fails if a part has found a fault, or has checked too few answers to say anything.
 
@@ -54,7 +54,7 @@ fn main() -> ExitCode {
     }
     let seconds = std::env::var("ATTACK_SECONDS").unwrap_or_else(|_| "1800".to_owned());
     let seconds: u32 = seconds.parse().expect("ATTACK_SECONDS is a number");
-    let seed = Random::new().next();
+    let seed = Random::seed();
     let shares: u32 = PARTS.iter().map(|part| part.share).sum();
 
     let wanted = |part: &&Part| named.is_empty() || named.iter().any(|name| name == part.name);
@@ -76,7 +76,8 @@ fn report(seed: u64, outcomes: &[(&str, Outcome)]) -> ExitCode {
     for (name, Outcome { steps, answers, faults }) in outcomes {
         println!("{name:<12}{seed:>22}{steps:>10}{answers:>10}{faults:>8}");
     }
-    let sum = |of: fn(&Outcome) -> u64| outcomes.iter().map(|(_, outcome)| of(outcome)).sum::<u64>();
+    let sum =
+        |of: fn(&Outcome) -> u64| outcomes.iter().map(|(_, outcome)| of(outcome)).sum::<u64>();
     let (answers, faults) = (sum(|outcome| outcome.answers), sum(|outcome| outcome.faults));
     println!("\n{} parts: {answers} answers checked, {faults} faults", outcomes.len());
     if faults == 0 && !outcomes.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }

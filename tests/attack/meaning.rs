@@ -8,7 +8,7 @@ use crate::support::keys::checksum;
 use crate::support::known::assert_healthy;
 use crate::support::random::Random;
 use crate::support::{Client, Cluster, report};
-use uses::{Step, Use, USES};
+use uses::{Step, USES, Use};
 
 pub fn run(attack: &Attack) {
     // Everything is shown, and so redacted wherever it can be.
@@ -44,7 +44,8 @@ fn try_use(attack: &Attack, client: &mut Client, random: &mut Random, usage: &Us
     let key = new_key(random);
     let extended = random.below(2) == 0;
     let told = |sql: &str, found: &str| format!("{}: {sql} gives {found}", usage.name);
-    let schema = "DROP SCHEMA IF EXISTS meant CASCADE; CREATE SCHEMA meant; SET search_path = meant, public";
+    let schema =
+        "DROP SCHEMA IF EXISTS meant CASCADE; CREATE SCHEMA meant; SET search_path = meant, public";
     client.batch_execute(schema).unwrap_or_else(|error| panic!("a schema: {}", report(&error)));
     for step in usage.steps {
         attack.step();

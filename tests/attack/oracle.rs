@@ -29,7 +29,7 @@ RETURNS text LANGUAGE sql VOLATILE AS $$
         WHEN k.allowed_ips IS NOT NULL AND NOT oracle.admits(k.allowed_ips, client)
             THEN 'IP_NOT_ALLOWED'
         WHEN p.api_access IS NOT TRUE THEN 'PLAN_REQUIRED'
-        WHEN scope <> ALL (k.scopes) THEN 'INSUFFICIENT_SCOPE'
+        WHEN scope IS NOT NULL AND scope <> ALL (k.scopes) THEN 'INSUFFICIENT_SCOPE'
         ELSE 'VALID' END
       FROM vpk.keys AS k
       LEFT JOIN vpk.accounts AS a ON a.account || '' = k.account
@@ -112,7 +112,10 @@ const HELD: &[(&str, &str)] = &[
 /// What does not hold of the tables.
 pub fn broken(client: &mut impl GenericClient) -> Vec<String> {
     let found = HELD.iter().map(|(what, sql)| (what, value(client, sql, &[])));
-    found.filter(|(_, number)| number != "0").map(|(what, number)| format!("{number} {what}")).collect()
+    found
+        .filter(|(_, number)| number != "0")
+        .map(|(what, number)| format!("{number} {what}"))
+        .collect()
 }
 
 /// The SQLSTATE of an error, and what the server said. An error that ends a session, or says that

@@ -67,8 +67,11 @@ const WITHDRAWALS: &[(&str, &str)] = &[
     ),
     ("SELECT vpk_revoke('ID'); PREPARE TRANSACTION 'withdrawal'", REVOKED),
     ("SELECT vpk_set_plan('ACCOUNT', 'Free'); PREPARE TRANSACTION 'withdrawal'", PLAN),
-    ("CLUSTER vpk.keys USING keys_pkey; SELECT vpk_disable('ID');
-      PREPARE TRANSACTION 'withdrawal'", DISABLED),
+    (
+        "CLUSTER vpk.keys USING keys_pkey; SELECT vpk_disable('ID');
+      PREPARE TRANSACTION 'withdrawal'",
+        DISABLED,
+    ),
 ];
 
 /// What moves the rows, and leaves them as they are.
@@ -226,7 +229,8 @@ fn verify(attack: &Attack, cluster: &Cluster, targets: &Targets, kind: Kind) {
         let before = {
             let targets = targets.lock().expect("the targets");
             // Mostly the one that is withdrawn now.
-            let at = if random.below(4) > 0 { targets.len() - 1 } else { random.below(targets.len()) };
+            let at =
+                if random.below(4) > 0 { targets.len() - 1 } else { random.below(targets.len()) };
             targets[at].clone()
         };
         let before = match kind {
@@ -276,10 +280,13 @@ fn verify(attack: &Attack, cluster: &Cluster, targets: &Targets, kind: Kind) {
             _ => true,
         };
         attack.check(right, || {
-            let (number, when) = (before.number, match before.phase {
-                Phase::Gone(answer) => format!("{answer}, which it was before the question"),
-                _ => "what it could be".to_owned(),
-            });
+            let (number, when) = (
+                before.number,
+                match before.phase {
+                    Phase::Gone(answer) => format!("{answer}, which it was before the question"),
+                    _ => "what it could be".to_owned(),
+                },
+            );
             format!("key {number}: {found} instead of {when}")
         });
     }

@@ -5,7 +5,9 @@
 use crate::attack::Attack;
 use crate::oracle;
 use crate::support::keys::{Key, create_for, set_plan};
-use crate::support::known::{DISABLED, INVALID, PLAN, REVOKED, VALID, assert_healthy, run as execute};
+use crate::support::known::{
+    DISABLED, INVALID, PLAN, REVOKED, VALID, assert_healthy, run as execute,
+};
 use crate::support::random::Random;
 use crate::support::{Client, Cluster, caught_up, report};
 
@@ -186,7 +188,10 @@ impl Follow<'_> {
         execute(&mut promoted, &format!("{}; COMMIT", revoke(&open)));
         self.ask_all(random, &open, REVOKED, "after the promotion, a revocation");
         self.ask_all(random, &kept, VALID, "after the promotion");
-        let (mut changed, sql) = (VALID, ["SELECT vpk_disable($1::text::uuid)::text", "SELECT vpk_enable($1::text::uuid)::text"]);
+        let (mut changed, sql) = (
+            VALID,
+            ["SELECT vpk_disable($1::text::uuid)::text", "SELECT vpk_enable($1::text::uuid)::text"],
+        );
         for sql in sql {
             promoted.query_one(sql, &[&kept.id]).expect("a change");
             changed = if changed == VALID { DISABLED } else { VALID };

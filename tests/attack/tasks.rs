@@ -61,8 +61,7 @@ struct Worker<'attack> {
 impl Worker<'_> {
     /// One transaction of a few calls.
     fn transaction(&mut self, accounts: &[Account]) {
-        let isolation =
-            *self.random.pick(&["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"]);
+        let isolation = *self.random.pick(&["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"]);
         let account = &accounts[self.random.below(accounts.len())];
         self.run(&format!("BEGIN ISOLATION LEVEL {isolation}"));
         if self.random.below(2) == 0 {
