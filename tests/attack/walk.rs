@@ -255,8 +255,8 @@ impl<'attack> Walk<'attack> {
 const ADDRESSES: [Option<&str>; 5] =
     [None, Some("10.1.2.3"), Some("::ffff:10.1.2.3"), Some("192.0.2.1"), Some("2001:db8::1")];
 
-/// Lets a key expire soon, and says when, in microseconds. Nothing else comes before an expiry; what
-/// comes after it may.
+/// Lets a key expire soon, and says when, in microseconds. No reason to refuse it comes before its
+/// expiry.
 const EXPIRES_SOON: &str = "UPDATE vpk.keys AS k SET expires_at = clock_timestamp() + '2 ms',
         revoked_at = NULL, disabled_at = NULL, allowed_ips = NULL
    FROM aside.presented AS p

@@ -9,7 +9,7 @@ impl Random {
         Random(Random::seed())
     }
 
-    /// The seed of this run of the test. It is of the clock, unless `VIBEPEAK_SEED` names one. It is
+    /// The seed of this run of the test: of the clock, unless `VIBEPEAK_SEED` names one. It is
     /// printed, and seen where the test fails.
     pub fn seed() -> u64 {
         let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
