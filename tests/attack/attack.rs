@@ -2,16 +2,18 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
+use std::{process, thread};
 
 use crate::support::random::Random;
 
-/// A part ends after so many faults: more of them say nothing new.
+/// A part ends after so many faults, unless `ATTACK_FAULTS` names another number.
 const ENOUGH_FAULTS: u64 = 5;
 
 /// How long a part may go on beyond its time until it has checked enough. The limit is for a part
 /// that hangs.
-const LATEST: Duration = Duration::from_secs(600);
+const LATEST: Duration = Duration::from_secs(300);
 
 /// The state of a running part, shared by its threads.
 pub struct Attack {
@@ -23,6 +25,8 @@ pub struct Attack {
     faults: AtomicU64,
     /// Whether a thread has panicked.
     broken: AtomicBool,
+    /// After how many faults the part ends.
+    enough: u64,
 }
 
 /// What came of a part.
@@ -43,8 +47,21 @@ impl Attack {
             answers: AtomicU64::new(0),
             faults: AtomicU64::new(0),
             broken: AtomicBool::new(false),
+            enough: std::env::var("ATTACK_FAULTS")
+                .map_or(ENOUGH_FAULTS, |number| number.parse().expect("ATTACK_FAULTS is a number")),
         };
-        attack.guard(|| part(&attack));
+        thread::scope(|scope| {
+            let (ended, end) = mpsc::channel::<()>();
+            scope.spawn(move || {
+                // What hangs cannot be ended from here. The servers end with this process.
+                if end.recv_timeout(time + LATEST + LATEST) == Err(RecvTimeoutError::Timeout) {
+                    println!("FAULT (VIBEPEAK_SEED={seed}): the part hangs");
+                    process::exit(1);
+                }
+            });
+            attack.guard(|| part(&attack));
+            drop(ended);
+        });
         let answers = attack.answers.load(SeqCst);
         if answers < least {
             attack.fault(format!("only {answers} answers were checked, fewer than {least}"));
@@ -77,7 +94,7 @@ impl Attack {
     pub fn goes_on(&self) -> bool {
         let now = Instant::now();
         let too_few = self.answers.load(SeqCst) < self.least && now < self.end + LATEST;
-        let enough = self.faults.load(SeqCst) >= ENOUGH_FAULTS || self.broken.load(SeqCst);
+        let enough = self.faults.load(SeqCst) >= self.enough || self.broken.load(SeqCst);
         (now < self.end || too_few) && !enough
     }
 
@@ -101,7 +118,7 @@ impl Attack {
 
     /// Records a fault.
     pub fn fault(&self, what: String) {
-        if self.faults.fetch_add(1, SeqCst) < ENOUGH_FAULTS {
+        if self.faults.fetch_add(1, SeqCst) < self.enough {
             println!("FAULT (VIBEPEAK_SEED={}): {what}", self.seed);
         }
     }
