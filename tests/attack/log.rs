@@ -139,7 +139,10 @@ impl Search<'_> {
                 let _ = writer.finish();
             }
         } else if way.parameters.is_empty() {
-            let _ = cluster.client().batch_execute(&sql);
+            let mut client = cluster.client();
+            for message in sql.split(";;") {
+                let _ = client.batch_execute(message);
+            }
         } else {
             let values: Vec<String> = way.parameters.iter().map(|value| of(value)).collect();
             let parameters =

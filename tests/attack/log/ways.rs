@@ -1,4 +1,5 @@
-//! The ways. KEY stands for a key, SOCKET for the server's folder.
+//! The ways. KEY stands for a key, SOCKET for the server's folder. Two semicolons are between what is
+//! sent in one message and in the next.
 
 /// A statement, and how it is sent.
 pub struct Way {
@@ -148,7 +149,7 @@ pub const WAYS: &[Way] = &[
     simple("CREATE ROLE one PASSWORD 'KEY'; DROP ROLE one"),
     simple("CREATE ROLE \"KEY\"; DROP ROLE \"KEY\"; DROP ROLE \"KEY\""),
     simple("ALTER ROLE postgres SET own.setting = 'KEY'; ALTER ROLE postgres RESET own.setting"),
-    simple("BEGIN; SELECT 1; PREPARE TRANSACTION 'KEY'"),
+    simple("BEGIN; SELECT 1; PREPARE TRANSACTION 'KEY';; ROLLBACK PREPARED 'KEY'"),
     simple("ROLLBACK PREPARED 'KEY'"),
     simple("BEGIN; SAVEPOINT KEY; ROLLBACK TO KEY; ROLLBACK TO KEYx"),
     simple("LOAD 'KEY'"),
