@@ -1,5 +1,5 @@
-//! The ways. KEY stands for a key, SOCKET for the server's folder. Two semicolons are between what is
-//! sent in one message and in the next.
+//! The ways. KEY stands for a key, SOCKET for the server's folder. Two semicolons end a message, and
+//! what follows is sent in another.
 
 /// A statement, and how it is sent.
 pub struct Way {
