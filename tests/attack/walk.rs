@@ -46,8 +46,8 @@ const NEVER_ISSUED: [Option<&str>; 5] = [
     Some("vpk_live_aBcDeFgHiJkLmNoPqRsTuVwXyZ123456"),
 ];
 
-/// The ways to ask: what the call says, and what the oracle says. $1 is the token, $2 the address, $3
-/// the scope, $4 the environment, and $5 the environments that the session accepts.
+/// The ways to ask: what the call says, and what the oracle says. $1 is the token, $2 the address,
+/// $3 the scope, $4 the environment, and $5 the environments that the session accepts.
 const WAYS: [(&str, &str); 4] = [
     ("vpk_verify($1)::text", "oracle.status($1, NULL, NULL, NULL, $5)"),
     (

@@ -1,4 +1,4 @@
-//! The ways. KEY stands for a key, SOCKET for the server's folder. Two semicolons end a message, and
+//! The ways. KEY stands for a key, SOCKET for the server's folder. Two semicolons end a message;
 //! what follows is sent in another.
 
 /// A statement, and how it is sent.
