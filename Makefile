@@ -5,7 +5,9 @@
 # MAJORS     the major versions to test on when PG_CONFIG is not given, for example "16 17"
 # PROFILE    how the library is built: release (the default) or dev
 # DESTDIR    a folder that "make install" puts before each path
-# FUZZ_SECONDS  how long "make fuzz" runs each target
+# FUZZ_SECONDS    how long "make fuzz" runs each target
+# ATTACK_SECONDS  how long "make test-attack" tries, all parts together
+# VIBEPEAK_SEED   the seed of random tests, to repeat a run that has printed it
 
 PG_CONFIG ?= pg_config
 PROFILE ?= release
@@ -13,10 +15,10 @@ export PG_CONFIG PROFILE DESTDIR
 
 .DEFAULT_GOAL := build
 .PHONY: help all setup developer-setup build install uninstall installcheck demo demo-stop clean \
-        check test test-all test-assertions test-valgrind test-asan test-soak test-loom fuzz \
-        test-unit test-regress test-isolation test-upgraded test-cluster lint lint-all \
-        bench bench-versions bench-indexes bench-inside bench-instructions bench-issuing \
-        bench-preload bench-profile bench-scale
+        check test test-all test-attack test-attack-itself test-assertions test-valgrind test-asan \
+        test-soak test-loom fuzz test-unit test-regress test-isolation test-upgraded test-cluster \
+        lint lint-all bench bench-versions bench-indexes bench-inside bench-instructions \
+        bench-issuing bench-preload bench-profile bench-scale
 
 ##@ For users
 
@@ -56,14 +58,16 @@ developer-setup: ## prepare "cargo pgrx run"
 	@tools/developer-setup
 
 test: export MAJORS ?= 15 18
+test: export ATTACK_SECONDS ?= 120
 test: ## run every test on PostgreSQL 15 and 18
-	@tools/test/run unit loom fuzz regress isolation upgraded cluster
+	@tools/test/run unit loom fuzz regress isolation upgraded cluster attack
 
 check: test ## the same as test
 
 test-all: export MAJORS = 15 16 17 18
+test-all: export ATTACK_SECONDS ?= 120
 test-all: ## run every test on every supported major version
-	@tools/test/run unit loom fuzz regress isolation upgraded cluster
+	@tools/test/run unit loom fuzz regress isolation upgraded cluster attack
 
 test-unit: ## unit tests in Rust
 	@tools/test/run unit
@@ -79,6 +83,12 @@ test-upgraded: ## SQL tests in databases made with released versions and upgrade
 
 test-cluster: ## tests in Rust that start servers
 	@tools/test/run cluster
+
+test-attack: ## random clients against every promise, for ATTACK_SECONDS (1800)
+	@tools/test/run attack
+
+test-attack-itself: ## see the attack find each of eight faults that are built in (an hour or more)
+	@tools/test/attack-test
 
 test-assertions: ## SQL tests on a server built with assertions
 	@tools/test/assertions

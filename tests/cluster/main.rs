@@ -10,8 +10,9 @@ mod issuing;
 mod log;
 mod memory;
 mod replicas;
-mod support;
 mod tasks;
 mod upgrades;
 mod usage;
 mod verify;
+
+use test_support as support;

@@ -4,16 +4,21 @@
 pub struct Random(u64);
 
 impl Random {
-    /// The seed is of the clock, unless `VIBEPEAK_SEED` names one; it is printed, and seen where
-    /// the test fails.
+    /// One with the test's seed.
     pub fn new() -> Random {
+        Random(Random::seed())
+    }
+
+    /// The seed of this run of the test: of the clock, unless `VIBEPEAK_SEED` names one. It is
+    /// printed, and seen where the test fails.
+    pub fn seed() -> u64 {
         let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let seed = match std::env::var("VIBEPEAK_SEED") {
             Ok(seed) => seed.parse().expect("VIBEPEAK_SEED is a number"),
             Err(_) => clock.expect("a clock").as_nanos() as u64,
         };
         println!("VIBEPEAK_SEED={seed}");
-        Random(seed)
+        seed
     }
 
     /// Another one, for a thread of the same test.

@@ -15,7 +15,7 @@ pub fn configuration(page: &str, beginning: &str) -> String {
 }
 
 fn block(page: &str, mark: &str, beginning: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(page);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../docs").join(page);
     let text = fs::read_to_string(&path).expect("a page");
     let mut blocks = text.split(mark).skip(1).filter_map(|rest| rest.split("\n```").next());
     let found = blocks.find(|block| block.starts_with(beginning));
