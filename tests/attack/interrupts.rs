@@ -107,7 +107,8 @@ fn work(attack: &Attack, cluster: &Cluster, token: &str, pids: &Mutex<Vec<i32>>,
                 attack.check(found == expected, || format!("{found} instead of {expected}: {sql}"));
             })
         } else {
-            client.batch_execute(*random.pick(CHANGES))
+            let sql: &&str = random.pick(CHANGES);
+            client.batch_execute(sql)
         };
         let Err(error) = result else { continue };
         // A lost connection has no code.

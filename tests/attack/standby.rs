@@ -154,7 +154,8 @@ impl Follow<'_> {
     fn ask_all(&mut self, random: &mut Random, key: &Key, answer: &str, when: &str) {
         for asker in &mut self.askers {
             for _ in 0..3 {
-                match asker.ask(self.standby, *random.pick(&WAYS), &key.token) {
+                let way: &&str = random.pick(&WAYS);
+                match asker.ask(self.standby, way, &key.token) {
                     Ok(None) => {}
                     Ok(Some(found)) => self.attack.check(found == answer, || {
                         format!("{when}, after {:?}: {found} instead of {answer}", asker.beginning)

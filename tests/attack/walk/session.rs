@@ -64,7 +64,7 @@ impl Session {
     }
 
     /// Goes back to a savepoint, or takes its name away.
-    pub fn to_savepoint(&mut self, command: &str, at: usize) -> Result<(), postgres::Error> {
+    pub fn use_savepoint(&mut self, command: &str, at: usize) -> Result<(), postgres::Error> {
         self.failed = false;
         let result = self.run(&format!("{command} {}", self.savepoints[at]));
         self.savepoints.truncate(if command == "RELEASE" { at } else { at + 1 });

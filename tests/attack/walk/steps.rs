@@ -104,7 +104,7 @@ impl Walk<'_> {
             match session.savepoints.len() {
                 depth if depth > 0 && chosen < 50 => {
                     let at = random.below(depth);
-                    ("ROLLBACK TO".to_owned(), session.to_savepoint("ROLLBACK TO", at))
+                    ("ROLLBACK TO".to_owned(), session.use_savepoint("ROLLBACK TO", at))
                 }
                 _ => ("ROLLBACK after an error".to_owned(), session.end("ROLLBACK")),
             }
@@ -170,7 +170,7 @@ impl Walk<'_> {
                 40..48 if !session.savepoints.is_empty() => {
                     let command = *random.pick(&["ROLLBACK TO", "RELEASE"]);
                     let at = random.below(session.savepoints.len());
-                    (command.to_owned(), session.to_savepoint(command, at))
+                    (command.to_owned(), session.use_savepoint(command, at))
                 }
                 _ => {
                     let sql = change(random, &id);
