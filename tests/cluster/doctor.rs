@@ -197,10 +197,9 @@ fn the_doctor_reads_settings_as_the_server_does() {
     let (mut client, mut admin) = (cluster.client(), cluster.client());
     let masked = "keys are masked in the server log; out of reach are";
     run(&mut admin, "CREATE ROLE service");
-    for (setting, value, shown) in [
-        ("vibepeak_keys.redact_logs", "fal", true),
-        ("vibepeak_keys.redact_logs", "TRU", false),
-    ] {
+    for (setting, value, shown) in
+        [("vibepeak_keys.redact_logs", "fal", true), ("vibepeak_keys.redact_logs", "TRU", false)]
+    {
         run(&mut admin, &format!("ALTER ROLE service SET {setting} = '{value}'"));
         let finding = finding(&mut client, ITEM);
         assert_eq!(finding.ok, Some(!shown), "{setting} = {value}: {finding:?}");
