@@ -22,7 +22,12 @@ struct Servers {
 
 impl Servers {
     fn start(settings: &[(&str, &str)]) -> Servers {
-        let primary = Cluster::start(&[FLUSH_EVERY_200MS, settings].concat());
+        // The functions are in the schema of the documentation's examples.
+        let path: &[_] = &[("search_path", "public, keys")];
+        let primary = Cluster::start(&[FLUSH_EVERY_200MS, path, settings].concat());
+        let own_schema = "DROP EXTENSION vibepeak_keys; CREATE SCHEMA keys;
+                          CREATE EXTENSION vibepeak_keys SCHEMA keys";
+        run(&mut primary.client(), own_schema);
         let standby = primary.standby();
         let (admin, reader) = (primary.client(), standby.client());
         Servers { primary, standby, admin, reader }
