@@ -51,7 +51,7 @@ pub fn start(
     };
     let mut answer = verified();
     if let (Status::Valid, Some(key)) = (answer.status, answer.key) {
-        lock::lock_tasks_unguarded(call, key.account);
+        lock::lock_tasks(call, key.account.bytes_unguarded(call));
         // The wait may have been long.
         answer = verified();
     }
@@ -103,7 +103,7 @@ pub fn extend(
     let Some(account) = leases::account_of(call, lease) else { return Ok(None) };
     // Without the lock, a concurrent start could count this lease as ended before the extension
     // commits.
-    lock::lock_tasks_unguarded(call, account);
+    lock::lock_tasks(call, account.bytes_unguarded(call));
     Ok(leases::extend(call, lease, ttl))
 }
 

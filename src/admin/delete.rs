@@ -47,7 +47,7 @@ pub fn delete_account(call: &Call, account: Option<Text>) -> Result<i64, CallErr
 /// Deletes all rows of an account. Returns the number of its keys.
 fn erase(call: &Call, account: Text) -> Result<i64, CallError> {
     // No task of the account may start while the account is deleted.
-    lock::lock_tasks_unguarded(call, account);
+    lock::lock_tasks(call, account.bytes(call));
     if !accounts::lock(call, account) {
         return Err(arguments::unknown_account(account.bytes(call)).hint(arguments::SEE_ACCOUNTS));
     }

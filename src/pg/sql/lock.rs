@@ -13,7 +13,6 @@ use sha2::{Digest, Sha256};
 
 use crate::pg::call::Call;
 use crate::pg::server::database;
-use crate::pg::types::Text;
 
 /// The kinds of locks. Users' own have 1 or 2 (src/backend/utils/adt/lockfuncs.c).
 #[derive(Clone, Copy)]
@@ -46,11 +45,9 @@ fn acquire(kind: Kind, number: u64, wait: bool) -> pg_sys::LockAcquireResult::Ty
 /// the same number would wait for each other, and nothing else would happen. Nobody finds a second
 /// name for the number of an account that exists: it takes 2^64 attempts. Raises 25006 in a
 /// read-only transaction and on a standby.
-///
-/// Unguarded: see [`crate::pg::ffi::unguarded`].
-pub fn lock_tasks_unguarded(call: &Call, account: Text) {
+pub fn lock_tasks(call: &Call, account: &[u8]) {
     call.prevent_if_read_only();
-    let hash: [u8; 32] = Sha256::digest(account.bytes_unguarded(call)).into();
+    let hash: [u8; 32] = Sha256::digest(account).into();
     let number = hash[..8].iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
     acquire(Kind::Tasks, number, true);
 }
@@ -67,7 +64,7 @@ pub enum Handover {
 }
 
 /// Asks for the lock for this transaction, in this database, without waiting. It works on a
-/// standby, where [`lock_tasks_unguarded`] does not.
+/// standby, where [`lock_tasks`] does not.
 pub fn handover() -> Handover {
     match acquire(Kind::Handover, 0, false) {
         pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL => Handover::Busy,
