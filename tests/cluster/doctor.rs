@@ -198,7 +198,7 @@ fn the_doctor_reads_settings_as_the_server_does() {
     let masked = "keys are masked in the server log; out of reach are";
     run(&mut admin, "CREATE ROLE service");
     for (setting, value, shown) in
-        [("vibepeak_keys.redact_logs", "fal", true), ("vibepeak_keys.redact_logs", "TRU", false)]
+        [("vibepeak_keys.redact_logs", "fal", true), ("vibepeak_keys.redact_logs", "YE", false)]
     {
         run(&mut admin, &format!("ALTER ROLE service SET {setting} = '{value}'"));
         let finding = finding(&mut client, ITEM);

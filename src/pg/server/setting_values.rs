@@ -16,7 +16,7 @@ pub fn is_defined(name: &CStr) -> bool {
     }
 }
 
-/// The value in the server's own spelling, and without its unit: `on`, not `tru`. None where the
+/// The value in the server's own spelling, and without its unit: `on`, not `yes`. None where the
 /// server refuses the value, and so ignores it where it was set for a role or database. The setting
 /// has to be defined.
 ///
