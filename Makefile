@@ -58,14 +58,14 @@ developer-setup: ## prepare "cargo pgrx run"
 	@tools/developer-setup
 
 test: export MAJORS ?= 15 18
-test: export ATTACK_SECONDS ?= 120
+test: export ATTACK_SECONDS ?= 60
 test: ## run every test on PostgreSQL 15 and 18
 	@tools/test/run unit loom fuzz regress isolation upgraded cluster attack
 
 check: test ## the same as test
 
 test-all: export MAJORS = 15 16 17 18
-test-all: export ATTACK_SECONDS ?= 120
+test-all: export ATTACK_SECONDS ?= 60
 test-all: ## run every test on every supported major version
 	@tools/test/run unit loom fuzz regress isolation upgraded cluster attack
 
