@@ -12,9 +12,9 @@ pub fn of_others(call: &Call) -> Listing {
     Listing::read(call, &OF_OTHERS, &[])
 }
 
-/// A comparison for any type can win over the server's own for enums. A schema in a search_path
-/// that does not exist can be created by whoever may create in the database. What a role finds by
-/// its own setting in its own schema deceives nobody else.
+/// A comparison for any type can win over the server's own for enums. If a search_path has a schema
+/// that does not exist, a role that may create schemas in the database can create it. A role's own
+/// schema in its own setting deceives only that role.
 static OF_OTHERS: Statement = Statement::new(
     listing!(
         "WITH extension AS (

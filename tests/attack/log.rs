@@ -102,7 +102,7 @@ impl Search<'_> {
             ("shared_preload_libraries", preloaded.as_str()),
             ("wal_level", "logical"),
             ("max_prepared_transactions", "5"),
-            // What waits for itself is none of the ways.
+            // Ends a statement that waits for its own session.
             ("statement_timeout", "20s"),
         ];
         let known = |name: &str| {

@@ -6,8 +6,8 @@ use std::env;
 /// What the standard library reads before it takes a stack.
 const VARIABLE: &str = "RUST_LIB_BACKTRACE";
 
-/// Keeps stacks out of errors, whatever the server's environment says. Called when the library is
-/// loaded.
+/// Keeps stacks out of errors. The environment of the server cannot change that. Called when the
+/// library is loaded.
 ///
 /// pgrx puts a stack into the DETAIL of each error of the server that passes it, if there is one
 /// (pgrx-pg-sys src/submodules/panic.rs). The standard library reads the environment before the

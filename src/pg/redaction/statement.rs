@@ -22,17 +22,19 @@ use crate::pg::server::settings;
 /// # Safety
 /// The text is null or a null-terminated string, and was parsed.
 unsafe fn redacted(text: *const c_char) -> *const c_char {
-    if text.is_null() || !settings::redact_logs() {
-        return text;
-    }
+    // SAFETY: the caller's.
+    unsafe { if settings::redact_logs() && shows_key(text) { without_key(text) } else { text } }
+}
+
+/// The redacted text of a statement with a key in it.
+///
+/// # Safety
+/// The text is a null-terminated string, and was parsed.
+unsafe fn without_key(text: *const c_char) -> *const c_char {
     // SAFETY: the caller's. A text that is redacted in place is in memory of the server and is not
-    // parsed again (see the head of this file). A copy stays as long as the current memory context,
-    // which is that of the statement.
+    // parsed again (see the head of this module). A copy stays as long as the current memory
+    // context, which is that of the statement.
     unsafe {
-        let bytes = CStr::from_ptr(text).to_bytes_with_nul();
-        if !redact::shows_key(bytes) {
-            return text;
-        }
         redact_activity();
         if serves_client() {
             // Where the server executes a portal, it shows another copy, of the portal's text.
@@ -44,6 +46,7 @@ unsafe fn redacted(text: *const c_char) -> *const c_char {
                 return text;
             }
         }
+        let bytes = CStr::from_ptr(text).to_bytes_with_nul();
         let copy: *mut u8 = unguarded::palloc(bytes.len()).cast();
         copy.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
         redact_string(copy.cast(), redact::redact_source);
@@ -87,11 +90,11 @@ pub(super) unsafe extern "C-unwind" fn on_analyze(
     // SAFETY: the caller's. The text was parsed; the server reads the state's text from here on
     // only for the positions of errors (src/backend/parser/parse_node.c: parser_errposition).
     unsafe {
-        let original = (*state).p_sourcetext;
-        if settings::redact_logs() && shows_key(original) {
+        let mut text = (*state).p_sourcetext;
+        if settings::redact_logs() && shows_key(text) {
             redact_plan_cache();
+            text = without_key(text);
         }
-        let text = redacted(original);
         (*state).p_sourcetext = text;
         // Without locations of constants, pg_stat_statements keeps the text as it is, and does not
         // scan it again.

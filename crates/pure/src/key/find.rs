@@ -60,7 +60,7 @@ pub(super) fn next_label(text: &[u8], mut at: usize) -> Option<Label> {
     }
 }
 
-/// The text from a position on; empty if there is none.
+/// The text from a position on, which is empty if the position is beyond its end.
 pub(super) fn from(text: &[u8], at: usize) -> &[u8] {
     text.get(at..).unwrap_or_default()
 }
@@ -85,7 +85,7 @@ fn goes_on(text: &[u8], at: usize) -> bool {
     }
 }
 
-/// The length of the break at the beginning of a text, in bytes; 0 if there is none. A break is a
+/// The length in bytes of the break at the beginning of a text, or 0 without a break. A break is a
 /// space, a line break, a soft hyphen, or a character without width.
 ///
 /// The text's encoding is not known here: the breaks of UTF-8 and those of encodings with one byte

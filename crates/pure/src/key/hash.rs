@@ -6,17 +6,14 @@
 
 use memchr::memmem;
 
+use super::find::from;
+
 /// The length of a hash in bytes.
 pub const LENGTH: usize = 32;
 /// How many digits of a hash are searched for. The rest of it may have been cut off.
 const SOUGHT: usize = 8;
 /// How many digits in a row, or octal escapes in a text, make a value of type bytea.
 const TELLTALE: usize = 8;
-
-/// The text from a position on; empty if there is none.
-fn from(text: &[u8], at: usize) -> &[u8] {
-    text.get(at..).unwrap_or_default()
-}
 
 /// Replaces a part of the text by asterisks.
 fn fill(text: &mut [u8], part: core::ops::Range<usize>) {

@@ -18,7 +18,7 @@ use super::find::{
 /// How many characters after the label make a text a key.
 const TELLTALE: usize = 8;
 
-/// Whether the end of a text may be the middle of what was there.
+/// Whether a text is complete, or may have lost its end.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Extent {
     Cut,
