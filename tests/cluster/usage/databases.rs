@@ -27,8 +27,15 @@ fn arrives(cluster: &Cluster, database: &str, key: &Key, number: i64) {
 }
 
 fn no_error_in_the_log(cluster: &Cluster) {
+    no_error_in_the_log_but(cluster, "no message has this text");
+}
+
+fn no_error_in_the_log_but(cluster: &Cluster, allowed: &str) {
     let log = cluster.log();
-    let bad = |line: &&str| ["ERROR:", "FATAL:", "PANIC:"].iter().any(|word| line.contains(word));
+    let bad = |line: &&str| {
+        ["ERROR:", "FATAL:", "PANIC:"].iter().any(|word| line.contains(word))
+            && !line.contains(allowed)
+    };
     assert_eq!(log.lines().find(bad), None, "{log}");
 }
 
@@ -109,7 +116,9 @@ fn a_database_in_use_is_renamed_and_copied() {
         client.batch_execute("DROP DATABASE copy").expect("its end");
     }
     arrives(&cluster, name, &key, 21);
-    no_error_in_the_log(&cluster);
+    // While it connects, a flusher waits 1.5 seconds for the end of a copy. A slow machine copies
+    // for longer.
+    no_error_in_the_log_but(&cluster, "canceling statement due to lock timeout");
 }
 
 /// G4: uses that are pending follow their database to its new name, and a copy does not get them.
