@@ -21,10 +21,67 @@ BEGIN
 END
 $$;
 
+-- The tables and sequences before this update, for its end.
+SELECT pg_catalog.set_config(
+           'vibepeak_update.tables',
+           (SELECT pg_catalog.string_agg(d.objid::text, ',')
+              FROM pg_catalog.pg_extension AS e
+              JOIN pg_catalog.pg_depend AS d
+                ON d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass
+                   AND d.refobjid = e.oid AND d.deptype = 'e'
+                   AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+             WHERE e.extname = 'vibepeak_keys'),
+           true);
+
 -- Each part of this update goes here.
 
+-- Grants. They check who calls, so they are not SECURITY DEFINER any more. Further forms take the
+-- name of a role. vpk_grant_backup is new.
+
+ALTER FUNCTION vpk_grant_verifier(regrole) SECURITY INVOKER;
+ALTER FUNCTION vpk_grant_admin(regrole) SECURITY INVOKER;
+
+CREATE FUNCTION vpk_grant_verifier(role text)
+RETURNS void
+VOLATILE PARALLEL UNSAFE
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'vpk_grant_verifier_by_name_wrapper';
+
+CREATE FUNCTION vpk_grant_admin(role text)
+RETURNS void
+VOLATILE PARALLEL UNSAFE
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'vpk_grant_admin_by_name_wrapper';
+
+CREATE FUNCTION vpk_grant_backup(role regrole)
+RETURNS void
+VOLATILE PARALLEL UNSAFE
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'vpk_grant_backup_wrapper';
+
+CREATE FUNCTION vpk_grant_backup(role text)
+RETURNS void
+VOLATILE PARALLEL UNSAFE
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'vpk_grant_backup_by_name_wrapper';
+
+COMMENT ON FUNCTION vpk_grant_verifier(text) IS 'Grants a role, by its name, the privileges to verify keys, and no others';
+COMMENT ON FUNCTION vpk_grant_admin(text) IS 'Grants a role, by its name, the privileges to manage keys, accounts and plans';
+COMMENT ON FUNCTION vpk_grant_backup(regrole) IS
+    'Grants a role the privileges to dump the extension''s tables, with the hashes of keys in them';
+COMMENT ON FUNCTION vpk_grant_backup(text) IS
+    'Grants a role, by its name, the privileges to dump the extension''s tables, with the hashes of keys in them';
+
+-- vpk_doctor has one more item, schema_usage.
+ALTER FUNCTION vpk_doctor() ROWS 14;
+
 -- Privileges for new functions: nobody but the owner, as in a fresh installation, whatever default
--- privileges there are; and then each role that may call the function beside it.
+-- privileges there are; and then each role that may call the function beside it. Of several
+-- functions with one name, each is listed with the types of its arguments.
 --
 -- Grants that an update script makes count as the extension's own (pg_init_privs), and pg_dump
 -- leaves those out. So the privileges that count as its own are set to those of a fresh
@@ -43,8 +100,12 @@ BEGIN
                AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.deptype = 'e'
           JOIN pg_catalog.pg_proc AS p ON p.oid = d.objid
           JOIN (VALUES
-                   ('no_new_function'::text, NULL::text)
-               ) AS f (name, sibling) ON f.name = p.proname::text
+                   ('vpk_grant_verifier(text)'::text, 'vpk_grant_verifier(regrole)'::text),
+                   ('vpk_grant_admin(text)', 'vpk_grant_admin(regrole)'),
+                   ('vpk_grant_backup', NULL)
+               ) AS f (name, sibling)
+            ON f.name IN (p.proname::text, pg_catalog.format(
+                   '%s(%s)', p.proname, pg_catalog.oidvectortypes(p.proargtypes)))
          WHERE e.extname = 'vibepeak_keys'
     LOOP
         FOR statement IN
@@ -67,7 +128,9 @@ BEGIN
                    AND d.refobjid = e.oid AND d.deptype = 'e'
                    AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
               JOIN pg_catalog.pg_proc AS s
-                ON s.oid = d.objid AND s.proname::text = added.sibling,
+                ON s.oid = d.objid
+                   AND added.sibling IN (s.proname::text, pg_catalog.format(
+                       '%s(%s)', s.proname, pg_catalog.oidvectortypes(s.proargtypes))),
                    LATERAL pg_catalog.aclexplode(s.proacl) AS a
              WHERE e.extname = 'vibepeak_keys' AND a.grantee <> s.proowner
         LOOP
@@ -77,6 +140,52 @@ BEGIN
            SET initprivs = ARRAY[pg_catalog.makeaclitem(
                    added.proowner, added.proowner, 'EXECUTE', false)]
          WHERE i.classoid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+           AND i.objoid = added.oid AND i.objsubid = 0;
+    END LOOP;
+END
+$$;
+
+-- The same for new tables, views and sequences: nobody but the owner; and then SELECT on tables and
+-- sequences for each role that has it on vpk.keys, so that its dumps go on.
+DO $$
+DECLARE
+    added record;
+    statement text;
+BEGIN
+    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+    FOR added IN
+        SELECT c.oid, c.relkind, c.relowner, c.relacl,
+               pg_catalog.concat(CASE c.relkind WHEN 'S' THEN 'SEQUENCE ' END,
+                                 c.oid::pg_catalog.regclass) AS relation,
+               pg_catalog.acldefault(CASE c.relkind WHEN 'S' THEN 's'::"char" ELSE 'r'::"char" END,
+                                     c.relowner) AS own
+          FROM pg_catalog.pg_extension AS e
+          JOIN pg_catalog.pg_depend AS d
+            ON d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.refobjid = e.oid
+               AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.deptype = 'e'
+          JOIN pg_catalog.pg_class AS c ON c.oid = d.objid AND c.relkind IN ('r', 'v', 'S')
+         WHERE e.extname = 'vibepeak_keys'
+           AND c.oid::text <> ALL (pg_catalog.string_to_array(
+                   pg_catalog.current_setting('vibepeak_update.tables'), ','))
+    LOOP
+        FOR statement IN
+            SELECT DISTINCT pg_catalog.format(
+                       'REVOKE ALL ON %s FROM %s', added.relation,
+                       CASE a.grantee WHEN 0::pg_catalog.oid THEN 'PUBLIC'
+                       ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END)
+              FROM pg_catalog.aclexplode(added.relacl) AS a
+             WHERE a.grantee <> added.relowner
+            UNION ALL
+            SELECT DISTINCT pg_catalog.format('GRANT SELECT ON %s TO %I', added.relation,
+                                              pg_catalog.pg_get_userbyid(a.grantee))
+              FROM pg_catalog.pg_class AS k, LATERAL pg_catalog.aclexplode(k.relacl) AS a
+             WHERE k.oid = 'vpk.keys'::pg_catalog.regclass AND a.privilege_type = 'SELECT'
+               AND a.grantee NOT IN (0::pg_catalog.oid, k.relowner) AND added.relkind <> 'v'
+        LOOP
+            EXECUTE statement;
+        END LOOP;
+        UPDATE pg_catalog.pg_init_privs AS i SET initprivs = added.own
+         WHERE i.classoid = 'pg_catalog.pg_class'::pg_catalog.regclass
            AND i.objoid = added.oid AND i.objsubid = 0;
     END LOOP;
 END

@@ -37,6 +37,14 @@ pub fn examine(call: &Call) -> Vec<Finding> {
         logging::redaction(redaction::scope(), &logging::settings(call)),
         privileges(call),
         found_none(
+            "schema_usage",
+            &doctor::unreachable_schemas(call),
+            "every role that may call functions can reach their schema",
+            |_| "roles that may call functions lack what it takes to reach them".to_owned(),
+            "Call vpk_grant_verifier or vpk_grant_admin again for them, or use GRANT to grant what \
+             is listed.",
+        ),
+        found_none(
             "tables",
             &changed,
             "the tables are as the extension made them",
@@ -47,7 +55,7 @@ pub fn examine(call: &Call) -> Vec<Finding> {
             found_none(
                 item,
                 &doctor::key_table_roles(call),
-                "no role has privileges on vpk.keys",
+                "no role has privileges on vpk.keys, apart from those of vpk_grant_backup",
                 |_| "privileges on vpk.keys, which contains the hashes".to_owned(),
                 "Revoke them, or the membership that gives them. Use vpk.key_list to list keys \
                  without the hashes.",
@@ -118,8 +126,12 @@ fn privileges(call: &Call) -> Finding {
     found_none(
         "privileges",
         &doctor::stray_grants(call),
-        "no role has privileges beyond those of vpk_grant_verifier and vpk_grant_admin",
-        |_| "privileges beyond those of vpk_grant_verifier and vpk_grant_admin".to_owned(),
+        "no role has privileges beyond those of vpk_grant_verifier, vpk_grant_admin and \
+         vpk_grant_backup",
+        |_| {
+            "privileges beyond those of vpk_grant_verifier, vpk_grant_admin and vpk_grant_backup"
+                .to_owned()
+        },
         "Use REVOKE to remove privileges that you did not mean to grant.",
     )
 }
