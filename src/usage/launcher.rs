@@ -5,7 +5,7 @@ use core::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use pure::usage::shared::Ledger;
-use pure::usage::turns::Turns;
+use pure::usage::backoff::Turns;
 
 use crate::pg::background::worker::{self, Unconnected, WorkerState};
 use crate::pg::background::{databases, shmem, usage_file};
