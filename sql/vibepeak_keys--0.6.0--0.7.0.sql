@@ -2,8 +2,8 @@
 \echo Use "ALTER EXTENSION vibepeak_keys UPDATE TO '0.7.0'" to load this file. \quit
 
 -- Gives a function the arguments, result columns and code of a new one, and drops that one. The
--- function keeps its OID, so everybody keeps the privilege to call it, and what depends on it stays.
--- Dropped at the end of this script.
+-- function keeps its OID, so everybody keeps the privilege to call it, and what depends on it
+-- stays. Dropped at the end of this script.
 CREATE FUNCTION vpk.grow(old pg_catalog.regprocedure, new pg_catalog.regprocedure) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -21,16 +21,18 @@ BEGIN
 END
 $$;
 
--- The tables and sequences before this update, for its end.
+-- The tables and sequences before this update, for its end. The extension's schema is on the search
+-- path here, and somebody's operator in it may fit better than the server's own.
 SELECT pg_catalog.set_config(
            'vibepeak_update.tables',
            (SELECT pg_catalog.string_agg(d.objid::text, ',')
               FROM pg_catalog.pg_extension AS e
               JOIN pg_catalog.pg_depend AS d
-                ON d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass
-                   AND d.refobjid = e.oid AND d.deptype = 'e'
-                   AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
-             WHERE e.extname = 'vibepeak_keys'),
+                ON d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass
+                   AND d.refobjid OPERATOR(pg_catalog.=) e.oid
+                   AND d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass
+                   AND d.deptype OPERATOR(pg_catalog.=) 'e'
+             WHERE e.extname OPERATOR(pg_catalog.=) 'vibepeak_keys'),
            true);
 
 -- Each part of this update goes here.
@@ -76,8 +78,8 @@ COMMENT ON FUNCTION vpk_grant_backup(regrole) IS
 COMMENT ON FUNCTION vpk_grant_backup(text) IS
     'Grants a role, by its name, the privileges to dump the extension''s tables, with the hashes of keys in them';
 
--- vpk_doctor has one more item, schema_usage.
-ALTER FUNCTION vpk_doctor() ROWS 14;
+-- vpk_doctor has two more items, schema_usage and subscriptions.
+ALTER FUNCTION vpk_doctor() ROWS 15;
 
 -- Privileges for new functions: nobody but the owner, as in a fresh installation, whatever default
 -- privileges there are; and then each role that may call the function beside it. Of several
@@ -85,7 +87,8 @@ ALTER FUNCTION vpk_doctor() ROWS 14;
 --
 -- Grants that an update script makes count as the extension's own (pg_init_privs), and pg_dump
 -- leaves those out. So the privileges that count as its own are set to those of a fresh
--- installation.
+-- installation. From PostgreSQL 17 on, these have dependencies on roles (pg_shdepend), which would
+-- keep a role from being dropped.
 DO $$
 DECLARE
     added record;
@@ -141,6 +144,11 @@ BEGIN
                    added.proowner, added.proowner, 'EXECUTE', false)]
          WHERE i.classoid = 'pg_catalog.pg_proc'::pg_catalog.regclass
            AND i.objoid = added.oid AND i.objsubid = 0;
+        DELETE FROM pg_catalog.pg_shdepend AS d USING pg_catalog.pg_database AS b
+         WHERE b.datname = pg_catalog.current_database() AND d.dbid = b.oid
+           AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+           AND d.objid = added.oid AND d.objsubid = 0
+           AND d.deptype = 'i' AND d.refobjid <> added.proowner;
     END LOOP;
 END
 $$;
@@ -187,6 +195,11 @@ BEGIN
         UPDATE pg_catalog.pg_init_privs AS i SET initprivs = added.own
          WHERE i.classoid = 'pg_catalog.pg_class'::pg_catalog.regclass
            AND i.objoid = added.oid AND i.objsubid = 0;
+        DELETE FROM pg_catalog.pg_shdepend AS d USING pg_catalog.pg_database AS b
+         WHERE b.datname = pg_catalog.current_database() AND d.dbid = b.oid
+           AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+           AND d.objid = added.oid AND d.objsubid = 0
+           AND d.deptype = 'i' AND d.refobjid <> added.relowner;
     END LOOP;
 END
 $$;

@@ -12,8 +12,7 @@ use self::usage::Usage;
 use crate::pg::call::Call;
 use crate::pg::redaction;
 use crate::pg::server::clock;
-use crate::store::doctor::names;
-use crate::store::doctor::{self, Listing};
+use crate::store::doctor::{self, Listing, names, replication};
 use crate::usage::stats;
 
 /// All items, in their order.
@@ -40,7 +39,7 @@ pub fn examine(call: &Call) -> Vec<Finding> {
             "schema_usage",
             &doctor::unreachable_schemas(call),
             "every role that may call functions can reach their schema",
-            |_| "roles that may call functions lack what it takes to reach them".to_owned(),
+            |_| "roles that may call functions cannot reach their schema".to_owned(),
             "Call vpk_grant_verifier or vpk_grant_admin again for them, or use GRANT to grant what \
              is listed.",
         ),
@@ -100,12 +99,23 @@ pub fn examine(call: &Call) -> Vec<Finding> {
         }),
         found_none(
             "publications",
-            &doctor::publications(call),
-            "no publication replicates the hashes in vpk.keys",
-            |_| "publications that replicate the hashes in vpk.keys".to_owned(),
+            &replication::publications(call),
+            "no publication replicates the hashes in vpk.keys, or has only some of the tables",
+            |_| "publications that replicate the hashes in vpk.keys, or have only some of the tables".to_owned(),
             "Remove vpk.keys or its column key_hash from them, unless every subscriber may have the \
-             hashes.",
+             hashes. Use ALTER PUBLICATION to add tables that are missing: a restore leaves them \
+             out.",
         ),
+        of_tables("subscriptions", &|item| {
+            found_none(
+                item,
+                &replication::subscriptions(call),
+                "no subscription leaves a table of the extension empty or out of date",
+                |_| "subscriptions that do not keep the extension's tables up to date".to_owned(),
+                "Look into the server's log. For an empty table, drop the subscription, run TRUNCATE \
+                 on its tables, and create it again: it copies rows only once.",
+            )
+        }),
         version::version(doctor::version(call).as_deref(), env!("CARGO_PKG_VERSION")),
     ]
 }

@@ -4,6 +4,7 @@
 //! roles and their privileges concern this database only.
 
 pub mod names;
+pub mod replication;
 
 use pgrx::pg_sys::TEXTARRAYOID;
 
@@ -377,21 +378,6 @@ static ACCOUNTS_WITHOUT_ACCESS: Statement = Statement::new(
        LEFT JOIN vpk.accounts AS a ON a.account = o.account
        LEFT JOIN vpk.plans AS p ON p.plan = a.plan
       WHERE p.api_access IS NOT TRUE",
-        order: ""
-    ),
-    &[],
-);
-
-/// Publications that include the hashes of keys. A column list can leave the hashes out.
-pub fn publications(call: &Call) -> Listing {
-    Listing::read(call, &PUBLICATIONS, &[])
-}
-
-static PUBLICATIONS: Statement = Statement::new(
-    listing!(
-        "SELECT DISTINCT pg_catalog.quote_ident(p.pubname) AS line
-       FROM pg_catalog.pg_publication_tables AS p
-      WHERE p.schemaname = 'vpk' AND p.tablename = 'keys' AND 'key_hash' = ANY (p.attnames)",
         order: ""
     ),
     &[],
