@@ -85,8 +85,8 @@ SELECT vpk_create(repeat('鍵', 256), '会社');
 SELECT vpk_create('Key', '鍵');
 \set VERBOSITY default
 
--- A role and its settings, as a database of another encoding has written them. The doctor reads them
--- everywhere, and CREATE EXTENSION asks it. Where the bytes are invalid, it shows question marks.
+-- A role and its settings, as a database of another encoding has written them. The doctor reads
+-- them everywhere, and CREATE EXTENSION asks it. It shows question marks where bytes are invalid.
 \c regress_vpk_latin1
 DO $$
 DECLARE
@@ -110,6 +110,17 @@ GRANT CREATE ON DATABASE regress_vpk_utf8 TO regress_vpk_mallory;
 CREATE EXTENSION vibepeak_keys;
 SELECT detail FROM vpk_doctor() WHERE item = 'names' \gx
 SELECT detail LIKE '% (role "regress_vpk_?")%' AS shown FROM vpk_doctor() WHERE item = 'log_redaction';
+-- Events name such a role in the same way: other bytes could not be restored from a dump.
+BEGIN;
+CREATE TEMPORARY VIEW other AS
+    SELECT r.oid, r.rolname::text AS name FROM pg_roles AS r JOIN pg_db_role_setting AS s ON s.setrole = r.oid JOIN pg_database AS d ON d.oid = s.setdatabase
+     WHERE d.datname = 'regress_vpk_utf8';
+SELECT vpk_grant_admin(oid) FROM other;
+SELECT set_config('role', name, true) IS NOT NULL AS set FROM other;
+SELECT vpk_set_plan('acme', 'Pro');
+RESET ROLE;
+SELECT role FROM vpk.events;
+ROLLBACK;
 
 \c regress_vpk_latin1
 DO $$ BEGIN EXECUTE format('DROP ROLE %I', 'regress_vpk_' || chr(233)); END $$;
