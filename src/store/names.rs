@@ -59,7 +59,8 @@ static OF_OTHERS: Statement = Statement::new(
         SELECT s.setdatabase, s.setrole, w.place,
                coalesce(pg_catalog.replace(w.parts[1], '\"\"', '\"'),
                         pg_catalog.lower(w.parts[2] COLLATE pg_catalog.\"C\"))::name AS schema
-          FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.oid[]), pg_catalog.unnest($2::pg_catalog.oid[]),
+          FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.oid[]),
+                          pg_catalog.unnest($2::pg_catalog.oid[]),
                           pg_catalog.unnest($3)) AS s (setdatabase, setrole, path),
                LATERAL pg_catalog.regexp_matches(
                    s.path, '\"((?:[^\"]|\"\")*)\"|([^[:space:],\"]+)', 'g')
