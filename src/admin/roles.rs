@@ -65,7 +65,9 @@ fn grant(
                 Callers::Admins => "the extension's owner, superusers and admin roles",
             };
             return Err(CallError::denied(format!("permission denied for function {function}"))
-                .detail(format!("Only {who} may call it. The privilege to execute it is not enough."))
+                .detail(format!(
+                    "Only {who} may call it. The privilege to execute it is not enough."
+                ))
                 .hint("Let one of them call it."));
         }
         let role = match required("role", role)? {

@@ -101,7 +101,9 @@ pub fn examine(call: &Call) -> Vec<Finding> {
             "publications",
             &replication::publications(call),
             "no publication replicates the hashes in vpk.keys, or has only some of the tables",
-            |_| "publications that replicate the hashes in vpk.keys, or have only some of the tables".to_owned(),
+            |_| {
+                "publications that replicate the hashes in vpk.keys, or have only some of the tables".to_owned()
+            },
             "Remove vpk.keys or its column key_hash from them, unless every subscriber may have the \
              hashes. Use ALTER PUBLICATION to add tables that are missing: a restore leaves them \
              out.",

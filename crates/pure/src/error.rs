@@ -77,8 +77,8 @@ pub fn quoted(value: &[u8]) -> String {
     format!("\"{short}{cut}\"")
 }
 
-/// The server's text for a message. A text that is not UTF-8 has another server encoding, in which a
-/// single byte may not be a character.
+/// The server's text for a message. A text that is not UTF-8 has another server encoding, in which
+/// a single byte may not be a character.
 pub fn readable(text: Vec<u8>) -> String {
     String::from_utf8(text).unwrap_or_else(|error| {
         let bytes = error.into_bytes();

@@ -339,6 +339,8 @@ mod tests {
             assert!(account(unseen, &Utf8).is_ok());
         }
         assert!(new_account(b"a\xad", &Latin1).is_ok());
+        // As many as Unicode 15 has in these categories and with this property.
+        assert_eq!(('\0'..=char::MAX).filter(|character| is_invisible(*character)).count(), 4208);
     }
 
     #[test]

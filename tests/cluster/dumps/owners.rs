@@ -27,8 +27,8 @@ fn application(cluster: &Cluster) -> Client {
     client
 }
 
-/// The owner of a database dumps it with its keys, in every format, once it may read them; and dumps
-/// what was restored.
+/// The owner of a database dumps it with its keys, in every format, once it may read them. It dumps
+/// what was restored too.
 #[test]
 fn the_owner_of_a_database_dumps_it_with_the_keys_after_vpk_grant_backup() {
     let cluster = start_flushing_hourly(&[]);

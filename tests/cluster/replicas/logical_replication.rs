@@ -3,13 +3,12 @@
 
 use std::thread;
 
+use crate::dumps::{self, Folder};
 use crate::support::keys::{Key, authenticate, create, create_for, revoke, set_plan, verify};
 use crate::support::known::run;
 use crate::support::recipes::recipe;
 use crate::support::usage::{FLUSH_EVERY_200MS, use_key, uses};
 use crate::support::{Client, Cluster, pid, value, wait_until};
-
-use crate::dumps::{self, Folder};
 
 fn of_the_page(beginning: &str) -> String {
     recipe("replication.md", "logical_replication.rs", beginning)
@@ -41,7 +40,8 @@ impl Servers {
     /// Runs the statements of the page on the subscriber, and waits for the copy.
     fn subscribe(&mut self, beginning: &str) {
         let page = of_the_page(beginning);
-        let own = page.replace("host=primary dbname=app user=replicator", &self.publisher.address());
+        let own =
+            page.replace("host=primary dbname=app user=replicator", &self.publisher.address());
         assert_ne!(own, page);
         // A subscription is made outside of a transaction.
         for statement in own.split_terminator(';') {

@@ -88,7 +88,7 @@ SELECT vpk_grant_verifier('Regress_vpk_Mixed'::varchar);
 SELECT count(vpk_grant_verifier(r.rolname)) FROM pg_roles AS r WHERE r.rolname = 'regress_vpk "quoted"';
 SELECT rolname FROM verifiers ORDER BY rolname COLLATE "C";
 DROP OWNED BY "regress_vpk John.Doe", "regress_vpk svc@corp", "Regress_vpk_Mixed", "regress_vpk ""quoted""";
--- Where there is no role of that very name, the text is read as before: quoted, case-folded, by OID.
+-- Where there is no role of that name, the text is read as before: quoted, case-folded, by OID.
 SELECT vpk_grant_verifier('"regress_vpk John.Doe"');
 SELECT vpk_grant_verifier('REGRESS_VPK_Blanket');
 SELECT vpk_grant_verifier('"Regress_vpk_Mixed"'), vpk_grant_verifier('"regress_vpk ""quoted"""');
