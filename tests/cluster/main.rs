@@ -9,6 +9,7 @@ mod faults;
 mod issuing;
 mod log;
 mod memory;
+mod migrations;
 mod replicas;
 mod tasks;
 mod upgrades;
