@@ -5,6 +5,7 @@ mod cache;
 mod docs;
 mod doctor;
 mod dumps;
+mod examples;
 mod faults;
 mod issuing;
 mod log;

@@ -1,5 +1,5 @@
-//! Migration tools that own an application's schema leave the extension alone, as docs/migrations.md
-//! says.
+//! Migration tools that own an application's schema leave the extension alone, as
+//! docs/migrations.md says.
 
 use std::fs;
 use std::os::unix::fs::symlink;

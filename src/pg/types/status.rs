@@ -19,8 +19,7 @@ use crate::pg::call::Call;
 use crate::pg::ffi::per_backend::PerBackend;
 
 /// The SQL type, for the generated install script alone: its labels are the list of
-/// [`pure::answer::status`], its schema has the name of the module. sql/tables.sql creates the schema
-/// before.
+/// [`pure::answer::status`], its schema has the name of the module.
 #[pgrx::pg_schema]
 #[allow(
     non_camel_case_types,

@@ -117,7 +117,8 @@ fn sessions_and_objects_that_use_the_type_outlast_the_update() {
         assert_eq!(answer(&mut service), "VALID", "{old}");
         assert_used(&mut client, &key);
         assert_used(&mut cluster.connect(&name, "postgres"), &key);
-        let place = "SELECT typnamespace::regnamespace::text FROM pg_type WHERE typname = 'vpk_status'";
+        let place =
+            "SELECT typnamespace::regnamespace::text FROM pg_type WHERE typname = 'vpk_status'";
         assert_eq!(value(&mut client, place, &[]), "vpk");
     }
 }
