@@ -4,7 +4,7 @@
 
 COMMENT ON SCHEMA vpk IS 'API keys: tables and views of extension vibepeak_keys';
 
-COMMENT ON TYPE vpk_status IS
+COMMENT ON TYPE vpk.vpk_status IS
     'The answer to a presented API key, in order of precedence after VALID; see vpk.status_codes';
 
 COMMENT ON TABLE vpk.plans IS
@@ -84,7 +84,7 @@ COMMENT ON FUNCTION vpk_verify_hash(bytea, inet) IS
     'Verifies a key by its SHA-256, for callers that compute the hash';
 COMMENT ON FUNCTION vpk_authenticate(text, text, inet, text, text) IS
     'Verifies the value of an Authorization header; returns the status, the key''s owner and the response to send';
-COMMENT ON FUNCTION vpk_error(vpk_status, text, text) IS
+COMMENT ON FUNCTION vpk_error(vpk.vpk_status, text, text) IS
     'Returns the JSON body for a status; null for VALID';
 COMMENT ON FUNCTION vpk_revoke(uuid, text) IS
     'Revokes a key permanently; returns when it was first revoked';

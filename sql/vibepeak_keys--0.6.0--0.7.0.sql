@@ -21,6 +21,10 @@ BEGIN
 END
 $$;
 
+-- The type of statuses moves to the schema of the tables. It keeps its OID, and so do its labels:
+-- functions, views, tables and prepared statements go on.
+ALTER TYPE vpk_status SET SCHEMA vpk;
+
 -- Each part of this update goes here.
 
 -- Privileges for new functions: nobody but the owner, as in a fresh installation, whatever default

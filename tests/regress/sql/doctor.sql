@@ -28,10 +28,10 @@ SELECT * FROM pg_temp.finding('privileges') \gx
 SELECT * FROM pg_temp.finding('key_table') \gx
 -- To PUBLIC.
 GRANT EXECUTE ON FUNCTION vpk_doctor(), vpk_verify(text) TO PUBLIC;
-GRANT USAGE ON TYPE vpk_status TO PUBLIC;
+GRANT USAGE ON TYPE vpk.vpk_status TO PUBLIC;
 SELECT * FROM pg_temp.finding('privileges') \gx
 REVOKE EXECUTE ON FUNCTION vpk_doctor(), vpk_verify(text) FROM PUBLIC;
-REVOKE USAGE ON TYPE vpk_status FROM PUBLIC;
+REVOKE USAGE ON TYPE vpk.vpk_status FROM PUBLIC;
 SELECT ok FROM pg_temp.finding('privileges');
 -- To a verifier, or an admin, what is not theirs.
 GRANT EXECUTE ON FUNCTION vpk_purge(timestamptz) TO regress_vpk_verifier;
@@ -49,7 +49,7 @@ REVOKE USAGE ON SEQUENCE vpk.events_id_seq FROM regress_vpk_admin;
 REVOKE CREATE ON SCHEMA vpk FROM regress_vpk_both;
 SELECT ok FROM pg_temp.finding('privileges');
 -- For a role that is neither an admin nor a verifier, even the least privilege is reported.
-GRANT EXECUTE ON FUNCTION vpk_error(vpk_status, text, text) TO "regress_vpk ""odd""";
+GRANT EXECUTE ON FUNCTION vpk_error(vpk.vpk_status, text, text) TO "regress_vpk ""odd""";
 GRANT USAGE ON SCHEMA vpk TO "regress_vpk ""odd""";
 GRANT SELECT (name) ON vpk.keys TO "regress_vpk ""odd""";
 SELECT * FROM pg_temp.finding('privileges') \gx
