@@ -84,6 +84,8 @@ COMMENT ON FUNCTION vpk_verify_hash(bytea, inet) IS
     'Verifies a key by its SHA-256, for callers that compute the hash';
 COMMENT ON FUNCTION vpk_authenticate(text, text, inet, text, text) IS
     'Verifies the value of an Authorization header; returns the status, the key''s owner and the response to send';
+COMMENT ON FUNCTION vpk_client_ip(text) IS
+    'Returns the last address in the value of a header such as X-Forwarded-For, without port and zone; null if it is no address. Never raises an error because of the value';
 COMMENT ON FUNCTION vpk_error(vpk_status, text, text) IS
     'Returns the JSON body for a status; null for VALID';
 COMMENT ON FUNCTION vpk_revoke(uuid, text) IS

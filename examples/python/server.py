@@ -9,28 +9,32 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from psycopg import Error, OperationalError
 from psycopg_pool import ConnectionPool
 
-# The header is a bind parameter (%s): it never becomes part of the SQL text.
+# The headers are bind parameters (%s): they never become part of the SQL text. The proxy in front
+# of this service adds the client's address to X-Forwarded-For. Without a proxy, pass
+# self.client_address[0] instead: a client can send that header too.
 AUTHENTICATE = """SELECT status::text, http_status, key_id, account, headers, error
-                    FROM keys.vpk_authenticate(%s::text)"""
+                    FROM keys.vpk_authenticate(
+                             %s::text, client_ip => keys.vpk_client_ip(%s::text))"""
 
 
-def authenticate(authorization, again=True):
+def authenticate(headers, again=True):
     with pool.connection() as connection:
         try:
-            return connection.execute(AUTHENTICATE, [authorization]).fetchone()
+            return connection.execute(AUTHENTICATE, headers).fetchone()
         except OperationalError:
             if not again:
                 raise
     pool.check()  # the connection was lost: replace all that were
-    return authenticate(authorization, again=False)
+    return authenticate(headers, again=False)
 
 
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         # No text of SQL has a NUL; in a header it may be taken for a space (RFC 9110).
         authorization = self.headers.get("Authorization", "").replace("\0", " ")
+        forwarded = ", ".join(self.headers.get_all("X-Forwarded-For", [])).replace("\0", " ")
         try:
-            row = authenticate(authorization)
+            row = authenticate([authorization, forwarded])
         except Error as failure:  # no database, no access
             self.log_error("%s", failure)
             return self.send(503, {}, {"error": {"code": "UNAVAILABLE"}})

@@ -76,6 +76,11 @@ fn vpk_authenticate(
     ))
 }
 
+#[pg_extern(immutable, parallel_safe)]
+fn vpk_client_ip(value: Option<Text>, call: Call) -> Option<Inet> {
+    verify::client_ip(&call, value?)
+}
+
 #[pg_extern(volatile, parallel_unsafe)]
 fn vpk_error(
     status: Option<StatusLabel>,

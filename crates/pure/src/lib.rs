@@ -36,6 +36,7 @@ pub mod key {
 /// The values that a caller sends with a request.
 pub mod request {
     pub mod authorization;
+    pub mod client_ip;
     pub mod id;
     pub mod network;
     pub mod scope;
@@ -63,3 +64,4 @@ pub mod random;
 pub mod sync;
 pub mod uuid;
 pub mod validate;
+pub mod white_space;

@@ -2,32 +2,39 @@
 //!   PGHOST=... PGDATABASE=... PGUSER=... cargo run --locked
 use std::{collections::HashMap, env};
 
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::{Json, Router, extract::State};
 use deadpool_postgres::{Config, Pool, PoolError};
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_postgres::{NoTls, Row, types};
 
-/// The header is a bind parameter: it never becomes part of the SQL text. The crate reads an enum
+/// The headers are bind parameters: they never become part of the SQL text. The crate reads an enum
 /// of SQL only into a type of its own, hence the cast to text.
+///
+/// The proxy in front of this service adds the client's address to X-Forwarded-For. Without a
+/// proxy, pass the address of the connection instead: a client can send that header too.
 const AUTHENTICATE: &str = "SELECT status::text, http_status, key_id, account, headers, error
-                              FROM keys.vpk_authenticate($1::text)";
+    FROM keys.vpk_authenticate($1::text, client_ip => keys.vpk_client_ip($2::text))";
 
 type Answer = (StatusCode, HeaderMap, Json<Value>);
 
-async fn authenticate(pool: &Pool, authorization: Option<String>) -> Result<Row, PoolError> {
+async fn authenticate(pool: &Pool, headers: &HeaderMap) -> Result<Row, PoolError> {
+    // The last address is in the last of several headers.
+    let authorization = headers.get("authorization").map(text);
+    let forwarded = headers.get_all("x-forwarded-for").iter().next_back().map(text);
     let connection = pool.get().await?; // a new one where the old one was closed
     let statement = connection.prepare_cached(AUTHENTICATE).await?;
-    Ok(connection.query_one(&statement, &[&authorization]).await?)
+    Ok(connection.query_one(&statement, &[&authorization, &forwarded]).await?)
+}
+
+/// Any byte may come: each is a character, and no key has one beyond ASCII.
+fn text(value: &HeaderValue) -> String {
+    value.as_bytes().iter().map(|&byte| char::from(byte)).collect()
 }
 
 async fn answer(State(pool): State<Pool>, headers: HeaderMap) -> Answer {
-    // Any byte may come: each is a character, and no key has one beyond ASCII.
-    let header = headers.get("authorization");
-    let header =
-        header.map(|value| value.as_bytes().iter().map(|&byte| char::from(byte)).collect());
-    let row = match authenticate(&pool, header).await {
+    let row = match authenticate(&pool, &headers).await {
         Ok(row) => row,
         Err(error) => {
             eprintln!("{error:?}"); // no database, no access
