@@ -6,6 +6,7 @@ use crate::key::environment::Environment;
 use crate::key::redact;
 use crate::request::network::Network;
 use crate::request::scope::is_scope;
+use crate::white_space;
 
 /// The longest name of a key or an account, in characters.
 pub const MAX_NAME_CHARACTERS: usize = 255;
@@ -67,7 +68,7 @@ pub fn reason(value: &[u8], encoding: &impl Encoding) -> Option<Vec<u8>> {
 
 /// The text without the white space around it: Unicode's if the text is UTF-8, else ASCII's.
 fn trimmed<'text>(value: &'text [u8], encoding: &impl Encoding) -> &'text [u8] {
-    utf8(value, encoding).map_or(value.trim_ascii(), |text| text.trim().as_bytes())
+    utf8(value, encoding).map_or(white_space::trimmed(value), |text| text.trim().as_bytes())
 }
 
 fn utf8<'text>(value: &'text [u8], encoding: &impl Encoding) -> Option<&'text str> {
@@ -290,6 +291,8 @@ mod tests {
         }
         assert!(name(b"vpk_live_12345678", &Utf8).is_err());
         assert!(account(b" acme", &Utf8).is_err());
+        assert_eq!(name(b"\x0ba\x0c\x0b", &Utf8), name(b"a", &Utf8));
+        assert_eq!(name(b"\x0ba\x0c\x0b", &Latin1), name(b"a", &Latin1));
         assert!(account(b"\xe4\xf6", &Latin1).is_ok());
         assert!(account(b"\xe4\n", &Latin1).is_err());
     }
