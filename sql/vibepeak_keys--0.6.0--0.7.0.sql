@@ -31,6 +31,9 @@ AS 'MODULE_PATHNAME', 'vpk_client_ip_wrapper';
 COMMENT ON FUNCTION vpk_client_ip(text) IS
     'Returns the last address in the value of a header such as X-Forwarded-For, without port and zone; null if it is no address. Never raises an error because of the value';
 
+-- vpk_doctor has one more item, alike_names.
+ALTER FUNCTION vpk_doctor() ROWS 14;
+
 -- Each part of this update goes here.
 
 -- Privileges for new functions: nobody but the owner, as in a fresh installation, whatever default

@@ -89,6 +89,7 @@ fn vpk_error(
     call: Call,
 ) -> Option<Json> {
     let status = status.and_then(StatusLabel::status)?;
+    let account = account.map(|account| body::stored_account(&call, account));
     let facts = body::facts(&call, status, account, None);
     body::compose(&call, status, &facts, body::presented_id(&call, request_id)).1
 }

@@ -17,6 +17,7 @@ macro_rules! sql {
 }
 
 pub mod accounts;
+pub mod alike;
 pub mod create;
 pub mod doctor;
 pub mod events;

@@ -55,6 +55,7 @@ pub mod usage {
     pub mod turns;
 }
 
+pub mod characters;
 pub mod encoding;
 pub mod error;
 pub mod fallible;

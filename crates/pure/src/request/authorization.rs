@@ -59,7 +59,8 @@ mod tests {
         for before in ["", "Token ", "Basic ", "Bearer\t", "Bearer:", "Bearer", "ApiKey key="] {
             assert!(has_bare_key(format!("{before}{KEY}").as_bytes()), "{before}");
         }
-        for header in ["", "Bearer", "Basic dXNlcjpwYXNz", "Token vpk_live", &format!("Bearer {KEY}")]
+        for header in
+            ["", "Bearer", "Basic dXNlcjpwYXNz", "Token vpk_live", &format!("Bearer {KEY}")]
         {
             assert!(!has_bare_key(header.as_bytes()), "{header}");
         }
