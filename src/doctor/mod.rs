@@ -15,8 +15,7 @@ use crate::pg::call::Call;
 use crate::pg::redaction;
 use crate::pg::server::clock;
 use crate::pg::types::encoding::ServerEncoding;
-use crate::store::doctor::{self, Listing};
-use crate::store::{alike, names};
+use crate::store::doctor::{self, Listing, alike, names};
 use crate::usage::stats;
 
 /// All items, in their order.

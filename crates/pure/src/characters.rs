@@ -86,6 +86,8 @@ mod tests {
             );
             assert!(!formats || is_invisible(character), "U+{:04X}", u32::from(character));
         }
+        // As many as Unicode 15 has in these categories and with this property.
+        assert_eq!(('\0'..=char::MAX).filter(|character| is_invisible(*character)).count(), 4208);
     }
 
     #[test]

@@ -44,6 +44,7 @@ pub mod request {
 
 /// Uses of keys: in shared memory, in the usage file, and during a handover to the primary.
 pub mod usage {
+    pub mod backoff;
     pub mod claim;
     pub mod file;
     pub mod handover;
@@ -52,7 +53,6 @@ pub mod usage {
     pub mod shared;
     pub mod slots;
     pub mod spin;
-    pub mod turns;
 }
 
 pub mod characters;

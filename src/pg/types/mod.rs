@@ -275,6 +275,11 @@ impl TextArray {
         TextArray(texts.into_datum().expect("a vector is not null"))
     }
 
+    /// An array of these texts.
+    pub fn of(texts: Vec<Text>) -> TextArray {
+        TextArray(texts.into_datum().expect("a vector is not null"))
+    }
+
     /// Its elements, in order.
     pub fn elements(self, call: &Call) -> &[Option<&[u8]>] {
         // SAFETY: the closure holds plain data, and cannot panic.

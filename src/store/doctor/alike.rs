@@ -4,7 +4,7 @@ use pgrx::pg_sys::TEXTOID;
 
 use pure::characters::invisible_pattern;
 
-use super::doctor::{Listing, listing};
+use super::{Listing, listing};
 use crate::pg::call::Call;
 use crate::pg::sql::statement::Statement;
 use crate::pg::types::{SqlValue, Text};
