@@ -24,6 +24,18 @@ $$;
 -- The type of statuses moves to the schema of the tables. It keeps its OID, and so do its labels:
 -- functions, views, tables and prepared statements go on.
 ALTER TYPE vpk_status SET SCHEMA vpk;
+-- The address of a client in the value of a header. It never raises.
+
+CREATE FUNCTION vpk_client_ip(value text)
+RETURNS inet
+IMMUTABLE PARALLEL SAFE
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'vpk_client_ip_wrapper';
+COMMENT ON FUNCTION vpk_client_ip(text) IS
+    'Returns the last address in the value of a header such as X-Forwarded-For, without port and zone; null if it is no address. Never raises an error because of the value';
+
+-- vpk_doctor has one more item, alike_names.
+ALTER FUNCTION vpk_doctor() ROWS 14;
 
 -- Each part of this update goes here.
 
@@ -47,7 +59,7 @@ BEGIN
                AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.deptype = 'e'
           JOIN pg_catalog.pg_proc AS p ON p.oid = d.objid
           JOIN (VALUES
-                   ('no_new_function'::text, NULL::text)
+                   ('vpk_client_ip'::text, 'vpk_authenticate'::text)
                ) AS f (name, sibling) ON f.name = p.proname::text
          WHERE e.extname = 'vibepeak_keys'
     LOOP

@@ -191,6 +191,11 @@ fn grants_outlast_an_update() {
         assert_same(&format!("{old}, updated: rights"), &before, &kept);
         work(&mut verifier);
         work(&mut cluster.connect(&name, "verifier"));
+        // New functions are for those who had what they belong to.
+        assert_eq!(
+            value(&mut verifier, "SELECT host(vpk_client_ip('192.0.2.1'))", &[]),
+            "192.0.2.1"
+        );
         run(&mut owner, GRANTS);
         let found = catalogue(&mut owner);
         assert_same(&format!("{old}, updated and granted again"), &fresh, &found);
