@@ -23,6 +23,35 @@ $$;
 
 -- Each part of this update goes here.
 
+-- Ends of keys that every driver can read.
+CREATE OR REPLACE VIEW vpk.key_list AS
+    SELECT k.id,
+           k.name,
+           k.account,
+           k.environment,
+           k.prefix,
+           k.hint,
+           k.created_at,
+           u.last_used_at,
+           coalesce(u.uses, 0) AS uses,
+           -- Some drivers cannot read a year beyond 9999. Earlier releases accepted such an end.
+           CASE
+               WHEN k.expires_at > pg_catalog.timestamptz '9999-12-31 00:00:00+00'
+               THEN pg_catalog.timestamptz '9999-12-31 00:00:00+00'
+               ELSE k.expires_at
+           END AS expires_at,
+           k.revoked_at,
+           k.revoke_reason,
+           k.rotated_from,
+           CASE
+               WHEN k.revoked_at IS NOT NULL THEN 'revoked'
+               WHEN k.expires_at <= pg_catalog.clock_timestamp() THEN 'expired'
+               WHEN k.disabled_at IS NOT NULL THEN 'disabled'
+               ELSE 'active'
+           END AS state
+      FROM vpk.keys AS k
+      LEFT JOIN vpk.key_usage AS u ON u.key_id = k.id;
+
 -- Privileges for new functions: nobody but the owner, as in a fresh installation, whatever default
 -- privileges there are; and then each role that may call the function beside it.
 --

@@ -6,6 +6,7 @@ use pure::encoding::narrow;
 
 use crate::doctor;
 use crate::pg::call::Call;
+use crate::pg::ffi::guard::passing_errors;
 use crate::pg::types::Text;
 
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
@@ -16,17 +17,19 @@ fn vpk_doctor(
     'static,
     (name!(item, Text), name!(ok, Option<bool>), name!(detail, Text), name!(advice, Option<Text>)),
 > {
-    let text = |text: &str| Text::new(&call, &narrow(text));
-    let rows: Vec<_> = doctor::examine(&call)
-        .iter()
-        .map(|finding| {
-            (
-                text(finding.item),
-                finding.ok,
-                text(&finding.detail),
-                finding.advice.as_deref().map(text),
-            )
-        })
-        .collect();
-    TableIterator::new(rows)
+    passing_errors(|| {
+        let text = |text: &str| Text::new(&call, &narrow(text));
+        let rows: Vec<_> = doctor::examine(&call)
+            .iter()
+            .map(|finding| {
+                (
+                    text(finding.item),
+                    finding.ok,
+                    text(&finding.detail),
+                    finding.advice.as_deref().map(text),
+                )
+            })
+            .collect();
+        TableIterator::new(rows)
+    })
 }

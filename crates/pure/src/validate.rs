@@ -9,6 +9,9 @@ use crate::request::scope::is_scope;
 
 /// The longest name of a key or an account, in characters.
 pub const MAX_NAME_CHARACTERS: usize = 255;
+/// The latest end of a key, 9999-12-31 00:00:00+00, in microseconds since 2000-01-01 UTC. Every
+/// driver reads it in every time zone; some cannot read a year beyond 9999.
+pub const LATEST_EXPIRY: i64 = 252_455_529_600_000_000;
 /// How many characters of a revocation's reason are stored.
 pub const MAX_REASON_CHARACTERS: usize = 1000;
 /// The largest metadata, in bytes of its text.
