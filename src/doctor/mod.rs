@@ -12,8 +12,8 @@ use self::usage::Usage;
 use crate::pg::call::Call;
 use crate::pg::redaction;
 use crate::pg::server::clock;
+use crate::store::doctor::names;
 use crate::store::doctor::{self, Listing};
-use crate::store::names;
 use crate::usage::stats;
 
 /// All items, in their order.

@@ -43,6 +43,7 @@ pub mod request {
 
 /// Uses of keys: in shared memory, in the usage file, and during a handover to the primary.
 pub mod usage {
+    pub mod backoff;
     pub mod claim;
     pub mod file;
     pub mod handover;
@@ -51,7 +52,6 @@ pub mod usage {
     pub mod shared;
     pub mod slots;
     pub mod spin;
-    pub mod turns;
 }
 
 pub mod encoding;

@@ -1,6 +1,6 @@
 //! By which names somebody else's objects can take the place of the extension's.
 
-use super::doctor::{Listing, listing};
+use super::{Listing, listing};
 use crate::pg::call::Call;
 use crate::pg::sql::statement::Statement;
 

@@ -3,6 +3,8 @@
 //! Each listing has at most the first ten lines, in order, and the number of all lines. Findings on
 //! roles and their privileges concern this database only.
 
+pub mod names;
+
 use pgrx::pg_sys::TEXTARRAYOID;
 
 use pure::encoding::widen;
@@ -24,7 +26,7 @@ pub struct Listing {
 }
 
 impl Listing {
-    pub(super) fn read(call: &Call, listing: &Statement, parameters: &[Parameter]) -> Listing {
+    fn read(call: &Call, listing: &Statement, parameters: &[Parameter]) -> Listing {
         let rows = listing.read(call, parameters);
         Listing {
             lines: rows
@@ -50,7 +52,7 @@ macro_rules! listing {
         )
     };
 }
-pub(super) use listing;
+use listing;
 
 /// A text array of these names.
 fn names(names: impl IntoIterator<Item = &'static str>) -> Parameter {
