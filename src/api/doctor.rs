@@ -1,13 +1,14 @@
-//! `vpk_doctor`.
+//! `vpk_doctor`, and accepting what it finds.
 
 use pgrx::prelude::*;
 
 use pure::encoding::narrow;
 
-use crate::doctor;
+use crate::doctor::{self, accept};
 use crate::pg::call::Call;
+use crate::pg::error::OrRaise;
 use crate::pg::ffi::guard::passing_errors;
-use crate::pg::types::Text;
+use crate::pg::types::{Text, Timestamp};
 
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
 #[search_path(pg_catalog, pg_temp)]
@@ -32,4 +33,10 @@ fn vpk_doctor(
             .collect();
         TableIterator::new(rows)
     })
+}
+
+#[pg_extern(volatile, parallel_unsafe, security_definer)]
+#[search_path(pg_catalog, pg_temp)]
+fn vpk_doctor_accept(item: Option<Text>, what: Option<Text>, until: Option<Timestamp>, call: Call) {
+    passing_errors(|| accept::accept(&call, item, what, until).or_raise());
 }

@@ -41,10 +41,10 @@ fn a_call_costs_the_same_after_many_calls_of_every_shape() {
             "SELECT vpk_set_plan('account ' || n, 'Pro') FROM generate_series(1, {accounts}) AS n;
              SELECT vpk_set_plan('one key', 'Pro');
              SELECT count(*) FROM generate_series(1, {KEYS}) AS n,
-                 vpk_create('key ' || n, account => 'account ' || (1 + n % {accounts}));
-             VACUUM ANALYZE"
+                 vpk_create('key ' || n, account => 'account ' || (1 + n % {accounts}))"
         ))
         .expect("keys");
+    admin.batch_execute("VACUUM ANALYZE").expect("statistics");
     let key = "FROM vpk.keys ORDER BY id OFFSET 7000 LIMIT 1";
     let [id, after, account] = ["id::text", "id::text", "account"]
         .map(|column| value(&mut admin, &format!("SELECT {column} {key}"), &[]));

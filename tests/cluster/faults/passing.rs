@@ -22,7 +22,7 @@ const RULES: &str = r#"
             WHEN 'computed' THEN PERFORM 1 / 0;
             WHEN 'parsed' THEN EXECUTE 'SELECT 1 FORM nothing';
             WHEN 'cast' THEN PERFORM 'x'::text::integer;
-            WHEN 'of the extension' THEN PERFORM vpk_set_plan('an account', 'no such plan');
+            WHEN 'of the extension' THEN PERFORM public.vpk_set_plan('an account', 'no such plan');
             ELSE NULL;
         END CASE;
         RETURN NEW;
@@ -172,7 +172,10 @@ fn every_field_of_an_error_passes_where_a_function_waits_for_a_row() {
         holder.batch_execute("SET LOCAL deadlock_timeout = '1min'").expect("a setting");
         let waiting = pid(&mut holder);
         thread::scope(|scope| {
-            let waits = scope.spawn(|| holder.batch_execute(&take(&other.id)));
+            // It gives the other row back, for the next round.
+            let take = format!("SAVEPOINT s; {}; ROLLBACK TO s", take(&other.id));
+            let holder = &mut holder;
+            let waits = scope.spawn(move || holder.batch_execute(&take));
             wait_for_lock(&mut observer, waiting);
             let error = failure(&mut client, sql);
             client.batch_execute("ROLLBACK").expect("its end");
