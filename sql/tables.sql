@@ -87,3 +87,13 @@ CREATE TABLE vpk.events (
 );
 CREATE INDEX events_key_id_idx ON vpk.events (key_id);
 CREATE INDEX events_account_idx ON vpk.events (account);
+
+CREATE TABLE vpk.accepted_findings (
+    item         text COLLATE "C" NOT NULL,
+    what         text COLLATE "C" NOT NULL,
+    until        timestamptz NOT NULL,
+    accepted_at  timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    role         text NOT NULL,
+    session_role text NOT NULL,
+    PRIMARY KEY (item, what)
+);

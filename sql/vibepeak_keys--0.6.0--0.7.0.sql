@@ -39,6 +39,64 @@ ALTER FUNCTION vpk_doctor() ROWS 14;
 
 -- Each part of this update goes here.
 
+-- Ends of keys that every driver can read.
+CREATE OR REPLACE VIEW vpk.key_list AS
+    SELECT k.id,
+           k.name,
+           k.account,
+           k.environment,
+           k.prefix,
+           k.hint,
+           k.created_at,
+           u.last_used_at,
+           coalesce(u.uses, 0) AS uses,
+           -- Some drivers cannot read a year beyond 9999. Earlier releases accepted such an end.
+           CASE
+               WHEN k.expires_at > pg_catalog.timestamptz '9999-12-31 00:00:00+00'
+               THEN pg_catalog.timestamptz '9999-12-31 00:00:00+00'
+               ELSE k.expires_at
+           END AS expires_at,
+           k.revoked_at,
+           k.revoke_reason,
+           k.rotated_from,
+           CASE
+               WHEN k.revoked_at IS NOT NULL THEN 'revoked'
+               WHEN k.expires_at <= pg_catalog.clock_timestamp() THEN 'expired'
+               WHEN k.disabled_at IS NOT NULL THEN 'disabled'
+               ELSE 'active'
+           END AS state
+      FROM vpk.keys AS k
+      LEFT JOIN vpk.key_usage AS u ON u.key_id = k.id;
+
+-- What the doctor finds can be accepted for a time.
+CREATE TABLE vpk.accepted_findings (
+    item         text COLLATE "C" NOT NULL,
+    what         text COLLATE "C" NOT NULL,
+    until        timestamptz NOT NULL,
+    accepted_at  timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    role         text NOT NULL,
+    session_role text NOT NULL,
+    PRIMARY KEY (item, what)
+);
+SELECT pg_catalog.pg_extension_config_dump('vpk.accepted_findings', '');
+COMMENT ON TABLE vpk.accepted_findings IS
+    'Findings of vpk_doctor that somebody has accepted for a time; see vpk_doctor_accept';
+COMMENT ON COLUMN vpk.accepted_findings.item IS 'The item of vpk_doctor';
+COMMENT ON COLUMN vpk.accepted_findings.what IS 'What was found: an entry that the detail lists, or all of a detail';
+COMMENT ON COLUMN vpk.accepted_findings.until IS 'From this time on the finding is not accepted any more';
+COMMENT ON COLUMN vpk.accepted_findings.accepted_at IS 'When it was accepted';
+COMMENT ON COLUMN vpk.accepted_findings.role IS 'The role that called: that of SET ROLE, or else the role of the session';
+COMMENT ON COLUMN vpk.accepted_findings.session_role IS 'The role that logged in';
+
+CREATE FUNCTION vpk_doctor_accept(item text, what text, until timestamptz)
+RETURNS void
+VOLATILE SECURITY DEFINER PARALLEL UNSAFE
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'vpk_doctor_accept_wrapper';
+COMMENT ON FUNCTION vpk_doctor_accept(text, text, timestamptz) IS
+    'Accepts what vpk_doctor finds of an item until a time; a time in the past takes that back';
+
 -- Privileges for new functions: nobody but the owner, as in a fresh installation, whatever default
 -- privileges there are; and then each role that may call the function beside it.
 --
@@ -60,6 +118,7 @@ BEGIN
           JOIN pg_catalog.pg_proc AS p ON p.oid = d.objid
           JOIN (VALUES
                    ('vpk_client_ip'::text, 'vpk_authenticate'::text)
+                   ('vpk_doctor_accept'::text, 'vpk_purge'::text)
                ) AS f (name, sibling) ON f.name = p.proname::text
          WHERE e.extname = 'vibepeak_keys'
     LOOP

@@ -43,7 +43,7 @@ pub fn rotate(
     }
 
     let environment = validate::environment(old.environment.bytes(call))?;
-    let expires_at = given_expiry.unwrap_or(old.expires_at);
+    let expires_at = given_expiry.unwrap_or(old.expires_at.map(arguments::inherited_expiry));
     let (issued, token) = IssuedKey::draw(call, environment, old.name, old.account, expires_at);
     let successor = Successor {
         id: issued.id,

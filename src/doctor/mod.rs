@@ -2,6 +2,7 @@
 //!
 //! Texts are composed as in [`pure::encoding`]: one character per byte of the server's text.
 
+pub mod accept;
 mod finding;
 mod logging;
 mod usage;
@@ -15,11 +16,17 @@ use crate::pg::call::Call;
 use crate::pg::redaction;
 use crate::pg::server::clock;
 use crate::pg::types::encoding::ServerEncoding;
-use crate::store::doctor::{self, Listing, alike, names};
+use crate::store::doctor::{self, Listing, accepted, alike, names};
 use crate::usage::stats;
 
-/// All items, in their order.
+/// All items, in their order. What was accepted is well.
 pub fn examine(call: &Call) -> Vec<Finding> {
+    let accepted = accepted::all(call);
+    found(call).into_iter().map(|finding| accept::unless_accepted(finding, &accepted)).collect()
+}
+
+/// All items, in their order, whatever was accepted.
+fn found(call: &Call) -> Vec<Finding> {
     let is_preloaded = stats::launcher().is_some();
     let usage = Usage::here();
     let changed = doctor::changed_tables(call);
@@ -75,7 +82,8 @@ pub fn examine(call: &Call) -> Vec<Finding> {
                         counted(keys, "active key expires", "active keys expire")
                     )
                 },
-                "Replace them in time with vpk_rotate, or postpone their expiry with vpk_update.",
+                "A successor keeps the end of its key: replace them with vpk_rotate(id, expires_at \
+                 => ...), or postpone their end with vpk_update(id, expires_at => ...).",
             )
         }),
         of_tables("unused_keys", &|item| unused_keys(item, call, is_preloaded)),
@@ -98,8 +106,8 @@ pub fn examine(call: &Call) -> Vec<Finding> {
             &doctor::publications(call),
             "no publication replicates the hashes in vpk.keys",
             |_| "publications that replicate the hashes in vpk.keys".to_owned(),
-            "Remove vpk.keys or its column key_hash from them, unless every subscriber may have the \
-             hashes.",
+            "Remove vpk.keys or its column key_hash from them. Where every subscriber may have the \
+             hashes, use vpk_doctor_accept.",
         ),
         version::version(doctor::version(call).as_deref(), env!("CARGO_PKG_VERSION")),
     ]
@@ -174,6 +182,10 @@ fn found_none(
 ) -> Finding {
     match listing.total {
         0 => Finding::good(item, good),
-        total => Finding::bad(item, format!("{}: {}", bad(total), enumerated(listing)), advice),
+        total => Finding {
+            entries: listing.lines.clone(),
+            unlisted: total - listing.lines.len() as i64,
+            ..Finding::bad(item, format!("{}: {}", bad(total), enumerated(listing)), advice)
+        },
     }
 }

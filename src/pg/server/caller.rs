@@ -5,6 +5,7 @@ use core::ffi::CStr;
 use pgrx::pg_sys::{self, Oid};
 
 use crate::pg::call::Call;
+use crate::pg::ffi::guarded;
 use crate::pg::types::Text;
 use crate::pg::types::encoding::shown_here;
 
@@ -26,7 +27,7 @@ fn name(call: &Call, role: Oid) -> Text {
     // SAFETY: with noerr, the name is null where there is no such role, and else a null-terminated
     // copy (src/backend/utils/init/miscinit.c: GetUserNameFromId).
     unsafe {
-        let name = pg_sys::GetUserNameFromId(role, true);
+        let name = guarded::GetUserNameFromId(role, true);
         let bytes = if name.is_null() { &b""[..] } else { CStr::from_ptr(name).to_bytes() };
         Text::new(call, &shown_here(bytes.to_vec()))
     }

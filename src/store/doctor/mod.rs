@@ -3,6 +3,7 @@
 //! Each listing has at most the first ten lines, in order, and the number of all lines. Findings on
 //! roles and their privileges concern this database only.
 
+pub mod accepted;
 pub mod alike;
 pub mod names;
 
