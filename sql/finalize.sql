@@ -125,7 +125,13 @@ COMMENT ON FUNCTION vpk_task_extend(uuid, interval) IS
 COMMENT ON FUNCTION vpk_task_finish(uuid) IS
     'Releases the lease of a task; returns whether it was still running';
 COMMENT ON FUNCTION vpk_grant_verifier(regrole) IS 'Grants a role the privileges to verify keys, and no others';
+COMMENT ON FUNCTION vpk_grant_verifier(text) IS 'Grants a role, by its name, the privileges to verify keys, and no others';
 COMMENT ON FUNCTION vpk_grant_admin(regrole) IS 'Grants a role the privileges to manage keys, accounts and plans';
+COMMENT ON FUNCTION vpk_grant_admin(text) IS 'Grants a role, by its name, the privileges to manage keys, accounts and plans';
+COMMENT ON FUNCTION vpk_grant_backup(regrole) IS
+    'Grants a role the privileges to dump the extension''s tables, with the hashes of keys in them';
+COMMENT ON FUNCTION vpk_grant_backup(text) IS
+    'Grants a role, by its name, the privileges to dump the extension''s tables, with the hashes of keys in them';
 COMMENT ON FUNCTION vpk_doctor() IS
     'Checks the installation; returns advice for each problem';
 COMMENT ON FUNCTION vpk_doctor_accept(text, text, timestamptz) IS
@@ -147,7 +153,7 @@ ALTER FUNCTION vpk_authenticate(text, text, inet, text, text) ROWS 1;
 ALTER FUNCTION vpk_rotate(uuid, interval, timestamptz) ROWS 1;
 ALTER FUNCTION vpk_update(uuid, text, timestamptz, text[], cidr[], jsonb) ROWS 1;
 ALTER FUNCTION vpk_task_start(text, interval, inet, text) ROWS 1;
-ALTER FUNCTION vpk_doctor() ROWS 14;
+ALTER FUNCTION vpk_doctor() ROWS 16;
 ALTER FUNCTION vpk.stats_row() ROWS 1;
 ALTER FUNCTION vpk.status_rows() ROWS 12;
 

@@ -16,7 +16,7 @@ use crate::pg::call::Call;
 use crate::pg::redaction;
 use crate::pg::server::clock;
 use crate::pg::types::encoding::ServerEncoding;
-use crate::store::doctor::{self, Listing, accepted, alike, names};
+use crate::store::doctor::{self, Listing, accepted, alike, names, replication};
 use crate::usage::stats;
 
 /// All items, in their order. What was accepted is well.
@@ -46,6 +46,14 @@ fn found(call: &Call) -> Vec<Finding> {
         logging::redaction(redaction::scope(), &logging::settings(call)),
         privileges(call),
         found_none(
+            "schema_usage",
+            &doctor::unreachable_schemas(call),
+            "every role that may call functions can reach their schema",
+            |_| "roles that may call functions cannot reach their schema".to_owned(),
+            "Call vpk_grant_verifier or vpk_grant_admin again for them, or use GRANT to grant what \
+             is listed.",
+        ),
+        found_none(
             "tables",
             &changed,
             "the tables are as the extension made them",
@@ -56,7 +64,7 @@ fn found(call: &Call) -> Vec<Finding> {
             found_none(
                 item,
                 &doctor::key_table_roles(call),
-                "no role has privileges on vpk.keys",
+                "no role has privileges on vpk.keys, apart from those of vpk_grant_backup",
                 |_| "privileges on vpk.keys, which contains the hashes".to_owned(),
                 "Revoke them, or the membership that gives them. Use vpk.key_list to list keys \
                  without the hashes.",
@@ -103,12 +111,25 @@ fn found(call: &Call) -> Vec<Finding> {
         of_tables("alike_names", &|item| alike_names(item, call)),
         found_none(
             "publications",
-            &doctor::publications(call),
-            "no publication replicates the hashes in vpk.keys",
-            |_| "publications that replicate the hashes in vpk.keys".to_owned(),
+            &replication::publications(call),
+            "no publication replicates the hashes in vpk.keys, or has only some of the tables",
+            |_| {
+                "publications that replicate the hashes in vpk.keys, or have only some of the tables".to_owned()
+            },
             "Remove vpk.keys or its column key_hash from them. Where every subscriber may have the \
-             hashes, use vpk_doctor_accept.",
+             hashes, use vpk_doctor_accept. Use ALTER PUBLICATION to add tables that are missing: a \
+             restore leaves them out.",
         ),
+        of_tables("subscriptions", &|item| {
+            found_none(
+                item,
+                &replication::subscriptions(call),
+                "no subscription leaves a table of the extension empty or out of date",
+                |_| "subscriptions that do not keep the extension's tables up to date".to_owned(),
+                "Look into the server's log. For an empty table, drop the subscription, run TRUNCATE \
+                 on its tables, and create it again: it copies rows only once.",
+            )
+        }),
         version::version(doctor::version(call).as_deref(), env!("CARGO_PKG_VERSION")),
     ]
 }
@@ -129,8 +150,12 @@ fn privileges(call: &Call) -> Finding {
     found_none(
         "privileges",
         &doctor::stray_grants(call),
-        "no role has privileges beyond those of vpk_grant_verifier and vpk_grant_admin",
-        |_| "privileges beyond those of vpk_grant_verifier and vpk_grant_admin".to_owned(),
+        "no role has privileges beyond those of vpk_grant_verifier, vpk_grant_admin and \
+         vpk_grant_backup",
+        |_| {
+            "privileges beyond those of vpk_grant_verifier, vpk_grant_admin and vpk_grant_backup"
+                .to_owned()
+        },
         "Use REVOKE to remove privileges that you did not mean to grant.",
     )
 }
