@@ -23,6 +23,9 @@ $$;
 
 -- Each part of this update goes here.
 
+-- vpk_doctor has one more item, event_ids.
+ALTER FUNCTION vpk_doctor() ROWS 14;
+
 -- Privileges for new functions: nobody but the owner, as in a fresh installation, whatever default
 -- privileges there are; and then each role that may call the function beside it.
 --

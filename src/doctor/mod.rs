@@ -13,7 +13,7 @@ use crate::pg::call::Call;
 use crate::pg::redaction;
 use crate::pg::server::clock;
 use crate::store::doctor::{self, Listing};
-use crate::store::names;
+use crate::store::{events, names};
 use crate::usage::stats;
 
 /// All items, in their order.
@@ -98,6 +98,16 @@ pub fn examine(call: &Call) -> Vec<Finding> {
             "Remove vpk.keys or its column key_hash from them, unless every subscriber may have the \
              hashes.",
         ),
+        of_tables("event_ids", &|item| {
+            found_none(
+                item,
+                &events::sequence_behind(call),
+                "the sequence of the events is not behind them",
+                |_| "the sequence of the events is behind them".to_owned(),
+                "Nothing is lost: the next change moves it. To move it now: SELECT \
+                 setval('vpk.events_id_seq', (SELECT max(id) FROM vpk.events)).",
+            )
+        }),
         version::version(doctor::version(call).as_deref(), env!("CARGO_PKG_VERSION")),
     ]
 }

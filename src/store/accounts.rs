@@ -5,7 +5,7 @@ use pgrx::pg_sys::{TEXTOID, TIMESTAMPTZOID};
 use crate::pg::call::Call;
 use crate::pg::sql::statement::Statement;
 use crate::pg::types::{SqlValue, Text, Timestamp};
-use crate::store::events::{Caller, anonymize_events, record_events};
+use crate::store::events::{self, Caller, anonymize_events, missed_events, record_events};
 use crate::store::keys::RemovedKeys;
 
 /// The names of all plans, in order of rank.
@@ -21,7 +21,7 @@ static PLAN_NAMES: Statement =
 pub fn set_plan(call: &Call, account: Text, plan: Text, caller: Caller) -> bool {
     let Caller { role, session_role } = caller;
     let parameters = [account, plan, role, session_role].map(|text| Some(text.datum()));
-    !SET_PLAN.write(call, &parameters).is_empty()
+    !events::write(call, &SET_PLAN, &parameters).is_empty()
 }
 
 static SET_PLAN: Statement = Statement::new(
@@ -31,7 +31,7 @@ static SET_PLAN: Statement = Statement::new(
             SELECT $1, p.plan FROM vpk.plans AS p WHERE p.plan = $2 FOR KEY SHARE
             ON CONFLICT (account) DO UPDATE SET plan = EXCLUDED.plan
             RETURNING a.account, a.plan
-        ) ",
+        ), ",
         record_events!(
             "event, account, details",
             of: "SELECT 'plan_set'::text, m.account,
@@ -39,7 +39,9 @@ static SET_PLAN: Statement = Statement::new(
                    FROM moved AS m",
             by: "$3", "$4"
         ),
-        " RETURNING account"
+        " SELECT m.account, ",
+        missed_events!(),
+        " FROM moved AS m"
     ),
     &[TEXTOID, TEXTOID, TEXTOID, TEXTOID],
 );
@@ -74,7 +76,7 @@ pub fn empty(call: &Call, account: Text, now: Timestamp, caller: Caller) -> Remo
         Some(caller.session_role.datum()),
         Some(now.datum()),
     ];
-    RemovedKeys::of(&EMPTY.write(call, &parameters))
+    RemovedKeys::of(&events::write(call, &EMPTY, &parameters))
 }
 
 static EMPTY: Statement = Statement::new(
@@ -85,7 +87,7 @@ static EMPTY: Statement = Statement::new(
             DELETE FROM vpk.task_leases AS l WHERE l.account = $1
         ), forgotten AS (",
         anonymize_events!("$1"),
-        "), recorded AS (",
+        "), ",
         record_events!(
             "occurred_at, event, key_id",
             of: "SELECT $4, 'key_deleted'::text, d.id FROM deleted AS d
@@ -93,8 +95,9 @@ static EMPTY: Statement = Statement::new(
                  SELECT $4, 'account_deleted', NULL",
             by: "$2", "$3"
         ),
-        ")
-        SELECT pg_catalog.count(*), pg_catalog.array_agg(d.id) FROM deleted AS d"
+        " SELECT pg_catalog.count(*), pg_catalog.array_agg(d.id), ",
+        missed_events!(),
+        " FROM deleted AS d"
     ),
     &[TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID],
 );

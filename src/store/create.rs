@@ -6,13 +6,13 @@ use pgrx::pg_sys::{
 };
 
 use crate::pg::call::Call;
-use crate::pg::sql::bulk_insert::Bulk;
+use crate::pg::sql::bulk_insert::{Bulk, Inserted};
 use crate::pg::sql::bulk_table::Table;
 use crate::pg::sql::statement::Statement;
 use crate::pg::types::{Bytes, CidrArray, Json, Parameter, SqlValue, Text};
 use crate::pg::types::{TextArray, Timestamp, Uuid};
 use crate::store::accounts;
-use crate::store::events::{self, Caller, record_events};
+use crate::store::events::{self, Caller, missed_events, record_events};
 
 /// A key to insert, with the columns of vpk.keys.
 pub struct NewRow {
@@ -61,6 +61,7 @@ const TABLES: [Table; 2] = [
             (c"allowed_ips", CIDRARRAYOID),
             (c"metadata", JSONBOID),
         ],
+        skips_conflicts: false,
     },
     events::TABLE,
 ];
@@ -90,7 +91,7 @@ pub fn insert(call: &Call, row: &NewRow, caller: Caller) -> bool {
     let Some(bulk) = Bulk::of_statement(call, &TABLES) else {
         let mut parameters = key.to_vec();
         parameters.extend([Some(caller.role.datum()), Some(caller.session_role.datum())]);
-        return !INSERT.write(call, &parameters).is_empty();
+        return !events::write(call, &INSERT, &parameters).is_empty();
     };
     call.prevent_if_read_only();
     let account = row.account.bytes(call);
@@ -99,8 +100,10 @@ pub fn insert(call: &Call, row: &NewRow, caller: Caller) -> bool {
         return false;
     }
     let event = events::of_new_key(call, row.id, row.account, caller);
-    if bulk.insert(call, [&key, &event]) {
-        bulk.remember(account);
+    match bulk.insert(call, [&key, &event]) {
+        Inserted::Alone => bulk.remember(account),
+        Inserted::WithMore => {}
+        Inserted::Partly => events::record_new_key(call, &event),
     }
     true
 }
@@ -115,13 +118,15 @@ static INSERT: Statement = Statement::new(
                                   created_at, expires_at, scopes, allowed_ips, metadata)
             SELECT $1, $2, o.account, $4, $5, $6, $7, $8, $9, $10, $11, $12 FROM owner AS o
             RETURNING id, account
-        ) ",
+        ), ",
         record_events!(
             "event, key_id, account",
             of: "SELECT 'key_created'::text, c.id, c.account FROM created AS c",
             by: "$13", "$14"
         ),
-        " RETURNING key_id"
+        " SELECT ",
+        missed_events!(),
+        " FROM created AS c"
     ),
     &[
         UUIDOID,

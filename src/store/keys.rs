@@ -9,7 +9,7 @@ use crate::pg::sql::statement::{Row, Rows, Statement};
 use crate::pg::types::{
     Bytes, CidrArray, Json, Parameter, SqlValue, Text, TextArray, Timestamp, Uuid,
 };
-use crate::store::events::{Caller, record_events};
+use crate::store::events::{self, Caller, missed_events, record_events};
 
 /// A key that a statement has just revoked.
 #[derive(Clone, Copy)]
@@ -26,10 +26,10 @@ impl Revoked {
     }
 }
 
-/// The keys that a revocation reaches are those of the condition on `$1`; the rest is the same for
-/// all. A row for each key that was not revoked before, for [`Revoked::of`].
+/// The keys that a revocation reaches are those of the condition on `$1`. It returns `$columns` of
+/// those that were not revoked before.
 macro_rules! revoke {
-    ($condition:literal) => {
+    ($columns:literal, where: $condition:literal) => {
         sql!(
             "WITH revoked AS (
                 UPDATE vpk.keys AS k
@@ -37,7 +37,7 @@ macro_rules! revoke {
                  WHERE k.revoked_at IS NULL AND ",
             $condition,
             " RETURNING k.id, k.account, k.revoked_at
-            ), recorded AS (",
+            ), ",
             record_events!(
                 "event, key_id, account, details",
                 of: "SELECT 'key_revoked'::text, r.id, r.account,
@@ -46,8 +46,11 @@ macro_rules! revoke {
                        FROM revoked AS r",
                 by: "$3", "$4"
             ),
-            ")
-            SELECT r.id, r.revoked_at FROM revoked AS r"
+            " SELECT ",
+            $columns,
+            ", ",
+            missed_events!(),
+            " FROM revoked AS r"
         )
     };
 }
@@ -58,7 +61,7 @@ pub fn revoke(call: &Call, id: Uuid, reason: Option<Text>, caller: Caller) -> Op
 }
 
 static REVOKE: Statement =
-    Statement::new(revoke!("k.id = $1"), &[UUIDOID, TEXTOID, TEXTOID, TEXTOID]);
+    Statement::new(revoke!("r.id, r.revoked_at", where: "k.id = $1"), &[UUIDOID, TEXTOID, TEXTOID, TEXTOID]);
 
 /// Revokes the key of a hash; None where there is no such key or it was revoked before.
 pub fn revoke_hash(
@@ -71,15 +74,16 @@ pub fn revoke_hash(
 }
 
 static REVOKE_HASH: Statement =
-    Statement::new(revoke!("k.key_hash = $1"), &[BYTEAOID, TEXTOID, TEXTOID, TEXTOID]);
+    Statement::new(revoke!("r.id, r.revoked_at", where: "k.key_hash = $1"), &[BYTEAOID, TEXTOID, TEXTOID, TEXTOID]);
 
 /// Revokes every key of an account. Returns how many were not revoked before.
 pub fn revoke_account(call: &Call, account: Text, reason: Option<Text>, caller: Caller) -> i64 {
-    run_revoke(call, &REVOKE_ACCOUNT, account, reason, caller).processed()
+    let rows = run_revoke(call, &REVOKE_ACCOUNT, account, reason, caller);
+    rows.first().and_then(|row| row.bigint(0)).unwrap_or(0)
 }
 
 static REVOKE_ACCOUNT: Statement =
-    Statement::new(revoke!("k.account = $1"), &[TEXTOID, TEXTOID, TEXTOID, TEXTOID]);
+    Statement::new(revoke!("pg_catalog.count(*)", where: "k.account = $1"), &[TEXTOID, TEXTOID, TEXTOID, TEXTOID]);
 
 fn run_revoke<'call>(
     call: &'call Call,
@@ -94,7 +98,7 @@ fn run_revoke<'call>(
         Some(caller.role.datum()),
         Some(caller.session_role.datum()),
     ];
-    statement.write(call, &parameters)
+    events::write(call, statement, &parameters)
 }
 
 /// The id of the key with a hash, where there is such a key.
@@ -139,7 +143,7 @@ pub fn set_disabled(call: &Call, id: Uuid, disabled: bool, caller: Caller) -> Op
         Some(caller.role.datum()),
         Some(caller.session_role.datum()),
     ];
-    SET_DISABLED.write(call, &parameters).first().map(KeyState::of)
+    events::write(call, &SET_DISABLED, &parameters).first().map(KeyState::of)
 }
 
 static SET_DISABLED: Statement = Statement::new(
@@ -149,15 +153,16 @@ static SET_DISABLED: Statement = Statement::new(
                SET disabled_at = CASE WHEN $2 THEN pg_catalog.clock_timestamp() END
              WHERE k.id = $1 AND (k.disabled_at IS NULL) = $2
             RETURNING k.id, k.account, k.revoked_at, k.disabled_at
-        ), recorded AS (",
+        ), ",
         record_events!(
             "event, key_id, account",
             of: "SELECT CASE WHEN $2 THEN 'key_disabled' ELSE 'key_enabled' END, c.id, c.account
                    FROM changed AS c",
             by: "$3", "$4"
         ),
-        ")
-        SELECT c.revoked_at, c.disabled_at FROM changed AS c"
+        " SELECT c.revoked_at, c.disabled_at, ",
+        missed_events!(),
+        " FROM changed AS c"
     ),
     &[UUIDOID, BOOLOID, TEXTOID, TEXTOID],
 );
@@ -190,7 +195,7 @@ pub fn update(call: &Call, id: Uuid, change: &KeyChange, fields: TextArray, call
         Some(caller.role.datum()),
         Some(caller.session_role.datum()),
     ];
-    UPDATE.write(call, &parameters);
+    events::write(call, &UPDATE, &parameters);
 }
 
 static UPDATE: Statement = Statement::new(
@@ -206,7 +211,7 @@ static UPDATE: Statement = Statement::new(
                    metadata = coalesce($6, k.metadata)
              WHERE k.id = $1
             RETURNING k.id, k.account
-        ), recorded AS (",
+        ), ",
         record_events!(
             "event, key_id, account, details",
             of: "SELECT 'key_updated'::text, u.id, u.account,
@@ -214,8 +219,9 @@ static UPDATE: Statement = Statement::new(
                    FROM updated AS u",
             by: "$8", "$9"
         ),
-        ")
-        SELECT u.id FROM updated AS u"
+        " SELECT ",
+        missed_events!(),
+        " FROM updated AS u"
     ),
     &[
         UUIDOID,
@@ -252,7 +258,7 @@ impl RemovedKeys {
 pub fn purge(call: &Call, before: Timestamp, caller: Caller) -> RemovedKeys {
     let parameters =
         [Some(before.datum()), Some(caller.role.datum()), Some(caller.session_role.datum())];
-    RemovedKeys::of(&PURGE.write(call, &parameters))
+    RemovedKeys::of(&events::write(call, &PURGE, &parameters))
 }
 
 static PURGE: Statement = Statement::new(
@@ -263,14 +269,15 @@ static PURGE: Statement = Statement::new(
             RETURNING k.id, k.account
         ), leases AS (
             DELETE FROM vpk.task_leases AS l USING purged AS p WHERE l.key_id = p.id
-        ), recorded AS (",
+        ), ",
         record_events!(
             "event, key_id, account",
             of: "SELECT 'key_purged'::text, p.id, p.account FROM purged AS p",
             by: "$2", "$3"
         ),
-        ")
-        SELECT pg_catalog.count(*), pg_catalog.array_agg(p.id) FROM purged AS p"
+        " SELECT pg_catalog.count(*), pg_catalog.array_agg(p.id), ",
+        missed_events!(),
+        " FROM purged AS p"
     ),
     &[TIMESTAMPTZOID, TEXTOID, TEXTOID],
 );

@@ -5,7 +5,7 @@ use pgrx::pg_sys::{BYTEAOID, INTERVALOID, TEXTOID, TIMESTAMPTZOID, UUIDOID};
 use crate::pg::call::Call;
 use crate::pg::sql::statement::Statement;
 use crate::pg::types::{Bytes, Interval, SqlValue, Text, Timestamp, Uuid};
-use crate::store::events::{Caller, record_events};
+use crate::store::events::{self, Caller, missed_events, record_events};
 
 /// Locks the account of a key; false where there is no such key. Nobody can delete the account
 /// until the transaction ends.
@@ -98,7 +98,7 @@ pub fn rotate(call: &Call, id: Uuid, grace: Interval, successor: &Successor, cal
         Some(caller.role.datum()),
         Some(caller.session_role.datum()),
     ];
-    ROTATE.write(call, &parameters);
+    events::write(call, &ROTATE, &parameters);
 }
 
 static ROTATE: Statement = Statement::new(
@@ -124,7 +124,7 @@ static ROTATE: Statement = Statement::new(
                    $8, o.disabled_at, o.id, o.scopes, o.allowed_ips, o.metadata
               FROM old AS o
             RETURNING id, account
-        ), recorded AS (",
+        ), ",
         record_events!(
             "event, key_id, account, details",
             of: "SELECT 'key_rotated'::text, r.id, r.account,
@@ -138,8 +138,9 @@ static ROTATE: Statement = Statement::new(
                    FROM successor AS s",
             by: "$9", "$10"
         ),
-        ")
-        SELECT s.id FROM successor AS s"
+        " SELECT ",
+        missed_events!(),
+        " FROM successor AS s"
     ),
     &[
         UUIDOID,

@@ -5,6 +5,7 @@ mod cache;
 mod docs;
 mod doctor;
 mod dumps;
+mod events;
 mod faults;
 mod issuing;
 mod log;

@@ -294,6 +294,11 @@ impl Row<'_> {
         self.values[column].map(|datum| unsafe { TypedDatum::new(datum, self.types[column]) })
     }
 
+    /// The last column, of any type, as a parameter for another statement.
+    pub fn last(self) -> Parameter {
+        self.parameter(self.values.len() - 1)
+    }
+
     /// A column of type `boolean`; null is false.
     pub fn is(self, column: usize) -> bool {
         self.value(column, pg_sys::BOOLOID).is_some_and(|datum| datum.value() as u8 != 0)
