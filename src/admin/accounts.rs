@@ -11,7 +11,8 @@ use crate::pg::types::encoding::ServerEncoding;
 use crate::store::accounts;
 use crate::store::events::Caller;
 
-/// Puts an account on a plan, and makes the account where it does not exist.
+/// Puts an account on a plan, and makes the account where it does not exist. Writes nothing where
+/// the account is on the plan already.
 pub fn set_plan(call: &Call, account: Option<Text>, plan: Option<Text>) -> Result<(), CallError> {
     let account = required("account", account)?;
     let plan = arguments::checked_plan(call, required("plan", plan)?)?;
@@ -19,7 +20,9 @@ pub fn set_plan(call: &Call, account: Option<Text>, plan: Option<Text>) -> Resul
     validate::new_account(name, &ServerEncoding).or_else(|error| {
         accounts::lock_against_deletion(call, account).then_some(()).ok_or(error)
     })?;
-    if accounts::set_plan(call, account, plan, Caller::of(call)) {
+    if accounts::is_on_plan(call, account, plan)
+        || accounts::set_plan(call, account, plan, Caller::of(call))
+    {
         commit::until_applied();
         return Ok(());
     }

@@ -16,6 +16,17 @@ pub fn plan_names(call: &Call) -> Vec<Text> {
 static PLAN_NAMES: Statement =
     Statement::new(c"SELECT p.plan FROM vpk.plans AS p ORDER BY p.rank, p.plan", &[]);
 
+/// Whether an account is on a plan, which exists.
+pub fn is_on_plan(call: &Call, account: Text, plan: Text) -> bool {
+    !IS_ON_PLAN.write(call, &[Some(account.datum()), Some(plan.datum())]).is_empty()
+}
+
+static IS_ON_PLAN: Statement = Statement::new(
+    c"SELECT a.account FROM vpk.accounts AS a JOIN vpk.plans AS p ON p.plan = a.plan
+       WHERE a.account = $1 AND a.plan = $2",
+    &[TEXTOID, TEXTOID],
+);
+
 /// Puts an account on a plan, and makes the account where it does not exist; false where there is
 /// no such plan.
 pub fn set_plan(call: &Call, account: Text, plan: Text, caller: Caller) -> bool {

@@ -182,8 +182,9 @@ pub struct KeyChange {
     pub metadata: Option<Json>,
 }
 
-/// Changes a key, where there is such a key, with an event that names the fields that change.
-pub fn update(call: &Call, id: Uuid, change: &KeyChange, fields: TextArray, caller: Caller) {
+/// Changes a key, where there is such a key, with an event that names the fields whose values
+/// change. Writes nothing where none does.
+pub fn update(call: &Call, id: Uuid, change: &KeyChange, caller: Caller) {
     let parameters = [
         Some(id.datum()),
         change.name.map(Text::datum),
@@ -191,33 +192,50 @@ pub fn update(call: &Call, id: Uuid, change: &KeyChange, fields: TextArray, call
         change.scopes.map(TextArray::datum),
         change.allowed_ips.map(CidrArray::datum),
         change.metadata.map(Json::datum),
-        Some(fields.datum()),
         Some(caller.role.datum()),
         Some(caller.session_role.datum()),
     ];
     events::write(call, &UPDATE, &parameters);
 }
 
+/// Numbers of JSON can be equal and look different: metadata is compared as text.
 static UPDATE: Statement = Statement::new(
     sql!(
-        "WITH updated AS (
-            UPDATE vpk.keys AS k
-               SET name = coalesce($2, k.name),
-                   expires_at = CASE WHEN $3 = 'infinity' THEN NULL
-                                     ELSE coalesce($3, k.expires_at) END,
-                   scopes = coalesce($4, k.scopes),
-                   allowed_ips = CASE WHEN pg_catalog.cardinality($5) = 0 THEN NULL
-                                      ELSE coalesce($5, k.allowed_ips) END,
-                   metadata = coalesce($6, k.metadata)
+        "WITH new AS (
+            SELECT k.id, n.*,
+                   pg_catalog.array_remove(ARRAY[
+                       CASE WHEN n.name IS DISTINCT FROM k.name THEN 'name' END,
+                       CASE WHEN n.expires_at IS DISTINCT FROM k.expires_at THEN 'expires_at' END,
+                       CASE WHEN n.scopes IS DISTINCT FROM k.scopes THEN 'scopes' END,
+                       CASE WHEN n.allowed_ips IS DISTINCT FROM k.allowed_ips THEN 'allowed_ips' END,
+                       CASE WHEN n.metadata::text IS DISTINCT FROM k.metadata::text THEN 'metadata' END
+                   ], NULL) AS changed
+              FROM vpk.keys AS k,
+                   LATERAL (SELECT coalesce($2, k.name) AS name,
+                                   CASE WHEN $3 = 'infinity' THEN NULL
+                                        ELSE coalesce($3, k.expires_at) END AS expires_at,
+                                   coalesce($4, k.scopes) AS scopes,
+                                   CASE WHEN pg_catalog.cardinality($5) = 0 THEN NULL
+                                        ELSE coalesce($5, k.allowed_ips) END AS allowed_ips,
+                                   coalesce($6, k.metadata) AS metadata) AS n
              WHERE k.id = $1
-            RETURNING k.id, k.account
+               AND (n.name, n.expires_at, n.scopes, n.allowed_ips, n.metadata::text)
+                   IS DISTINCT FROM (k.name, k.expires_at, k.scopes, k.allowed_ips, k.metadata::text)
+               FOR NO KEY UPDATE OF k
+        ), updated AS (
+            UPDATE vpk.keys AS k
+               SET name = n.name, expires_at = n.expires_at, scopes = n.scopes,
+                   allowed_ips = n.allowed_ips, metadata = n.metadata
+              FROM new AS n
+             WHERE k.id = n.id
+            RETURNING k.id, k.account, n.changed
         ), ",
         record_events!(
             "event, key_id, account, details",
             of: "SELECT 'key_updated'::text, u.id, u.account,
-                        pg_catalog.jsonb_build_object('changed', $7)
+                        pg_catalog.jsonb_build_object('changed', u.changed)
                    FROM updated AS u",
-            by: "$8", "$9"
+            by: "$7", "$8"
         ),
         " SELECT ",
         missed_events!(),
@@ -230,7 +248,6 @@ static UPDATE: Statement = Statement::new(
         TEXTARRAYOID,
         CIDRARRAYOID,
         JSONBOID,
-        TEXTARRAYOID,
         TEXTOID,
         TEXTOID,
     ],
