@@ -1,5 +1,7 @@
 -- The last part of the install script, when all objects exist: comments, row estimates, privileges.
 
+ALTER TABLE vpk.events ALTER COLUMN actor SET DEFAULT vpk.event_actor();
+
 -- Comments, which \df+, \dt+ and \dv+ show.
 
 COMMENT ON SCHEMA vpk IS 'API keys: tables and views of extension vibepeak_keys';
@@ -61,12 +63,14 @@ COMMENT ON TABLE vpk.events IS 'Every change to a key or to the plan of an accou
 COMMENT ON COLUMN vpk.events.id IS 'Increases with every event';
 COMMENT ON COLUMN vpk.events.occurred_at IS 'Clock time of the event';
 COMMENT ON COLUMN vpk.events.event IS
-    'key_created, key_updated, key_rotated, key_revoked, key_disabled, key_enabled, key_purged, key_deleted, plan_set or account_deleted';
+    'key_created, key_updated, key_rotated, key_revoked, key_disabled, key_enabled, key_purged, key_deleted, plan_set, account_renamed or account_deleted';
 COMMENT ON COLUMN vpk.events.key_id IS 'The key, which may no longer exist';
 COMMENT ON COLUMN vpk.events.account IS 'The account; null after its deletion';
 COMMENT ON COLUMN vpk.events.role IS 'The role that called: that of SET ROLE, or else the role of the session';
 COMMENT ON COLUMN vpk.events.session_role IS 'The role that logged in';
 COMMENT ON COLUMN vpk.events.details IS 'Further details, never a key or a hash';
+COMMENT ON COLUMN vpk.events.actor IS
+    'Who acted through the role: the setting vibepeak_keys.actor at the time of the call';
 
 COMMENT ON TABLE vpk.removed_defaults IS
     'Built-in rows that were removed, so that a restored database does not have them either';
@@ -107,6 +111,8 @@ COMMENT ON FUNCTION vpk_list(text, uuid, uuid, integer) IS
     'Lists keys with the columns that a dashboard shows, newest first';
 COMMENT ON FUNCTION vpk_set_plan(text, text) IS
     'Sets the plan of an account, and creates the account if it does not exist';
+COMMENT ON FUNCTION vpk_rename_account(text, text) IS
+    'Gives an account with its keys, leases and events another name; returns the number of keys';
 COMMENT ON FUNCTION vpk_task_start(text, interval, inet, text) IS
     'Verifies a key and starts one of the concurrent tasks that the account''s plan allows';
 COMMENT ON FUNCTION vpk_task_extend(uuid, interval) IS
@@ -124,6 +130,7 @@ COMMENT ON FUNCTION vpk_settle_uses(uuid, bigint) IS
 COMMENT ON FUNCTION vpk_add_uses(uuid, timestamptz, bigint) IS
     'On the primary: adds uses that a standby counted; returns whether the key exists';
 COMMENT ON FUNCTION vpk.plan_in_use(text) IS 'Returns whether an account is on a plan; for the triggers on vpk.plans';
+COMMENT ON FUNCTION vpk.event_actor() IS 'Returns who acts through the role that calls; the default of vpk.events.actor';
 COMMENT ON FUNCTION vpk.check_plan(text) IS 'Checks the name of a new plan; for a trigger on vpk.plans';
 COMMENT ON FUNCTION vpk.stats_row() IS 'The row of vpk.stats';
 COMMENT ON FUNCTION vpk.status_rows() IS 'The rows of vpk.status_codes';

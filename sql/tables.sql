@@ -83,7 +83,10 @@ CREATE TABLE vpk.events (
     account      text COLLATE "C",
     role         text NOT NULL,
     session_role text NOT NULL,
-    details      jsonb NOT NULL DEFAULT '{}'
+    details      jsonb NOT NULL DEFAULT '{}',
+    -- Its default is set when the function exists: see finalize.sql. So every event has it, also
+    -- those of statements that do not name the column.
+    actor        text
 );
 CREATE INDEX events_key_id_idx ON vpk.events (key_id);
 CREATE INDEX events_account_idx ON vpk.events (account);

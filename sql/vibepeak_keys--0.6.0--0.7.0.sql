@@ -1,6 +1,30 @@
 -- From 0.6.0 to 0.7.0.
 \echo Use "ALTER EXTENSION vibepeak_keys UPDATE TO '0.7.0'" to load this file. \quit
 
+-- A column that somebody has added takes the number of the one that is added here, also after it was
+-- dropped.
+DO $$
+DECLARE
+    added record;
+BEGIN
+    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+    SELECT t.name, a.attname INTO added
+      FROM (VALUES ('events', 8)) AS t (name, columns)
+      JOIN pg_catalog.pg_class AS c
+        ON c.relname = t.name AND c.relnamespace = 'vpk'::pg_catalog.regnamespace
+      JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > t.columns
+     ORDER BY t.name, a.attnum LIMIT 1;
+    IF FOUND THEN
+        RAISE object_not_in_prerequisite_state USING
+            MESSAGE = pg_catalog.format('column "%s" was added to table "vpk.%s"',
+                                        added.attname, added.name),
+            DETAIL = 'The update adds a column of its own, which needs that number.',
+            HINT = 'Move its contents to a table of your own, and restore the database from a '
+                   'dump. Even a dropped column keeps its number.';
+    END IF;
+END
+$$;
+
 -- Gives a function the arguments, result columns and code of a new one, and drops that one. The
 -- function keeps its OID, so everybody keeps the privilege to call it, and what depends on it stays.
 -- Dropped at the end of this script.
@@ -26,6 +50,61 @@ $$;
 -- vpk_doctor has one more item, event_ids.
 ALTER FUNCTION vpk_doctor() ROWS 14;
 
+-- Who acts through a role: the column actor of vpk.events. Events of before have none.
+
+CREATE FUNCTION vpk.event_actor()
+RETURNS text
+VOLATILE PARALLEL UNSAFE
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'event_actor_wrapper';
+COMMENT ON FUNCTION vpk.event_actor() IS 'Returns who acts through the role that calls; the default of vpk.events.actor';
+
+ALTER TABLE vpk.events ADD COLUMN actor text;
+ALTER TABLE vpk.events ALTER COLUMN actor SET DEFAULT vpk.event_actor();
+COMMENT ON COLUMN vpk.events.actor IS
+    'Who acted through the role: the setting vibepeak_keys.actor at the time of the call';
+
+-- Another name for an account.
+
+CREATE FUNCTION vpk_rename_account(account text, new_account text)
+RETURNS bigint
+VOLATILE SECURITY DEFINER PARALLEL UNSAFE
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'vpk_rename_account_wrapper';
+COMMENT ON FUNCTION vpk_rename_account(text, text) IS
+    'Gives an account with its keys, leases and events another name; returns the number of keys';
+COMMENT ON COLUMN vpk.events.event IS
+    'key_created, key_updated, key_rotated, key_revoked, key_disabled, key_enabled, key_purged, key_deleted, plan_set, account_renamed or account_deleted';
+
+CREATE OR REPLACE FUNCTION vpk.accounts_before_write() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF TG_OP = 'UPDATE' THEN
+        IF NEW.account IS DISTINCT FROM OLD.account THEN
+            RAISE object_not_in_prerequisite_state USING
+                MESSAGE = pg_catalog.format('account "%s" cannot be renamed by an UPDATE', OLD.account),
+                DETAIL = 'Its keys would be refused, since they are keys of that account.',
+                HINT = 'Use vpk_rename_account(account, new_account), which takes the keys along.';
+        END IF;
+        NEW.pristine := OLD.pristine AND NEW IS NOT DISTINCT FROM OLD;
+        RETURN NEW;
+    END IF;
+    IF NOT NEW.pristine THEN
+        UPDATE vpk.accounts AS a
+           SET plan = NEW.plan, created_at = NEW.created_at, pristine = false
+         WHERE a.account = NEW.account AND a.pristine;
+        IF FOUND THEN
+            RETURN NULL;
+        END IF;
+    END IF;
+    DELETE FROM vpk.removed_defaults AS r WHERE r.relation = 'accounts' AND r.name = NEW.account;
+    NEW.pristine := coalesce(NEW.pristine, false);
+    RETURN NEW;
+END
+$$;
+
 -- Privileges for new functions: nobody but the owner, as in a fresh installation, whatever default
 -- privileges there are; and then each role that may call the function beside it.
 --
@@ -46,7 +125,8 @@ BEGIN
                AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.deptype = 'e'
           JOIN pg_catalog.pg_proc AS p ON p.oid = d.objid
           JOIN (VALUES
-                   ('no_new_function'::text, NULL::text)
+                   ('event_actor'::text, NULL::text),
+                   ('vpk_rename_account', 'vpk_set_plan')
                ) AS f (name, sibling) ON f.name = p.proname::text
          WHERE e.extname = 'vibepeak_keys'
     LOOP

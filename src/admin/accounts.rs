@@ -1,11 +1,11 @@
-//! Setting the plan of an account: the arguments, and the errors.
+//! The plan and the name of an account: the arguments, and the errors.
 
 use pure::error::{CallError, quoted};
 use pure::validate;
 
 use super::arguments::{self, required};
 use crate::pg::call::Call;
-use crate::pg::sql::commit;
+use crate::pg::sql::{commit, lock};
 use crate::pg::types::Text;
 use crate::pg::types::encoding::ServerEncoding;
 use crate::store::accounts;
@@ -31,6 +31,37 @@ pub fn set_plan(call: &Call, account: Option<Text>, plan: Option<Text>) -> Resul
     Err(CallError::invalid(format!("plan {} does not exist", quoted(plan.bytes(call))))
         .detail(format!("The plans are: {}.", plans.join(", ")))
         .hint("Names are case-sensitive. Insert a row into vpk.plans to add a plan."))
+}
+
+/// Gives an account with all its rows another name. Returns the number of its keys. Raises 55P03 if
+/// another transaction holds what it needs for too long.
+pub fn rename(
+    call: &Call,
+    account: Option<Text>,
+    new_account: Option<Text>,
+) -> Result<i64, CallError> {
+    let account = required("account", account)?;
+    let new_account = required("new_account", new_account)?;
+    let name = arguments::checked_account(call, new_account)?;
+    validate::new_account(name, &ServerEncoding)?;
+    lock::with_patience(|| rename_locked(call, account, new_account))
+        .unwrap_or_else(|| Err(arguments::busy_account(account.bytes(call))))
+}
+
+fn rename_locked(call: &Call, account: Text, new_account: Text) -> Result<i64, CallError> {
+    let (old, new) = (account.bytes(call), new_account.bytes(call));
+    // No task may start under either name. In one order, so that two calls do not wait for each
+    // other.
+    lock::lock_tasks(call, old.min(new));
+    lock::lock_tasks(call, old.max(new));
+    if !accounts::lock(call, account) {
+        return Err(arguments::unknown_account(old).hint(arguments::SEE_ACCOUNTS));
+    }
+    if accounts::lock_against_deletion(call, new_account) {
+        return Err(CallError::duplicate(format!("account {} exists already", quoted(new)))
+            .hint("Choose another name. Accounts cannot be merged."));
+    }
+    Ok(accounts::rename(call, account, new_account, Caller::of(call)))
 }
 
 /// Checks the name of a new plan.

@@ -1,6 +1,6 @@
 //! Removing keys that have ended, and accounts with all their rows.
 
-use pure::error::{CallError, quoted};
+use pure::error::CallError;
 
 use super::arguments::{self, required};
 use crate::pg::call::Call;
@@ -27,19 +27,8 @@ pub fn purge(call: &Call, before: Option<Timestamp>) -> Result<i64, CallError> {
 /// for too long.
 pub fn delete_account(call: &Call, account: Option<Text>) -> Result<i64, CallError> {
     let account = required("account", account)?;
-    let deleted = lock::with_patience(|| erase(call, account)).unwrap_or_else(|| {
-        let name = quoted(account.bytes(call));
-        Err(CallError::busy(format!("account {name} is in use by another transaction"))
-            .detail(
-                "That transaction is still open. It has started, extended or finished a task of \
-                 the account, or issued or changed a key of it.",
-            )
-            .hint(
-                "Call the function again after the transaction has ended. See in pg_stat_activity \
-                 which sessions are idle in transaction; pg_terminate_backend() ends one. Set \
-                 lock_timeout to wait longer.",
-            ))
-    })?;
+    let deleted = lock::with_patience(|| erase(call, account))
+        .unwrap_or_else(|| Err(arguments::busy_account(account.bytes(call))))?;
     commit::until_applied();
     Ok(deleted)
 }

@@ -7,6 +7,7 @@
 //! before.
 
 pub mod accounts;
+pub mod actor;
 mod arguments;
 pub mod create;
 pub mod delete;

@@ -2,7 +2,7 @@
 
 use pgrx::prelude::*;
 
-use crate::admin::{accounts, delete};
+use crate::admin::{accounts, actor, delete};
 use crate::pg::call::Call;
 use crate::pg::error::OrRaise;
 use crate::pg::types::Text;
@@ -11,6 +11,18 @@ use crate::pg::types::Text;
 #[search_path(pg_catalog, pg_temp)]
 fn vpk_set_plan(account: Option<Text>, plan: Option<Text>, call: Call) {
     accounts::set_plan(&call, account, plan).or_raise();
+}
+
+#[pg_extern(volatile, parallel_unsafe, security_definer)]
+#[search_path(pg_catalog, pg_temp)]
+fn vpk_rename_account(account: Option<Text>, new_account: Option<Text>, call: Call) -> i64 {
+    accounts::rename(&call, account, new_account).or_raise()
+}
+
+/// The default of `vpk.events.actor`.
+#[pg_extern(volatile, parallel_unsafe, schema = "vpk")]
+fn event_actor(call: Call) -> Option<Text> {
+    actor::of_call(&call)
 }
 
 /// Called by a trigger on `vpk.plans`.

@@ -5,7 +5,9 @@ use pgrx::pg_sys::{TEXTOID, TIMESTAMPTZOID};
 use crate::pg::call::Call;
 use crate::pg::sql::statement::Statement;
 use crate::pg::types::{SqlValue, Text, Timestamp};
-use crate::store::events::{self, Caller, anonymize_events, missed_events, record_events};
+use crate::store::events::{
+    self, Caller, anonymize_events, missed_events, record_events, rename_events,
+};
 use crate::store::keys::RemovedKeys;
 
 /// The names of all plans, in order of rank.
@@ -76,6 +78,43 @@ pub fn lock(call: &Call, account: Text) -> bool {
 static LOCK: Statement = Statement::new(
     c"SELECT a.account FROM vpk.accounts AS a WHERE a.account = $1 FOR UPDATE",
     &[TEXTOID],
+);
+
+/// Gives an account and all its rows another name, which no account has. Returns the number of its
+/// keys.
+pub fn rename(call: &Call, account: Text, new_account: Text, caller: Caller) -> i64 {
+    let Caller { role, session_role } = caller;
+    let parameters = [account, new_account, role, session_role].map(|text| Some(text.datum()));
+    let rows = events::write(call, &RENAME, &parameters);
+    rows.first().and_then(|row| row.bigint(0)).unwrap_or(0)
+}
+
+/// The account gets a new row: the triggers note that the name is gone, and refuse an UPDATE of it.
+static RENAME: Statement = Statement::new(
+    sql!(
+        "WITH added AS (
+            INSERT INTO vpk.accounts (account, plan, created_at)
+            SELECT $2, a.plan, a.created_at FROM vpk.accounts AS a WHERE a.account = $1
+        ), removed AS (
+            DELETE FROM vpk.accounts AS a WHERE a.account = $1
+        ), moved AS (
+            UPDATE vpk.keys AS k SET account = $2 WHERE k.account = $1 RETURNING k.id
+        ), leases AS (
+            UPDATE vpk.task_leases AS l SET account = $2 WHERE l.account = $1
+        ), happened AS (",
+        rename_events!("$1", "$2"),
+        "), ",
+        record_events!(
+            "event, account, details",
+            of: "SELECT 'account_renamed'::text, $2,
+                        pg_catalog.jsonb_build_object('renamed_from', $1)",
+            by: "$3", "$4"
+        ),
+        " SELECT pg_catalog.count(*), ",
+        missed_events!(),
+        " FROM moved AS m"
+    ),
+    &[TEXTOID, TEXTOID, TEXTOID, TEXTOID],
 );
 
 /// Deletes all rows of an account except its own and its usage, which [`super::usage::forget`]

@@ -155,6 +155,15 @@ macro_rules! anonymize_events {
 }
 pub(super) use anonymize_events;
 
+/// An `UPDATE` that gives the events of an account its new name, as a part of a statement, so that
+/// they are found and anonymized with it. `$account` and `$new` stand for the names.
+macro_rules! rename_events {
+    ($account:literal, $new:literal) => {
+        concat!("UPDATE vpk.events AS e SET account = ", $new, " WHERE e.account = ", $account)
+    };
+}
+pub(super) use rename_events;
+
 /// Records that a key was issued, where [`Bulk`](crate::pg::sql::bulk_insert::Bulk) found the id of
 /// its event taken.
 pub(super) fn record_new_key(call: &Call, event: &EventRow) {

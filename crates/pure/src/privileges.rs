@@ -15,8 +15,9 @@ pub const VERIFIER_FUNCTIONS: [&str; 7] = [
 pub const VERIFIER_RELATIONS: [&str; 1] = ["SELECT ON vpk.status_codes"];
 
 /// The functions that an admin role cannot call: only the owner grants the admin role, and the
-/// triggers call their functions themselves.
-pub const NOT_FOR_ADMINS: [&str; 3] = ["vpk_grant_admin", "plan_in_use", "check_plan"];
+/// triggers and defaults call their functions themselves.
+pub const NOT_FOR_ADMINS: [&str; 4] =
+    ["vpk_grant_admin", "plan_in_use", "check_plan", "event_actor"];
 /// The privileges of an admin role on the relations in schema vpk, each as in GRANT.
 pub const ADMIN_RELATIONS: [&str; 15] = [
     "SELECT ON vpk.status_codes",

@@ -21,6 +21,15 @@ pub fn environments() -> Environments {
     Environments::from_bits(ENVIRONMENTS.load(Ordering::Relaxed))
 }
 
+/// `vibepeak_keys.actor`.
+static ACTOR: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
+
+/// Who acts through the role that calls, as the application says (`vibepeak_keys.actor`); empty
+/// where it does not say.
+pub fn actor() -> CString {
+    ACTOR.get().unwrap_or_default()
+}
+
 /// `vibepeak_keys.redact_logs`.
 static REDACT_LOGS: GucSetting<bool> = GucSetting::<bool>::new(true);
 /// `vibepeak_keys.backend_cache`, in kilobytes.
@@ -94,6 +103,14 @@ pub(in crate::pg) fn define(preloading: bool) {
         3_600_000,
         GucContext::Sighup,
         GucFlags::UNIT_MS,
+    );
+    GucRegistry::define_string_guc(
+        c"vibepeak_keys.actor",
+        c"Sets who acts through the role that calls, for the column actor of vpk.events.",
+        c"The application sets it, for example for one transaction with SET LOCAL.",
+        &ACTOR,
+        GucContext::Userset,
+        GucFlags::default(),
     );
     // SAFETY: the hooks have the signatures of src/include/utils/guc.h, and cannot panic. The
     // prefix is a null-terminated string (src/backend/utils/misc/guc.c).
