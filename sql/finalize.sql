@@ -63,7 +63,7 @@ COMMENT ON TABLE vpk.events IS 'Every change to a key or to the plan of an accou
 COMMENT ON COLUMN vpk.events.id IS 'Increases with every event';
 COMMENT ON COLUMN vpk.events.occurred_at IS 'Clock time of the event';
 COMMENT ON COLUMN vpk.events.event IS
-    'key_created, key_updated, key_rotated, key_revoked, key_disabled, key_enabled, key_purged, key_deleted, plan_set, account_renamed or account_deleted';
+    'key_created, key_updated, key_rotated, key_revoked, key_disabled, key_enabled, key_purged, key_deleted, plan_set, account_renamed, account_deleted or events_purged';
 COMMENT ON COLUMN vpk.events.key_id IS 'The key, which may no longer exist';
 COMMENT ON COLUMN vpk.events.account IS 'The account; null after its deletion';
 COMMENT ON COLUMN vpk.events.role IS 'The role that called: that of SET ROLE, or else the role of the session';
@@ -103,8 +103,10 @@ COMMENT ON FUNCTION vpk_update(uuid, text, timestamptz, text[], cidr[], jsonb) I
 COMMENT ON FUNCTION vpk_disable(uuid) IS
     'Disables a key until vpk_enable is called; returns when it was disabled';
 COMMENT ON FUNCTION vpk_enable(uuid) IS 'Enables a disabled key';
-COMMENT ON FUNCTION vpk_purge(timestamptz) IS
-    'Deletes keys that were revoked or expired before a time; returns their number';
+COMMENT ON FUNCTION vpk_purge(timestamptz, integer) IS
+    'Deletes keys that were revoked or expired before a time, at most so many; returns their number';
+COMMENT ON FUNCTION vpk_purge_events(timestamptz, integer) IS
+    'Deletes events of before a time, at most so many; returns their number';
 COMMENT ON FUNCTION vpk_delete_account(text) IS
     'Deletes an account with its keys, leases and usage; returns the number of keys';
 COMMENT ON FUNCTION vpk_list(text, uuid, uuid, integer) IS

@@ -56,6 +56,9 @@ CREATE TABLE vpk.keys (
     CONSTRAINT keys_environment_check CHECK (environment IN ('live', 'test'))
 );
 CREATE INDEX keys_account_idx ON vpk.keys (account, id);
+-- For vpk_purge: keys in the order of their ends. A key that does not end is not in it.
+CREATE INDEX keys_end_idx ON vpk.keys (LEAST(revoked_at, expires_at), id)
+    WHERE LEAST(revoked_at, expires_at) IS NOT NULL;
 
 -- Updated every few seconds for the keys in use. Free space on each page allows HOT updates, which
 -- add no index entries.

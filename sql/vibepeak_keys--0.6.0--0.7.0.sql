@@ -64,6 +64,30 @@ ALTER TABLE vpk.events ALTER COLUMN actor SET DEFAULT vpk.event_actor();
 COMMENT ON COLUMN vpk.events.actor IS
     'Who acted through the role: the setting vibepeak_keys.actor at the time of the call';
 
+-- Purging in parts, of keys and of events.
+
+CREATE INDEX keys_end_idx ON vpk.keys (LEAST(revoked_at, expires_at), id)
+    WHERE LEAST(revoked_at, expires_at) IS NOT NULL;
+
+CREATE FUNCTION vpk_purge_grown(before timestamptz, max_rows integer DEFAULT NULL)
+RETURNS bigint
+VOLATILE SECURITY DEFINER PARALLEL UNSAFE
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'purge_in_parts_wrapper';
+SELECT vpk.grow('vpk_purge(timestamptz)', 'vpk_purge_grown(timestamptz, integer)');
+COMMENT ON FUNCTION vpk_purge(timestamptz, integer) IS
+    'Deletes keys that were revoked or expired before a time, at most so many; returns their number';
+
+CREATE FUNCTION vpk_purge_events(before timestamptz, max_rows integer DEFAULT NULL)
+RETURNS bigint
+VOLATILE SECURITY DEFINER PARALLEL UNSAFE
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'vpk_purge_events_wrapper';
+COMMENT ON FUNCTION vpk_purge_events(timestamptz, integer) IS
+    'Deletes events of before a time, at most so many; returns their number';
+
 -- Another name for an account.
 
 CREATE FUNCTION vpk_rename_account(account text, new_account text)
@@ -75,7 +99,7 @@ AS 'MODULE_PATHNAME', 'vpk_rename_account_wrapper';
 COMMENT ON FUNCTION vpk_rename_account(text, text) IS
     'Gives an account with its keys, leases and events another name; returns the number of keys';
 COMMENT ON COLUMN vpk.events.event IS
-    'key_created, key_updated, key_rotated, key_revoked, key_disabled, key_enabled, key_purged, key_deleted, plan_set, account_renamed or account_deleted';
+    'key_created, key_updated, key_rotated, key_revoked, key_disabled, key_enabled, key_purged, key_deleted, plan_set, account_renamed, account_deleted or events_purged';
 
 CREATE OR REPLACE FUNCTION vpk.accounts_before_write() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -126,7 +150,8 @@ BEGIN
           JOIN pg_catalog.pg_proc AS p ON p.oid = d.objid
           JOIN (VALUES
                    ('event_actor'::text, NULL::text),
-                   ('vpk_rename_account', 'vpk_set_plan')
+                   ('vpk_rename_account', 'vpk_set_plan'),
+                   ('vpk_purge_events', 'vpk_purge')
                ) AS f (name, sibling) ON f.name = p.proname::text
          WHERE e.extname = 'vibepeak_keys'
     LOOP

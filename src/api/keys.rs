@@ -160,8 +160,28 @@ fn vpk_enable(id: Option<Uuid>, call: Call) {
 
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
 #[search_path(pg_catalog, pg_temp)]
+fn vpk_purge_events(
+    before: Option<Timestamp>,
+    max_rows: default!(Option<i32>, "NULL"),
+    call: Call,
+) -> i64 {
+    delete::purge_events(&call, before, max_rows).or_raise()
+}
+
+#[pg_extern(volatile, parallel_unsafe, security_definer, name = "vpk_purge")]
+#[search_path(pg_catalog, pg_temp)]
+fn purge_in_parts(
+    before: Option<Timestamp>,
+    max_rows: default!(Option<i32>, "NULL"),
+    call: Call,
+) -> i64 {
+    delete::purge(&call, before, max_rows).or_raise()
+}
+
+/// The same for the SQL of releases before 0.7.0.
+#[pg_extern(sql = false)]
 fn vpk_purge(before: Option<Timestamp>, call: Call) -> i64 {
-    delete::purge(&call, before).or_raise()
+    delete::purge(&call, before, None).or_raise()
 }
 
 #[pg_extern(volatile, parallel_unsafe, security_definer)]

@@ -1,14 +1,14 @@
 //! The events in vpk.events. No other file of the store names that table: each statement that
 //! changes something records it by a part from here, and so does the insertion of many keys.
 
-use pgrx::pg_sys::{JSONBOID, TEXTOID, UUIDOID};
+use pgrx::pg_sys::{INT8OID, JSONBOID, TEXTOID, TIMESTAMPTZOID, UUIDOID};
 
 use crate::pg::call::Call;
 use crate::pg::server::caller;
 use crate::pg::sql::bulk_table::Table;
 use crate::pg::sql::lock;
 use crate::pg::sql::statement::{Rows, Statement};
-use crate::pg::types::{Parameter, SqlValue, Text, Uuid};
+use crate::pg::types::{Parameter, SqlValue, Text, Timestamp, Uuid};
 use crate::store::doctor::{Listing, listing};
 
 /// The roles that an event records.
@@ -163,6 +163,62 @@ macro_rules! rename_events {
     };
 }
 pub(super) use rename_events;
+
+/// A part of a removal of old events.
+pub struct PurgedPart {
+    /// How many events were removed.
+    pub removed: i64,
+    /// How many were looked at, the oldest ones.
+    pub oldest: i64,
+}
+
+/// Removes those of the oldest events that are of before an instant. Looks at so many, and at no
+/// more than 10,000 at a time.
+pub fn purge(call: &Call, before: Timestamp, max_events: i64) -> PurgedPart {
+    let rows = PURGE.write(call, &[Some(before.datum()), Some(max_events.into())]);
+    let number = |column| rows.first().and_then(|row| row.bigint(column)).unwrap_or(0);
+    PurgedPart { removed: number(0), oldest: number(1) }
+}
+
+/// Ids grow with time, so the oldest events are found without an index on the time.
+static PURGE: Statement = Statement::new(
+    c"WITH oldest AS MATERIALIZED (
+          SELECT o.id, o.occurred_at
+            FROM (SELECT e.id, e.occurred_at FROM vpk.events AS e ORDER BY e.id LIMIT 10000) AS o
+           LIMIT $2
+      ), purged AS (
+          DELETE FROM vpk.events AS e USING oldest AS o
+           WHERE e.id = o.id AND o.occurred_at < $1 RETURNING e.id
+      )
+      SELECT (SELECT pg_catalog.count(*) FROM purged), (SELECT pg_catalog.count(*) FROM oldest)",
+    &[TIMESTAMPTZOID, INT8OID],
+);
+
+/// Records that events were removed.
+pub fn record_purge(call: &Call, before: Timestamp, number: i64, caller: Caller) {
+    let parameters = [
+        Some(before.datum()),
+        Some(number.into()),
+        Some(caller.role.datum()),
+        Some(caller.session_role.datum()),
+    ];
+    write(call, &RECORD_PURGE, &parameters);
+}
+
+static RECORD_PURGE: Statement = Statement::new(
+    sql!(
+        "WITH ",
+        record_events!(
+            "event, details",
+            of: "SELECT 'events_purged'::text,
+                        pg_catalog.jsonb_build_object('before', $1, 'number', $2)",
+            by: "$3", "$4"
+        ),
+        " SELECT ",
+        missed_events!()
+    ),
+    &[TIMESTAMPTZOID, INT8OID, TEXTOID, TEXTOID],
+);
 
 /// Records that a key was issued, where [`Bulk`](crate::pg::sql::bulk_insert::Bulk) found the id of
 /// its event taken.

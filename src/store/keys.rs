@@ -1,13 +1,15 @@
 //! Changing keys that exist. Each change and its events are one statement.
 
 use pgrx::pg_sys::{
-    BOOLOID, BYTEAOID, CIDRARRAYOID, JSONBOID, TEXTARRAYOID, TEXTOID, TIMESTAMPTZOID, UUIDOID,
+    BOOLOID, BYTEAOID, CIDRARRAYOID, INT8OID, JSONBOID, Oid, TEXTARRAYOID, TEXTOID, TIMESTAMPTZOID,
+    UUIDARRAYOID, UUIDOID,
 };
 
 use crate::pg::call::Call;
-use crate::pg::sql::statement::{Row, Rows, Statement};
+use crate::pg::server::caller;
+use crate::pg::sql::statement::{self, Row, Rows, Statement};
 use crate::pg::types::{
-    Bytes, CidrArray, Json, Parameter, SqlValue, Text, TextArray, Timestamp, Uuid,
+    Bytes, CidrArray, Json, Parameter, SqlValue, Text, TextArray, Timestamp, TypedDatum, Uuid,
 };
 use crate::store::events::{self, Caller, missed_events, record_events};
 
@@ -271,18 +273,128 @@ impl RemovedKeys {
     }
 }
 
-/// Removes the keys that were revoked or expired before an instant, and their leases.
-pub fn purge(call: &Call, before: Timestamp, caller: Caller) -> RemovedKeys {
+/// Keys that ended before an instant, in the order of their ends.
+pub struct EndedKeys {
+    /// How many there are.
+    pub number: i64,
+    /// Their ids, a `uuid[]`.
+    ids: TypedDatum,
+    /// The end and the id of the last one.
+    pub last: (Timestamp, Uuid),
+}
+
+/// At most so many keys that were revoked or expired before an instant, after a given one. At most
+/// [`MAX_ENDED`] at a time; None where there is no more.
+pub fn ended(
+    call: &Call,
+    before: Timestamp,
+    after: Option<(Timestamp, Uuid)>,
+    max_keys: i64,
+) -> Option<EndedKeys> {
+    let (after, after_id) =
+        after.unwrap_or_else(|| (Timestamp::from_micros(i64::MIN), Uuid::new(call, [0; 16])));
     let parameters =
-        [Some(before.datum()), Some(caller.role.datum()), Some(caller.session_role.datum())];
+        [Some(before.datum()), Some(after.datum()), Some(after_id.datum()), Some(max_keys.into())];
+    let rows = ENDED.write(call, &parameters);
+    let row = rows.first()?;
+    Some(EndedKeys {
+        number: row.bigint(0)?,
+        ids: row.parameter(1)?,
+        last: (row.timestamp(2)?, row.uuid(3)?),
+    })
+}
+
+/// The most keys that [`ended`] returns.
+pub const MAX_ENDED: i64 = 10_000;
+
+/// The constant limit has the planner read the index, whose order is this, and not the whole table.
+static ENDED: Statement = Statement::new(
+    c"SELECT pg_catalog.count(*), pg_catalog.array_agg(e.id), pg_catalog.max(e.ended_at),
+             (pg_catalog.array_agg(e.id ORDER BY e.ended_at DESC, e.id DESC))[1]
+        FROM (SELECT o.id, o.ended_at
+                FROM (SELECT k.id, LEAST(k.revoked_at, k.expires_at) AS ended_at
+                        FROM vpk.keys AS k
+                       WHERE LEAST(k.revoked_at, k.expires_at) < $1
+                         AND (LEAST(k.revoked_at, k.expires_at), k.id) > ($2, $3)
+                       ORDER BY LEAST(k.revoked_at, k.expires_at), k.id LIMIT 10000) AS o
+               LIMIT $4) AS e",
+    &[TIMESTAMPTZOID, TIMESTAMPTZOID, UUIDOID, INT8OID],
+);
+
+/// A foreign key on vpk.keys that refuses to let a key go.
+pub struct ForeignKey {
+    /// The role that owns the table.
+    owner: Oid,
+    /// A query for the keys among the `uuid[]` `$1` that the table refers to.
+    query: String,
+}
+
+/// All such foreign keys.
+pub fn foreign_keys(call: &Call) -> Vec<ForeignKey> {
+    let rows = FOREIGN_KEYS.write(call, &[]);
+    let of = |row: Row| {
+        let query = String::from_utf8(row.text(1)?.bytes(call).to_vec()).ok()?;
+        Some(ForeignKey { owner: row.oid(0)?, query })
+    };
+    rows.iter().filter_map(of).collect()
+}
+
+/// A partitioned table's foreign key covers those of its partitions.
+static FOREIGN_KEYS: Statement = Statement::new(
+    c"SELECT c.relowner,
+             pg_catalog.format(
+                 'SELECT pg_catalog.array_agg(DISTINCT r.%1$I::pg_catalog.uuid) FROM %2$s %3$s AS r '
+                 'WHERE r.%1$I::pg_catalog.uuid OPERATOR(pg_catalog.=) ANY ($1)',
+                 a.attname, CASE c.relkind WHEN 'p' THEN '' ELSE 'ONLY' END,
+                 pg_catalog.format('%I.%I', n.nspname, c.relname))
+        FROM pg_catalog.pg_constraint AS f
+        JOIN pg_catalog.pg_class AS c ON c.oid = f.conrelid
+        JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+        JOIN pg_catalog.pg_attribute AS a ON a.attrelid = f.conrelid AND a.attnum = f.conkey[1]
+       WHERE f.contype = 'f' AND f.confrelid = 'vpk.keys'::pg_catalog.regclass
+         AND f.confdeltype IN ('a', 'r') AND f.conparentid = 0
+         AND pg_catalog.cardinality(f.conkey) = 1",
+    &[],
+);
+
+/// Which of these keys rows of another table refer to: a `uuid[]`, or null. Asks as the owner of
+/// that table, as the server does where it checks a foreign key.
+fn referred_to(call: &Call, keys: &EndedKeys, by: &ForeignKey) -> Parameter {
+    caller::acting_as(by.owner, || {
+        statement::query(call, &by.query, keys.ids).first().and_then(|row| row.parameter(0))
+    })
+}
+
+/// Removes keys, and their leases, which have still ended before an instant, and to which no row of
+/// another table refers.
+pub fn purge(
+    call: &Call,
+    keys: &EndedKeys,
+    before: Timestamp,
+    foreign_keys: &[ForeignKey],
+    caller: Caller,
+) -> RemovedKeys {
+    let mut ids = Some(keys.ids);
+    for kept in foreign_keys.iter().filter_map(|by| referred_to(call, keys, by)) {
+        let rows = WITHOUT.write(call, &[ids, Some(kept)]);
+        ids = rows.first().and_then(|row| row.parameter(0));
+    }
+    let parameters =
+        [ids, Some(before.datum()), Some(caller.role.datum()), Some(caller.session_role.datum())];
     RemovedKeys::of(&events::write(call, &PURGE, &parameters))
 }
+
+static WITHOUT: Statement = Statement::new(
+    c"SELECT pg_catalog.array_agg(i.id) FROM pg_catalog.unnest($1) AS i (id)
+       WHERE i.id <> ALL ($2)",
+    &[UUIDARRAYOID, UUIDARRAYOID],
+);
 
 static PURGE: Statement = Statement::new(
     sql!(
         "WITH purged AS (
             DELETE FROM vpk.keys AS k
-             WHERE k.revoked_at < $1 OR k.expires_at < $1
+             WHERE k.id = ANY ($1) AND LEAST(k.revoked_at, k.expires_at) < $2
             RETURNING k.id, k.account
         ), leases AS (
             DELETE FROM vpk.task_leases AS l USING purged AS p WHERE l.key_id = p.id
@@ -290,11 +402,11 @@ static PURGE: Statement = Statement::new(
         record_events!(
             "event, key_id, account",
             of: "SELECT 'key_purged'::text, p.id, p.account FROM purged AS p",
-            by: "$2", "$3"
+            by: "$3", "$4"
         ),
         " SELECT pg_catalog.count(*), pg_catalog.array_agg(p.id), ",
         missed_events!(),
         " FROM purged AS p"
     ),
-    &[TIMESTAMPTZOID, TEXTOID, TEXTOID],
+    &[UUIDARRAYOID, TIMESTAMPTZOID, TEXTOID, TEXTOID],
 );

@@ -30,6 +30,14 @@ pub fn actor() -> CString {
     ACTOR.get().unwrap_or_default()
 }
 
+/// `vibepeak_keys.events_kept`, in minutes.
+static EVENTS_KEPT: GucSetting<i32> = GucSetting::<i32>::new(365 * 24 * 60);
+
+/// For how long events are kept at least (`vibepeak_keys.events_kept`).
+pub fn events_kept() -> Duration {
+    Duration::from_secs(60 * u64::try_from(EVENTS_KEPT.get()).unwrap_or(0))
+}
+
 /// `vibepeak_keys.redact_logs`.
 static REDACT_LOGS: GucSetting<bool> = GucSetting::<bool>::new(true);
 /// `vibepeak_keys.backend_cache`, in kilobytes.
@@ -103,6 +111,16 @@ pub(in crate::pg) fn define(preloading: bool) {
         3_600_000,
         GucContext::Sighup,
         GucFlags::UNIT_MS,
+    );
+    GucRegistry::define_int_guc(
+        c"vibepeak_keys.events_kept",
+        c"Sets the time for which events are kept at least.",
+        c"vpk_purge_events removes no event that is younger.",
+        &EVENTS_KEPT,
+        2 * 24 * 60,
+        i32::MAX,
+        GucContext::Suset,
+        GucFlags::UNIT_MIN,
     );
     GucRegistry::define_string_guc(
         c"vibepeak_keys.actor",

@@ -6,6 +6,7 @@
 use core::ffi::{CStr, c_char};
 use core::sync::atomic::{AtomicPtr, Ordering};
 use core::{marker::PhantomData, ptr};
+use std::ffi::CString;
 
 use pgrx::pg_sys::{self, Datum, Oid};
 
@@ -178,6 +179,35 @@ impl Statement {
     }
 }
 
+/// Runs a query whose text is known only now, with one parameter, as part of the calling
+/// transaction. It sees what its isolation level shows.
+pub fn query<'call>(call: &'call Call, text: &str, parameter: TypedDatum) -> Rows<'call> {
+    call.prevent_if_read_only();
+    let text = CString::new(text).expect("a query without a null character");
+    let (mut kind, mut value) = (parameter.kind(), parameter.value());
+    // SAFETY: SPI's protocol (src/backend/executor/spi.c). pgrx guards every call, so that an error
+    // unwinds the text. The query has one parameter, of its type. What `collect` returns is in the
+    // memory that was current before SPI was connected: the call's.
+    unsafe {
+        pg_sys::SPI_connect();
+        let code = pg_sys::SPI_execute_with_args(
+            text.as_ptr(),
+            1,
+            &mut kind,
+            &mut value,
+            ptr::null(),
+            false,
+            0,
+        );
+        if code < 0 {
+            pgrx::error!("SPI_execute_with_args failed with code {code}");
+        }
+        let rows = collect(call);
+        pg_sys::SPI_finish();
+        rows
+    }
+}
+
 /// Runs statements that cannot be prepared, one after the other.
 pub fn execute_utility(call: &Call, statements: &[Vec<u8>]) {
     call.prevent_if_read_only();
@@ -281,6 +311,11 @@ impl Row<'_> {
     /// A column of type `bigint`.
     pub fn bigint(self, column: usize) -> Option<i64> {
         self.value(column, pg_sys::INT8OID).map(|datum| datum.value() as i64)
+    }
+
+    /// A column of type `oid`.
+    pub fn oid(self, column: usize) -> Option<Oid> {
+        self.value(column, pg_sys::OIDOID).map(|datum| Oid::from(datum.value() as u32))
     }
 
     /// A column of type `integer`.
