@@ -80,7 +80,7 @@ COMMENT ON VIEW vpk.stats IS
     'Counters of this database: answers by status, and uses of keys that are pending, flushed and dropped; null if the library is not preloaded';
 COMMENT ON VIEW vpk.status_codes IS 'The error table: every status with its HTTP status and message';
 
-COMMENT ON FUNCTION vpk_create(text, text, text, timestamptz, text[], cidr[], jsonb) IS
+COMMENT ON FUNCTION vpk_create(text, text, text, timestamptz, text[], cidr[], jsonb, text) IS
     'Issues a key. Its token is shown only in this result';
 COMMENT ON FUNCTION vpk_verify(text) IS
     'Verifies a token. Never raises an error because of the token, and writes nothing';
@@ -96,7 +96,7 @@ COMMENT ON FUNCTION vpk_revoke_token(text, text) IS
     'Revokes the key in a text, such as a leaked token; returns its id, or null if there is no such key';
 COMMENT ON FUNCTION vpk_revoke_account(text, text) IS
     'Revokes every key of an account; returns the number of keys that it revoked';
-COMMENT ON FUNCTION vpk_rotate(uuid, interval, timestamptz) IS
+COMMENT ON FUNCTION vpk_rotate(uuid, interval, timestamptz, text) IS
     'Issues a successor of a key; the old key ends after the grace period, or immediately';
 COMMENT ON FUNCTION vpk_update(uuid, text, timestamptz, text[], cidr[], jsonb) IS
     'Changes a key. Null leaves a field unchanged, infinity removes the expiry, an empty list of networks removes their limit';
@@ -138,9 +138,9 @@ COMMENT ON FUNCTION vpk.stats_row() IS 'The row of vpk.stats';
 COMMENT ON FUNCTION vpk.status_rows() IS 'The rows of vpk.status_codes';
 
 -- Row estimates. The default is 1000.
-ALTER FUNCTION vpk_create(text, text, text, timestamptz, text[], cidr[], jsonb) ROWS 1;
+ALTER FUNCTION vpk_create(text, text, text, timestamptz, text[], cidr[], jsonb, text) ROWS 1;
 ALTER FUNCTION vpk_authenticate(text, text, inet, text, text) ROWS 1;
-ALTER FUNCTION vpk_rotate(uuid, interval, timestamptz) ROWS 1;
+ALTER FUNCTION vpk_rotate(uuid, interval, timestamptz, text) ROWS 1;
 ALTER FUNCTION vpk_update(uuid, text, timestamptz, text[], cidr[], jsonb) ROWS 1;
 ALTER FUNCTION vpk_task_start(text, interval, inet, text) ROWS 1;
 ALTER FUNCTION vpk_doctor() ROWS 14;

@@ -88,6 +88,40 @@ AS 'MODULE_PATHNAME', 'vpk_purge_events_wrapper';
 COMMENT ON FUNCTION vpk_purge_events(timestamptz, integer) IS
     'Deletes events of before a time, at most so many; returns their number';
 
+-- Asking again for a key.
+
+CREATE INDEX events_idempotency_key_idx ON vpk.events ((details ->> 'idempotency_key'))
+    WHERE details ? 'idempotency_key';
+
+CREATE FUNCTION vpk_create_grown(
+    name text, account text DEFAULT 'default', environment text DEFAULT 'live',
+    expires_at timestamptz DEFAULT NULL, scopes text[] DEFAULT '{}',
+    allowed_ips cidr[] DEFAULT NULL, metadata jsonb DEFAULT '{}', idempotency_key text DEFAULT NULL)
+RETURNS TABLE (id uuid, token text, name text, account text, environment text, prefix text,
+               hint text, created_at timestamptz, expires_at timestamptz)
+VOLATILE SECURITY DEFINER PARALLEL UNSAFE
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'create_once_wrapper';
+SELECT vpk.grow('vpk_create(text, text, text, timestamptz, text[], cidr[], jsonb)',
+                'vpk_create_grown(text, text, text, timestamptz, text[], cidr[], jsonb, text)');
+COMMENT ON FUNCTION vpk_create(text, text, text, timestamptz, text[], cidr[], jsonb, text) IS
+    'Issues a key. Its token is shown only in this result';
+
+CREATE FUNCTION vpk_rotate_grown(
+    id uuid, grace interval DEFAULT '0', expires_at timestamptz DEFAULT NULL,
+    idempotency_key text DEFAULT NULL)
+RETURNS TABLE (id uuid, token text, name text, account text, environment text, prefix text,
+               hint text, created_at timestamptz, expires_at timestamptz)
+VOLATILE SECURITY DEFINER PARALLEL UNSAFE
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'rotate_once_wrapper';
+SELECT vpk.grow('vpk_rotate(uuid, interval, timestamptz)',
+                'vpk_rotate_grown(uuid, interval, timestamptz, text)');
+COMMENT ON FUNCTION vpk_rotate(uuid, interval, timestamptz, text) IS
+    'Issues a successor of a key; the old key ends after the grace period, or immediately';
+
 -- Another name for an account.
 
 CREATE FUNCTION vpk_rename_account(account text, new_account text)

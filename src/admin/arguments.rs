@@ -71,6 +71,11 @@ pub(super) fn checked_new_expiry(expires_at: Timestamp) -> Result<Option<Timesta
     checked_expiry(expires_at, "Use 'infinity'")
 }
 
+/// The name of a request, where it is allowed.
+pub(super) fn checked_idempotency_key(call: &Call, key: Text) -> Result<Text, CallError> {
+    validate::idempotency_key(key.bytes(call), &ServerEncoding).map(|()| key)
+}
+
 /// A reason or an actor as it is stored: cut to its maximum length, and with keys in it redacted. None where it
 /// is blank.
 pub(super) fn kept_reason(call: &Call, reason: Option<Text>) -> Option<Text> {

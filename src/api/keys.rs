@@ -64,10 +64,10 @@ fn listed_row(key: ListedKey) -> ListedRow {
     )
 }
 
-#[pg_extern(volatile, parallel_unsafe, security_definer)]
+#[pg_extern(volatile, parallel_unsafe, security_definer, name = "vpk_create")]
 #[search_path(pg_catalog, pg_temp)]
 #[expect(clippy::too_many_arguments, reason = "an SQL function has as many arguments")]
-fn vpk_create(
+fn create_once(
     name: Option<Text>,
     account: default!(Option<Text>, "'default'"),
     environment: default!(Option<Text>, "'live'"),
@@ -75,6 +75,7 @@ fn vpk_create(
     scopes: default!(Option<TextArray>, "'{}'"),
     allowed_ips: default!(Option<CidrArray>, "NULL"),
     metadata: default!(Option<Json>, "'{}'"),
+    idempotency_key: default!(Option<Text>, "NULL"),
     call: Call,
 ) -> single_row::TableIterator<
     'static,
@@ -90,16 +91,65 @@ fn vpk_create(
         name!(expires_at, Option<Timestamp>),
     ),
 > {
-    let new_key = NewKey { name, account, environment, expires_at, scopes, allowed_ips, metadata };
+    let new_key = NewKey {
+        name,
+        account,
+        environment,
+        expires_at,
+        scopes,
+        allowed_ips,
+        metadata,
+        idempotency_key,
+    };
     single_row::TableIterator::once(issued_row(create::create(&call, &new_key).or_raise()))
 }
 
-#[pg_extern(volatile, parallel_unsafe, security_definer)]
+/// The same for the SQL of releases before 0.7.0.
+#[pg_extern(sql = false)]
+#[expect(clippy::too_many_arguments, reason = "an SQL function has as many arguments")]
+fn vpk_create(
+    name: Option<Text>,
+    account: Option<Text>,
+    environment: Option<Text>,
+    expires_at: Option<Timestamp>,
+    scopes: Option<TextArray>,
+    allowed_ips: Option<CidrArray>,
+    metadata: Option<Json>,
+    call: Call,
+) -> single_row::TableIterator<
+    'static,
+    (
+        name!(id, Uuid),
+        name!(token, Text),
+        name!(name, Text),
+        name!(account, Text),
+        name!(environment, Text),
+        name!(prefix, Text),
+        name!(hint, Text),
+        name!(created_at, Timestamp),
+        name!(expires_at, Option<Timestamp>),
+    ),
+> {
+    let new_key = NewKey {
+        name,
+        account,
+        environment,
+        expires_at,
+        scopes,
+        allowed_ips,
+        metadata,
+        idempotency_key: None,
+    };
+    single_row::TableIterator::once(issued_row(create::create(&call, &new_key).or_raise()))
+}
+
+#[pg_extern(volatile, parallel_unsafe, security_definer, name = "vpk_rotate")]
 #[search_path(pg_catalog, pg_temp)]
-fn vpk_rotate(
+fn rotate_once(
     id: Option<Uuid>,
     grace: default!(Option<Interval>, "'0'"),
     expires_at: default!(Option<Timestamp>, "NULL"),
+    idempotency_key: default!(Option<Text>, "NULL"),
     call: Call,
 ) -> single_row::TableIterator<
     'static,
@@ -116,7 +166,33 @@ fn vpk_rotate(
     ),
 > {
     single_row::TableIterator::once(issued_row(
-        rotate::rotate(&call, id, grace, expires_at).or_raise(),
+        rotate::rotate(&call, id, grace, expires_at, idempotency_key).or_raise(),
+    ))
+}
+
+/// The same for the SQL of releases before 0.7.0.
+#[pg_extern(sql = false)]
+fn vpk_rotate(
+    id: Option<Uuid>,
+    grace: Option<Interval>,
+    expires_at: Option<Timestamp>,
+    call: Call,
+) -> single_row::TableIterator<
+    'static,
+    (
+        name!(id, Uuid),
+        name!(token, Text),
+        name!(name, Text),
+        name!(account, Text),
+        name!(environment, Text),
+        name!(prefix, Text),
+        name!(hint, Text),
+        name!(created_at, Timestamp),
+        name!(expires_at, Option<Timestamp>),
+    ),
+> {
+    single_row::TableIterator::once(issued_row(
+        rotate::rotate(&call, id, grace, expires_at, None).or_raise(),
     ))
 }
 

@@ -40,6 +40,8 @@ pub struct NewRow {
     pub allowed_ips: Option<CidrArray>,
     /// What the application keeps with the key.
     pub metadata: Json,
+    /// The name of the request that it answers, for its event.
+    pub idempotency_key: Option<Text>,
 }
 
 /// The tables that [`insert`] inserts into; the order of the columns of the first is that of
@@ -88,9 +90,14 @@ impl NewRow {
 /// Inserts a key and the event that records it; false where there is no such account.
 pub fn insert(call: &Call, row: &NewRow, caller: Caller) -> bool {
     let key = row.parameters();
-    let Some(bulk) = Bulk::of_statement(call, &TABLES) else {
+    let bulk = match row.idempotency_key {
+        None => Bulk::of_statement(call, &TABLES),
+        Some(_) => None,
+    };
+    let Some(bulk) = bulk else {
         let mut parameters = key.to_vec();
         parameters.extend([Some(caller.role.datum()), Some(caller.session_role.datum())]);
+        parameters.push(row.idempotency_key.map(Text::datum));
         return !events::write(call, &INSERT, &parameters).is_empty();
     };
     call.prevent_if_read_only();
@@ -120,8 +127,11 @@ static INSERT: Statement = Statement::new(
             RETURNING id, account
         ), ",
         record_events!(
-            "event, key_id, account",
-            of: "SELECT 'key_created'::text, c.id, c.account FROM created AS c",
+            "event, key_id, account, details",
+            of: "SELECT 'key_created'::text, c.id, c.account,
+                        CASE WHEN $15 IS NULL THEN '{}'
+                             ELSE pg_catalog.jsonb_build_object('idempotency_key', $15) END
+                   FROM created AS c",
             by: "$13", "$14"
         ),
         " SELECT ",
@@ -141,6 +151,7 @@ static INSERT: Statement = Statement::new(
         TEXTARRAYOID,
         CIDRARRAYOID,
         JSONBOID,
+        TEXTOID,
         TEXTOID,
         TEXTOID,
     ],

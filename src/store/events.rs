@@ -220,6 +220,30 @@ static RECORD_PURGE: Statement = Statement::new(
     &[TIMESTAMPTZOID, INT8OID, TEXTOID, TEXTOID],
 );
 
+/// A key that was issued for a request.
+pub struct IssuedFor {
+    /// Its id, as text.
+    pub id: Text,
+    /// When it was issued, as text.
+    pub at: Text,
+}
+
+/// The key of an account that was issued for a request within a day.
+pub fn issued_for(call: &Call, account: Text, idempotency_key: Text) -> Option<IssuedFor> {
+    let rows = ISSUED_FOR.write(call, &[Some(account.datum()), Some(idempotency_key.datum())]);
+    let row = rows.first()?;
+    Some(IssuedFor { id: row.text(0)?, at: row.text(1)? })
+}
+
+static ISSUED_FOR: Statement = Statement::new(
+    c"SELECT e.key_id::text, e.occurred_at::text FROM vpk.events AS e
+       WHERE e.details ? 'idempotency_key' AND e.details ->> 'idempotency_key' = $2
+         AND e.event = 'key_created' AND e.account = $1
+         AND e.occurred_at > pg_catalog.clock_timestamp() - interval '1 day'
+       ORDER BY e.id DESC LIMIT 1",
+    &[TEXTOID, TEXTOID],
+);
+
 /// Records that a key was issued, where [`Bulk`](crate::pg::sql::bulk_insert::Bulk) found the id of
 /// its event taken.
 pub(super) fn record_new_key(call: &Call, event: &EventRow) {

@@ -67,6 +67,24 @@ static LOCK_FOR_ROTATION: Statement = Statement::new(
     &[UUIDOID, INTERVALOID],
 );
 
+/// Whether a key has a successor that was not revoked, or was rotated itself and has one.
+pub fn has_successor(call: &Call, id: Uuid) -> bool {
+    !HAS_SUCCESSOR.write(call, &[Some(id.datum())]).is_empty()
+}
+
+/// Successors are keys of the same account, with later ids.
+static HAS_SUCCESSOR: Statement = Statement::new(
+    c"WITH RECURSIVE successors AS (
+          SELECT k.id, k.account, false AS live FROM vpk.keys AS k WHERE k.id = $1
+          UNION ALL
+          SELECT k.id, k.account, k.revoked_at IS NULL
+            FROM successors AS s JOIN vpk.keys AS k
+              ON k.account = s.account AND k.id > s.id AND k.rotated_from = s.id
+      )
+      SELECT s.id FROM successors AS s WHERE s.live LIMIT 1",
+    &[UUIDOID],
+);
+
 /// What a successor does not take over from the key that it replaces.
 pub struct Successor {
     /// Identifies the successor.
@@ -85,7 +103,14 @@ pub struct Successor {
 
 /// Inserts the successor of a key. The key itself expires when the grace ends, or is revoked at
 /// once where there is none.
-pub fn rotate(call: &Call, id: Uuid, grace: Interval, successor: &Successor, caller: Caller) {
+pub fn rotate(
+    call: &Call,
+    id: Uuid,
+    grace: Interval,
+    successor: &Successor,
+    idempotency_key: Option<Text>,
+    caller: Caller,
+) {
     let parameters = [
         Some(id.datum()),
         Some(grace.datum()),
@@ -97,6 +122,7 @@ pub fn rotate(call: &Call, id: Uuid, grace: Interval, successor: &Successor, cal
         successor.expires_at.map(Timestamp::datum),
         Some(caller.role.datum()),
         Some(caller.session_role.datum()),
+        idempotency_key.map(Text::datum),
     ];
     events::write(call, &ROTATE, &parameters);
 }
@@ -134,7 +160,8 @@ static ROTATE: Statement = Statement::new(
                    FROM retired AS r
                  UNION ALL
                  SELECT 'key_created', s.id, s.account,
-                        pg_catalog.jsonb_build_object('rotated_from', $1)
+                        pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object(
+                            'rotated_from', $1, 'idempotency_key', $11))
                    FROM successor AS s",
             by: "$9", "$10"
         ),
@@ -151,6 +178,7 @@ static ROTATE: Statement = Statement::new(
         TEXTOID,
         TIMESTAMPTZOID,
         TIMESTAMPTZOID,
+        TEXTOID,
         TEXTOID,
         TEXTOID,
     ],

@@ -1,6 +1,6 @@
-//! Three locks of the server: one has the transactions that start tasks of an account wait for each
-//! other, one lets a single transaction hand over a standby's uses, and one lets a single session
-//! move the sequence of the events. And a limit to the time that a call waits for locks.
+//! Four locks of the server: one has the transactions that start tasks of an account wait for each
+//! other, one lets a single transaction hand over a standby's uses, one lets a single session move
+//! the sequence of the events, and one has requests for the same key wait for each other. And a limit to the time that a call waits for locks.
 //!
 //! They are advisory locks of kinds that users' own functions do not have: neither can be taken in
 //! SQL, nor do they meet an advisory lock of an application. In `pg_locks` the kind is `objsubid`.
@@ -23,6 +23,8 @@ enum Kind {
     Tasks = 4,
     /// The lock on the sequence of the events.
     EventSequence = 5,
+    /// The lock on a request to issue a key of an account.
+    Request = 6,
 }
 
 /// The mode of all these locks.
@@ -57,9 +59,22 @@ fn acquire(kind: Kind, number: u64, wait: bool) -> pg_sys::LockAcquireResult::Ty
 /// read-only transaction and on a standby.
 pub fn lock_tasks(call: &Call, account: &[u8]) {
     call.prevent_if_read_only();
-    let hash: [u8; 32] = Sha256::digest(account).into();
-    let number = hash[..8].iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
-    acquire(Kind::Tasks, number, true);
+    acquire(Kind::Tasks, number_of(&[account]), true);
+}
+
+/// Waits until no other open transaction has issued a key of the account for the same request.
+/// Other such transactions then wait until this one ends.
+pub fn lock_request(call: &Call, account: &[u8], idempotency_key: &[u8]) {
+    call.prevent_if_read_only();
+    acquire(Kind::Request, number_of(&[account, b"\0", idempotency_key]), true);
+}
+
+/// The number of a lock: the first 64 bits of the SHA-256 of these parts.
+fn number_of(parts: &[&[u8]]) -> u64 {
+    let mut hash = Sha256::new();
+    parts.iter().for_each(|part| hash.update(part));
+    let hash: [u8; 32] = hash.finalize().into();
+    hash[..8].iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
 /// What became of the request for the lock that lets a transaction hand over uses.
