@@ -95,4 +95,4 @@ CREATE INDEX events_key_id_idx ON vpk.events (key_id);
 CREATE INDEX events_account_idx ON vpk.events (account);
 -- For vpk_create and vpk_rotate, if they are asked again.
 CREATE INDEX events_idempotency_key_idx ON vpk.events ((details ->> 'idempotency_key'))
-    WHERE details ? 'idempotency_key';
+    WHERE (details ->> 'idempotency_key') IS NOT NULL;

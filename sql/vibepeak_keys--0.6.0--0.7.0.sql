@@ -1,10 +1,11 @@
 -- From 0.6.0 to 0.7.0.
 \echo Use "ALTER EXTENSION vibepeak_keys UPDATE TO '0.7.0'" to load this file. \quit
 
--- A column that somebody has added takes the number of the one that is added here, also after it was
--- dropped.
+-- A column that somebody has added takes the number of the one that is added here, also after it
+-- was dropped.
 DO $$
 DECLARE
+    path text := pg_catalog.current_setting('search_path');
     added record;
 BEGIN
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
@@ -22,12 +23,13 @@ BEGIN
             HINT = 'Move its contents to a table of your own, and restore the database from a '
                    'dump. Even a dropped column keeps its number.';
     END IF;
+    PERFORM pg_catalog.set_config('search_path', path, true);
 END
 $$;
 
 -- Gives a function the arguments, result columns and code of a new one, and drops that one. The
--- function keeps its OID, so everybody keeps the privilege to call it, and what depends on it stays.
--- Dropped at the end of this script.
+-- function keeps its OID, so everybody keeps the privilege to call it, and what depends on it
+-- stays. Dropped at the end of this script.
 CREATE FUNCTION vpk.grow(old pg_catalog.regprocedure, new pg_catalog.regprocedure) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -54,7 +56,7 @@ ALTER FUNCTION vpk_doctor() ROWS 14;
 
 CREATE FUNCTION vpk.event_actor()
 RETURNS text
-VOLATILE PARALLEL UNSAFE
+STRICT VOLATILE PARALLEL UNSAFE
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'event_actor_wrapper';
 COMMENT ON FUNCTION vpk.event_actor() IS 'Returns who acts through the role that calls; the default of vpk.events.actor';
@@ -91,7 +93,7 @@ COMMENT ON FUNCTION vpk_purge_events(timestamptz, integer) IS
 -- Asking again for a key.
 
 CREATE INDEX events_idempotency_key_idx ON vpk.events ((details ->> 'idempotency_key'))
-    WHERE details ? 'idempotency_key';
+    WHERE (details ->> 'idempotency_key') IS NOT NULL;
 
 CREATE FUNCTION vpk_create_grown(
     name text, account text DEFAULT 'default', environment text DEFAULT 'live',

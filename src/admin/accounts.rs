@@ -44,6 +44,9 @@ pub fn rename(
     let new_account = required("new_account", new_account)?;
     let name = arguments::checked_account(call, new_account)?;
     validate::new_account(name, &ServerEncoding)?;
+    if name == account.bytes(call) && accounts::lock_against_deletion(call, account) {
+        return Ok(0);
+    }
     lock::with_patience(|| rename_locked(call, account, new_account))
         .unwrap_or_else(|| Err(arguments::busy_account(account.bytes(call))))
 }

@@ -76,8 +76,8 @@ pub(super) fn checked_idempotency_key(call: &Call, key: Text) -> Result<Text, Ca
     validate::idempotency_key(key.bytes(call), &ServerEncoding).map(|()| key)
 }
 
-/// A reason or an actor as it is stored: cut to its maximum length, and with keys in it redacted. None where it
-/// is blank.
+/// A reason or an actor as it is stored: cut to its maximum length, and with keys in it redacted.
+/// None where it is blank.
 pub(super) fn kept_reason(call: &Call, reason: Option<Text>) -> Option<Text> {
     validate::reason(reason?.bytes(call), &ServerEncoding).map(|reason| Text::new(call, &reason))
 }

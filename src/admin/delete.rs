@@ -94,6 +94,7 @@ fn erase(call: &Call, account: Text) -> Result<i64, CallError> {
     // No task of the account may start while the account is deleted.
     lock::lock_tasks(call, account.bytes(call));
     if !accounts::lock(call, account) {
+        commit::wait_until_applied();
         return Err(arguments::unknown_account(account.bytes(call)).hint(arguments::SEE_ACCOUNTS));
     }
     let deleted = accounts::empty(call, account, clock::now(), Caller::of(call));

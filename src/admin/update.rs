@@ -12,8 +12,8 @@ use crate::store::list::{self, ListedKey};
 
 pub use crate::store::keys::KeyChange;
 
-/// Changes a key, with an event that names the fields whose values change. Writes nothing where none
-/// does. Returns the key as it is listed then.
+/// Changes a key, with an event that names the fields whose values change. Writes nothing where
+/// none does. Returns the key as it is listed then.
 pub fn update(call: &Call, id: Option<Uuid>, change: &KeyChange) -> Result<ListedKey, CallError> {
     let id = required("id", id)?;
     let name = change.name.map(|name| arguments::checked_name(call, name)).transpose()?;

@@ -104,8 +104,7 @@ pub fn examine(call: &Call) -> Vec<Finding> {
                 &events::sequence_behind(call),
                 "the sequence of the events is not behind them",
                 |_| "the sequence of the events is behind them".to_owned(),
-                "Nothing is lost: the next change moves it. To move it now: SELECT \
-                 setval('vpk.events_id_seq', (SELECT max(id) FROM vpk.events)).",
+                events::HOW_TO_MOVE_SEQUENCE,
             )
         }),
         version::version(doctor::version(call).as_deref(), env!("CARGO_PKG_VERSION")),

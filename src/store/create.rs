@@ -2,7 +2,7 @@
 //! keys again and again.
 
 use pgrx::pg_sys::{
-    BYTEAOID, CIDRARRAYOID, JSONBOID, TEXTARRAYOID, TEXTOID, TIMESTAMPTZOID, UUIDOID,
+    BYTEAOID, CIDRARRAYOID, JSONBOID, Oid, TEXTARRAYOID, TEXTOID, TIMESTAMPTZOID, UUIDOID,
 };
 
 use crate::pg::call::Call;
@@ -90,15 +90,13 @@ impl NewRow {
 /// Inserts a key and the event that records it; false where there is no such account.
 pub fn insert(call: &Call, row: &NewRow, caller: Caller) -> bool {
     let key = row.parameters();
-    let bulk = match row.idempotency_key {
-        None => Bulk::of_statement(call, &TABLES),
-        Some(_) => None,
-    };
-    let Some(bulk) = bulk else {
-        let mut parameters = key.to_vec();
-        parameters.extend([Some(caller.role.datum()), Some(caller.session_role.datum())]);
-        parameters.push(row.idempotency_key.map(Text::datum));
-        return !events::write(call, &INSERT, &parameters).is_empty();
+    let roles = [Some(caller.role.datum()), Some(caller.session_role.datum())];
+    if let Some(request) = row.idempotency_key {
+        let parameters = [&key[..], &roles, &[Some(request.datum())]].concat();
+        return !events::write(call, &INSERT_FOR_REQUEST, &parameters).is_empty();
+    }
+    let Some(bulk) = Bulk::of_statement(call, &TABLES) else {
+        return !events::write(call, &INSERT, &[&key[..], &roles].concat()).is_empty();
     };
     call.prevent_if_read_only();
     let account = row.account.bytes(call);
@@ -115,44 +113,59 @@ pub fn insert(call: &Call, row: &NewRow, caller: Caller) -> bool {
     true
 }
 
-/// A row when the key is inserted, none where the account is unknown.
+/// Inserts a key: a row when it is inserted, none where the account is unknown. `$events` is its
+/// event, with `$columns`.
+macro_rules! insert {
+    ($columns:literal, $events:literal) => {
+        sql!(
+            "WITH owner AS (
+                SELECT a.account FROM vpk.accounts AS a WHERE a.account = $3 FOR KEY SHARE
+            ), created AS (
+                INSERT INTO vpk.keys (id, key_hash, account, environment, name, prefix, hint,
+                                      created_at, expires_at, scopes, allowed_ips, metadata)
+                SELECT $1, $2, o.account, $4, $5, $6, $7, $8, $9, $10, $11, $12 FROM owner AS o
+                RETURNING id, account
+            ), ",
+            record_events!($columns, of: $events, by: "$13", "$14"),
+            " SELECT ",
+            missed_events!(),
+            " FROM created AS c"
+        )
+    };
+}
+
+const TYPES: [Oid; 15] = [
+    UUIDOID,
+    BYTEAOID,
+    TEXTOID,
+    TEXTOID,
+    TEXTOID,
+    TEXTOID,
+    TEXTOID,
+    TIMESTAMPTZOID,
+    TIMESTAMPTZOID,
+    TEXTARRAYOID,
+    CIDRARRAYOID,
+    JSONBOID,
+    TEXTOID,
+    TEXTOID,
+    TEXTOID,
+];
+
 static INSERT: Statement = Statement::new(
-    sql!(
-        "WITH owner AS (
-            SELECT a.account FROM vpk.accounts AS a WHERE a.account = $3 FOR KEY SHARE
-        ), created AS (
-            INSERT INTO vpk.keys (id, key_hash, account, environment, name, prefix, hint,
-                                  created_at, expires_at, scopes, allowed_ips, metadata)
-            SELECT $1, $2, o.account, $4, $5, $6, $7, $8, $9, $10, $11, $12 FROM owner AS o
-            RETURNING id, account
-        ), ",
-        record_events!(
-            "event, key_id, account, details",
-            of: "SELECT 'key_created'::text, c.id, c.account,
-                        CASE WHEN $15 IS NULL THEN '{}'
-                             ELSE pg_catalog.jsonb_build_object('idempotency_key', $15) END
-                   FROM created AS c",
-            by: "$13", "$14"
-        ),
-        " SELECT ",
-        missed_events!(),
-        " FROM created AS c"
+    insert!(
+        "event, key_id, account",
+        "SELECT 'key_created'::text, c.id, c.account FROM created AS c"
     ),
-    &[
-        UUIDOID,
-        BYTEAOID,
-        TEXTOID,
-        TEXTOID,
-        TEXTOID,
-        TEXTOID,
-        TEXTOID,
-        TIMESTAMPTZOID,
-        TIMESTAMPTZOID,
-        TEXTARRAYOID,
-        CIDRARRAYOID,
-        JSONBOID,
-        TEXTOID,
-        TEXTOID,
-        TEXTOID,
-    ],
+    TYPES.split_at(14).0,
+);
+
+static INSERT_FOR_REQUEST: Statement = Statement::new(
+    insert!(
+        "event, key_id, account, details",
+        "SELECT 'key_created'::text, c.id, c.account,
+                pg_catalog.jsonb_build_object('idempotency_key', $15)
+           FROM created AS c"
+    ),
+    &TYPES,
 );

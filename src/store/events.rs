@@ -59,7 +59,8 @@ macro_rules! record_events {
 }
 pub(super) use record_events;
 
-/// The events that `recorded` did not insert, as a `jsonb` for [`write`]; null where there are none.
+/// The events that `recorded` did not insert, as a `jsonb` for [`write`]; null where there are
+/// none.
 macro_rules! missed_events {
     () => {
         "(SELECT pg_catalog.jsonb_agg(pg_catalog.to_jsonb(w)) FROM wanted AS w
@@ -99,6 +100,10 @@ static MOVE_SEQUENCE: Statement = Statement::new(
        WHERE s.last_value < l.id OR s.last_value = l.id AND NOT s.is_called",
     &[],
 );
+
+/// What an operator can do where [`sequence_behind`] finds something.
+pub const HOW_TO_MOVE_SEQUENCE: &str = "Nothing is lost: the next change moves it. To move it now: \
+     SELECT setval('vpk.events_id_seq', (SELECT max(id) FROM vpk.events)).";
 
 /// Whether the sequence is behind the last event: a line where it is.
 pub fn sequence_behind(call: &Call) -> Listing {
@@ -237,8 +242,7 @@ pub fn issued_for(call: &Call, account: Text, idempotency_key: Text) -> Option<I
 
 static ISSUED_FOR: Statement = Statement::new(
     c"SELECT e.key_id::text, e.occurred_at::text FROM vpk.events AS e
-       WHERE e.details ? 'idempotency_key' AND e.details ->> 'idempotency_key' = $2
-         AND e.event = 'key_created' AND e.account = $1
+       WHERE e.details ->> 'idempotency_key' = $2 AND e.event = 'key_created' AND e.account = $1
          AND e.occurred_at > pg_catalog.clock_timestamp() - interval '1 day'
        ORDER BY e.id DESC LIMIT 1",
     &[TEXTOID, TEXTOID],

@@ -275,16 +275,14 @@ impl RemovedKeys {
 
 /// Keys that ended before an instant, in the order of their ends.
 pub struct EndedKeys {
-    /// How many there are.
-    pub number: i64,
     /// Their ids, a `uuid[]`.
     ids: TypedDatum,
     /// The end and the id of the last one.
     pub last: (Timestamp, Uuid),
 }
 
-/// At most so many keys that were revoked or expired before an instant, after a given one. At most
-/// [`MAX_ENDED`] at a time; None where there is no more.
+/// Keys that were revoked or expired before an instant, after a given one: at most so many, and at
+/// most 10,000. None where there is no more.
 pub fn ended(
     call: &Call,
     before: Timestamp,
@@ -297,19 +295,12 @@ pub fn ended(
         [Some(before.datum()), Some(after.datum()), Some(after_id.datum()), Some(max_keys.into())];
     let rows = ENDED.write(call, &parameters);
     let row = rows.first()?;
-    Some(EndedKeys {
-        number: row.bigint(0)?,
-        ids: row.parameter(1)?,
-        last: (row.timestamp(2)?, row.uuid(3)?),
-    })
+    Some(EndedKeys { ids: row.parameter(0)?, last: (row.timestamp(1)?, row.uuid(2)?) })
 }
-
-/// The most keys that [`ended`] returns.
-pub const MAX_ENDED: i64 = 10_000;
 
 /// The constant limit has the planner read the index, whose order is this, and not the whole table.
 static ENDED: Statement = Statement::new(
-    c"SELECT pg_catalog.count(*), pg_catalog.array_agg(e.id), pg_catalog.max(e.ended_at),
+    c"SELECT pg_catalog.array_agg(e.id), pg_catalog.max(e.ended_at),
              (pg_catalog.array_agg(e.id ORDER BY e.ended_at DESC, e.id DESC))[1]
         FROM (SELECT o.id, o.ended_at
                 FROM (SELECT k.id, LEAST(k.revoked_at, k.expires_at) AS ended_at

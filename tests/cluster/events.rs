@@ -9,8 +9,8 @@ use crate::support::{Client, Cluster, value};
 const SESSIONS: usize = 8;
 const ROUNDS: usize = 25;
 
-/// In each round the sequence is behind the rows, and eight sessions change keys at once: every call
-/// succeeds, and every change has one event.
+/// In each round the sequence is behind the rows, and eight sessions change keys at once: every
+/// call succeeds, and every change has one event.
 #[test]
 fn each_change_of_eight_sessions_has_its_event_where_the_sequence_is_behind() {
     let cluster = Cluster::start(&[]);
@@ -24,7 +24,7 @@ fn each_change_of_eight_sessions_has_its_event_where_the_sequence_is_behind() {
                 scope.spawn(move || {
                     let in_bulk = |session: &mut Client| {
                         let sql = "SELECT count(*)::text FROM generate_series(1, 5) AS g,
-                                          vpk_create('in bulk', 'acme')";
+                                          vpk_create('in bulk ' || g, 'acme')";
                         assert_eq!(value(session, sql, &[]), "5");
                     };
                     // Some meet the conflict in bulk, and some with a single key.

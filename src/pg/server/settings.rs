@@ -124,7 +124,7 @@ pub(in crate::pg) fn define(preloading: bool) {
     );
     GucRegistry::define_string_guc(
         c"vibepeak_keys.actor",
-        c"Sets who acts through the role that calls, for the column actor of vpk.events.",
+        c"Sets who acts through the role that calls, for the events of its calls.",
         c"The application sets it, for example for one transaction with SET LOCAL.",
         &ACTOR,
         GucContext::Userset,

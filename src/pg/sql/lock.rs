@@ -1,8 +1,9 @@
 //! Four locks of the server: one has the transactions that start tasks of an account wait for each
 //! other, one lets a single transaction hand over a standby's uses, one lets a single session move
-//! the sequence of the events, and one has requests for the same key wait for each other. And a limit to the time that a call waits for locks.
+//! the sequence of the events, and one has requests for the same key wait for each other. And a
+//! limit to the time that a call waits for locks.
 //!
-//! They are advisory locks of kinds that users' own functions do not have: neither can be taken in
+//! They are advisory locks of kinds that users' own functions do not have: none can be taken in
 //! SQL, nor do they meet an advisory lock of an application. In `pg_locks` the kind is `objsubid`.
 
 use core::ffi::CStr;

@@ -50,7 +50,7 @@ SELECT * FROM happened ORDER BY event;
 
 -- Many at once, also where only the first ones find their ids taken.
 SELECT put_behind();
-SELECT count(*) FROM generate_series(1, 300) AS i, vpk_create('many', 'behind');
+SELECT count(*) FROM generate_series(1, 300) AS i, vpk_create('many ' || i, 'behind');
 SELECT * FROM happened ORDER BY event;
 SELECT put_behind();
 SELECT vpk_revoke_account('behind', 'all');
@@ -58,7 +58,7 @@ SELECT * FROM happened ORDER BY event;
 SELECT put_behind();
 SELECT vpk_purge(clock_timestamp());
 SELECT * FROM happened ORDER BY event;
-SELECT count(*) FROM generate_series(1, 300) AS i, vpk_create('many', 'behind');
+SELECT count(*) FROM generate_series(1, 300) AS i, vpk_create('many ' || i, 'behind');
 SELECT put_behind();
 SELECT setval('vpk.events_id_seq', max(id) - 100) < max(id) AS behind FROM vpk.events;
 SELECT vpk_delete_account('behind');
