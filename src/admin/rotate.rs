@@ -7,6 +7,7 @@ use super::arguments::{self, required};
 use super::create::IssuedKey;
 use super::request;
 use crate::pg::call::Call;
+use crate::pg::server::clock;
 use crate::pg::sql::commit;
 use crate::pg::types::{Bytes, Interval, Text, Timestamp, Uuid};
 use crate::store::events::Caller;
@@ -36,7 +37,8 @@ pub fn rotate(
         return Err(CallError::invalid("grace must be between 0 and 100 years")
             .hint("Name for how long the old key stays valid, for example interval '1 day'."));
     }
-    if old.rotated && store::has_successor(call, id) {
+    let successors = old.rotated.then(|| store::successors(call, id));
+    if successors.as_ref().is_some_and(|successors| successors.live) {
         return Err(CallError::invalid("the API key has already been rotated")
             .hint("Rotate its successor: the key whose rotated_from is this id."));
     }
@@ -47,7 +49,11 @@ pub fn rotate(
     }
 
     let environment = validate::environment(old.environment.bytes(call))?;
-    let expires_at = given_expiry.unwrap_or(old.expires_at);
+    let now = clock::now().micros();
+    let inherited = successors
+        .and_then(|successors| successors.expires_at)
+        .filter(|end| end.is_none_or(|end| end.micros() > now));
+    let expires_at = given_expiry.or(inherited).unwrap_or(old.expires_at);
     let (issued, token) = IssuedKey::draw(call, environment, old.name, old.account, expires_at);
     let successor = Successor {
         id: issued.id,

@@ -67,21 +67,38 @@ static LOCK_FOR_ROTATION: Statement = Statement::new(
     &[UUIDOID, INTERVALOID],
 );
 
-/// Whether a key has a successor that was not revoked, or was rotated itself and has one.
-pub fn has_successor(call: &Call, id: Uuid) -> bool {
-    !HAS_SUCCESSOR.write(call, &[Some(id.datum())]).is_empty()
+/// The successors of a key, their successors, and so on.
+pub struct Successors {
+    /// Whether one of them was not revoked.
+    pub live: bool,
+    /// When the newest one expires; None is never. A key in its grace has lost its own expiry, and
+    /// they have taken it over. None as a whole where there is none.
+    pub expires_at: Option<Option<Timestamp>>,
+}
+
+/// The successors of a key that was rotated.
+pub fn successors(call: &Call, id: Uuid) -> Successors {
+    let rows = SUCCESSORS.write(call, &[Some(id.datum())]);
+    let newest = rows.first();
+    Successors {
+        live: newest.is_some_and(|row| row.is(0)),
+        expires_at: newest.map(|row| row.timestamp(1)),
+    }
 }
 
 /// Successors are keys of the same account, with later ids.
-static HAS_SUCCESSOR: Statement = Statement::new(
+static SUCCESSORS: Statement = Statement::new(
     c"WITH RECURSIVE successors AS (
-          SELECT k.id, k.account, false AS live FROM vpk.keys AS k WHERE k.id = $1
+          SELECT k.id, k.account, NULL::pg_catalog.timestamptz AS expires_at,
+                 NULL::pg_catalog.timestamptz AS revoked_at
+            FROM vpk.keys AS k WHERE k.id = $1
           UNION ALL
-          SELECT k.id, k.account, k.revoked_at IS NULL
+          SELECT k.id, k.account, k.expires_at, k.revoked_at
             FROM successors AS s JOIN vpk.keys AS k
               ON k.account = s.account AND k.id > s.id AND k.rotated_from = s.id
       )
-      SELECT s.id FROM successors AS s WHERE s.live LIMIT 1",
+      SELECT pg_catalog.bool_or(s.revoked_at IS NULL) OVER (), s.expires_at
+        FROM successors AS s WHERE s.id <> $1 ORDER BY s.id DESC LIMIT 1",
     &[UUIDOID],
 );
 

@@ -38,7 +38,7 @@ SELECT answer(format('SELECT vpk_rotate(%L)', :'id'), :'id');
 SELECT vpk_revoke(:'replaced') IS NOT NULL AS revoked;
 SELECT token AS second, id AS second_id FROM vpk_rotate(:'id', '1 hour') \gset
 SELECT vpk_verify(:'second'), vpk_verify(:'token') AS in_its_grace;
-SELECT rotated_from = :'id' AS rotated_from FROM vpk.keys WHERE id = :'second_id';
+SELECT rotated_from = :'id' AS rotated_from, expires_at FROM vpk.keys WHERE id = :'second_id';
 SELECT answer(format('SELECT vpk_rotate(%L)', :'id'), :'id');
 -- Also where the successor was purged.
 SELECT vpk_revoke(:'second_id') IS NOT NULL AS revoked;
