@@ -6,7 +6,7 @@ ALTER TABLE vpk.events ALTER COLUMN actor SET DEFAULT vpk.event_actor();
 
 COMMENT ON SCHEMA vpk IS 'API keys: tables and views of extension vibepeak_keys';
 
-COMMENT ON TYPE vpk_status IS
+COMMENT ON TYPE vpk.vpk_status IS
     'The answer to a presented API key, in order of precedence after VALID; see vpk.status_codes';
 
 COMMENT ON TABLE vpk.plans IS
@@ -88,7 +88,9 @@ COMMENT ON FUNCTION vpk_verify_hash(bytea, inet) IS
     'Verifies a key by its SHA-256, for callers that compute the hash';
 COMMENT ON FUNCTION vpk_authenticate(text, text, inet, text, text) IS
     'Verifies the value of an Authorization header; returns the status, the key''s owner and the response to send';
-COMMENT ON FUNCTION vpk_error(vpk_status, text, text) IS
+COMMENT ON FUNCTION vpk_client_ip(text) IS
+    'Returns the last address in the value of a header such as X-Forwarded-For, without port and zone; null if it is no address. Never raises an error because of the value';
+COMMENT ON FUNCTION vpk_error(vpk.vpk_status, text, text) IS
     'Returns the JSON body for a status; null for VALID';
 COMMENT ON FUNCTION vpk_revoke(uuid, text) IS
     'Revokes a key permanently; returns when it was first revoked';
@@ -143,7 +145,7 @@ ALTER FUNCTION vpk_authenticate(text, text, inet, text, text) ROWS 1;
 ALTER FUNCTION vpk_rotate(uuid, interval, timestamptz, text) ROWS 1;
 ALTER FUNCTION vpk_update(uuid, text, timestamptz, text[], cidr[], jsonb) ROWS 1;
 ALTER FUNCTION vpk_task_start(text, interval, inet, text) ROWS 1;
-ALTER FUNCTION vpk_doctor() ROWS 14;
+ALTER FUNCTION vpk_doctor() ROWS 15;
 ALTER FUNCTION vpk.stats_row() ROWS 1;
 ALTER FUNCTION vpk.status_rows() ROWS 12;
 

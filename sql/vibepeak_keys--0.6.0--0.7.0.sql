@@ -47,10 +47,24 @@ BEGIN
 END
 $$;
 
--- Each part of this update goes here.
+-- The type of statuses moves to the schema of the tables. It keeps its OID, and so do its labels:
+-- functions, views, tables and prepared statements go on.
+ALTER TYPE vpk_status SET SCHEMA vpk;
 
--- vpk_doctor has one more item, event_ids.
-ALTER FUNCTION vpk_doctor() ROWS 14;
+-- The address of a client in the value of a header. It never raises.
+
+CREATE FUNCTION vpk_client_ip(value text)
+RETURNS inet
+IMMUTABLE PARALLEL SAFE
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'vpk_client_ip_wrapper';
+COMMENT ON FUNCTION vpk_client_ip(text) IS
+    'Returns the last address in the value of a header such as X-Forwarded-For, without port and zone; null if it is no address. Never raises an error because of the value';
+
+-- vpk_doctor has two more items, alike_names and event_ids.
+ALTER FUNCTION vpk_doctor() ROWS 15;
+
+-- Each part of this update goes here.
 
 -- Who acts through a role: the column actor of vpk.events. Events of before have none.
 
@@ -187,7 +201,8 @@ BEGIN
           JOIN (VALUES
                    ('event_actor'::text, NULL::text),
                    ('vpk_rename_account', 'vpk_set_plan'),
-                   ('vpk_purge_events', 'vpk_purge')
+                   ('vpk_purge_events', 'vpk_purge'),
+                   ('vpk_client_ip', 'vpk_authenticate')
                ) AS f (name, sibling) ON f.name = p.proname::text
          WHERE e.extname = 'vibepeak_keys'
     LOOP

@@ -1,5 +1,6 @@
 //! The plan and the name of an account: the arguments, and the errors.
 
+use pure::characters::other_spellings;
 use pure::error::{CallError, quoted};
 use pure::validate;
 
@@ -16,10 +17,7 @@ use crate::store::events::Caller;
 pub fn set_plan(call: &Call, account: Option<Text>, plan: Option<Text>) -> Result<(), CallError> {
     let account = required("account", account)?;
     let plan = arguments::checked_plan(call, required("plan", plan)?)?;
-    let name = arguments::checked_account(call, account)?;
-    validate::new_account(name, &ServerEncoding).or_else(|error| {
-        accounts::lock_against_deletion(call, account).then_some(()).ok_or(error)
-    })?;
+    let account = account_to_set(call, account)?;
     if accounts::is_on_plan(call, account, plan)
         || accounts::set_plan(call, account, plan, Caller::of(call))
     {
@@ -42,9 +40,11 @@ pub fn rename(
 ) -> Result<i64, CallError> {
     let account = required("account", account)?;
     let new_account = required("new_account", new_account)?;
+    let account = arguments::spelled_as_stored(call, account);
     let name = arguments::checked_account(call, new_account)?;
-    validate::new_account(name, &ServerEncoding)?;
-    if name == account.bytes(call) && accounts::lock_against_deletion(call, account) {
+    let new_account = validate::new_account(name, &ServerEncoding)?
+        .map_or(new_account, |name| Text::new(call, name.as_bytes()));
+    if new_account.bytes(call) == account.bytes(call) && accounts::exists(call, account) {
         return Ok(0);
     }
     lock::with_patience(|| rename_locked(call, account, new_account))
@@ -60,11 +60,28 @@ fn rename_locked(call: &Call, account: Text, new_account: Text) -> Result<i64, C
     if !accounts::lock(call, account) {
         return Err(arguments::unknown_account(old).hint(arguments::SEE_ACCOUNTS));
     }
-    if accounts::lock_against_deletion(call, new_account) {
-        return Err(CallError::duplicate(format!("account {} exists already", quoted(new)))
+    // The account itself may have another spelling of its new name.
+    let taken = arguments::stored_account(call, new_account, accounts::lock_against_deletion);
+    if let Some(taken) = taken.map(|taken| taken.bytes(call)).filter(|taken| *taken != old) {
+        return Err(CallError::duplicate(format!("account {} exists already", quoted(taken)))
             .hint("Choose another name. Accounts cannot be merged."));
     }
     Ok(accounts::rename(call, account, new_account, Caller::of(call)))
+}
+
+/// The name of an account that exists or will be created. A new one gets its composed spelling, so
+/// that it cannot look like another.
+fn account_to_set(call: &Call, account: Text) -> Result<Text, CallError> {
+    let name = arguments::checked_account(call, account)?;
+    let new = validate::new_account(name, &ServerEncoding);
+    if new == Ok(None) && other_spellings(name, &ServerEncoding).is_empty() {
+        return Ok(account);
+    }
+    if let Some(stored) = arguments::stored_account(call, account, accounts::lock_against_deletion)
+    {
+        return Ok(stored);
+    }
+    Ok(new?.map_or(account, |name| Text::new(call, name.as_bytes())))
 }
 
 /// Checks the name of a new plan.

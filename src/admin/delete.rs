@@ -83,6 +83,7 @@ fn checked_max_rows(max_rows: Option<i32>) -> Result<i64, CallError> {
 /// for too long.
 pub fn delete_account(call: &Call, account: Option<Text>) -> Result<i64, CallError> {
     let account = required("account", account)?;
+    let account = arguments::spelled_as_stored(call, account);
     let deleted = lock::with_patience(|| erase(call, account))
         .unwrap_or_else(|| Err(arguments::busy_account(account.bytes(call))))?;
     commit::until_applied();

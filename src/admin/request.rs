@@ -17,6 +17,7 @@ pub(super) fn check_not_answered(
     idempotency_key: Option<Text>,
 ) -> Result<(), CallError> {
     let Some(key) = idempotency_key else { return Ok(()) };
+    let account = arguments::spelled_as_stored(call, account);
     lock::lock_request(call, account.bytes(call), key.bytes(call));
     let Some(issued) = events::issued_for(call, account, key) else { return Ok(()) };
     let (id, at) = (issued.id.bytes(call), issued.at.bytes(call));

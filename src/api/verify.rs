@@ -76,6 +76,11 @@ fn vpk_authenticate(
     ))
 }
 
+#[pg_extern(immutable, parallel_safe)]
+fn vpk_client_ip(value: Option<Text>, call: Call) -> Option<Inet> {
+    verify::client_ip(&call, value?)
+}
+
 #[pg_extern(volatile, parallel_unsafe)]
 fn vpk_error(
     status: Option<StatusLabel>,
@@ -84,6 +89,7 @@ fn vpk_error(
     call: Call,
 ) -> Option<Json> {
     let status = status.and_then(StatusLabel::status)?;
+    let account = account.map(|account| body::stored_account(&call, account));
     let facts = body::facts(&call, status, account, None);
     body::compose(&call, status, &facts, body::presented_id(&call, request_id)).1
 }

@@ -7,13 +7,16 @@ mod logging;
 mod usage;
 mod version;
 
+use pure::encoding::Encoding;
+
 use self::finding::{Finding, counted, enumerated};
 use self::usage::Usage;
 use crate::pg::call::Call;
 use crate::pg::redaction;
 use crate::pg::server::clock;
-use crate::store::doctor::{self, Listing};
-use crate::store::{events, names};
+use crate::pg::types::encoding::ServerEncoding;
+use crate::store::doctor::{self, Listing, alike, names};
+use crate::store::events;
 use crate::usage::stats;
 
 /// All items, in their order.
@@ -90,6 +93,7 @@ pub fn examine(call: &Call) -> Vec<Finding> {
                  vpk_revoke_account to revoke their keys.",
             )
         }),
+        of_tables("alike_names", &|item| alike_names(item, call)),
         found_none(
             "publications",
             &doctor::publications(call),
@@ -150,6 +154,23 @@ fn unused_keys(item: &'static str, call: &Call, uses_are_noted: bool) -> Finding
             format!("{what} not used for 90 days")
         },
         "Use vpk_revoke to revoke keys that nobody needs.",
+    )
+}
+
+fn alike_names(item: &'static str, call: &Call) -> Finding {
+    if !ServerEncoding.is_utf8() {
+        return Finding::good(
+            item,
+            "names are not compared, since the encoding of this database is not UTF8",
+        );
+    }
+    found_none(
+        item,
+        &alike::pairs(call),
+        "no two accounts or plans have names that look alike",
+        |pairs| format!("{} that look alike", counted(pairs, "pair of names", "pairs of names")),
+        "Find out which name of a pair is meant. Use vpk_delete_account to delete the other account, \
+         or delete the other plan from vpk.plans. Names can be passed to SQL as they are shown.",
     )
 }
 

@@ -24,7 +24,6 @@ pub mod keys;
 pub mod leases;
 pub mod list;
 pub mod lookup;
-pub mod names;
 pub mod roles;
 pub mod rotate;
 pub mod usage;

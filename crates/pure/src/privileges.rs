@@ -2,9 +2,10 @@
 //! others.
 
 /// The functions that a verifier role may call.
-pub const VERIFIER_FUNCTIONS: [&str; 7] = [
+pub const VERIFIER_FUNCTIONS: [&str; 8] = [
     "vpk_verify",
     "vpk_authenticate",
+    "vpk_client_ip",
     "vpk_error",
     "vpk_task_start",
     "vpk_task_extend",

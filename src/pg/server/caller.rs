@@ -6,6 +6,7 @@ use pgrx::pg_sys::{self, Oid};
 
 use crate::pg::call::Call;
 use crate::pg::types::Text;
+use crate::pg::types::encoding::shown_here;
 
 /// The current role outside of every SECURITY DEFINER function: that of `SET ROLE`, or else that of
 /// the session.
@@ -40,13 +41,13 @@ pub fn acting_as<R>(role: Oid, act: impl FnOnce() -> R) -> R {
     }
 }
 
-/// The name of a role; empty where there is no such role.
+/// The name of a role, as this database can show it; empty where there is no such role.
 fn name(call: &Call, role: Oid) -> Text {
     // SAFETY: with noerr, the name is null where there is no such role, and else a null-terminated
     // copy (src/backend/utils/init/miscinit.c: GetUserNameFromId).
     unsafe {
         let name = pg_sys::GetUserNameFromId(role, true);
         let bytes = if name.is_null() { &b""[..] } else { CStr::from_ptr(name).to_bytes() };
-        Text::new(call, bytes)
+        Text::new(call, &shown_here(bytes.to_vec()))
     }
 }

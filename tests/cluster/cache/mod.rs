@@ -10,7 +10,7 @@ mod load;
 mod middle_of_a_statement;
 mod parallel_workers;
 mod plans;
-mod random_walk;
+mod random_changes;
 mod restores;
 mod rewrites;
 mod standbys;

@@ -2,6 +2,7 @@
 
 mod backups;
 mod load;
+mod older;
 mod partial;
 mod roles;
 mod whole;

@@ -3,6 +3,9 @@
 //! Each listing has at most the first ten lines, in order, and the number of all lines. Findings on
 //! roles and their privileges concern this database only.
 
+pub mod alike;
+pub mod names;
+
 use pgrx::pg_sys::TEXTARRAYOID;
 
 use pure::encoding::widen;
@@ -24,7 +27,7 @@ pub struct Listing {
 }
 
 impl Listing {
-    pub(super) fn read(call: &Call, listing: &Statement, parameters: &[Parameter]) -> Listing {
+    pub(in crate::store) fn read(call: &Call, listing: &Statement, parameters: &[Parameter]) -> Listing {
         let rows = listing.read(call, parameters);
         Listing {
             lines: rows
@@ -50,7 +53,7 @@ macro_rules! listing {
         )
     };
 }
-pub(super) use listing;
+pub(in crate::store) use listing;
 
 /// A text array of these names.
 fn names(names: impl IntoIterator<Item = &'static str>) -> Parameter {
@@ -353,39 +356,71 @@ pub struct Setting {
     pub set_for: Option<String>,
 }
 
-impl Setting {
-    fn of(call: &Call, row: Row) -> Option<Setting> {
-        let text = |text: Text| widen(text.bytes(call));
-        Some(Setting {
-            name: text(row.text(0)?),
-            value: text(row.text(1)?),
-            set_for: row.text(2).map(text),
-        })
-    }
-}
-
 /// The values of these settings: in the running session, and where they were set for roles and
 /// databases.
-pub fn settings(call: &Call, settings: impl IntoIterator<Item = &'static str>) -> Vec<Setting> {
-    let rows = SETTINGS.read(call, &[names(settings)]);
-    rows.iter().filter_map(|row| Setting::of(call, row)).collect()
+pub fn settings(call: &Call, settings: &[&'static str]) -> Vec<Setting> {
+    let rows = SETTINGS.read(call, &[names(settings.iter().copied())]);
+    let text = |text: Text| widen(text.bytes(call));
+    let running = rows.iter().filter_map(|row| {
+        Some(Setting { name: text(row.text(0)?), value: text(row.text(1)?), set_for: None })
+    });
+    let mut found: Vec<Setting> = running.collect();
+    for set in set_for_roles(call) {
+        if settings.iter().any(|name| name.as_bytes() == set.name) {
+            let (name, value) = (widen(set.name), widen(set.value));
+            found.push(Setting { name, value, set_for: Some(text(set.set_for)) });
+        }
+    }
+    found.sort_by(|one, other| (&one.name, &one.set_for).cmp(&(&other.name, &other.set_for)));
+    found
 }
 
 static SETTINGS: Statement = Statement::new(
-    c"SELECT s.name, s.setting, NULL
-        FROM pg_catalog.pg_settings AS s WHERE s.name = ANY ($1)
-      UNION ALL
-      SELECT o.name, o.value,
+    c"SELECT s.name, s.setting FROM pg_catalog.pg_settings AS s WHERE s.name = ANY ($1)",
+    &[TEXTARRAYOID],
+);
+
+/// A value that was set for a role or database.
+struct SetForRole<'call> {
+    /// The OIDs of the database and the role, 0 for all of them.
+    oids: [Text; 2],
+    /// The role or database, empty for all.
+    set_for: Text,
+    /// The name of the setting.
+    name: &'call [u8],
+    /// Its value.
+    value: &'call [u8],
+}
+
+/// The values of all settings that were set for roles and databases.
+///
+/// The catalogue has them in the encoding of the database where they were set. So the server's
+/// functions must not read them here: they raise an error where a text is invalid.
+fn set_for_roles(call: &Call) -> Vec<SetForRole<'_>> {
+    let rows = SET_FOR_ROLES.read(call, &[]);
+    let of_row = |row: Row| {
+        let (database, role) = (row.text(0)?, row.text(1)?);
+        Some(([database, role], row.text(2)?, row.text_array(3)?.elements(call)))
+    };
+    rows.iter()
+        .filter_map(of_row)
+        .flat_map(|(oids, set_for, settings)| {
+            settings.iter().flatten().filter_map(move |setting| {
+                let at = setting.iter().position(|byte| *byte == b'=')?;
+                Some(SetForRole { oids, set_for, name: &setting[..at], value: &setting[at + 1..] })
+            })
+        })
+        .collect()
+}
+
+static SET_FOR_ROLES: Statement = Statement::new(
+    c"SELECT s.setdatabase::pg_catalog.text, s.setrole::pg_catalog.text,
              pg_catalog.concat_ws(' in ', 'role ' || pg_catalog.quote_ident(r.rolname),
-                                  'database ' || pg_catalog.quote_ident(d.datname))
+                                  'database ' || pg_catalog.quote_ident(d.datname)),
+             s.setconfig
         FROM pg_catalog.pg_db_role_setting AS s
-        JOIN pg_catalog.unnest(s.setconfig) AS c (setting) ON true
-        JOIN LATERAL (SELECT pg_catalog.split_part(c.setting, '=', 1) AS name,
-                             pg_catalog.substr(c.setting, pg_catalog.strpos(c.setting, '=') + 1)
-                                 AS value) AS o ON o.name = ANY ($1)
         LEFT JOIN pg_catalog.pg_roles AS r ON r.oid = s.setrole
         LEFT JOIN pg_catalog.pg_database AS d ON d.oid = s.setdatabase
-       WHERE s.setdatabase = 0 OR d.datname = pg_catalog.current_database()
-       ORDER BY 1, 3 NULLS FIRST",
-    &[TEXTARRAYOID],
+       WHERE s.setdatabase = 0 OR d.datname = pg_catalog.current_database()",
+    &[],
 );
