@@ -17,6 +17,7 @@ use crate::pg::redaction;
 use crate::pg::server::clock;
 use crate::pg::types::encoding::ServerEncoding;
 use crate::store::doctor::{self, Listing, accepted, alike, names, replication};
+use crate::store::events;
 use crate::usage::stats;
 
 /// All items, in their order. What was accepted is well.
@@ -128,6 +129,15 @@ fn found(call: &Call) -> Vec<Finding> {
                 |_| "subscriptions that do not keep the extension's tables up to date".to_owned(),
                 "Look into the server's log. For an empty table, drop the subscription, run TRUNCATE \
                  on its tables, and create it again: it copies rows only once.",
+            )
+        }),
+        of_tables("event_ids", &|item| {
+            found_none(
+                item,
+                &events::sequence_behind(call),
+                "the sequence of the events is not behind them",
+                |_| "the sequence of the events is behind them".to_owned(),
+                events::HOW_TO_MOVE_SEQUENCE,
             )
         }),
         version::version(doctor::version(call).as_deref(), env!("CARGO_PKG_VERSION")),

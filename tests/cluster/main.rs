@@ -6,6 +6,7 @@ mod cache;
 mod docs;
 mod doctor;
 mod dumps;
+mod events;
 mod examples;
 mod faults;
 mod issuing;

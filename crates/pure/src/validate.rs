@@ -83,6 +83,11 @@ pub fn reason(value: &[u8], encoding: &impl Encoding) -> Option<Vec<u8>> {
     (!kept.is_empty()).then_some(kept)
 }
 
+/// The name of a request to issue a key, so that it can be asked again.
+pub fn idempotency_key(value: &[u8], encoding: &impl Encoding) -> Result<(), CallError> {
+    text("idempotency_key", value, encoding)
+}
+
 /// The text without the white space around it: Unicode's if the text is UTF-8, else ASCII's.
 fn trimmed<'text>(value: &'text [u8], encoding: &impl Encoding) -> &'text [u8] {
     utf8(value, encoding).map_or(white_space::trimmed(value), |text| text.trim().as_bytes())

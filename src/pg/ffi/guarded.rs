@@ -49,6 +49,15 @@ guarded_functions! {
     ) -> SPIPlanPtr;
     fn SPI_keepplan(plan: SPIPlanPtr) -> c_int;
     fn SPI_execute(text: *const c_char, read_only: bool, limit: c_long) -> c_int;
+    fn SPI_execute_with_args(
+        text: *const c_char,
+        count: c_int,
+        types: *mut Oid,
+        values: *mut Datum,
+        nulls: *const c_char,
+        read_only: bool,
+        limit: c_long,
+    ) -> c_int;
     fn SPI_execute_snapshot(
         plan: SPIPlanPtr,
         values: *mut Datum,
@@ -190,6 +199,8 @@ guarded_functions! {
     fn palloc0(size: Size) -> *mut c_void;
     fn MemoryContextAllocZero(context: MemoryContext, size: Size) -> *mut c_void;
     fn lappend(list: *mut List, item: *mut c_void) -> *mut List;
+    fn lappend_oid(list: *mut List, item: Oid) -> *mut List;
+    fn RelationGetIndexList(relation: Relation) -> *mut List;
 }
 
 // src/backend/utils/error/elog.c

@@ -29,7 +29,11 @@ pub struct Listing {
 }
 
 impl Listing {
-    fn read(call: &Call, listing: &Statement, parameters: &[Parameter]) -> Listing {
+    pub(in crate::store) fn read(
+        call: &Call,
+        listing: &Statement,
+        parameters: &[Parameter],
+    ) -> Listing {
         let rows = listing.read(call, parameters);
         Listing {
             lines: rows
@@ -55,7 +59,7 @@ macro_rules! listing {
         )
     };
 }
-use listing;
+pub(in crate::store) use listing;
 
 /// A text array of these names.
 fn names(names: impl IntoIterator<Item = &'static str>) -> Parameter {

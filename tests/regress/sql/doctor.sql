@@ -34,14 +34,14 @@ REVOKE EXECUTE ON FUNCTION vpk_doctor(), vpk_verify(text) FROM PUBLIC;
 REVOKE USAGE ON TYPE vpk.vpk_status FROM PUBLIC;
 SELECT ok FROM pg_temp.finding('privileges');
 -- To a verifier, or an admin, what is not theirs.
-GRANT EXECUTE ON FUNCTION vpk_purge(timestamptz) TO regress_vpk_verifier;
+GRANT EXECUTE ON FUNCTION vpk_purge(timestamptz, integer) TO regress_vpk_verifier;
 GRANT EXECUTE ON FUNCTION vpk_grant_admin(regrole), vpk.plan_in_use(text), vpk.plans_before_write() TO regress_vpk_admin;
 GRANT SELECT ON vpk.key_list TO regress_vpk_verifier;
 GRANT INSERT ON vpk.accounts TO regress_vpk_admin;
 GRANT USAGE ON SEQUENCE vpk.events_id_seq TO regress_vpk_admin;
 GRANT CREATE ON SCHEMA vpk TO regress_vpk_both;
 SELECT * FROM pg_temp.finding('privileges') \gx
-REVOKE EXECUTE ON FUNCTION vpk_purge(timestamptz) FROM regress_vpk_verifier;
+REVOKE EXECUTE ON FUNCTION vpk_purge(timestamptz, integer) FROM regress_vpk_verifier;
 REVOKE EXECUTE ON FUNCTION vpk_grant_admin(regrole), vpk.plan_in_use(text), vpk.plans_before_write() FROM regress_vpk_admin;
 REVOKE SELECT ON vpk.key_list FROM regress_vpk_verifier;
 REVOKE INSERT ON vpk.accounts FROM regress_vpk_admin;
