@@ -3,6 +3,8 @@
 //! Each listing has at most the first ten lines, in order, and the number of all lines. Findings on
 //! roles and their privileges concern this database only.
 
+pub mod accepted;
+pub mod alike;
 pub mod names;
 pub mod replication;
 
@@ -27,7 +29,11 @@ pub struct Listing {
 }
 
 impl Listing {
-    fn read(call: &Call, listing: &Statement, parameters: &[Parameter]) -> Listing {
+    pub(in crate::store) fn read(
+        call: &Call,
+        listing: &Statement,
+        parameters: &[Parameter],
+    ) -> Listing {
         let rows = listing.read(call, parameters);
         Listing {
             lines: rows
@@ -53,7 +59,7 @@ macro_rules! listing {
         )
     };
 }
-use listing;
+pub(in crate::store) use listing;
 
 /// A text array of these names.
 fn names(names: impl IntoIterator<Item = &'static str>) -> Parameter {

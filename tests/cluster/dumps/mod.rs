@@ -2,6 +2,7 @@
 
 mod backups;
 mod load;
+mod older;
 mod owners;
 mod partial;
 mod roles;

@@ -10,7 +10,7 @@ $$;
 -- What there is, and where all is well. There is advice for everything else.
 SELECT item FROM vpk_doctor();
 SELECT item, ok, detail, advice FROM vpk_doctor()
- WHERE item IN ('privileges', 'key_table', 'names', 'expiring_keys', 'plan_access', 'publications');
+ WHERE item IN ('privileges', 'key_table', 'names', 'expiring_keys', 'plan_access', 'alike_names', 'publications');
 SELECT item FROM vpk_doctor() WHERE (advice IS NULL) <> (ok IS TRUE) OR detail = '' OR advice = '';
 -- What is not known without the library preloaded is known with it.
 SELECT count(*) FILTER (WHERE d.ok IS NULL) = CASE WHEN p.ok THEN 0 ELSE 3 END AS as_preloaded
@@ -28,20 +28,20 @@ SELECT * FROM pg_temp.finding('privileges') \gx
 SELECT * FROM pg_temp.finding('key_table') \gx
 -- To PUBLIC.
 GRANT EXECUTE ON FUNCTION vpk_doctor(), vpk_verify(text) TO PUBLIC;
-GRANT USAGE ON TYPE vpk_status TO PUBLIC;
+GRANT USAGE ON TYPE vpk.vpk_status TO PUBLIC;
 SELECT * FROM pg_temp.finding('privileges') \gx
 REVOKE EXECUTE ON FUNCTION vpk_doctor(), vpk_verify(text) FROM PUBLIC;
-REVOKE USAGE ON TYPE vpk_status FROM PUBLIC;
+REVOKE USAGE ON TYPE vpk.vpk_status FROM PUBLIC;
 SELECT ok FROM pg_temp.finding('privileges');
 -- To a verifier, or an admin, what is not theirs.
-GRANT EXECUTE ON FUNCTION vpk_purge(timestamptz) TO regress_vpk_verifier;
+GRANT EXECUTE ON FUNCTION vpk_purge(timestamptz, integer) TO regress_vpk_verifier;
 GRANT EXECUTE ON FUNCTION vpk_grant_admin(regrole), vpk.plan_in_use(text), vpk.plans_before_write() TO regress_vpk_admin;
 GRANT SELECT ON vpk.key_list TO regress_vpk_verifier;
 GRANT INSERT ON vpk.accounts TO regress_vpk_admin;
 GRANT USAGE ON SEQUENCE vpk.events_id_seq TO regress_vpk_admin;
 GRANT CREATE ON SCHEMA vpk TO regress_vpk_both;
 SELECT * FROM pg_temp.finding('privileges') \gx
-REVOKE EXECUTE ON FUNCTION vpk_purge(timestamptz) FROM regress_vpk_verifier;
+REVOKE EXECUTE ON FUNCTION vpk_purge(timestamptz, integer) FROM regress_vpk_verifier;
 REVOKE EXECUTE ON FUNCTION vpk_grant_admin(regrole), vpk.plan_in_use(text), vpk.plans_before_write() FROM regress_vpk_admin;
 REVOKE SELECT ON vpk.key_list FROM regress_vpk_verifier;
 REVOKE INSERT ON vpk.accounts FROM regress_vpk_admin;
@@ -49,7 +49,7 @@ REVOKE USAGE ON SEQUENCE vpk.events_id_seq FROM regress_vpk_admin;
 REVOKE CREATE ON SCHEMA vpk FROM regress_vpk_both;
 SELECT ok FROM pg_temp.finding('privileges');
 -- For a role that is neither an admin nor a verifier, even the least privilege is reported.
-GRANT EXECUTE ON FUNCTION vpk_error(vpk_status, text, text) TO "regress_vpk ""odd""";
+GRANT EXECUTE ON FUNCTION vpk_error(vpk.vpk_status, text, text) TO "regress_vpk ""odd""";
 GRANT USAGE ON SCHEMA vpk TO "regress_vpk ""odd""";
 GRANT SELECT (name) ON vpk.keys TO "regress_vpk ""odd""";
 SELECT * FROM pg_temp.finding('privileges') \gx
@@ -171,6 +171,17 @@ SELECT vpk_revoke_account('many' || n) FROM generate_series(20, 22) AS n;
 SELECT detail FROM pg_temp.finding('plan_access') \gx
 ROLLBACK;
 
+-- Names that look alike, of accounts and of plans, as SQL reads them.
+BEGIN;
+INSERT INTO vpk.accounts (account, plan) VALUES ('quote '' \ one', 'Pro'), ('cafe', 'Pro'), (U&'caf\00E9', 'Pro'), (U&'\+01F44D', 'Pro');
+SELECT ok FROM pg_temp.finding('alike_names');
+INSERT INTO vpk.accounts (account, plan) VALUES (U&'quote '' \\ one\200B', 'Pro'), (U&'cafe\0301', 'Pro'), (U&'\+01F44D\+0E0061', 'Pro'), (U&'\200B', 'Pro');
+INSERT INTO vpk.plans (plan, pristine) VALUES (U&'\202EPro', false);
+SELECT * FROM pg_temp.finding('alike_names') \gx
+SELECT count(*) AS accounts FROM vpk.accounts WHERE account IN (U&'quote '' \\ one\200b', U&'\+01f44d\+0e0061');
+ROLLBACK;
+SELECT ok FROM pg_temp.finding('alike_names');
+
 -- Publications, with no word on whether the server is set up to replicate.
 SET client_min_messages = error;
 CREATE TABLE regress_vpk_table ();
@@ -259,7 +270,7 @@ GRANT SELECT ON vpk.keys TO regress_vpk_verifier;
 SET ROLE regress_vpk_admin;
 SET search_path = pg_temp, hostile, pg_catalog, public;
 SELECT item, ok, detail FROM public.vpk_doctor()
- WHERE item OPERATOR(pg_catalog.=) ANY ('{privileges,key_table,names,expiring_keys,plan_access,publications}');
+ WHERE item OPERATOR(pg_catalog.=) ANY ('{privileges,key_table,names,expiring_keys,plan_access,alike_names,publications}');
 -- Settings of the caller's do not matter either.
 SET quote_all_identifiers = on;
 SET DateStyle = 'SQL, DMY';
@@ -268,7 +279,7 @@ SET standard_conforming_strings = off;
 SET escape_string_warning = off;
 SET transform_null_equals = on;
 SELECT item, ok, detail FROM public.vpk_doctor()
- WHERE item OPERATOR(pg_catalog.=) ANY ('{privileges,key_table,names,expiring_keys,plan_access,publications}');
+ WHERE item OPERATOR(pg_catalog.=) ANY ('{privileges,key_table,names,expiring_keys,plan_access,alike_names,publications}');
 RESET ALL;
 RESET ROLE;
 DROP TABLE pg_temp.pg_extension, pg_temp.pg_class;
@@ -292,4 +303,4 @@ RESET ROLE;
 SELECT vpk_delete_account('acme'), vpk_delete_account('beta');
 DROP OWNED BY regress_vpk_verifier, regress_vpk_admin, regress_vpk_both;
 DROP ROLE regress_vpk_verifier, regress_vpk_admin, regress_vpk_both, "regress_vpk ""odd""", regress_vpk_reader, regress_vpk_group, regress_vpk_superuser;
-SELECT item FROM vpk_doctor() WHERE item IN ('privileges', 'key_table', 'names', 'expiring_keys', 'plan_access', 'publications') AND NOT ok;
+SELECT item FROM vpk_doctor() WHERE item IN ('privileges', 'key_table', 'names', 'expiring_keys', 'plan_access', 'alike_names', 'publications') AND NOT ok;

@@ -41,6 +41,12 @@ SELECT vpk_create(pg_temp.bytes(decode(repeat('ff', 256), 'hex')));
 SELECT length(name) AS bytes FROM vpk_create(pg_temp.bytes(decode(repeat('ff', 255), 'hex')));
 SELECT vpk_revoke(id, pg_temp.bytes('\xfffe')) IS NOT NULL AS revoked FROM vpk_list(pg_temp.bytes('\xe4f6'));
 SELECT revoke_reason = pg_temp.bytes('\xfffe') AS reason FROM vpk.key_list WHERE revoked_at IS NOT NULL;
+-- Bytes have one spelling: two names that UTF-8 would read as one text are two accounts.
+SELECT vpk_set_plan(pg_temp.bytes('\x636166c3a9'), 'Pro'), vpk_set_plan(pg_temp.bytes('\x63616665cc81'), 'Free'), vpk_set_plan(pg_temp.bytes('\x61e2808b'), 'Pro');
+SELECT count(*) FROM vpk.accounts WHERE account LIKE 'caf%';
+SELECT vpk_client_ip(pg_temp.bytes('\xff2c203230332e302e3131332e39')) AS last, vpk_client_ip(pg_temp.bytes('\x3230332e302e3131332e39ff')) AS broken,
+       count(vpk_client_ip(string)) AS addresses FROM strings;
+SELECT ok, detail FROM vpk_doctor() WHERE item = 'alike_names';
 
 -- LATIN1: one byte each.
 \c regress_vpk_latin1
@@ -67,6 +73,12 @@ SELECT vpk_set_plan(chr(252), chr(223));
 SELECT vpk_create('Key', chr(223));
 SELECT vpk_create('Key', environment => chr(228) || chr(246));
 \set VERBOSITY default
+SELECT vpk_set_plan('caf' || chr(233), 'Pro'), vpk_set_plan('caf' || chr(195) || chr(169), 'Free');
+SELECT count(*) FROM vpk.accounts WHERE account LIKE 'caf%';
+SELECT count(*) FROM vpk_list('caf' || chr(233));
+SELECT vpk_error('PLAN_REQUIRED', 'r', 'caf' || chr(195) || chr(169)) #>> '{error,details,current_plan}' AS plan;
+SELECT vpk_client_ip(chr(255) || ', 203.0.113.9') AS last, vpk_client_ip('203.0.113.9' || chr(160)) AS broken, count(vpk_client_ip(string)) AS addresses FROM strings;
+SELECT ok, detail FROM vpk_doctor() WHERE item = 'alike_names';
 -- A key that was broken by a no-break space or a soft hyphen.
 SELECT vpk_revoke_token(left(k.token, at) || chr(break) || substr(k.token, at + 1)) = k.id AS revoked, vpk_verify(k.token)
   FROM (VALUES (7, 160), (15, 173)) AS broken (at, break), vpk_create('Broken') AS k;

@@ -50,7 +50,7 @@ SELECT proname AS function, provolatile AS volatility, proisstrict AS strict,
  ORDER BY proname COLLATE "C";
 
 -- The labels, in the order in which they win.
-SELECT unnest(enum_range(NULL::vpk_status)) AS status;
+SELECT unnest(enum_range(NULL::vpk.vpk_status)) AS status;
 
 -- The columns of tables and views.
 SELECT c.relname AS relation, a.attname AS column, format_type(a.atttypid, a.atttypmod) AS type,
