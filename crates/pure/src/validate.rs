@@ -11,9 +11,6 @@ use crate::white_space;
 
 /// The longest name of a key or an account, in characters.
 pub const MAX_NAME_CHARACTERS: usize = 255;
-/// More bytes than a name of an account has in any spelling. A character has at most four; in a
-/// normal form it can take three times as many (Unicode Standard Annex 15, section 9).
-pub const MAX_NAME_BYTES: usize = 3 * 4 * MAX_NAME_CHARACTERS;
 /// How many characters of a revocation's reason are stored.
 pub const MAX_REASON_CHARACTERS: usize = 1000;
 /// The largest metadata, in bytes of its text.
