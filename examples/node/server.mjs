@@ -15,6 +15,27 @@ const authenticate = {
            FROM keys.vpk_authenticate($1::text, client_ip => keys.vpk_client_ip($2::text))`,
 };
 
+// What a new connection can mend: this one was lost, or what it has prepared is no longer valid. The
+// query changes nothing, so that it can be asked again.
+const mendable = /^(0A000|26000|42P05|57P0[123]|08...)$/;
+
+async function ask(values) {
+  const query = { ...authenticate, values };
+  try {
+    return (await pool.query(query)).rows[0]; // on an error, the pool closes the connection
+  } catch (error) {
+    if (error instanceof pg.DatabaseError && !mendable.test(error.code)) throw error;
+    console.error('asking again:', error.message);
+  }
+  const client = new pg.Client(); // the pool's other connections may be as old
+  try {
+    await client.connect();
+    return (await client.query(query)).rows[0];
+  } finally {
+    client.end().catch(() => {});
+  }
+}
+
 function send(res, status, headers, body) {
   res.writeHead(status, { 'Content-Type': 'application/json', ...headers });
   res.end(JSON.stringify(body));
@@ -22,8 +43,7 @@ function send(res, status, headers, body) {
 
 const server = http.createServer(async (req, res) => {
   try {
-    const values = [req.headers.authorization, req.headers['x-forwarded-for']];
-    const { rows: [answer] } = await pool.query({ ...authenticate, values });
+    const answer = await ask([req.headers.authorization, req.headers['x-forwarded-for']]);
     console.log(answer.status, answer.key_id, answer.account);
     if (answer.status !== 'VALID') return send(res, answer.http_status, answer.headers, answer.error);
     send(res, 200, {}, { hello: answer.account });

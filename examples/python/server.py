@@ -4,9 +4,10 @@ PGHOST=... PGDATABASE=... PGUSER=... .venv/bin/python server.py
 """
 import json
 import os
+import re
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from psycopg import Error, OperationalError
+from psycopg import Error, connect
 from psycopg_pool import ConnectionPool
 
 # The headers are bind parameters (%s): they never become part of the SQL text. The proxy in front
@@ -17,15 +18,21 @@ AUTHENTICATE = """SELECT status::text, http_status, key_id, account, headers, er
                              %s::text, client_ip => keys.vpk_client_ip(%s::text))"""
 
 
-def authenticate(headers, again=True):
+# What a new connection can mend: this one was lost, or what it has prepared is no longer valid. The
+# query changes nothing, so that it can be asked again.
+MENDABLE = re.compile("0A000|26000|42P05|57P0[123]|08...")
+
+
+def authenticate(headers):
     with pool.connection() as connection:
         try:
             return connection.execute(AUTHENTICATE, headers).fetchone()
-        except OperationalError:
-            if not again:
+        except Error as failure:
+            if not connection.closed and not MENDABLE.fullmatch(failure.sqlstate or ""):
                 raise
-    pool.check()  # the connection was lost: replace all that were
-    return authenticate(headers, again=False)
+            connection.close()  # the pool replaces it
+    with connect(autocommit=True) as connection:  # the pool's others may be as old
+        return connection.execute(AUTHENTICATE, headers).fetchone()
 
 
 class Handler(BaseHTTPRequestHandler):

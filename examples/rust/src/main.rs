@@ -4,10 +4,11 @@ use std::{collections::HashMap, env};
 
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::{Json, Router, extract::State};
-use deadpool_postgres::{Config, Pool, PoolError};
+use deadpool_postgres::{Config, Object, Pool, PoolError};
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio_postgres::{NoTls, Row, types};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Error, NoTls, Row, types};
 
 /// The headers are bind parameters: they never become part of the SQL text. The crate reads an enum
 /// of SQL only into a type of its own, hence the cast to text.
@@ -19,13 +20,39 @@ const AUTHENTICATE: &str = "SELECT status::text, http_status, key_id, account, h
 
 type Answer = (StatusCode, HeaderMap, Json<Value>);
 
-async fn authenticate(pool: &Pool, headers: &HeaderMap) -> Result<Row, PoolError> {
-    // The last address is in the last of several headers.
-    let authorization = headers.get("authorization").map(text);
-    let forwarded = headers.get_all("x-forwarded-for").iter().next_back().map(text);
-    let connection = pool.get().await?; // a new one where the old one was closed
+/// How to connect, and a pool of connections.
+#[derive(Clone)]
+struct Database(Config, Pool);
+
+/// The values of the two headers.
+type Headers = [Option<String>; 2];
+
+async fn ask(connection: &Object, [authorization, forwarded]: &Headers) -> Result<Row, Error> {
     let statement = connection.prepare_cached(AUTHENTICATE).await?;
-    Ok(connection.query_one(&statement, &[&authorization, &forwarded]).await?)
+    connection.query_one(&statement, &[authorization, forwarded]).await
+}
+
+/// Whether a new connection can mend it: this one was lost, or what it has prepared is no longer
+/// valid.
+fn mendable(error: &Error) -> bool {
+    const CODES: [&str; 6] = ["0A000", "26000", "42P05", "57P01", "57P02", "57P03"];
+    let code = error.code().map(SqlState::code);
+    error.is_closed() || code.is_some_and(|code| CODES.contains(&code) || code.starts_with("08"))
+}
+
+/// The query changes nothing, so that it can be asked again.
+async fn authenticate(
+    Database(config, pool): &Database,
+    headers: Headers,
+) -> Result<Row, PoolError> {
+    let connection = pool.get().await?; // a new one where the old one was closed
+    match ask(&connection, &headers).await {
+        Err(error) if mendable(&error) => eprintln!("asking again: {error}"),
+        answer => return Ok(answer?),
+    }
+    drop(Object::take(connection)); // it does not go back to the pool, whose others may be as old
+    let other = config.create_pool(None, NoTls).map_err(|_| PoolError::Closed)?;
+    Ok(ask(&other.get().await?, &headers).await?)
 }
 
 /// Any byte may come: each is a character, and no key has one beyond ASCII.
@@ -33,8 +60,11 @@ fn text(value: &HeaderValue) -> String {
     value.as_bytes().iter().map(|&byte| char::from(byte)).collect()
 }
 
-async fn answer(State(pool): State<Pool>, headers: HeaderMap) -> Answer {
-    let row = match authenticate(&pool, &headers).await {
+async fn answer(State(database): State<Database>, headers: HeaderMap) -> Answer {
+    // The last address is in the last of several headers.
+    let authorization = headers.get("authorization").map(text);
+    let forwarded = headers.get_all("x-forwarded-for").iter().next_back().map(text);
+    let row = match authenticate(&database, [authorization, forwarded]).await {
         Ok(row) => row,
         Err(error) => {
             eprintln!("{error:?}"); // no database, no access
@@ -69,7 +99,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let port = variable("PORT").unwrap_or("8080".into());
     let listener = tokio::net::TcpListener::bind(format!("127.0.0.1:{port}")).await?;
     let mut terminate = signal(SignalKind::terminate())?; // ends when all requests have answers
-    axum::serve(listener, Router::new().fallback(answer).with_state(pool))
+    axum::serve(listener, Router::new().fallback(answer).with_state(Database(config, pool)))
         .with_graceful_shutdown(async move { _ = terminate.recv().await })
         .await?;
     Ok(())

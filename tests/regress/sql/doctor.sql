@@ -28,20 +28,20 @@ SELECT * FROM pg_temp.finding('privileges') \gx
 SELECT * FROM pg_temp.finding('key_table') \gx
 -- To PUBLIC.
 GRANT EXECUTE ON FUNCTION vpk_doctor(), vpk_verify(text) TO PUBLIC;
-GRANT USAGE ON TYPE vpk_status TO PUBLIC;
+GRANT USAGE ON TYPE vpk.vpk_status TO PUBLIC;
 SELECT * FROM pg_temp.finding('privileges') \gx
 REVOKE EXECUTE ON FUNCTION vpk_doctor(), vpk_verify(text) FROM PUBLIC;
-REVOKE USAGE ON TYPE vpk_status FROM PUBLIC;
+REVOKE USAGE ON TYPE vpk.vpk_status FROM PUBLIC;
 SELECT ok FROM pg_temp.finding('privileges');
 -- To a verifier, or an admin, what is not theirs.
-GRANT EXECUTE ON FUNCTION vpk_purge(timestamptz) TO regress_vpk_verifier;
+GRANT EXECUTE ON FUNCTION vpk_purge(timestamptz, integer) TO regress_vpk_verifier;
 GRANT EXECUTE ON FUNCTION vpk_grant_admin(regrole), vpk.plan_in_use(text), vpk.plans_before_write() TO regress_vpk_admin;
 GRANT SELECT ON vpk.key_list TO regress_vpk_verifier;
 GRANT INSERT ON vpk.accounts TO regress_vpk_admin;
 GRANT USAGE ON SEQUENCE vpk.events_id_seq TO regress_vpk_admin;
 GRANT CREATE ON SCHEMA vpk TO regress_vpk_both;
 SELECT * FROM pg_temp.finding('privileges') \gx
-REVOKE EXECUTE ON FUNCTION vpk_purge(timestamptz) FROM regress_vpk_verifier;
+REVOKE EXECUTE ON FUNCTION vpk_purge(timestamptz, integer) FROM regress_vpk_verifier;
 REVOKE EXECUTE ON FUNCTION vpk_grant_admin(regrole), vpk.plan_in_use(text), vpk.plans_before_write() FROM regress_vpk_admin;
 REVOKE SELECT ON vpk.key_list FROM regress_vpk_verifier;
 REVOKE INSERT ON vpk.accounts FROM regress_vpk_admin;
@@ -49,7 +49,7 @@ REVOKE USAGE ON SEQUENCE vpk.events_id_seq FROM regress_vpk_admin;
 REVOKE CREATE ON SCHEMA vpk FROM regress_vpk_both;
 SELECT ok FROM pg_temp.finding('privileges');
 -- For a role that is neither an admin nor a verifier, even the least privilege is reported.
-GRANT EXECUTE ON FUNCTION vpk_error(vpk_status, text, text) TO "regress_vpk ""odd""";
+GRANT EXECUTE ON FUNCTION vpk_error(vpk.vpk_status, text, text) TO "regress_vpk ""odd""";
 GRANT USAGE ON SCHEMA vpk TO "regress_vpk ""odd""";
 GRANT SELECT (name) ON vpk.keys TO "regress_vpk ""odd""";
 SELECT * FROM pg_temp.finding('privileges') \gx
@@ -74,6 +74,23 @@ GRANT SELECT ON vpk.events TO regress_vpk_monitor;
 SELECT detail FROM pg_temp.finding('privileges') \gx
 DROP OWNED BY regress_vpk_monitor;
 DROP ROLE regress_vpk_monitor;
+
+-- A role for backups reads every table and sequence, and so do its members. A role that reads some
+-- of them is reported, and so is one that can read more than that, or write.
+CREATE ROLE regress_vpk_backup;
+CREATE ROLE regress_vpk_nightly IN ROLE regress_vpk_backup;
+SELECT vpk_grant_backup('regress_vpk_backup');
+SELECT p.ok AS privileges, k.ok AS key_table FROM pg_temp.finding('privileges') AS p, pg_temp.finding('key_table') AS k;
+GRANT SELECT ON vpk.key_list TO regress_vpk_backup;
+GRANT INSERT ON vpk.keys TO regress_vpk_backup;
+SELECT detail FROM pg_temp.finding('privileges') \gx
+SELECT detail FROM pg_temp.finding('key_table') \gx
+REVOKE SELECT ON vpk.key_list FROM regress_vpk_backup;
+REVOKE INSERT ON vpk.keys FROM regress_vpk_backup;
+REVOKE SELECT ON SEQUENCE vpk.events_id_seq FROM regress_vpk_backup;
+SELECT p.ok AS privileges, k.detail AS key_table FROM pg_temp.finding('privileges') AS p, pg_temp.finding('key_table') AS k \gx
+DROP OWNED BY regress_vpk_backup;
+DROP ROLE regress_vpk_nightly, regress_vpk_backup;
 
 -- The table of keys: who has rights on it, of their own or by a membership, also one that has to be
 -- taken up by SET ROLE.
@@ -167,22 +184,30 @@ SELECT ok FROM pg_temp.finding('alike_names');
 
 -- Publications, with no word on whether the server is set up to replicate.
 SET client_min_messages = error;
-CREATE PUBLICATION regress_vpk_other FOR TABLE vpk.plans;
+CREATE TABLE regress_vpk_table ();
+CREATE PUBLICATION regress_vpk_other FOR TABLE regress_vpk_table, vpk.events;
 SELECT ok FROM pg_temp.finding('publications');
-CREATE PUBLICATION "regress_vpk 1" FOR TABLE vpk.plans, vpk.keys;
+-- Without a table, as after a restore, and with some of those that a subscriber needs.
+ALTER PUBLICATION regress_vpk_other DROP TABLE regress_vpk_table, vpk.events;
+SELECT detail FROM pg_temp.finding('publications') \gx
+ALTER PUBLICATION regress_vpk_other SET TABLE vpk.plans;
+SELECT detail FROM pg_temp.finding('publications') \gx
+ALTER PUBLICATION regress_vpk_other SET TABLE regress_vpk_table;
+CREATE PUBLICATION "regress_vpk 1" FOR TABLE vpk.plans, vpk.accounts, vpk.keys;
 CREATE PUBLICATION regress_vpk_2 FOR ALL TABLES;
 CREATE PUBLICATION regress_vpk_3 FOR TABLES IN SCHEMA vpk;
 SELECT * FROM pg_temp.finding('publications') \gx
 DROP PUBLICATION regress_vpk_2, regress_vpk_3;
 SELECT detail FROM pg_temp.finding('publications') \gx
 ALTER PUBLICATION "regress_vpk 1" DROP TABLE vpk.keys;
-SELECT ok FROM pg_temp.finding('publications');
+SELECT detail FROM pg_temp.finding('publications') \gx
 -- Some columns: with the hashes, and without them.
 ALTER PUBLICATION "regress_vpk 1" SET TABLE vpk.keys (id, key_hash);
 SELECT detail FROM pg_temp.finding('publications') \gx
 ALTER PUBLICATION "regress_vpk 1" SET TABLE vpk.keys (id, name);
 SELECT ok FROM pg_temp.finding('publications');
 DROP PUBLICATION "regress_vpk 1", regress_vpk_other;
+DROP TABLE regress_vpk_table;
 RESET client_min_messages;
 
 -- The version of the extension, and that of the library.

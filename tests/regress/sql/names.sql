@@ -75,13 +75,13 @@ SELECT ok FROM pg_temp.names();
 
 -- An operator that takes a status, or any type; the second kind is preferred to the server's own
 -- for a literal. A comparison of the status as text finds neither.
-CREATE FUNCTION evil.yes(keys.vpk_status, keys.vpk_status) RETURNS boolean LANGUAGE sql AS 'SELECT true';
-CREATE OPERATOR evil.= (LEFTARG = keys.vpk_status, RIGHTARG = keys.vpk_status, FUNCTION = evil.yes);
+CREATE FUNCTION evil.yes(vpk.vpk_status, vpk.vpk_status) RETURNS boolean LANGUAGE sql AS 'SELECT true';
+CREATE OPERATOR evil.= (LEFTARG = vpk.vpk_status, RIGHTARG = vpk.vpk_status, FUNCTION = evil.yes);
 SET search_path = evil;
 SELECT keys.vpk_verify('garbage') = 'VALID' AS planted, keys.vpk_verify('garbage')::text = 'VALID' AS as_text;
 RESET search_path;
 SELECT * FROM pg_temp.names() \gx
-DROP OPERATOR evil.= (keys.vpk_status, keys.vpk_status);
+DROP OPERATOR evil.= (vpk.vpk_status, vpk.vpk_status);
 CREATE FUNCTION evil.yes(anyenum, text) RETURNS boolean LANGUAGE sql AS 'SELECT true';
 CREATE OPERATOR evil.= (LEFTARG = anyenum, RIGHTARG = text, FUNCTION = evil.yes);
 SET search_path = evil;
@@ -89,7 +89,7 @@ SELECT keys.vpk_verify('garbage') = 'VALID' AS planted, keys.vpk_verify('garbage
 RESET search_path;
 SELECT * FROM pg_temp.names() \gx
 DROP OPERATOR evil.= (anyenum, text);
-CREATE DOMAIN evil.status AS keys.vpk_status;
+CREATE DOMAIN evil.status AS vpk.vpk_status;
 CREATE FUNCTION evil.yes(evil.status, text) RETURNS boolean LANGUAGE sql AS 'SELECT true';
 CREATE OPERATOR evil.<> (LEFTARG = evil.status, RIGHTARG = text, FUNCTION = evil.yes);
 SET search_path = evil;
@@ -116,18 +116,18 @@ SELECT ok FROM pg_temp.names();
 DROP OPERATOR evil.@@@ (anyenum, text), evil.= (vpk.accounts, text);
 
 -- A cast to or from the status. From the status to text, only the owner of the status can make one.
-CREATE FUNCTION evil.cast_to(integer) RETURNS keys.vpk_status LANGUAGE sql AS 'SELECT ''VALID''::keys.vpk_status';
-CREATE FUNCTION evil.cast_from(keys.vpk_status) RETURNS boolean LANGUAGE sql AS 'SELECT true';
-CREATE CAST (integer AS keys.vpk_status) WITH FUNCTION evil.cast_to(integer) AS IMPLICIT;
-CREATE CAST (keys.vpk_status AS boolean) WITH FUNCTION evil.cast_from(keys.vpk_status) AS IMPLICIT;
+CREATE FUNCTION evil.cast_to(integer) RETURNS vpk.vpk_status LANGUAGE sql AS 'SELECT ''VALID''::vpk.vpk_status';
+CREATE FUNCTION evil.cast_from(vpk.vpk_status) RETURNS boolean LANGUAGE sql AS 'SELECT true';
+CREATE CAST (integer AS vpk.vpk_status) WITH FUNCTION evil.cast_to(integer) AS IMPLICIT;
+CREATE CAST (vpk.vpk_status AS boolean) WITH FUNCTION evil.cast_from(vpk.vpk_status) AS IMPLICIT;
 SELECT * FROM pg_temp.names() \gx
-DROP CAST (integer AS keys.vpk_status);
-DROP CAST (keys.vpk_status AS boolean);
+DROP CAST (integer AS vpk.vpk_status);
+DROP CAST (vpk.vpk_status AS boolean);
 SELECT ok FROM pg_temp.names();
-GRANT USAGE ON SCHEMA keys TO regress_vpk_mallory;
-GRANT USAGE ON TYPE keys.vpk_status TO regress_vpk_mallory;
+GRANT USAGE ON SCHEMA vpk TO regress_vpk_mallory;
+GRANT USAGE ON TYPE vpk.vpk_status TO regress_vpk_mallory;
 SET ROLE regress_vpk_mallory;
-CREATE CAST (keys.vpk_status AS text) WITH INOUT AS IMPLICIT;
+CREATE CAST (vpk.vpk_status AS text) WITH INOUT AS IMPLICIT;
 RESET ROLE;
 
 -- A search_path that has somebody else's schema before ours: of the database, of a role, of both.
