@@ -152,3 +152,4 @@ SELECT pg_catalog.pg_extension_config_dump('vpk.key_usage', '');
 SELECT pg_catalog.pg_extension_config_dump('vpk.task_leases', '');
 SELECT pg_catalog.pg_extension_config_dump('vpk.events', '');
 SELECT pg_catalog.pg_extension_config_dump('vpk.events_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('vpk.accepted_findings', '');

@@ -72,6 +72,15 @@ COMMENT ON COLUMN vpk.events.details IS 'Further details, never a key or a hash'
 COMMENT ON COLUMN vpk.events.actor IS
     'Who acted through the role: the setting vibepeak_keys.actor at the time of the call';
 
+COMMENT ON TABLE vpk.accepted_findings IS
+    'Findings of vpk_doctor that somebody has accepted for a time; see vpk_doctor_accept';
+COMMENT ON COLUMN vpk.accepted_findings.item IS 'The item of vpk_doctor';
+COMMENT ON COLUMN vpk.accepted_findings.what IS 'What was found: an entry that the detail lists, or all of a detail';
+COMMENT ON COLUMN vpk.accepted_findings.until IS 'From this time on the finding is not accepted any more';
+COMMENT ON COLUMN vpk.accepted_findings.accepted_at IS 'When it was accepted';
+COMMENT ON COLUMN vpk.accepted_findings.role IS 'The role that called: that of SET ROLE, or else the role of the session';
+COMMENT ON COLUMN vpk.accepted_findings.session_role IS 'The role that logged in';
+
 COMMENT ON TABLE vpk.removed_defaults IS
     'Built-in rows that were removed, so that a restored database does not have them either';
 
@@ -124,9 +133,17 @@ COMMENT ON FUNCTION vpk_task_extend(uuid, interval) IS
 COMMENT ON FUNCTION vpk_task_finish(uuid) IS
     'Releases the lease of a task; returns whether it was still running';
 COMMENT ON FUNCTION vpk_grant_verifier(regrole) IS 'Grants a role the privileges to verify keys, and no others';
+COMMENT ON FUNCTION vpk_grant_verifier(text) IS 'Grants a role, by its name, the privileges to verify keys, and no others';
 COMMENT ON FUNCTION vpk_grant_admin(regrole) IS 'Grants a role the privileges to manage keys, accounts and plans';
+COMMENT ON FUNCTION vpk_grant_admin(text) IS 'Grants a role, by its name, the privileges to manage keys, accounts and plans';
+COMMENT ON FUNCTION vpk_grant_backup(regrole) IS
+    'Grants a role the privileges to dump the extension''s tables, with the hashes of keys in them';
+COMMENT ON FUNCTION vpk_grant_backup(text) IS
+    'Grants a role, by its name, the privileges to dump the extension''s tables, with the hashes of keys in them';
 COMMENT ON FUNCTION vpk_doctor() IS
     'Checks the installation; returns advice for each problem';
+COMMENT ON FUNCTION vpk_doctor_accept(text, text, timestamptz) IS
+    'Accepts what vpk_doctor finds of an item until a time; a time in the past takes that back';
 COMMENT ON FUNCTION vpk_pending_uses(integer) IS
     'On a standby: returns pending uses of keys, to be added on the primary; no other transaction gets them until this one ends';
 COMMENT ON FUNCTION vpk_settle_uses(uuid, bigint) IS
@@ -145,7 +162,7 @@ ALTER FUNCTION vpk_authenticate(text, text, inet, text, text) ROWS 1;
 ALTER FUNCTION vpk_rotate(uuid, interval, timestamptz, text) ROWS 1;
 ALTER FUNCTION vpk_update(uuid, text, timestamptz, text[], cidr[], jsonb) ROWS 1;
 ALTER FUNCTION vpk_task_start(text, interval, inet, text) ROWS 1;
-ALTER FUNCTION vpk_doctor() ROWS 15;
+ALTER FUNCTION vpk_doctor() ROWS 17;
 ALTER FUNCTION vpk.stats_row() ROWS 1;
 ALTER FUNCTION vpk.status_rows() ROWS 12;
 

@@ -96,3 +96,13 @@ CREATE INDEX events_account_idx ON vpk.events (account);
 -- For vpk_create and vpk_rotate, if they are asked again.
 CREATE INDEX events_idempotency_key_idx ON vpk.events ((details ->> 'idempotency_key'))
     WHERE (details ->> 'idempotency_key') IS NOT NULL;
+
+CREATE TABLE vpk.accepted_findings (
+    item         text COLLATE "C" NOT NULL,
+    what         text COLLATE "C" NOT NULL,
+    until        timestamptz NOT NULL,
+    accepted_at  timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    role         text NOT NULL,
+    session_role text NOT NULL,
+    PRIMARY KEY (item, what)
+);

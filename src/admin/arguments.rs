@@ -2,7 +2,7 @@
 
 use pure::characters::other_spellings;
 use pure::error::{CallError, quoted};
-use pure::validate;
+use pure::validate::{self, LATEST_EXPIRY};
 
 use crate::pg::call::Call;
 use crate::pg::server::clock;
@@ -77,8 +77,8 @@ pub(super) fn checked_metadata(metadata: Json) -> Result<Json, CallError> {
     validate::metadata(&metadata.text()).map(|()| metadata)
 }
 
-/// Checks that an expiry is in the future. Returns None for `infinity`, which is no expiry. `none`
-/// is the part of the hint that says how else to ask for no expiry.
+/// Checks that an expiry is in the future and not too far. Returns None for `infinity`, which is no
+/// expiry. `none` is the part of the hint that says how else to ask for no expiry.
 pub(super) fn checked_expiry(
     expires_at: Timestamp,
     none: &str,
@@ -88,7 +88,19 @@ pub(super) fn checked_expiry(
             "{none} for a key that does not expire; use vpk_revoke to end a key now."
         )));
     }
-    Ok((!expires_at.is_infinity()).then_some(expires_at))
+    if expires_at.is_infinity() {
+        return Ok(None);
+    }
+    if expires_at.micros() > LATEST_EXPIRY {
+        return Err(CallError::invalid("expires_at must not be later than 9999-12-31 00:00:00+00")
+            .hint(format!("{none} for a key that does not expire.")));
+    }
+    Ok(Some(expires_at))
+}
+
+/// The expiry that a successor takes over: a table may have a later one than is allowed now.
+pub(super) fn inherited_expiry(expires_at: Timestamp) -> Timestamp {
+    Timestamp::from_micros(expires_at.micros().min(LATEST_EXPIRY))
 }
 
 /// Like [`checked_expiry`], for functions in which null keeps the old expiry.

@@ -8,6 +8,7 @@ use crate::admin::update::{self, KeyChange};
 use crate::admin::{delete, disable, revoke, rotate};
 use crate::pg::call::Call;
 use crate::pg::error::OrRaise;
+use crate::pg::ffi::guard::passing_errors;
 use crate::pg::types::{CidrArray, Interval, Json, Text, TextArray, Timestamp, Uuid, single_row};
 
 /// The columns of a key that was just issued.
@@ -91,17 +92,19 @@ fn create_once(
         name!(expires_at, Option<Timestamp>),
     ),
 > {
-    let new_key = NewKey {
-        name,
-        account,
-        environment,
-        expires_at,
-        scopes,
-        allowed_ips,
-        metadata,
-        idempotency_key,
-    };
-    single_row::TableIterator::once(issued_row(create::create(&call, &new_key).or_raise()))
+    passing_errors(|| {
+        let new_key = NewKey {
+            name,
+            account,
+            environment,
+            expires_at,
+            scopes,
+            allowed_ips,
+            metadata,
+            idempotency_key,
+        };
+        single_row::TableIterator::once(issued_row(create::create(&call, &new_key).or_raise()))
+    })
 }
 
 /// The same for the SQL of releases before 0.7.0.
@@ -130,17 +133,19 @@ fn vpk_create(
         name!(expires_at, Option<Timestamp>),
     ),
 > {
-    let new_key = NewKey {
-        name,
-        account,
-        environment,
-        expires_at,
-        scopes,
-        allowed_ips,
-        metadata,
-        idempotency_key: None,
-    };
-    single_row::TableIterator::once(issued_row(create::create(&call, &new_key).or_raise()))
+    passing_errors(|| {
+        let new_key = NewKey {
+            name,
+            account,
+            environment,
+            expires_at,
+            scopes,
+            allowed_ips,
+            metadata,
+            idempotency_key: None,
+        };
+        single_row::TableIterator::once(issued_row(create::create(&call, &new_key).or_raise()))
+    })
 }
 
 #[pg_extern(volatile, parallel_unsafe, security_definer, name = "vpk_rotate")]
@@ -165,9 +170,11 @@ fn rotate_once(
         name!(expires_at, Option<Timestamp>),
     ),
 > {
-    single_row::TableIterator::once(issued_row(
-        rotate::rotate(&call, id, grace, expires_at, idempotency_key).or_raise(),
-    ))
+    passing_errors(|| {
+        single_row::TableIterator::once(issued_row(
+            rotate::rotate(&call, id, grace, expires_at, idempotency_key).or_raise(),
+        ))
+    })
 }
 
 /// The same for the SQL of releases before 0.7.0.
@@ -191,15 +198,17 @@ fn vpk_rotate(
         name!(expires_at, Option<Timestamp>),
     ),
 > {
-    single_row::TableIterator::once(issued_row(
-        rotate::rotate(&call, id, grace, expires_at, None).or_raise(),
-    ))
+    passing_errors(|| {
+        single_row::TableIterator::once(issued_row(
+            rotate::rotate(&call, id, grace, expires_at, None).or_raise(),
+        ))
+    })
 }
 
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
 #[search_path(pg_catalog, pg_temp)]
 fn vpk_revoke(id: Option<Uuid>, reason: default!(Option<Text>, "NULL"), call: Call) -> Timestamp {
-    revoke::revoke(&call, id, reason).or_raise()
+    passing_errors(|| revoke::revoke(&call, id, reason).or_raise())
 }
 
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
@@ -209,7 +218,7 @@ fn vpk_revoke_token(
     reason: default!(Option<Text>, "NULL"),
     call: Call,
 ) -> Option<Uuid> {
-    revoke::revoke_token(&call, token, reason).or_raise()
+    passing_errors(|| revoke::revoke_token(&call, token, reason).or_raise())
 }
 
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
@@ -219,19 +228,21 @@ fn vpk_revoke_account(
     reason: default!(Option<Text>, "NULL"),
     call: Call,
 ) -> i64 {
-    revoke::revoke_account(&call, account, reason).or_raise()
+    passing_errors(|| revoke::revoke_account(&call, account, reason).or_raise())
 }
 
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
 #[search_path(pg_catalog, pg_temp)]
 fn vpk_disable(id: Option<Uuid>, call: Call) -> Timestamp {
-    disable::disable(&call, id).or_raise()
+    passing_errors(|| disable::disable(&call, id).or_raise())
 }
 
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
 #[search_path(pg_catalog, pg_temp)]
 fn vpk_enable(id: Option<Uuid>, call: Call) {
-    disable::enable(&call, id).or_raise();
+    passing_errors(|| {
+        disable::enable(&call, id).or_raise();
+    })
 }
 
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
@@ -241,7 +252,7 @@ fn vpk_purge_events(
     max_rows: default!(Option<i32>, "NULL"),
     call: Call,
 ) -> i64 {
-    delete::purge_events(&call, before, max_rows).or_raise()
+    passing_errors(|| delete::purge_events(&call, before, max_rows).or_raise())
 }
 
 #[pg_extern(volatile, parallel_unsafe, security_definer, name = "vpk_purge")]
@@ -251,13 +262,13 @@ fn purge_in_parts(
     max_rows: default!(Option<i32>, "NULL"),
     call: Call,
 ) -> i64 {
-    delete::purge(&call, before, max_rows).or_raise()
+    passing_errors(|| delete::purge(&call, before, max_rows).or_raise())
 }
 
 /// The same for the SQL of releases before 0.7.0.
 #[pg_extern(sql = false)]
 fn vpk_purge(before: Option<Timestamp>, call: Call) -> i64 {
-    delete::purge(&call, before, None).or_raise()
+    passing_errors(|| delete::purge(&call, before, None).or_raise())
 }
 
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
@@ -289,8 +300,10 @@ fn vpk_update(
         name!(state, Option<Text>),
     ),
 > {
-    let change = KeyChange { name, expires_at, scopes, allowed_ips, metadata };
-    TableIterator::once(listed_row(update::update(&call, id, &change).or_raise()))
+    passing_errors(|| {
+        let change = KeyChange { name, expires_at, scopes, allowed_ips, metadata };
+        TableIterator::once(listed_row(update::update(&call, id, &change).or_raise()))
+    })
 }
 
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
@@ -320,7 +333,9 @@ fn vpk_list(
         name!(state, Option<Text>),
     ),
 > {
-    let filter = ListFilter { account, id, after, max_rows };
-    let keys = list::list(&call, filter).or_raise();
-    TableIterator::new(keys.into_iter().map(listed_row))
+    passing_errors(|| {
+        let filter = ListFilter { account, id, after, max_rows };
+        let keys = list::list(&call, filter).or_raise();
+        TableIterator::new(keys.into_iter().map(listed_row))
+    })
 }

@@ -178,8 +178,8 @@ pub fn redaction(redaction: Redaction, settings: &[Judged]) -> Finding {
     };
     let advice = match switched_off.is_empty() {
         true => {
-            "Preload the library to have keys redacted. Otherwise, pass keys as bind parameters only, and \
-             keep statements and their parameters out of the log."
+            "Preload the library to have keys redacted. Otherwise, pass keys as bind parameters only, \
+             keep statements and their parameters out of the log, and use vpk_doctor_accept."
         }
         false => "Turn vibepeak_keys.redact_logs on.",
     };

@@ -2,6 +2,7 @@
 //!
 //! Texts are composed as in [`pure::encoding`]: one character per byte of the server's text.
 
+pub mod accept;
 mod finding;
 mod logging;
 mod usage;
@@ -15,12 +16,18 @@ use crate::pg::call::Call;
 use crate::pg::redaction;
 use crate::pg::server::clock;
 use crate::pg::types::encoding::ServerEncoding;
-use crate::store::doctor::{self, Listing, alike, names};
+use crate::store::doctor::{self, Listing, accepted, alike, names, replication};
 use crate::store::events;
 use crate::usage::stats;
 
-/// All items, in their order.
+/// All items, in their order. What was accepted is well.
 pub fn examine(call: &Call) -> Vec<Finding> {
+    let accepted = accepted::all(call);
+    found(call).into_iter().map(|finding| accept::unless_accepted(finding, &accepted)).collect()
+}
+
+/// All items, in their order, whatever was accepted.
+fn found(call: &Call) -> Vec<Finding> {
     let is_preloaded = stats::launcher().is_some();
     let usage = Usage::here();
     let changed = doctor::changed_tables(call);
@@ -40,6 +47,14 @@ pub fn examine(call: &Call) -> Vec<Finding> {
         logging::redaction(redaction::scope(), &logging::settings(call)),
         privileges(call),
         found_none(
+            "schema_usage",
+            &doctor::unreachable_schemas(call),
+            "every role that may call functions can reach their schema",
+            |_| "roles that may call functions cannot reach their schema".to_owned(),
+            "Call vpk_grant_verifier or vpk_grant_admin again for them, or use GRANT to grant what \
+             is listed.",
+        ),
+        found_none(
             "tables",
             &changed,
             "the tables are as the extension made them",
@@ -50,7 +65,7 @@ pub fn examine(call: &Call) -> Vec<Finding> {
             found_none(
                 item,
                 &doctor::key_table_roles(call),
-                "no role has privileges on vpk.keys",
+                "no role has privileges on vpk.keys, apart from those of vpk_grant_backup",
                 |_| "privileges on vpk.keys, which contains the hashes".to_owned(),
                 "Revoke them, or the membership that gives them. Use vpk.key_list to list keys \
                  without the hashes.",
@@ -76,7 +91,8 @@ pub fn examine(call: &Call) -> Vec<Finding> {
                         counted(keys, "active key expires", "active keys expire")
                     )
                 },
-                "Replace them in time with vpk_rotate, or postpone their expiry with vpk_update.",
+                "A successor keeps the end of its key: replace them with vpk_rotate(id, expires_at \
+                 => ...), or postpone their end with vpk_update(id, expires_at => ...).",
             )
         }),
         of_tables("unused_keys", &|item| unused_keys(item, call, is_preloaded)),
@@ -96,12 +112,25 @@ pub fn examine(call: &Call) -> Vec<Finding> {
         of_tables("alike_names", &|item| alike_names(item, call)),
         found_none(
             "publications",
-            &doctor::publications(call),
-            "no publication replicates the hashes in vpk.keys",
-            |_| "publications that replicate the hashes in vpk.keys".to_owned(),
-            "Remove vpk.keys or its column key_hash from them, unless every subscriber may have the \
-             hashes.",
+            &replication::publications(call),
+            "no publication replicates the hashes in vpk.keys, or has only some of the tables",
+            |_| {
+                "publications that replicate the hashes in vpk.keys, or have only some of the tables".to_owned()
+            },
+            "Remove vpk.keys or its column key_hash from them. Where every subscriber may have the \
+             hashes, use vpk_doctor_accept. Use ALTER PUBLICATION to add tables that are missing: a \
+             restore leaves them out.",
         ),
+        of_tables("subscriptions", &|item| {
+            found_none(
+                item,
+                &replication::subscriptions(call),
+                "no subscription leaves a table of the extension empty or out of date",
+                |_| "subscriptions that do not keep the extension's tables up to date".to_owned(),
+                "Look into the server's log. For an empty table, drop the subscription, run TRUNCATE \
+                 on its tables, and create it again: it copies rows only once.",
+            )
+        }),
         of_tables("event_ids", &|item| {
             found_none(
                 item,
@@ -131,8 +160,12 @@ fn privileges(call: &Call) -> Finding {
     found_none(
         "privileges",
         &doctor::stray_grants(call),
-        "no role has privileges beyond those of vpk_grant_verifier and vpk_grant_admin",
-        |_| "privileges beyond those of vpk_grant_verifier and vpk_grant_admin".to_owned(),
+        "no role has privileges beyond those of vpk_grant_verifier, vpk_grant_admin and \
+         vpk_grant_backup",
+        |_| {
+            "privileges beyond those of vpk_grant_verifier, vpk_grant_admin and vpk_grant_backup"
+                .to_owned()
+        },
         "Use REVOKE to remove privileges that you did not mean to grant.",
     )
 }
@@ -184,6 +217,10 @@ fn found_none(
 ) -> Finding {
     match listing.total {
         0 => Finding::good(item, good),
-        total => Finding::bad(item, format!("{}: {}", bad(total), enumerated(listing)), advice),
+        total => Finding {
+            entries: listing.lines.clone(),
+            unlisted: total - listing.lines.len() as i64,
+            ..Finding::bad(item, format!("{}: {}", bad(total), enumerated(listing)), advice)
+        },
     }
 }

@@ -27,6 +27,7 @@ pub(in crate::pg) fn raise(error: CallError) -> ! {
         }
         Condition::UniqueViolation => PgSqlErrorCode::ERRCODE_UNIQUE_VIOLATION,
         Condition::LockNotAvailable => PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
+        Condition::InsufficientPrivilege => PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
     };
     let mut report = ErrorReport::new(code, error.message, "vibepeak_keys");
     if let Some(detail) = error.detail {

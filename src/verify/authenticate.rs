@@ -6,6 +6,7 @@ use pure::answer::status::Status;
 use pure::encoding::widen;
 use pure::key::environment::{Environment, Environments};
 use pure::request::authorization::{MAX_LENGTH, has_bare_key};
+use pure::validate::LATEST_EXPIRY;
 
 use crate::pg::call::Call;
 use crate::pg::server::{clock, settings};
@@ -110,7 +111,9 @@ fn shape(
             .map(|environment| Text::new(call, environment.name().as_bytes())),
         scopes: details.map(|details| details.scopes_array),
         metadata: details.map(|details| details.metadata),
-        expires_at: valid.and_then(|key| key.expires_at).map(Timestamp::from_micros),
+        expires_at: valid
+            .and_then(|key| key.expires_at)
+            .map(|expires_at| Timestamp::from_micros(expires_at.min(LATEST_EXPIRY))),
         request_id,
         headers,
         error,

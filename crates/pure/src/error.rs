@@ -29,6 +29,8 @@ pub enum Condition {
     LockNotAvailable,
     /// 23505: it exists already.
     UniqueViolation,
+    /// 42501: the caller, or the extension's owner, may not do it.
+    InsufficientPrivilege,
 }
 
 impl CallError {
@@ -52,6 +54,11 @@ impl CallError {
         CallError::of(Condition::LockNotAvailable, message)
     }
 
+    /// A call that the caller, or the extension's owner, may not carry out.
+    pub fn denied(message: impl Into<String>) -> CallError {
+        CallError::of(Condition::InsufficientPrivilege, message)
+    }
+
     fn of(condition: Condition, message: impl Into<String>) -> CallError {
         CallError { condition, message: message.into(), detail: None, hint: None }
     }
@@ -71,15 +78,19 @@ impl CallError {
 pub fn quoted(value: &[u8]) -> String {
     let mut shown = value.to_vec();
     redact::redact_value(&mut shown);
-    // A value that is not UTF-8 has another server encoding, in which a single byte may not be a
-    // character.
-    let text = String::from_utf8(shown).unwrap_or_else(|error| {
-        let bytes = error.into_bytes();
-        bytes.into_iter().map(|byte| if byte.is_ascii() { char::from(byte) } else { '?' }).collect()
-    });
+    let text = readable(shown);
     let short: String = text.chars().take(64).collect();
     let cut = if short.len() < text.len() { "..." } else { "" };
     format!("\"{short}{cut}\"")
+}
+
+/// The server's text for a message. A text that is not UTF-8 has another server encoding, in which
+/// a single byte may not be a character.
+pub fn readable(text: Vec<u8>) -> String {
+    String::from_utf8(text).unwrap_or_else(|error| {
+        let bytes = error.into_bytes();
+        bytes.into_iter().map(|byte| if byte.is_ascii() { char::from(byte) } else { '?' }).collect()
+    })
 }
 
 impl Display for CallError {

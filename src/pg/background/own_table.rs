@@ -7,6 +7,7 @@ use pgrx::pg_sys::{self, Datum, Oid};
 
 use crate::pg::call::Call;
 use crate::pg::error;
+use crate::pg::ffi::guarded;
 use crate::pg::server::caller;
 
 /// A table of the extension, which is locked until the transaction ends.
@@ -28,16 +29,16 @@ impl<'call> OwnTable<'call> {
         // (src/backend/utils/cache/lsyscache.c, src/backend/catalog/pg_depend.c). The tuple stays
         // until it is released.
         let owner = unsafe {
-            let schema = pg_sys::get_namespace_oid(c"vpk".as_ptr(), true);
-            let table = pg_sys::get_relname_relid(c_name.as_ptr(), schema);
+            let schema = guarded::get_namespace_oid(c"vpk".as_ptr(), true);
+            let table = guarded::get_relname_relid(c_name.as_ptr(), schema);
             if table != Oid::INVALID {
-                pg_sys::LockRelationOid(table, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE);
+                guarded::LockRelationOid(table, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE);
             }
-            let extension = pg_sys::get_extension_oid(c"vibepeak_keys".as_ptr(), true);
+            let extension = guarded::get_extension_oid(c"vibepeak_keys".as_ptr(), true);
             if extension == Oid::INVALID {
                 return None;
             }
-            let tuple = pg_sys::SearchSysCache1(
+            let tuple = guarded::SearchSysCache1(
                 pg_sys::SysCacheIdentifier::RELOID as i32,
                 Datum::from(table),
             );
@@ -46,9 +47,9 @@ impl<'call> OwnTable<'call> {
             } else {
                 let form: pg_sys::Form_pg_class = pg_sys::GETSTRUCT(tuple).cast();
                 let (kind, owner) = ((*form).relkind as u8, (*form).relowner);
-                pg_sys::ReleaseSysCache(tuple);
+                guarded::ReleaseSysCache(tuple);
                 let member =
-                    pg_sys::getExtensionOfObject(pg_sys::RelationRelationId, table) == extension;
+                    guarded::getExtensionOfObject(pg_sys::RelationRelationId, table) == extension;
                 (kind == pg_sys::RELKIND_RELATION && member).then_some(owner)
             }
         };

@@ -10,6 +10,8 @@ use pgrx::pg_sys;
 
 use pure::key::environment::Environments;
 
+use crate::pg::ffi::unguarded;
+
 /// `vibepeak_keys.environments` as text.
 static ENVIRONMENTS_TEXT: GucSetting<Option<CString>> =
     GucSetting::<Option<CString>>::new(Some(c"live,test"));
@@ -175,7 +177,7 @@ unsafe extern "C-unwind" fn check_environments(
         let known = parse(*value).is_some();
         if !known {
             pg_sys::GUC_check_errdetail_string =
-                pg_sys::pstrdup(c"The environments are \"live\" and \"test\".".as_ptr());
+                unguarded::pstrdup(c"The environments are \"live\" and \"test\".".as_ptr());
         }
         known
     }

@@ -22,7 +22,7 @@ use pgrx::pg_sys::{self, CommandId, Datum, EState, ExprContext, SubTransactionId
 
 use crate::pg::call::Call;
 use crate::pg::ffi::guard::guarded;
-use crate::pg::ffi::{compat, unguarded};
+use crate::pg::ffi::{compat, guarded, unguarded};
 use crate::pg::read::snapshot;
 use crate::pg::redaction::hash;
 use crate::pg::sql::bulk_table::{
@@ -307,12 +307,12 @@ unsafe fn begin(statement: *mut EState) {
     unsafe {
         let memory = (*statement).es_query_cxt;
         let state: *mut StatementState =
-            pg_sys::MemoryContextAllocZero(memory, size_of::<StatementState>()).cast();
+            guarded::MemoryContextAllocZero(memory, size_of::<StatementState>()).cast();
         (*state).calls = Calls::One;
         (*state).subtransaction = command_position().0;
         (*state).changes_rows = changes_rows(statement);
-        let context = pg_sys::CreateExprContext(statement);
-        pg_sys::RegisterExprContextCallback(context, Some(end), Datum::from(state));
+        let context = guarded::CreateExprContext(statement);
+        guarded::RegisterExprContextCallback(context, Some(end), Datum::from(state));
     }
 }
 
@@ -346,9 +346,9 @@ unsafe fn open(
     unsafe {
         let old = pg_sys::CurrentMemoryContext;
         pg_sys::CurrentMemoryContext = (*statement).es_query_cxt;
-        let estate = pg_sys::CreateExecutorState();
+        let estate = guarded::CreateExecutorState();
         pg_sys::CurrentMemoryContext = (*estate).es_query_cxt;
-        pg_sys::MakePerTupleExprContext(estate);
+        guarded::MakePerTupleExprContext(estate);
         (*state).estate = estate;
         let opened = tables
             .iter()

@@ -9,6 +9,8 @@ use pgrx::pg_sys::{
     self, EState, ExprState, Oid, Relation, ResultRelInfo, Trigger, TriggerDesc, TupleTableSlot,
 };
 
+use crate::pg::ffi::guarded;
+
 /// A table of the schema `vpk`, and its columns that a row has values for.
 pub struct Table {
     /// Its name.
@@ -59,14 +61,14 @@ pub(super) unsafe fn open_table(estate: *mut EState, table: &Table) -> Option<Op
     // was acquired is left to the executor. The result's information is prepared as by
     // InitResultRelInfo's other callers (src/backend/executor/execMain.c), in zeroed memory.
     unsafe {
-        let schema = pg_sys::get_namespace_oid(c"vpk".as_ptr(), true);
-        let named = || pg_sys::get_relname_relid(table.name.as_ptr(), schema);
-        let relation = pg_sys::try_table_open(named(), LOCK);
+        let schema = guarded::get_namespace_oid(c"vpk".as_ptr(), true);
+        let named = || guarded::get_relname_relid(table.name.as_ptr(), schema);
+        let relation = guarded::try_table_open(named(), LOCK);
         if relation.is_null() {
             return None;
         }
         let oid = (*relation).rd_id;
-        let allowed = pg_sys::pg_class_aclcheck(
+        let allowed = guarded::pg_class_aclcheck(
             oid,
             pg_sys::GetUserId(),
             pg_sys::ACL_INSERT as pg_sys::AclMode,
@@ -77,17 +79,18 @@ pub(super) unsafe fn open_table(estate: *mut EState, table: &Table) -> Option<Op
             None
         };
         let Some(((places, defaults), arbiters)) = columns else {
-            pg_sys::table_close(relation, KEEP_LOCK);
+            guarded::table_close(relation, KEEP_LOCK);
             return None;
         };
-        let result: *mut ResultRelInfo = pg_sys::palloc0(size_of::<ResultRelInfo>() + SPARE).cast();
+        let result: *mut ResultRelInfo =
+            guarded::palloc0(size_of::<ResultRelInfo>() + SPARE).cast();
         (*result).type_ = pg_sys::NodeTag::T_ResultRelInfo;
-        pg_sys::InitResultRelInfo(result, relation, 0, ptr::null_mut(), 0);
+        guarded::InitResultRelInfo(result, relation, 0, ptr::null_mut(), 0);
         // Triggers look for it in this list.
         (*estate).es_opened_result_relations =
-            pg_sys::lappend((*estate).es_opened_result_relations, result.cast());
-        pg_sys::ExecOpenIndices(result, table.skips_conflicts);
-        let slot = pg_sys::table_slot_create(relation, ptr::null_mut());
+            guarded::lappend((*estate).es_opened_result_relations, result.cast());
+        guarded::ExecOpenIndices(result, table.skips_conflicts);
+        let slot = guarded::table_slot_create(relation, ptr::null_mut());
         let (columns, given) = (table.columns.as_ptr(), table.columns.len());
         Some(Open { relation, result, slot, places, columns, given, defaults, arbiters })
     }
@@ -105,9 +108,9 @@ unsafe fn arbiters(relation: Relation, table: &Table) -> Option<*mut pg_sys::Lis
     // SAFETY: the caller's. The list of the indexes comes with the primary key
     // (src/backend/utils/cache/relcache.c: RelationGetIndexList).
     unsafe {
-        pg_sys::RelationGetIndexList(relation);
+        guarded::RelationGetIndexList(relation);
         let key = (*relation).rd_pkindex;
-        (key != Oid::INVALID).then(|| pg_sys::lappend_oid(ptr::null_mut(), key))
+        (key != Oid::INVALID).then(|| guarded::lappend_oid(ptr::null_mut(), key))
     }
 }
 
@@ -209,20 +212,26 @@ unsafe fn columns(relation: Relation, table: &Table) -> Option<(*mut usize, *mut
     unsafe {
         let oid = (*relation).rd_id;
         let number = (*(*relation).rd_att).natts;
-        let places: *mut usize = pg_sys::palloc0(size_of::<usize>() * table.columns.len()).cast();
+        let places: *mut usize = guarded::palloc0(size_of::<usize>() * table.columns.len()).cast();
         let defaults: *mut *mut ExprState =
-            pg_sys::palloc0(size_of::<*mut ExprState>() * number as usize).cast();
+            guarded::palloc0(size_of::<*mut ExprState>() * number as usize).cast();
         let mut found = 0;
         for (place, attribute) in (1..=number as pg_sys::AttrNumber).enumerate() {
             let (mut kind, mut modifier, mut collation) = (Oid::INVALID, 0, Oid::INVALID);
-            pg_sys::get_atttypetypmodcoll(oid, attribute, &mut kind, &mut modifier, &mut collation);
+            guarded::get_atttypetypmodcoll(
+                oid,
+                attribute,
+                &mut kind,
+                &mut modifier,
+                &mut collation,
+            );
             if kind == Oid::INVALID {
                 continue; // a dropped column, whose value is null
             }
-            if pg_sys::get_attgenerated(oid, attribute) != 0 {
+            if guarded::get_attgenerated(oid, attribute) != 0 {
                 return None;
             }
-            let name = CStr::from_ptr(pg_sys::get_attname(oid, attribute, false));
+            let name = CStr::from_ptr(guarded::get_attname(oid, attribute, false));
             if let Some(given) = table.columns.iter().position(|(column, _)| *column == name) {
                 if kind != table.columns[given].1 || modifier >= 0 {
                     return None;
@@ -230,10 +239,10 @@ unsafe fn columns(relation: Relation, table: &Table) -> Option<(*mut usize, *mut
                 *places.add(given) = place;
                 found += 1;
             } else {
-                let default = pg_sys::build_column_default(relation, attribute.into());
+                let default = guarded::build_column_default(relation, attribute.into());
                 if !default.is_null() {
-                    let planned = pg_sys::expression_planner(default.cast());
-                    *defaults.add(place) = pg_sys::ExecInitExpr(planned, ptr::null_mut());
+                    let planned = guarded::expression_planner(default.cast());
+                    *defaults.add(place) = guarded::ExecInitExpr(planned, ptr::null_mut());
                 }
             }
         }

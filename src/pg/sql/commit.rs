@@ -11,7 +11,7 @@ use core::ffi::{CStr, c_int};
 use pgrx::pg_sys::{self, SyncCommitLevel};
 
 use crate::pg::ffi::guard::guarded;
-use crate::pg::ffi::{compat, unguarded};
+use crate::pg::ffi::{compat, guarded, unguarded};
 
 /// Has the commit wait until the synchronous standbys have applied what was committed up to then,
 /// so that no answer of theirs is older. Changes nothing where there is no synchronous standby.
@@ -64,7 +64,7 @@ fn raise_to(level: c_int, name: &CStr) {
     // (src/backend/utils/misc/guc.c: set_config_option).
     unsafe {
         if pg_sys::synchronous_commit < level {
-            pg_sys::set_config_option(
+            guarded::set_config_option(
                 c"synchronous_commit".as_ptr(),
                 name.as_ptr(),
                 pg_sys::GucContext::PGC_USERSET,

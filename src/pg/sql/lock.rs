@@ -6,13 +6,14 @@
 //! They are advisory locks of kinds that users' own functions do not have: none can be taken in
 //! SQL, nor do they meet an advisory lock of an application. In `pg_locks` the kind is `objsubid`.
 
-use core::ffi::CStr;
-use std::panic::AssertUnwindSafe;
+use core::ffi::{CStr, c_int};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-use pgrx::{PgSqlErrorCode, PgTryBuilder, pg_sys};
+use pgrx::{PgSqlErrorCode, pg_sys};
 use sha2::{Digest, Sha256};
 
 use crate::pg::call::Call;
+use crate::pg::ffi::{guard, guarded};
 use crate::pg::server::database;
 
 /// The kinds of locks. Users' own have 1 or 2 (src/backend/utils/adt/lockfuncs.c).
@@ -48,7 +49,7 @@ fn acquire(kind: Kind, number: u64, wait: bool) -> pg_sys::LockAcquireResult::Ty
     let tag = tag(kind, number);
     // SAFETY: the tag is copied. The end of the transaction releases a lock that is not held for
     // the session (src/backend/storage/lmgr/lock.c).
-    unsafe { pg_sys::LockAcquire(&tag, MODE, false, !wait) }
+    unsafe { guarded::LockAcquire(&tag, MODE, false, !wait) }
 }
 
 /// Waits until no other open transaction has started or extended a task of the account. Other such
@@ -106,7 +107,7 @@ pub fn while_events_are_numbered<R>(run: impl FnOnce() -> R) -> R {
     let result = run();
     // SAFETY: the tag is copied, and the lock is held. After an error the end of the transaction
     // releases it (src/backend/storage/lmgr/lock.c).
-    unsafe { pg_sys::LockRelease(&tag(Kind::EventSequence, 0), MODE, false) };
+    unsafe { guarded::LockRelease(&tag(Kind::EventSequence, 0), MODE, false) };
     result
 }
 
@@ -122,9 +123,9 @@ pub fn with_patience<R>(run: impl FnOnce() -> R) -> Option<R> {
     // error the abort of the (sub)transaction does (src/backend/utils/misc/guc.c:
     // set_config_option, AtEOXact_GUC; src/backend/utils/fmgr/fmgr.c: fmgr_security_definer).
     let level = unsafe {
-        let level = pg_sys::NewGUCNestLevel();
+        let level = guarded::NewGUCNestLevel();
         if pg_sys::LockTimeout == 0 {
-            pg_sys::set_config_option(
+            guarded::set_config_option(
                 c"lock_timeout".as_ptr(),
                 PATIENCE.as_ptr(),
                 pg_sys::GucContext::PGC_USERSET,
@@ -137,12 +138,19 @@ pub fn with_patience<R>(run: impl FnOnce() -> R) -> Option<R> {
         }
         level
     };
-    let result = PgTryBuilder::new(AssertUnwindSafe(|| Some(run())))
-        .catch_when(PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE, |_| None)
-        .execute();
-    if result.is_some() {
-        // SAFETY: as above.
-        unsafe { pg_sys::AtEOXact_GUC(true, level) };
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(result) => {
+            // SAFETY: as above.
+            unsafe { guarded::AtEOXact_GUC(true, level) };
+            Some(result)
+        }
+        Err(unwound) => {
+            let waited = PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE as c_int;
+            if guard::server_error_code(&unwound) != Some(waited) {
+                resume_unwind(unwound);
+            }
+            guard::forget_server_error(unwound);
+            None
+        }
     }
-    result
 }

@@ -13,6 +13,7 @@ mod plans;
 mod random_changes;
 mod restores;
 mod rewrites;
+mod same_cost;
 mod standbys;
 mod transactions;
 mod updates;

@@ -3,6 +3,7 @@
 mod backups;
 mod load;
 mod older;
+mod owners;
 mod partial;
 mod roles;
 mod whole;

@@ -75,6 +75,23 @@ SELECT detail FROM pg_temp.finding('privileges') \gx
 DROP OWNED BY regress_vpk_monitor;
 DROP ROLE regress_vpk_monitor;
 
+-- A role for backups reads every table and sequence, and so do its members. A role that reads some
+-- of them is reported, and so is one that can read more than that, or write.
+CREATE ROLE regress_vpk_backup;
+CREATE ROLE regress_vpk_nightly IN ROLE regress_vpk_backup;
+SELECT vpk_grant_backup('regress_vpk_backup');
+SELECT p.ok AS privileges, k.ok AS key_table FROM pg_temp.finding('privileges') AS p, pg_temp.finding('key_table') AS k;
+GRANT SELECT ON vpk.key_list TO regress_vpk_backup;
+GRANT INSERT ON vpk.keys TO regress_vpk_backup;
+SELECT detail FROM pg_temp.finding('privileges') \gx
+SELECT detail FROM pg_temp.finding('key_table') \gx
+REVOKE SELECT ON vpk.key_list FROM regress_vpk_backup;
+REVOKE INSERT ON vpk.keys FROM regress_vpk_backup;
+REVOKE SELECT ON SEQUENCE vpk.events_id_seq FROM regress_vpk_backup;
+SELECT p.ok AS privileges, k.detail AS key_table FROM pg_temp.finding('privileges') AS p, pg_temp.finding('key_table') AS k \gx
+DROP OWNED BY regress_vpk_backup;
+DROP ROLE regress_vpk_nightly, regress_vpk_backup;
+
 -- The table of keys: who has rights on it, of their own or by a membership, also one that has to be
 -- taken up by SET ROLE.
 CREATE ROLE regress_vpk_reader NOINHERIT;
@@ -167,22 +184,30 @@ SELECT ok FROM pg_temp.finding('alike_names');
 
 -- Publications, with no word on whether the server is set up to replicate.
 SET client_min_messages = error;
-CREATE PUBLICATION regress_vpk_other FOR TABLE vpk.plans;
+CREATE TABLE regress_vpk_table ();
+CREATE PUBLICATION regress_vpk_other FOR TABLE regress_vpk_table, vpk.events;
 SELECT ok FROM pg_temp.finding('publications');
-CREATE PUBLICATION "regress_vpk 1" FOR TABLE vpk.plans, vpk.keys;
+-- Without a table, as after a restore, and with some of those that a subscriber needs.
+ALTER PUBLICATION regress_vpk_other DROP TABLE regress_vpk_table, vpk.events;
+SELECT detail FROM pg_temp.finding('publications') \gx
+ALTER PUBLICATION regress_vpk_other SET TABLE vpk.plans;
+SELECT detail FROM pg_temp.finding('publications') \gx
+ALTER PUBLICATION regress_vpk_other SET TABLE regress_vpk_table;
+CREATE PUBLICATION "regress_vpk 1" FOR TABLE vpk.plans, vpk.accounts, vpk.keys;
 CREATE PUBLICATION regress_vpk_2 FOR ALL TABLES;
 CREATE PUBLICATION regress_vpk_3 FOR TABLES IN SCHEMA vpk;
 SELECT * FROM pg_temp.finding('publications') \gx
 DROP PUBLICATION regress_vpk_2, regress_vpk_3;
 SELECT detail FROM pg_temp.finding('publications') \gx
 ALTER PUBLICATION "regress_vpk 1" DROP TABLE vpk.keys;
-SELECT ok FROM pg_temp.finding('publications');
+SELECT detail FROM pg_temp.finding('publications') \gx
 -- Some columns: with the hashes, and without them.
 ALTER PUBLICATION "regress_vpk 1" SET TABLE vpk.keys (id, key_hash);
 SELECT detail FROM pg_temp.finding('publications') \gx
 ALTER PUBLICATION "regress_vpk 1" SET TABLE vpk.keys (id, name);
 SELECT ok FROM pg_temp.finding('publications');
 DROP PUBLICATION "regress_vpk 1", regress_vpk_other;
+DROP TABLE regress_vpk_table;
 RESET client_min_messages;
 
 -- The version of the extension, and that of the library.
