@@ -314,6 +314,9 @@ BEGIN
           JOIN (VALUES
                    ('vpk_client_ip'::text, 'vpk_authenticate'::text),
                    ('vpk_doctor_accept', 'vpk_purge'),
+                   ('vpk_rename_account', 'vpk_set_plan'),
+                   ('vpk_purge_events', 'vpk_purge'),
+                   ('event_actor', NULL),
                    ('vpk_grant_verifier(text)', 'vpk_grant_verifier(regrole)'),
                    ('vpk_grant_admin(text)', 'vpk_grant_admin(regrole)'),
                    ('vpk_grant_backup', NULL),

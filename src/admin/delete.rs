@@ -71,8 +71,10 @@ pub fn purge_events(
 /// How many rows a call removes at most.
 fn checked_max_rows(max_rows: Option<i32>) -> Result<i64, CallError> {
     match max_rows {
-        Some(..=-1) => Err(CallError::invalid("max_rows must not be negative")
-            .hint("Leave it out to remove all.")),
+        Some(..=-1) => {
+            Err(CallError::invalid("max_rows must not be negative")
+                .hint("Leave it out to remove all."))
+        }
         Some(rows) => Ok(rows.into()),
         None => Ok(i64::MAX),
     }

@@ -53,8 +53,8 @@ pub fn rotate(
     let inherited = successors
         .and_then(|successors| successors.expires_at)
         .filter(|end| end.is_none_or(|end| end.micros() > now));
-    let expires_at = given_expiry
-        .unwrap_or_else(|| inherited.unwrap_or(old.expires_at).map(arguments::inherited_expiry));
+    let expires_at =
+        given_expiry.or(inherited).unwrap_or(old.expires_at).map(arguments::inherited_expiry);
     let (issued, token) = IssuedKey::draw(call, environment, old.name, old.account, expires_at);
     let successor = Successor {
         id: issued.id,

@@ -62,8 +62,10 @@ pub fn revoke(call: &Call, id: Uuid, reason: Option<Text>, caller: Caller) -> Op
     run_revoke(call, &REVOKE, id, reason, caller).first().and_then(Revoked::of)
 }
 
-static REVOKE: Statement =
-    Statement::new(revoke!("r.id, r.revoked_at", where: "k.id = $1"), &[UUIDOID, TEXTOID, TEXTOID, TEXTOID]);
+static REVOKE: Statement = Statement::new(
+    revoke!("r.id, r.revoked_at", where: "k.id = $1"),
+    &[UUIDOID, TEXTOID, TEXTOID, TEXTOID],
+);
 
 /// Revokes the key of a hash; None where there is no such key or it was revoked before.
 pub fn revoke_hash(
@@ -75,8 +77,10 @@ pub fn revoke_hash(
     run_revoke(call, &REVOKE_HASH, key_hash, reason, caller).first().and_then(Revoked::of)
 }
 
-static REVOKE_HASH: Statement =
-    Statement::new(revoke!("r.id, r.revoked_at", where: "k.key_hash = $1"), &[BYTEAOID, TEXTOID, TEXTOID, TEXTOID]);
+static REVOKE_HASH: Statement = Statement::new(
+    revoke!("r.id, r.revoked_at", where: "k.key_hash = $1"),
+    &[BYTEAOID, TEXTOID, TEXTOID, TEXTOID],
+);
 
 /// Revokes every key of an account. Returns how many were not revoked before.
 pub fn revoke_account(call: &Call, account: Text, reason: Option<Text>, caller: Caller) -> i64 {
@@ -84,8 +88,10 @@ pub fn revoke_account(call: &Call, account: Text, reason: Option<Text>, caller: 
     rows.first().and_then(|row| row.bigint(0)).unwrap_or(0)
 }
 
-static REVOKE_ACCOUNT: Statement =
-    Statement::new(revoke!("pg_catalog.count(*)", where: "k.account = $1"), &[TEXTOID, TEXTOID, TEXTOID, TEXTOID]);
+static REVOKE_ACCOUNT: Statement = Statement::new(
+    revoke!("pg_catalog.count(*)", where: "k.account = $1"),
+    &[TEXTOID, TEXTOID, TEXTOID, TEXTOID],
+);
 
 fn run_revoke<'call>(
     call: &'call Call,

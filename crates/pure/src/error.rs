@@ -27,10 +27,10 @@ pub enum Condition {
     ObjectNotInPrerequisiteState,
     /// 55P03: another session is doing it.
     LockNotAvailable,
-    /// 23505: it exists already.
-    UniqueViolation,
     /// 42501: the caller, or the extension's owner, may not do it.
     InsufficientPrivilege,
+    /// 23505: it exists already.
+    UniqueViolation,
 }
 
 impl CallError {

@@ -149,7 +149,6 @@ guarded_functions! {
     );
     fn ExecInitExpr(node: *mut Expr, parent: *mut PlanState) -> *mut ExprState;
     fn expression_planner(expression: *mut Expr) -> *mut Expr;
-    fn RelationGetIndexList(relation: Relation) -> *mut List;
     fn build_column_default(relation: Relation, attribute: c_int) -> *mut Node;
 }
 
@@ -201,7 +200,8 @@ guarded_functions! {
     fn palloc0(size: Size) -> *mut c_void;
     fn MemoryContextAllocZero(context: MemoryContext, size: Size) -> *mut c_void;
     fn lappend(list: *mut List, item: *mut c_void) -> *mut List;
-    fn lappend_oid(list: *mut List, value: Oid) -> *mut List;
+    fn lappend_oid(list: *mut List, item: Oid) -> *mut List;
+    fn RelationGetIndexList(relation: Relation) -> *mut List;
 }
 
 // src/backend/utils/error/elog.c

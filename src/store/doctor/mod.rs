@@ -29,7 +29,11 @@ pub struct Listing {
 }
 
 impl Listing {
-    pub(in crate::store) fn read(call: &Call, listing: &Statement, parameters: &[Parameter]) -> Listing {
+    pub(in crate::store) fn read(
+        call: &Call,
+        listing: &Statement,
+        parameters: &[Parameter],
+    ) -> Listing {
         let rows = listing.read(call, parameters);
         Listing {
             lines: rows
