@@ -319,10 +319,7 @@ BEGIN
                    ('event_actor', NULL),
                    ('vpk_grant_verifier(text)', 'vpk_grant_verifier(regrole)'),
                    ('vpk_grant_admin(text)', 'vpk_grant_admin(regrole)'),
-                   ('vpk_grant_backup', NULL),
-                   ('event_actor', NULL),
-                   ('vpk_rename_account', 'vpk_set_plan'),
-                   ('vpk_purge_events', 'vpk_purge')
+                   ('vpk_grant_backup', NULL)
                ) AS f (name, sibling)
             ON f.name IN (p.proname::text, pg_catalog.format(
                    '%s(%s)', p.proname, pg_catalog.oidvectortypes(p.proargtypes)))
