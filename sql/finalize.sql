@@ -4,7 +4,7 @@
 
 COMMENT ON SCHEMA vpk IS 'API keys: tables and views of extension vibepeak_keys';
 
-COMMENT ON TYPE vpk_status IS
+COMMENT ON TYPE vpk.vpk_status IS
     'The answer to a presented API key, in order of precedence after VALID; see vpk.status_codes';
 
 COMMENT ON TABLE vpk.plans IS
@@ -93,7 +93,9 @@ COMMENT ON FUNCTION vpk_verify_hash(bytea, inet) IS
     'Verifies a key by its SHA-256, for callers that compute the hash';
 COMMENT ON FUNCTION vpk_authenticate(text, text, inet, text, text) IS
     'Verifies the value of an Authorization header; returns the status, the key''s owner and the response to send';
-COMMENT ON FUNCTION vpk_error(vpk_status, text, text) IS
+COMMENT ON FUNCTION vpk_client_ip(text) IS
+    'Returns the last address in the value of a header such as X-Forwarded-For, without port and zone; null if it is no address. Never raises an error because of the value';
+COMMENT ON FUNCTION vpk_error(vpk.vpk_status, text, text) IS
     'Returns the JSON body for a status; null for VALID';
 COMMENT ON FUNCTION vpk_revoke(uuid, text) IS
     'Revokes a key permanently; returns when it was first revoked';
@@ -123,7 +125,13 @@ COMMENT ON FUNCTION vpk_task_extend(uuid, interval) IS
 COMMENT ON FUNCTION vpk_task_finish(uuid) IS
     'Releases the lease of a task; returns whether it was still running';
 COMMENT ON FUNCTION vpk_grant_verifier(regrole) IS 'Grants a role the privileges to verify keys, and no others';
+COMMENT ON FUNCTION vpk_grant_verifier(text) IS 'Grants a role, by its name, the privileges to verify keys, and no others';
 COMMENT ON FUNCTION vpk_grant_admin(regrole) IS 'Grants a role the privileges to manage keys, accounts and plans';
+COMMENT ON FUNCTION vpk_grant_admin(text) IS 'Grants a role, by its name, the privileges to manage keys, accounts and plans';
+COMMENT ON FUNCTION vpk_grant_backup(regrole) IS
+    'Grants a role the privileges to dump the extension''s tables, with the hashes of keys in them';
+COMMENT ON FUNCTION vpk_grant_backup(text) IS
+    'Grants a role, by its name, the privileges to dump the extension''s tables, with the hashes of keys in them';
 COMMENT ON FUNCTION vpk_doctor() IS
     'Checks the installation; returns advice for each problem';
 COMMENT ON FUNCTION vpk_doctor_accept(text, text, timestamptz) IS
@@ -145,7 +153,7 @@ ALTER FUNCTION vpk_authenticate(text, text, inet, text, text) ROWS 1;
 ALTER FUNCTION vpk_rotate(uuid, interval, timestamptz) ROWS 1;
 ALTER FUNCTION vpk_update(uuid, text, timestamptz, text[], cidr[], jsonb) ROWS 1;
 ALTER FUNCTION vpk_task_start(text, interval, inet, text) ROWS 1;
-ALTER FUNCTION vpk_doctor() ROWS 13;
+ALTER FUNCTION vpk_doctor() ROWS 16;
 ALTER FUNCTION vpk.stats_row() ROWS 1;
 ALTER FUNCTION vpk.status_rows() ROWS 12;
 

@@ -2,8 +2,8 @@
 \echo Use "ALTER EXTENSION vibepeak_keys UPDATE TO '0.7.0'" to load this file. \quit
 
 -- Gives a function the arguments, result columns and code of a new one, and drops that one. The
--- function keeps its OID, so everybody keeps the privilege to call it, and what depends on it stays.
--- Dropped at the end of this script.
+-- function keeps its OID, so everybody keeps the privilege to call it, and what depends on it
+-- stays. Dropped at the end of this script.
 CREATE FUNCTION vpk.grow(old pg_catalog.regprocedure, new pg_catalog.regprocedure) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -21,7 +21,33 @@ BEGIN
 END
 $$;
 
--- Each part of this update goes here.
+-- The tables and sequences before this update, for its end. The extension's schema is on the search
+-- path here, and somebody's operator in it may fit better than the server's own.
+SELECT pg_catalog.set_config(
+           'vibepeak_update.tables',
+           (SELECT pg_catalog.string_agg(d.objid::text, ',')
+              FROM pg_catalog.pg_extension AS e
+              JOIN pg_catalog.pg_depend AS d
+                ON d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass
+                   AND d.refobjid OPERATOR(pg_catalog.=) e.oid
+                   AND d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass
+                   AND d.deptype OPERATOR(pg_catalog.=) 'e'
+             WHERE e.extname OPERATOR(pg_catalog.=) 'vibepeak_keys'),
+           true);
+
+-- The type of statuses moves to the schema of the tables. It keeps its OID, and so do its labels:
+-- functions, views, tables and prepared statements go on.
+ALTER TYPE vpk_status SET SCHEMA vpk;
+
+-- The address of a client in the value of a header. It never raises.
+
+CREATE FUNCTION vpk_client_ip(value text)
+RETURNS inet
+IMMUTABLE PARALLEL SAFE
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'vpk_client_ip_wrapper';
+COMMENT ON FUNCTION vpk_client_ip(text) IS
+    'Returns the last address in the value of a header such as X-Forwarded-For, without port and zone; null if it is no address. Never raises an error because of the value';
 
 -- Ends of keys that every driver can read.
 CREATE OR REPLACE VIEW vpk.key_list AS
@@ -81,12 +107,58 @@ AS 'MODULE_PATHNAME', 'vpk_doctor_accept_wrapper';
 COMMENT ON FUNCTION vpk_doctor_accept(text, text, timestamptz) IS
     'Accepts what vpk_doctor finds of an item until a time; a time in the past takes that back';
 
+-- Grants. They check who calls, so they are not SECURITY DEFINER any more. Further forms take the
+-- name of a role. vpk_grant_backup is new.
+
+ALTER FUNCTION vpk_grant_verifier(regrole) SECURITY INVOKER;
+ALTER FUNCTION vpk_grant_admin(regrole) SECURITY INVOKER;
+
+CREATE FUNCTION vpk_grant_verifier(role text)
+RETURNS void
+VOLATILE PARALLEL UNSAFE
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'vpk_grant_verifier_by_name_wrapper';
+
+CREATE FUNCTION vpk_grant_admin(role text)
+RETURNS void
+VOLATILE PARALLEL UNSAFE
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'vpk_grant_admin_by_name_wrapper';
+
+CREATE FUNCTION vpk_grant_backup(role regrole)
+RETURNS void
+VOLATILE PARALLEL UNSAFE
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'vpk_grant_backup_wrapper';
+
+CREATE FUNCTION vpk_grant_backup(role text)
+RETURNS void
+VOLATILE PARALLEL UNSAFE
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'vpk_grant_backup_by_name_wrapper';
+
+COMMENT ON FUNCTION vpk_grant_verifier(text) IS 'Grants a role, by its name, the privileges to verify keys, and no others';
+COMMENT ON FUNCTION vpk_grant_admin(text) IS 'Grants a role, by its name, the privileges to manage keys, accounts and plans';
+COMMENT ON FUNCTION vpk_grant_backup(regrole) IS
+    'Grants a role the privileges to dump the extension''s tables, with the hashes of keys in them';
+COMMENT ON FUNCTION vpk_grant_backup(text) IS
+    'Grants a role, by its name, the privileges to dump the extension''s tables, with the hashes of keys in them';
+
+-- vpk_doctor has three more items: alike_names, schema_usage and subscriptions.
+ALTER FUNCTION vpk_doctor() ROWS 16;
+
 -- Privileges for new functions: nobody but the owner, as in a fresh installation, whatever default
--- privileges there are; and then each role that may call the function beside it.
+-- privileges there are; and then each role that may call the function beside it. Of several
+-- functions with one name, each is listed with the types of its arguments.
 --
 -- Grants that an update script makes count as the extension's own (pg_init_privs), and pg_dump
 -- leaves those out. So the privileges that count as its own are set to those of a fresh
--- installation.
+-- installation. From PostgreSQL 17 on, these have dependencies on roles (pg_shdepend), which would
+-- keep a role from being dropped.
 DO $$
 DECLARE
     added record;
@@ -101,8 +173,14 @@ BEGIN
                AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.deptype = 'e'
           JOIN pg_catalog.pg_proc AS p ON p.oid = d.objid
           JOIN (VALUES
-                   ('vpk_doctor_accept'::text, 'vpk_purge'::text)
-               ) AS f (name, sibling) ON f.name = p.proname::text
+                   ('vpk_client_ip'::text, 'vpk_authenticate'::text),
+                   ('vpk_doctor_accept', 'vpk_purge'),
+                   ('vpk_grant_verifier(text)', 'vpk_grant_verifier(regrole)'),
+                   ('vpk_grant_admin(text)', 'vpk_grant_admin(regrole)'),
+                   ('vpk_grant_backup', NULL)
+               ) AS f (name, sibling)
+            ON f.name IN (p.proname::text, pg_catalog.format(
+                   '%s(%s)', p.proname, pg_catalog.oidvectortypes(p.proargtypes)))
          WHERE e.extname = 'vibepeak_keys'
     LOOP
         FOR statement IN
@@ -125,7 +203,9 @@ BEGIN
                    AND d.refobjid = e.oid AND d.deptype = 'e'
                    AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
               JOIN pg_catalog.pg_proc AS s
-                ON s.oid = d.objid AND s.proname::text = added.sibling,
+                ON s.oid = d.objid
+                   AND added.sibling IN (s.proname::text, pg_catalog.format(
+                       '%s(%s)', s.proname, pg_catalog.oidvectortypes(s.proargtypes))),
                    LATERAL pg_catalog.aclexplode(s.proacl) AS a
              WHERE e.extname = 'vibepeak_keys' AND a.grantee <> s.proowner
         LOOP
@@ -136,6 +216,62 @@ BEGIN
                    added.proowner, added.proowner, 'EXECUTE', false)]
          WHERE i.classoid = 'pg_catalog.pg_proc'::pg_catalog.regclass
            AND i.objoid = added.oid AND i.objsubid = 0;
+        DELETE FROM pg_catalog.pg_shdepend AS d USING pg_catalog.pg_database AS b
+         WHERE b.datname = pg_catalog.current_database() AND d.dbid = b.oid
+           AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+           AND d.objid = added.oid AND d.objsubid = 0
+           AND d.deptype = 'i' AND d.refobjid <> added.proowner;
+    END LOOP;
+END
+$$;
+
+-- The same for new tables, views and sequences: nobody but the owner; and then SELECT on tables and
+-- sequences for each role that has it on vpk.keys, so that its dumps go on.
+DO $$
+DECLARE
+    added record;
+    statement text;
+BEGIN
+    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+    FOR added IN
+        SELECT c.oid, c.relkind, c.relowner, c.relacl,
+               pg_catalog.concat(CASE c.relkind WHEN 'S' THEN 'SEQUENCE ' END,
+                                 c.oid::pg_catalog.regclass) AS relation,
+               pg_catalog.acldefault(CASE c.relkind WHEN 'S' THEN 's'::"char" ELSE 'r'::"char" END,
+                                     c.relowner) AS own
+          FROM pg_catalog.pg_extension AS e
+          JOIN pg_catalog.pg_depend AS d
+            ON d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.refobjid = e.oid
+               AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.deptype = 'e'
+          JOIN pg_catalog.pg_class AS c ON c.oid = d.objid AND c.relkind IN ('r', 'v', 'S')
+         WHERE e.extname = 'vibepeak_keys'
+           AND c.oid::text <> ALL (pg_catalog.string_to_array(
+                   pg_catalog.current_setting('vibepeak_update.tables'), ','))
+    LOOP
+        FOR statement IN
+            SELECT DISTINCT pg_catalog.format(
+                       'REVOKE ALL ON %s FROM %s', added.relation,
+                       CASE a.grantee WHEN 0::pg_catalog.oid THEN 'PUBLIC'
+                       ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END)
+              FROM pg_catalog.aclexplode(added.relacl) AS a
+             WHERE a.grantee <> added.relowner
+            UNION ALL
+            SELECT DISTINCT pg_catalog.format('GRANT SELECT ON %s TO %I', added.relation,
+                                              pg_catalog.pg_get_userbyid(a.grantee))
+              FROM pg_catalog.pg_class AS k, LATERAL pg_catalog.aclexplode(k.relacl) AS a
+             WHERE k.oid = 'vpk.keys'::pg_catalog.regclass AND a.privilege_type = 'SELECT'
+               AND a.grantee NOT IN (0::pg_catalog.oid, k.relowner) AND added.relkind <> 'v'
+        LOOP
+            EXECUTE statement;
+        END LOOP;
+        UPDATE pg_catalog.pg_init_privs AS i SET initprivs = added.own
+         WHERE i.classoid = 'pg_catalog.pg_class'::pg_catalog.regclass
+           AND i.objoid = added.oid AND i.objsubid = 0;
+        DELETE FROM pg_catalog.pg_shdepend AS d USING pg_catalog.pg_database AS b
+         WHERE b.datname = pg_catalog.current_database() AND d.dbid = b.oid
+           AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+           AND d.objid = added.oid AND d.objsubid = 0
+           AND d.deptype = 'i' AND d.refobjid <> added.relowner;
     END LOOP;
 END
 $$;

@@ -1,5 +1,6 @@
 //! Setting the plan of an account: the arguments, and the errors.
 
+use pure::characters::other_spellings;
 use pure::error::{CallError, quoted};
 use pure::validate;
 
@@ -15,10 +16,7 @@ use crate::store::events::Caller;
 pub fn set_plan(call: &Call, account: Option<Text>, plan: Option<Text>) -> Result<(), CallError> {
     let account = required("account", account)?;
     let plan = arguments::checked_plan(call, required("plan", plan)?)?;
-    let name = arguments::checked_account(call, account)?;
-    validate::new_account(name, &ServerEncoding).or_else(|error| {
-        accounts::lock_against_deletion(call, account).then_some(()).ok_or(error)
-    })?;
+    let account = account_to_set(call, account)?;
     if accounts::set_plan(call, account, plan, Caller::of(call)) {
         commit::until_applied();
         return Ok(());
@@ -28,6 +26,21 @@ pub fn set_plan(call: &Call, account: Option<Text>, plan: Option<Text>) -> Resul
     Err(CallError::invalid(format!("plan {} does not exist", quoted(plan.bytes(call))))
         .detail(format!("The plans are: {}.", plans.join(", ")))
         .hint("Names are case-sensitive. Insert a row into vpk.plans to add a plan."))
+}
+
+/// The name of an account that exists or will be created. A new one gets its composed spelling, so
+/// that it cannot look like another.
+fn account_to_set(call: &Call, account: Text) -> Result<Text, CallError> {
+    let name = arguments::checked_account(call, account)?;
+    let new = validate::new_account(name, &ServerEncoding);
+    if new == Ok(None) && other_spellings(name, &ServerEncoding).is_empty() {
+        return Ok(account);
+    }
+    if let Some(stored) = arguments::stored_account(call, account, accounts::lock_against_deletion)
+    {
+        return Ok(stored);
+    }
+    Ok(new?.map_or(account, |name| Text::new(call, name.as_bytes())))
 }
 
 /// Checks the name of a new plan.

@@ -1,5 +1,6 @@
 //! Checks of arguments, and errors that several functions for admins raise.
 
+use pure::characters::other_spellings;
 use pure::error::{CallError, quoted};
 use pure::validate::{self, LATEST_EXPIRY};
 
@@ -7,6 +8,7 @@ use crate::pg::call::Call;
 use crate::pg::server::clock;
 use crate::pg::types::encoding::ServerEncoding;
 use crate::pg::types::{CidrArray, Json, Text, TextArray, Timestamp};
+use crate::store::accounts;
 
 /// The value of an argument that must not be null.
 pub(super) fn required<T>(what: &str, value: Option<T>) -> Result<T, CallError> {
@@ -26,6 +28,29 @@ pub(super) fn checked_name(call: &Call, name: Text) -> Result<Text, CallError> {
 pub(super) fn checked_account(call: &Call, account: Text) -> Result<&[u8], CallError> {
     let name = account.bytes(call);
     validate::account(name, &ServerEncoding).map(|()| name)
+}
+
+/// The name by which an account is stored: as it was passed, or else the same text in another
+/// spelling. None where no such name is stored.
+pub(super) fn stored_account(
+    call: &Call,
+    account: Text,
+    is_stored: impl Fn(&Call, Text) -> bool,
+) -> Option<Text> {
+    is_stored(call, account).then_some(account).or_else(|| {
+        other_spellings(account.bytes(call), &ServerEncoding)
+            .iter()
+            .map(|spelling| Text::new(call, spelling.as_bytes()))
+            .find(|spelling| is_stored(call, *spelling))
+    })
+}
+
+/// The name by which an account is stored if there is such an account; else as it was passed.
+pub(super) fn spelled_as_stored(call: &Call, account: Text) -> Text {
+    if other_spellings(account.bytes(call), &ServerEncoding).is_empty() {
+        return account;
+    }
+    stored_account(call, account, accounts::exists).unwrap_or(account)
 }
 
 /// The name of a plan, where it is allowed.

@@ -9,6 +9,7 @@ use super::arguments::{self, required};
 use crate::pg::call::Call;
 use crate::pg::server::{clock, random};
 use crate::pg::types::{Bytes, CidrArray, Json, Text, TextArray, Timestamp, Uuid};
+use crate::store::accounts;
 use crate::store::create::{self as store, NewRow};
 use crate::store::events::Caller;
 
@@ -96,8 +97,8 @@ pub fn create(call: &Call, new_key: &NewKey) -> Result<IssuedKey, CallError> {
         .flatten();
     let metadata = arguments::checked_metadata(required("metadata", new_key.metadata)?)?;
 
-    let (issued, token) = IssuedKey::draw(call, environment, name, account, expires_at);
-    let row = NewRow {
+    let (mut issued, token) = IssuedKey::draw(call, environment, name, account, expires_at);
+    let mut row = NewRow {
         id: issued.id,
         key_hash: Bytes::new(call, &token.hash()),
         account: issued.account,
@@ -113,6 +114,13 @@ pub fn create(call: &Call, new_key: &NewKey) -> Result<IssuedKey, CallError> {
     };
     if store::insert(call, &row, Caller::of(call)) {
         return Ok(issued);
+    }
+    if let Some(stored) = arguments::stored_account(call, account, accounts::exists) {
+        row.account = stored;
+        issued.account = stored;
+        if store::insert(call, &row, Caller::of(call)) {
+            return Ok(issued);
+        }
     }
     Err(arguments::unknown_account(account_name)
         .hint("Use vpk_set_plan(account, plan) to create an account."))

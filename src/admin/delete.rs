@@ -27,6 +27,7 @@ pub fn purge(call: &Call, before: Option<Timestamp>) -> Result<i64, CallError> {
 /// for too long.
 pub fn delete_account(call: &Call, account: Option<Text>) -> Result<i64, CallError> {
     let account = required("account", account)?;
+    let account = arguments::spelled_as_stored(call, account);
     let deleted = lock::with_patience(|| erase(call, account)).unwrap_or_else(|| {
         let name = quoted(account.bytes(call));
         Err(CallError::busy(format!("account {name} is in use by another transaction"))

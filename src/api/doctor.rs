@@ -8,6 +8,7 @@ use crate::doctor::{self, accept};
 use crate::pg::call::Call;
 use crate::pg::error::OrRaise;
 use crate::pg::ffi::guard::passing_errors;
+use crate::pg::types::encoding::shown_here;
 use crate::pg::types::{Text, Timestamp};
 
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
@@ -19,7 +20,7 @@ fn vpk_doctor(
     (name!(item, Text), name!(ok, Option<bool>), name!(detail, Text), name!(advice, Option<Text>)),
 > {
     passing_errors(|| {
-        let text = |text: &str| Text::new(&call, &narrow(text));
+        let text = |text: &str| Text::new(&call, &shown_here(narrow(text)));
         let rows: Vec<_> = doctor::examine(&call)
             .iter()
             .map(|finding| {

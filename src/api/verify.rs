@@ -83,6 +83,11 @@ fn vpk_authenticate(
     })
 }
 
+#[pg_extern(immutable, parallel_safe)]
+fn vpk_client_ip(value: Option<Text>, call: Call) -> Option<Inet> {
+    verify::client_ip(&call, value?)
+}
+
 #[pg_extern(volatile, parallel_unsafe)]
 fn vpk_error(
     status: Option<StatusLabel>,
@@ -92,6 +97,7 @@ fn vpk_error(
 ) -> Option<Json> {
     passing_errors(|| {
         let status = status.and_then(StatusLabel::status)?;
+        let account = account.map(|account| body::stored_account(&call, account));
         let facts = body::facts(&call, status, account, None);
         body::compose(&call, status, &facts, body::presented_id(&call, request_id)).1
     })

@@ -81,8 +81,8 @@ pub struct Judged {
 /// The values of the settings in the running session, and those set for roles and databases. Values
 /// that the server refuses, and so ignores, are left out.
 pub fn settings(call: &Call) -> Vec<Judged> {
-    let names = SETTINGS.iter().map(|(name, ..)| *name).chain([SAMPLE_RATE]);
-    let settings = doctor::settings(call, names).into_iter();
+    let names: Vec<_> = SETTINGS.iter().map(|(name, ..)| *name).chain([SAMPLE_RATE]).collect();
+    let settings = doctor::settings(call, &names).into_iter();
     settings
         .filter_map(|setting| {
             let meaning = meaning(&setting.name, &setting.value)?;

@@ -26,6 +26,7 @@ pub(in crate::pg) fn raise(error: CallError) -> ! {
             PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
         }
         Condition::LockNotAvailable => PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
+        Condition::InsufficientPrivilege => PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
     };
     let mut report = ErrorReport::new(code, error.message, "vibepeak_keys");
     if let Some(detail) = error.detail {

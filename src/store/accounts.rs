@@ -54,6 +54,14 @@ static LOCK_AGAINST_DELETION: Statement = Statement::new(
     &[TEXTOID],
 );
 
+/// Whether an account exists, as of now.
+pub fn exists(call: &Call, account: Text) -> bool {
+    EXISTS.read_latest(call, &[Some(account.datum())]).processed() > 0
+}
+
+static EXISTS: Statement =
+    Statement::new(c"SELECT FROM vpk.accounts AS a WHERE a.account = $1", &[TEXTOID]);
+
 /// Whether an account exists. Nobody else can add a key to it or delete it until the transaction
 /// ends.
 pub fn lock(call: &Call, account: Text) -> bool {

@@ -5,7 +5,7 @@ use pure::answer::response;
 use pure::answer::status::Status;
 use pure::encoding::widen;
 use pure::key::environment::{Environment, Environments};
-use pure::request::authorization::MAX_LENGTH;
+use pure::request::authorization::{MAX_LENGTH, has_bare_key};
 use pure::validate::LATEST_EXPIRY;
 
 use crate::pg::call::Call;
@@ -69,10 +69,12 @@ pub fn authenticate(
         now: clock::now().micros(),
     };
     let answer = super::header(call, header, &request);
+    let has_bare_key = answer.status == Status::MissingApiKey
+        && header.is_some_and(|it| has_bare_key(it.presented_unguarded(call, MAX_LENGTH).bytes));
     // From here on no table is read.
     let (request_id, error) = body::for_answer(call, &answer, options.request_id);
     let scope = scope.map(widen);
-    let headers = jsonb(&response::headers(answer.status, scope.as_deref()));
+    let headers = jsonb(&response::headers(answer.status, scope.as_deref(), has_bare_key));
     shape(call, &answer, request_id, headers, error)
 }
 

@@ -36,6 +36,7 @@ pub mod key {
 /// The values that a caller sends with a request.
 pub mod request {
     pub mod authorization;
+    pub mod client_ip;
     pub mod id;
     pub mod network;
     pub mod scope;
@@ -54,6 +55,7 @@ pub mod usage {
     pub mod spin;
 }
 
+pub mod characters;
 pub mod encoding;
 pub mod error;
 pub mod fallible;
@@ -63,3 +65,4 @@ pub mod random;
 pub mod sync;
 pub mod uuid;
 pub mod validate;
+pub mod white_space;

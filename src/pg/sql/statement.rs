@@ -15,7 +15,7 @@ use crate::pg::ffi::{allocator, guarded};
 use crate::pg::read::snapshot;
 use crate::pg::redaction::hash;
 use crate::pg::sql::isolation;
-use crate::pg::types::{FromRaw, Parameter, Text, Timestamp, TypedDatum, Uuid};
+use crate::pg::types::{FromRaw, Parameter, Text, TextArray, Timestamp, TypedDatum, Uuid};
 
 /// A statement with the types of its parameters.
 pub struct Statement {
@@ -281,6 +281,11 @@ impl Row<'_> {
 
     /// A column of type `text`.
     pub fn text(self, column: usize) -> Option<Text> {
+        self.column(column)
+    }
+
+    /// A column of type `text[]`.
+    pub fn text_array(self, column: usize) -> Option<TextArray> {
         self.column(column)
     }
 

@@ -20,16 +20,16 @@ use crate::pg::ffi::guarded;
 use crate::pg::ffi::per_backend::PerBackend;
 
 /// The SQL type, for the generated install script alone: its labels are the list of
-/// [`pure::answer::status`].
-mod declaration {
-    #![allow(
-        non_camel_case_types,
-        missing_docs,
-        clippy::missing_docs_in_private_items,
-        clippy::upper_case_acronyms,
-        reason = "the names are those of SQL"
-    )]
-
+/// [`pure::answer::status`], its schema has the name of the module.
+#[pgrx::pg_schema]
+#[allow(
+    non_camel_case_types,
+    missing_docs,
+    clippy::missing_docs_in_private_items,
+    clippy::upper_case_acronyms,
+    reason = "the names are those of SQL"
+)]
+mod vpk {
     /// Declares an enum of the labels in the list of statuses.
     macro_rules! define_type {
         ($($name:ident $label:ident $http:literal $message:literal $description:literal;)+) => {
@@ -193,12 +193,12 @@ unsafe impl BoxRet for StatusLabel {
     }
 }
 
-// SAFETY: the SQL type is the one that `declaration` declares.
+// SAFETY: the SQL type is the one that [`vpk`] declares.
 unsafe impl SqlTranslatable for StatusLabel {
-    const TYPE_IDENT: &'static str = <declaration::vpk_status as SqlTranslatable>::TYPE_IDENT;
+    const TYPE_IDENT: &'static str = <vpk::vpk_status as SqlTranslatable>::TYPE_IDENT;
     const TYPE_ORIGIN: TypeOrigin = TypeOrigin::ThisExtension;
     const ARGUMENT_SQL: Result<SqlMappingRef, ArgumentError> =
-        <declaration::vpk_status as SqlTranslatable>::ARGUMENT_SQL;
+        <vpk::vpk_status as SqlTranslatable>::ARGUMENT_SQL;
     const RETURN_SQL: Result<ReturnsRef, ReturnsError> =
-        <declaration::vpk_status as SqlTranslatable>::RETURN_SQL;
+        <vpk::vpk_status as SqlTranslatable>::RETURN_SQL;
 }

@@ -72,7 +72,7 @@ pub const WAYS: &[Way] = &[
     simple("SELECT '{1,KEY}'::int[]"),
     simple("SELECT '[KEY,KEY]'::int4range"),
     simple("SELECT 'KEY'::point, 'KEY'::inet"),
-    simple("SELECT 'KEY'::vpk_status"),
+    simple("SELECT 'KEY'::vpk.vpk_status"),
     simple("SELECT 'KEY'::regclass"),
     simple("SELECT 'KEY(int)'::regprocedure"),
     simple("SELECT 'a' ~ '(KEY'"),

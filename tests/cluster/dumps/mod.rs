@@ -2,6 +2,8 @@
 
 mod backups;
 mod load;
+mod older;
+mod owners;
 mod partial;
 mod roles;
 mod whole;

@@ -3,7 +3,7 @@
 -- Statuses, HTTP statuses and messages, in the order in which they win.
 SELECT status, http_status, message FROM vpk.status_codes;
 SELECT count(*) AS without_description FROM vpk.status_codes WHERE description IS NULL OR description = '';
-SELECT array_agg(status) = enum_range(NULL::vpk_status) AS all_in_order FROM vpk.status_codes;
+SELECT array_agg(status) = enum_range(NULL::vpk.vpk_status) AS all_in_order FROM vpk.status_codes;
 
 -- A body for each; none for VALID and for null.
 SELECT c.status, vpk_error(c.status, 'req_abc123xyz') AS body FROM vpk.status_codes AS c ORDER BY c.status;

@@ -34,7 +34,7 @@ CREATE TEMPORARY VIEW member_functions AS
 SELECT proname AS function, pg_get_function_arguments(oid) AS arguments
   FROM member_functions
  WHERE prorettype <> 'trigger'::regtype
- ORDER BY proname COLLATE "C";
+ ORDER BY proname COLLATE "C", pg_get_function_arguments(oid) COLLATE "C";
 SELECT proname AS function, pg_get_function_result(oid) AS result
   FROM member_functions
  ORDER BY proname COLLATE "C";
@@ -50,7 +50,7 @@ SELECT proname AS function, provolatile AS volatility, proisstrict AS strict,
  ORDER BY proname COLLATE "C";
 
 -- The labels, in the order in which they win.
-SELECT unnest(enum_range(NULL::vpk_status)) AS status;
+SELECT unnest(enum_range(NULL::vpk.vpk_status)) AS status;
 
 -- The columns of tables and views.
 SELECT c.relname AS relation, a.attname AS column, format_type(a.atttypid, a.atttypmod) AS type,

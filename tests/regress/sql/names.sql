@@ -75,13 +75,13 @@ SELECT ok FROM pg_temp.names();
 
 -- An operator that takes a status, or any type; the second kind is preferred to the server's own
 -- for a literal. A comparison of the status as text finds neither.
-CREATE FUNCTION evil.yes(keys.vpk_status, keys.vpk_status) RETURNS boolean LANGUAGE sql AS 'SELECT true';
-CREATE OPERATOR evil.= (LEFTARG = keys.vpk_status, RIGHTARG = keys.vpk_status, FUNCTION = evil.yes);
+CREATE FUNCTION evil.yes(vpk.vpk_status, vpk.vpk_status) RETURNS boolean LANGUAGE sql AS 'SELECT true';
+CREATE OPERATOR evil.= (LEFTARG = vpk.vpk_status, RIGHTARG = vpk.vpk_status, FUNCTION = evil.yes);
 SET search_path = evil;
 SELECT keys.vpk_verify('garbage') = 'VALID' AS planted, keys.vpk_verify('garbage')::text = 'VALID' AS as_text;
 RESET search_path;
 SELECT * FROM pg_temp.names() \gx
-DROP OPERATOR evil.= (keys.vpk_status, keys.vpk_status);
+DROP OPERATOR evil.= (vpk.vpk_status, vpk.vpk_status);
 CREATE FUNCTION evil.yes(anyenum, text) RETURNS boolean LANGUAGE sql AS 'SELECT true';
 CREATE OPERATOR evil.= (LEFTARG = anyenum, RIGHTARG = text, FUNCTION = evil.yes);
 SET search_path = evil;
@@ -89,7 +89,7 @@ SELECT keys.vpk_verify('garbage') = 'VALID' AS planted, keys.vpk_verify('garbage
 RESET search_path;
 SELECT * FROM pg_temp.names() \gx
 DROP OPERATOR evil.= (anyenum, text);
-CREATE DOMAIN evil.status AS keys.vpk_status;
+CREATE DOMAIN evil.status AS vpk.vpk_status;
 CREATE FUNCTION evil.yes(evil.status, text) RETURNS boolean LANGUAGE sql AS 'SELECT true';
 CREATE OPERATOR evil.<> (LEFTARG = evil.status, RIGHTARG = text, FUNCTION = evil.yes);
 SET search_path = evil;
@@ -97,24 +97,37 @@ SELECT keys.vpk_verify('garbage') <> 'INVALID_API_KEY' AS planted, keys.vpk_veri
 RESET search_path;
 SELECT * FROM pg_temp.names() \gx
 DROP OPERATOR evil.<> (evil.status, text);
--- Other operators for any type are found by other names.
+-- On either side, and by each name of a comparison.
+CREATE FUNCTION evil.yes(text, keys.vpk_status) RETURNS boolean LANGUAGE sql AS 'SELECT true';
+CREATE FUNCTION evil.yes(text, anyenum) RETURNS boolean LANGUAGE sql AS 'SELECT true';
+CREATE OPERATOR evil.@@@ (LEFTARG = text, RIGHTARG = keys.vpk_status, FUNCTION = evil.yes);
+CREATE OPERATOR evil.<> (LEFTARG = text, RIGHTARG = anyenum, FUNCTION = evil.yes);
+CREATE OPERATOR evil.< (LEFTARG = text, RIGHTARG = anyenum, FUNCTION = evil.yes);
+CREATE OPERATOR evil.<= (LEFTARG = text, RIGHTARG = anyenum, FUNCTION = evil.yes);
+CREATE OPERATOR evil.> (LEFTARG = text, RIGHTARG = anyenum, FUNCTION = evil.yes);
+CREATE OPERATOR evil.>= (LEFTARG = text, RIGHTARG = anyenum, FUNCTION = evil.yes);
+SELECT * FROM pg_temp.names() \gx
+DROP OPERATOR evil.@@@ (text, keys.vpk_status), evil.<> (text, anyenum), evil.< (text, anyenum), evil.<= (text, anyenum), evil.> (text, anyenum), evil.>= (text, anyenum);
+-- Other operators for any type are found by other names, and a row of a table is no status.
+CREATE FUNCTION evil.yes(vpk.accounts, text) RETURNS boolean LANGUAGE sql AS 'SELECT true';
+CREATE OPERATOR evil.= (LEFTARG = vpk.accounts, RIGHTARG = text, FUNCTION = evil.yes);
 CREATE OPERATOR evil.@@@ (LEFTARG = anyenum, RIGHTARG = text, FUNCTION = evil.yes);
 SELECT ok FROM pg_temp.names();
-DROP OPERATOR evil.@@@ (anyenum, text);
+DROP OPERATOR evil.@@@ (anyenum, text), evil.= (vpk.accounts, text);
 
 -- A cast to or from the status. From the status to text, only the owner of the status can make one.
-CREATE FUNCTION evil.cast_to(integer) RETURNS keys.vpk_status LANGUAGE sql AS 'SELECT ''VALID''::keys.vpk_status';
-CREATE FUNCTION evil.cast_from(keys.vpk_status) RETURNS boolean LANGUAGE sql AS 'SELECT true';
-CREATE CAST (integer AS keys.vpk_status) WITH FUNCTION evil.cast_to(integer) AS IMPLICIT;
-CREATE CAST (keys.vpk_status AS boolean) WITH FUNCTION evil.cast_from(keys.vpk_status) AS IMPLICIT;
+CREATE FUNCTION evil.cast_to(integer) RETURNS vpk.vpk_status LANGUAGE sql AS 'SELECT ''VALID''::vpk.vpk_status';
+CREATE FUNCTION evil.cast_from(vpk.vpk_status) RETURNS boolean LANGUAGE sql AS 'SELECT true';
+CREATE CAST (integer AS vpk.vpk_status) WITH FUNCTION evil.cast_to(integer) AS IMPLICIT;
+CREATE CAST (vpk.vpk_status AS boolean) WITH FUNCTION evil.cast_from(vpk.vpk_status) AS IMPLICIT;
 SELECT * FROM pg_temp.names() \gx
-DROP CAST (integer AS keys.vpk_status);
-DROP CAST (keys.vpk_status AS boolean);
+DROP CAST (integer AS vpk.vpk_status);
+DROP CAST (vpk.vpk_status AS boolean);
 SELECT ok FROM pg_temp.names();
-GRANT USAGE ON SCHEMA keys TO regress_vpk_mallory;
-GRANT USAGE ON TYPE keys.vpk_status TO regress_vpk_mallory;
+GRANT USAGE ON SCHEMA vpk TO regress_vpk_mallory;
+GRANT USAGE ON TYPE vpk.vpk_status TO regress_vpk_mallory;
 SET ROLE regress_vpk_mallory;
-CREATE CAST (keys.vpk_status AS text) WITH INOUT AS IMPLICIT;
+CREATE CAST (vpk.vpk_status AS text) WITH INOUT AS IMPLICIT;
 RESET ROLE;
 
 -- A search_path that has somebody else's schema before ours: of the database, of a role, of both.
@@ -137,11 +150,25 @@ ALTER ROLE regress_vpk_mallory RESET search_path;
 -- Names in quotes, and a schema that does not exist yet.
 CREATE SCHEMA "Odd, ""name""";
 GRANT CREATE ON SCHEMA "Odd, ""name""" TO PUBLIC;
-ALTER ROLE regress_vpk_owner IN DATABASE regress_vpk_names SET search_path = "Odd, ""name""", EVIL, later, keys;
+SELECT set_config('search_path', '"Odd, ""name""", EVIL, later, "", keys', false);
+ALTER ROLE regress_vpk_owner IN DATABASE regress_vpk_names SET search_path FROM CURRENT;
+RESET search_path;
 SELECT * FROM pg_temp.names() \gx
 REVOKE CREATE ON DATABASE regress_vpk_names FROM regress_vpk_mallory;
-ALTER ROLE regress_vpk_owner IN DATABASE regress_vpk_names SET search_path = later, '', keys;
+ALTER ROLE regress_vpk_owner IN DATABASE regress_vpk_names SET search_path = later, keys;
 SELECT ok FROM pg_temp.names();
+-- The owner of a database may create schemas in it. What PUBLIC may do, everybody may.
+BEGIN;
+ALTER ROLE regress_vpk_owner IN DATABASE regress_vpk_names RESET search_path;
+ALTER DATABASE regress_vpk_names SET search_path = later, "Odd, ""name""", keys;
+ALTER DATABASE regress_vpk_names OWNER TO regress_vpk_owner;
+UPDATE pg_database SET datacl = NULL WHERE datname = 'regress_vpk_names';
+SELECT * FROM pg_temp.names() \gx
+ROLLBACK;
+-- Another setting with the same names in it.
+ALTER DATABASE regress_vpk_names SET x.elsewhere = 'evil, keys';
+SELECT ok FROM pg_temp.names();
+ALTER DATABASE regress_vpk_names RESET x.elsewhere;
 -- Of another database.
 ALTER ROLE regress_vpk_owner IN DATABASE regress_vpk_names RESET search_path;
 ALTER ROLE regress_vpk_owner IN DATABASE :"database" SET search_path = evil, keys;

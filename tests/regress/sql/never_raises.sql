@@ -90,8 +90,8 @@ SELECT vpk_verify(:'token'), (SELECT count(DISTINCT vpk_verify(string)) FROM str
 COMMIT;
 
 -- In parallel workers, where a wrapper of the user's own is wrongly labelled.
-CREATE FUNCTION verify_wrongly_labelled(token text) RETURNS vpk_status LANGUAGE plpgsql PARALLEL SAFE AS 'BEGIN RETURN vpk_verify(token); END';
-CREATE FUNCTION authenticate_wrongly_labelled(token text) RETURNS vpk_status LANGUAGE plpgsql PARALLEL SAFE AS
+CREATE FUNCTION verify_wrongly_labelled(token text) RETURNS vpk.vpk_status LANGUAGE plpgsql PARALLEL SAFE AS 'BEGIN RETURN vpk_verify(token); END';
+CREATE FUNCTION authenticate_wrongly_labelled(token text) RETURNS vpk.vpk_status LANGUAGE plpgsql PARALLEL SAFE AS
     'BEGIN RETURN (SELECT a.status FROM vpk_authenticate(token, ''run'', NULL, token) AS a); END';
 CREATE FUNCTION error_wrongly_labelled(account text) RETURNS jsonb LANGUAGE plpgsql PARALLEL SAFE AS
     'BEGIN RETURN vpk_error(''PLAN_REQUIRED'', NULL, account); END';
@@ -127,7 +127,7 @@ SELECT verify_wrongly_labelled(token) AS status, count(*) FROM presented GROUP B
 
 -- In a trigger, a check, a default, an index expression's place, a rule: wherever a function can
 -- stand.
-CREATE TABLE wherever (token text, status vpk_status DEFAULT vpk_verify('x'), CHECK (vpk_verify(token) <> 'VALID'));
+CREATE TABLE wherever (token text, status vpk.vpk_status DEFAULT vpk_verify('x'), CHECK (vpk_verify(token) <> 'VALID'));
 INSERT INTO wherever (token) VALUES ('x'), (NULL), (:'token') RETURNING status, vpk_verify(token);
 UPDATE wherever SET status = vpk_verify(token) RETURNING status;
 SELECT count(*) FROM wherever WHERE vpk_verify(token) = 'API_KEY_REVOKED';

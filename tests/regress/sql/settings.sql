@@ -53,7 +53,7 @@ SET LOCAL vibepeak_keys.environments = test;
 SELECT vpk_verify(:'live');
 COMMIT;
 SELECT vpk_verify(:'live');
-CREATE FUNCTION pg_temp.verify_test(token text) RETURNS vpk_status LANGUAGE sql SET vibepeak_keys.environments = 'test' AS 'SELECT vpk_verify(token)';
+CREATE FUNCTION pg_temp.verify_test(token text) RETURNS vpk.vpk_status LANGUAGE sql SET vibepeak_keys.environments = 'test' AS 'SELECT vpk_verify(token)';
 SELECT pg_temp.verify_test(:'live') AS inside, vpk_verify(:'live') AS outside;
 
 -- A database's and a role's own.

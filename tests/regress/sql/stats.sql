@@ -7,7 +7,7 @@ WITH columns AS (
      WHERE a.attrelid = 'vpk.stats'::regclass AND a.attnum > 0 AND NOT a.attisdropped
 ), labels AS (
     SELECT lower(l.label::text) AS name, 1 + l.number AS number
-      FROM unnest(enum_range(NULL::vpk_status)) WITH ORDINALITY AS l (label, number)
+      FROM unnest(enum_range(NULL::vpk.vpk_status)) WITH ORDINALITY AS l (label, number)
 )
 SELECT (SELECT c.name FROM columns AS c WHERE c.number = 1) AS first,
        (SELECT array_agg(l.name ORDER BY l.number) FROM labels AS l)
@@ -22,21 +22,21 @@ CREATE TEMPORARY TABLE before AS SELECT to_jsonb(s) AS stats FROM vpk.stats AS s
 SELECT token FROM vpk_create('Key') \gset
 SELECT vpk_verify(:'token'), vpk_verify('no key'), vpk_verify('');
 SELECT l.label
-  FROM unnest(enum_range(NULL::vpk_status)) AS l (label), before AS b, vpk.stats AS s
+  FROM unnest(enum_range(NULL::vpk.vpk_status)) AS l (label), before AS b, vpk.stats AS s
  WHERE CASE WHEN s.since IS NULL THEN l.label IN ('VALID', 'MISSING_API_KEY', 'INVALID_API_KEY')
             ELSE to_jsonb(s) -> lower(l.label::text) <> b.stats -> lower(l.label::text) END
  ORDER BY l.label;
 
 -- One row, preloaded or not: all of the answers, or null.
 SELECT count(*) AS rows, count(*) FILTER (WHERE (s.since IS NULL) = (s.answers IS NULL)) AS consistent,
-       count(*) FILTER (WHERE s.answers IS NULL OR cardinality(s.answers) = cardinality(enum_range(NULL::vpk_status))) AS complete
+       count(*) FILTER (WHERE s.answers IS NULL OR cardinality(s.answers) = cardinality(enum_range(NULL::vpk.vpk_status))) AS complete
   FROM vpk.stats_row() AS s;
 SELECT count(*) AS rows, bool_and((since IS NULL) = (valid IS NULL) AND (since IS NULL) = (uses_dropped IS NULL)) AS consistent
   FROM vpk.stats;
 
 -- Each answer has its label beside it, and the view goes by the label: the library's order does not
 -- matter, nor a label that has no column; a column without an answer is null.
-SELECT count(*) FILTER (WHERE s.since IS NULL OR s.statuses = enum_range(NULL::vpk_status)::text[]) AS labelled
+SELECT count(*) FILTER (WHERE s.since IS NULL OR s.statuses = enum_range(NULL::vpk.vpk_status)::text[]) AS labelled
   FROM vpk.stats_row() AS s;
 BEGIN;
 CREATE OR REPLACE FUNCTION vpk.stats_row()

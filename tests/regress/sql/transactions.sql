@@ -72,7 +72,7 @@ SELECT n, vpk_verify(:'token'), CASE n WHEN 1 THEN pg_temp.ends_soon(:'id') END 
 -- Never before its instant, and never valid from it on.
 DO $$
 DECLARE
-    made record; before timestamptz; status vpk_status; valid integer := 0;
+    made record; before timestamptz; status vpk.vpk_status; valid integer := 0;
 BEGIN
     FOR n IN 1..20 LOOP
         SELECT * INTO made FROM vpk_create('Exact', 'acme', expires_at => clock_timestamp() + interval '20 ms');

@@ -44,7 +44,7 @@ CREATE TEMPORARY TABLE requests AS
 CREATE TEMPORARY VIEW expected AS
     SELECT r.*,
            (SELECT min(e.status)
-              FROM (VALUES (r.presented IN ('nothing', 'blank'), 'MISSING_API_KEY'::vpk_status),
+              FROM (VALUES (r.presented IN ('nothing', 'blank'), 'MISSING_API_KEY'::vpk.vpk_status),
                            (r.presented IN ('malformed', 'unknown', 'other environment'), 'INVALID_API_KEY'),
                            (r.revoked, 'API_KEY_REVOKED'),
                            (r.expired, 'API_KEY_EXPIRED'),
@@ -81,7 +81,7 @@ SELECT count(*) AS mismatches
 CREATE TEMPORARY VIEW verified AS
     SELECT e.n, e.presented, e.revoked, e.expired, e.disabled, e.limited, e.free, vpk_verify(e.sent) AS status,
            (SELECT coalesce(min(r.status), 'VALID')
-              FROM (VALUES (e.presented IN ('nothing', 'blank'), 'MISSING_API_KEY'::vpk_status),
+              FROM (VALUES (e.presented IN ('nothing', 'blank'), 'MISSING_API_KEY'::vpk.vpk_status),
                            (e.presented IN ('malformed', 'unknown'), 'INVALID_API_KEY'),
                            (e.revoked, 'API_KEY_REVOKED'), (e.expired, 'API_KEY_EXPIRED'),
                            (e.disabled, 'API_KEY_DISABLED'), (e.limited, 'IP_NOT_ALLOWED'),
@@ -97,7 +97,7 @@ SELECT count(*) AS judged,
                               <> coalesce(CASE WHEN e.presented = 'blank' THEN 'INVALID_API_KEY'
                                                WHEN e.presented = 'other environment' THEN
                                                    (SELECT min(r.status)
-                                                      FROM (VALUES (e.revoked, 'API_KEY_REVOKED'::vpk_status), (e.expired, 'API_KEY_EXPIRED'),
+                                                      FROM (VALUES (e.revoked, 'API_KEY_REVOKED'::vpk.vpk_status), (e.expired, 'API_KEY_EXPIRED'),
                                                                    (e.disabled, 'API_KEY_DISABLED'), (e.elsewhere, 'IP_NOT_ALLOWED'),
                                                                    (e.free, 'PLAN_REQUIRED')) AS r (applies, status)
                                                      WHERE r.applies)
@@ -111,7 +111,7 @@ SELECT count(*) AS judged,
        count(*) FILTER (WHERE t.status
                               <> coalesce(CASE WHEN e.presented = 'other environment' THEN
                                                    (SELECT min(r.status)
-                                                      FROM (VALUES (e.revoked, 'API_KEY_REVOKED'::vpk_status), (e.expired, 'API_KEY_EXPIRED'),
+                                                      FROM (VALUES (e.revoked, 'API_KEY_REVOKED'::vpk.vpk_status), (e.expired, 'API_KEY_EXPIRED'),
                                                                    (e.disabled, 'API_KEY_DISABLED'), (e.elsewhere, 'IP_NOT_ALLOWED'),
                                                                    (e.free, 'PLAN_REQUIRED'), (e.scope = 'write', 'INSUFFICIENT_SCOPE')) AS r (applies, status)
                                                      WHERE r.applies)
