@@ -98,7 +98,8 @@ impl Drop for Service {
 
 /// A database with the functions in schema `keys`, and the three services on it.
 fn services(cluster: &Cluster, database: &str, make: &str) -> (Client, Vec<Service>) {
-    run(&mut cluster.client(), &format!("CREATE DATABASE {database}; CREATE ROLE service LOGIN"));
+    run(&mut cluster.client(), &format!("CREATE DATABASE {database} TEMPLATE template0"));
+    run(&mut cluster.client(), "CREATE ROLE service LOGIN");
     let mut client = cluster.connect(database, "postgres");
     run(&mut client, make);
     let names = ["node", "python", "rust"];
