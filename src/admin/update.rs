@@ -4,6 +4,7 @@ use pure::error::CallError;
 
 use super::arguments::{self, required};
 use crate::pg::call::Call;
+use crate::pg::error;
 use crate::pg::sql::commit;
 use crate::pg::types::{TextArray, Uuid};
 use crate::store::events::Caller;
@@ -30,7 +31,8 @@ pub fn update(call: &Call, id: Option<Uuid>, change: &KeyChange) -> Result<Liste
         ("allowed_ips", change.allowed_ips.is_some()),
         ("metadata", change.metadata.is_some()),
     ];
-    if changed.iter().any(|(_, changed)| *changed) {
+    let changes = changed.iter().any(|(_, changed)| *changed);
+    if changes {
         let fields = changed.iter().filter_map(|(field, changed)| changed.then_some(*field));
         keys::update(call, id, &change, TextArray::new(fields), Caller::of(call));
     }
@@ -38,5 +40,14 @@ pub fn update(call: &Call, id: Option<Uuid>, change: &KeyChange) -> Result<Liste
     if change.expires_at.is_some() || change.scopes.is_some() || change.allowed_ips.is_some() {
         commit::until_applied();
     }
-    list::list_after_change(call, id).ok_or_else(arguments::unknown_key)
+    let key = list::list_after_change(call, id).ok_or_else(arguments::unknown_key)?;
+    if !changes {
+        // A driver's null does not say whether it meant "never" or "no limit".
+        error::notice(
+            "the key was not changed, since every value is null",
+            "Null leaves a value as it is. To take one away, pass expires_at => 'infinity', \
+             allowed_ips => '{}', scopes => '{}' or metadata => '{}'.",
+        );
+    }
+    Ok(key)
 }

@@ -4,6 +4,7 @@
 mod cache;
 mod docs;
 mod doctor;
+mod drivers;
 mod dumps;
 mod examples;
 mod faults;
