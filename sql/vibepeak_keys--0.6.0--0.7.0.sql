@@ -25,6 +25,9 @@ $$;
 -- functions, views, tables and prepared statements go on.
 ALTER TYPE vpk_status SET SCHEMA vpk;
 
+-- Items of the doctor.
+ALTER FUNCTION vpk_doctor() ROWS 14;
+
 -- Each part of this update goes here.
 
 -- Privileges for new functions: nobody but the owner, as in a fresh installation, whatever default

@@ -53,7 +53,7 @@ macro_rules! listing {
 pub(super) use listing;
 
 /// A text array of these names.
-fn names(names: impl IntoIterator<Item = &'static str>) -> Parameter {
+pub(super) fn names(names: impl IntoIterator<Item = &'static str>) -> Parameter {
     Some(TextArray::new(names.into_iter()).datum())
 }
 

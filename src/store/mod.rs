@@ -17,6 +17,7 @@ macro_rules! sql {
 }
 
 pub mod accounts;
+pub mod additions;
 pub mod create;
 pub mod doctor;
 pub mod events;
