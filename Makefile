@@ -7,6 +7,7 @@
 # DESTDIR    a folder that "make install" puts before each path
 # FUZZ_SECONDS    how long "make fuzz" runs each target
 # ATTACK_SECONDS  how long "make test-attack" tries, all parts together
+# UPGRADED_FROM   "ends": "make test-upgraded" upgrades only from the oldest and the newest version
 # VIBEPEAK_SEED   the seed of random tests, to repeat a run that has printed it
 
 PG_CONFIG ?= pg_config
@@ -59,6 +60,7 @@ developer-setup: ## prepare "cargo pgrx run"
 
 test: export MAJORS ?= 15 18
 test: export ATTACK_SECONDS ?= 60
+test: export UPGRADED_FROM ?= ends
 test: ## run every test on PostgreSQL 15 and 18
 	@tools/test/run unit loom fuzz regress isolation upgraded cluster attack
 

@@ -10,7 +10,12 @@ CREATE VIEW vpk.key_list AS
            k.created_at,
            u.last_used_at,
            coalesce(u.uses, 0) AS uses,
-           k.expires_at,
+           -- Some drivers cannot read a year beyond 9999. Earlier releases accepted such an end.
+           CASE
+               WHEN k.expires_at > pg_catalog.timestamptz '9999-12-31 00:00:00+00'
+               THEN pg_catalog.timestamptz '9999-12-31 00:00:00+00'
+               ELSE k.expires_at
+           END AS expires_at,
            k.revoked_at,
            k.revoke_reason,
            k.rotated_from,

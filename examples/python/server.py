@@ -10,9 +10,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from psycopg import Error, connect
 from psycopg_pool import ConnectionPool
 
-# The header is a bind parameter (%s): it never becomes part of the SQL text.
+# The headers are bind parameters (%s): they never become part of the SQL text. The proxy in front
+# of this service adds the client's address to X-Forwarded-For. Without a proxy, pass
+# self.client_address[0] instead: a client can send that header too.
 AUTHENTICATE = """SELECT status::text, http_status, key_id, account, headers, error
-                    FROM keys.vpk_authenticate(%s::text)"""
+                    FROM keys.vpk_authenticate(
+                             %s::text, client_ip => keys.vpk_client_ip(%s::text))"""
 
 
 # What a new connection can mend: this one was lost, or what it has prepared is no longer valid. The
@@ -20,24 +23,25 @@ AUTHENTICATE = """SELECT status::text, http_status, key_id, account, headers, er
 MENDABLE = re.compile("0A000|26000|42P05|57P0[123]|08...")
 
 
-def authenticate(authorization):
+def authenticate(headers):
     with pool.connection() as connection:
         try:
-            return connection.execute(AUTHENTICATE, [authorization]).fetchone()
+            return connection.execute(AUTHENTICATE, headers).fetchone()
         except Error as failure:
             if not connection.closed and not MENDABLE.fullmatch(failure.sqlstate or ""):
                 raise
             connection.close()  # the pool replaces it
     with connect(autocommit=True) as connection:  # the pool's others may be as old
-        return connection.execute(AUTHENTICATE, [authorization]).fetchone()
+        return connection.execute(AUTHENTICATE, headers).fetchone()
 
 
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         # No text of SQL has a NUL; in a header it may be taken for a space (RFC 9110).
         authorization = self.headers.get("Authorization", "").replace("\0", " ")
+        forwarded = ", ".join(self.headers.get_all("X-Forwarded-For", [])).replace("\0", " ")
         try:
-            row = authenticate(authorization)
+            row = authenticate([authorization, forwarded])
         except Error as failure:  # no database, no access
             self.log_error("%s", failure)
             return self.send(503, {}, {"error": {"code": "UNAVAILABLE"}})

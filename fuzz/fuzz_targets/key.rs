@@ -7,6 +7,7 @@ use libfuzzer_sys::fuzz_target;
 use pure::key::environment::{Environment, Environments};
 use pure::key::token::Token;
 use pure::random::random_characters;
+use pure::white_space::trimmed;
 use sha2::{Digest, Sha256};
 use vibepeak_keys_fuzz::model;
 
@@ -87,7 +88,7 @@ fn issued(environment: Environment, bytes: &[u8]) -> Option<Vec<u8>> {
 
 /// The list of environments whose keys are accepted.
 fn listed(list: &[u8]) {
-    let names: Vec<&[u8]> = list.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).collect();
+    let names: Vec<&[u8]> = list.split(|byte| *byte == b',').map(trimmed).collect();
     let set = Environments::parse(list);
     assert_eq!(set.is_some(), names.iter().all(|name| [&b"live"[..], b"test"].contains(name)));
     for environment in Environment::ALL {

@@ -1,12 +1,14 @@
 //! Checks of arguments, and errors that several functions for admins raise.
 
+use pure::characters::other_spellings;
 use pure::error::{CallError, quoted};
-use pure::validate;
+use pure::validate::{self, LATEST_EXPIRY};
 
 use crate::pg::call::Call;
 use crate::pg::server::clock;
 use crate::pg::types::encoding::ServerEncoding;
 use crate::pg::types::{CidrArray, Json, Text, TextArray, Timestamp};
+use crate::store::accounts;
 
 /// The value of an argument that must not be null.
 pub(super) fn required<T>(what: &str, value: Option<T>) -> Result<T, CallError> {
@@ -26,6 +28,29 @@ pub(super) fn checked_name(call: &Call, name: Text) -> Result<Text, CallError> {
 pub(super) fn checked_account(call: &Call, account: Text) -> Result<&[u8], CallError> {
     let name = account.bytes(call);
     validate::account(name, &ServerEncoding).map(|()| name)
+}
+
+/// The name by which an account is stored: as it was passed, or else the same text in another
+/// spelling. None where no such name is stored.
+pub(super) fn stored_account(
+    call: &Call,
+    account: Text,
+    is_stored: impl Fn(&Call, Text) -> bool,
+) -> Option<Text> {
+    is_stored(call, account).then_some(account).or_else(|| {
+        other_spellings(account.bytes(call), &ServerEncoding)
+            .iter()
+            .map(|spelling| Text::new(call, spelling.as_bytes()))
+            .find(|spelling| is_stored(call, *spelling))
+    })
+}
+
+/// The name by which an account is stored if there is such an account; else as it was passed.
+pub(super) fn spelled_as_stored(call: &Call, account: Text) -> Text {
+    if other_spellings(account.bytes(call), &ServerEncoding).is_empty() {
+        return account;
+    }
+    stored_account(call, account, accounts::exists).unwrap_or(account)
 }
 
 /// The name of a plan, where it is allowed.
@@ -52,8 +77,8 @@ pub(super) fn checked_metadata(metadata: Json) -> Result<Json, CallError> {
     validate::metadata(&metadata.text()).map(|()| metadata)
 }
 
-/// Checks that an expiry is in the future. Returns None for `infinity`, which is no expiry. `none`
-/// is the part of the hint that says how else to ask for no expiry.
+/// Checks that an expiry is in the future and not too far. Returns None for `infinity`, which is no
+/// expiry. `none` is the part of the hint that says how else to ask for no expiry.
 pub(super) fn checked_expiry(
     expires_at: Timestamp,
     none: &str,
@@ -63,7 +88,19 @@ pub(super) fn checked_expiry(
             "{none} for a key that does not expire; use vpk_revoke to end a key now."
         )));
     }
-    Ok((!expires_at.is_infinity()).then_some(expires_at))
+    if expires_at.is_infinity() {
+        return Ok(None);
+    }
+    if expires_at.micros() > LATEST_EXPIRY {
+        return Err(CallError::invalid("expires_at must not be later than 9999-12-31 00:00:00+00")
+            .hint(format!("{none} for a key that does not expire.")));
+    }
+    Ok(Some(expires_at))
+}
+
+/// The expiry that a successor takes over: a table may have a later one than is allowed now.
+pub(super) fn inherited_expiry(expires_at: Timestamp) -> Timestamp {
+    Timestamp::from_micros(expires_at.micros().min(LATEST_EXPIRY))
 }
 
 /// Like [`checked_expiry`], for functions in which null keeps the old expiry.
@@ -71,8 +108,13 @@ pub(super) fn checked_new_expiry(expires_at: Timestamp) -> Result<Option<Timesta
     checked_expiry(expires_at, "Use 'infinity'")
 }
 
-/// A reason as it is stored: cut to its maximum length, and with keys in it redacted. None where it
-/// is blank.
+/// The name of a request, where it is allowed.
+pub(super) fn checked_idempotency_key(call: &Call, key: Text) -> Result<Text, CallError> {
+    validate::idempotency_key(key.bytes(call), &ServerEncoding).map(|()| key)
+}
+
+/// A reason or an actor as it is stored: cut to its maximum length, and with keys in it redacted.
+/// None where it is blank.
 pub(super) fn kept_reason(call: &Call, reason: Option<Text>) -> Option<Text> {
     validate::reason(reason?.bytes(call), &ServerEncoding).map(|reason| Text::new(call, &reason))
 }
@@ -85,6 +127,20 @@ pub(super) fn unknown_key() -> CallError {
 
 /// The hint where an account does not exist.
 pub(super) const SEE_ACCOUNTS: &str = "Names are case-sensitive. vpk.accounts lists them.";
+
+/// The error where another transaction holds what a change to an account needs.
+pub(super) fn busy_account(name: &[u8]) -> CallError {
+    CallError::busy(format!("account {} is in use by another transaction", quoted(name)))
+        .detail(
+            "That transaction is still open. It has started, extended or finished a task of the \
+             account, or issued or changed a key of it.",
+        )
+        .hint(
+            "Call the function again after the transaction has ended. See in pg_stat_activity which \
+             sessions are idle in transaction; pg_terminate_backend() ends one. Set lock_timeout to \
+             wait longer.",
+        )
+}
 
 /// The error where an account does not exist, without a hint.
 pub(super) fn unknown_account(name: &[u8]) -> CallError {

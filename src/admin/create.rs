@@ -6,9 +6,11 @@ use pure::key::token::Token;
 use pure::validate;
 
 use super::arguments::{self, required};
+use super::request;
 use crate::pg::call::Call;
 use crate::pg::server::{clock, random};
 use crate::pg::types::{Bytes, CidrArray, Json, Text, TextArray, Timestamp, Uuid};
+use crate::store::accounts;
 use crate::store::create::{self as store, NewRow};
 use crate::store::events::Caller;
 
@@ -77,6 +79,8 @@ pub struct NewKey {
     pub allowed_ips: Option<CidrArray>,
     /// What the application keeps with it.
     pub metadata: Option<Json>,
+    /// The name of the request, which issues one key within a day; null is no name.
+    pub idempotency_key: Option<Text>,
 }
 
 /// Issues a key, with an event.
@@ -96,8 +100,11 @@ pub fn create(call: &Call, new_key: &NewKey) -> Result<IssuedKey, CallError> {
         .flatten();
     let metadata = arguments::checked_metadata(required("metadata", new_key.metadata)?)?;
 
-    let (issued, token) = IssuedKey::draw(call, environment, name, account, expires_at);
-    let row = NewRow {
+    let idempotency_key = request::checked(call, new_key.idempotency_key)?;
+    request::check_not_answered(call, account, idempotency_key)?;
+
+    let (mut issued, token) = IssuedKey::draw(call, environment, name, account, expires_at);
+    let mut row = NewRow {
         id: issued.id,
         key_hash: Bytes::new(call, &token.hash()),
         account: issued.account,
@@ -110,9 +117,17 @@ pub fn create(call: &Call, new_key: &NewKey) -> Result<IssuedKey, CallError> {
         scopes,
         allowed_ips,
         metadata,
+        idempotency_key,
     };
     if store::insert(call, &row, Caller::of(call)) {
         return Ok(issued);
+    }
+    if let Some(stored) = arguments::stored_account(call, account, accounts::exists) {
+        row.account = stored;
+        issued.account = stored;
+        if store::insert(call, &row, Caller::of(call)) {
+            return Ok(issued);
+        }
     }
     Err(arguments::unknown_account(account_name)
         .hint("Use vpk_set_plan(account, plan) to create an account."))

@@ -2,16 +2,18 @@
 
 use pure::error::CallError;
 
+use super::arguments;
 use crate::pg::call::Call;
 use crate::store::list;
 
 pub use crate::store::list::{ListFilter, ListedKey};
 
 /// Keys that match the filter, newest first.
-pub fn list(call: &Call, filter: ListFilter) -> Result<Vec<ListedKey>, CallError> {
+pub fn list(call: &Call, mut filter: ListFilter) -> Result<Vec<ListedKey>, CallError> {
     if filter.max_rows.is_some_and(|rows| rows < 0) {
         return Err(CallError::invalid("max_rows must not be negative")
             .hint("Leave it out to list all keys."));
     }
+    filter.account = filter.account.map(|account| arguments::spelled_as_stored(call, account));
     Ok(list::list(call, filter))
 }

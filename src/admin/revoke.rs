@@ -56,9 +56,9 @@ pub fn revoke_account(
 ) -> Result<i64, CallError> {
     let account = required("account", account)?;
     // Waits for transactions that are issuing keys of the account, and revokes these too.
-    if !accounts::lock(call, account) {
-        return Err(arguments::unknown_account(account.bytes(call)).hint(arguments::SEE_ACCOUNTS));
-    }
+    let account = arguments::stored_account(call, account, accounts::lock).ok_or_else(|| {
+        arguments::unknown_account(account.bytes(call)).hint(arguments::SEE_ACCOUNTS)
+    })?;
     let caller = Caller::of(call);
     let revoked = keys::revoke_account(call, account, kept_reason(call, reason), caller);
     commit::until_applied();

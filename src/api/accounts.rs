@@ -2,33 +2,50 @@
 
 use pgrx::prelude::*;
 
-use crate::admin::{accounts, delete};
+use crate::admin::{accounts, actor, delete};
 use crate::pg::call::Call;
 use crate::pg::error::OrRaise;
+use crate::pg::ffi::guard::passing_errors;
 use crate::pg::types::Text;
 
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
 #[search_path(pg_catalog, pg_temp)]
 fn vpk_set_plan(account: Option<Text>, plan: Option<Text>, call: Call) {
-    accounts::set_plan(&call, account, plan).or_raise();
+    passing_errors(|| {
+        accounts::set_plan(&call, account, plan).or_raise();
+    })
+}
+
+#[pg_extern(volatile, parallel_unsafe, security_definer)]
+#[search_path(pg_catalog, pg_temp)]
+fn vpk_rename_account(account: Option<Text>, new_account: Option<Text>, call: Call) -> i64 {
+    passing_errors(|| accounts::rename(&call, account, new_account).or_raise())
+}
+
+/// The default of `vpk.events.actor`.
+#[pg_extern(volatile, parallel_unsafe, schema = "vpk")]
+fn event_actor(call: Call) -> Option<Text> {
+    passing_errors(|| actor::of_call(&call))
 }
 
 /// Called by a trigger on `vpk.plans`.
 #[pg_extern(volatile, parallel_unsafe, security_definer, schema = "vpk")]
 #[search_path(pg_catalog, pg_temp)]
 fn check_plan(plan: Option<Text>, call: Call) {
-    accounts::check_plan(&call, plan).or_raise();
+    passing_errors(|| {
+        accounts::check_plan(&call, plan).or_raise();
+    })
 }
 
 /// Called by the triggers on `vpk.plans`.
 #[pg_extern(volatile, parallel_unsafe, security_definer, schema = "vpk")]
 #[search_path(pg_catalog, pg_temp)]
 fn plan_in_use(plan: Option<Text>, call: Call) -> bool {
-    accounts::plan_in_use(&call, plan)
+    passing_errors(|| accounts::plan_in_use(&call, plan))
 }
 
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
 #[search_path(pg_catalog, pg_temp)]
 fn vpk_delete_account(account: Option<Text>, call: Call) -> i64 {
-    delete::delete_account(&call, account).or_raise()
+    passing_errors(|| delete::delete_account(&call, account).or_raise())
 }

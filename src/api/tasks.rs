@@ -4,6 +4,7 @@ use pgrx::prelude::*;
 
 use crate::pg::call::Call;
 use crate::pg::error::OrRaise;
+use crate::pg::ffi::guard::passing_errors;
 use crate::pg::types::status::StatusLabel;
 use crate::pg::types::{Inet, Interval, Json, Text, Timestamp, Uuid};
 use crate::tasks;
@@ -28,26 +29,28 @@ fn vpk_task_start(
         name!(error, Option<Json>),
     ),
 > {
-    let started = tasks::start(&call, token, ttl, client_ip, scope).or_raise();
-    TableIterator::once((
-        StatusLabel::new(&call, started.status),
-        started.status.http_status(),
-        started.lease,
-        started.running,
-        started.allowed,
-        started.expires_at,
-        started.error,
-    ))
+    passing_errors(|| {
+        let started = tasks::start(&call, token, ttl, client_ip, scope).or_raise();
+        TableIterator::once((
+            StatusLabel::new(&call, started.status),
+            started.status.http_status(),
+            started.lease,
+            started.running,
+            started.allowed,
+            started.expires_at,
+            started.error,
+        ))
+    })
 }
 
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
 #[search_path(pg_catalog, pg_temp)]
 fn vpk_task_extend(lease: Option<Uuid>, ttl: Option<Interval>, call: Call) -> Option<Timestamp> {
-    tasks::extend(&call, lease, ttl).or_raise()
+    passing_errors(|| tasks::extend(&call, lease, ttl).or_raise())
 }
 
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
 #[search_path(pg_catalog, pg_temp)]
 fn vpk_task_finish(lease: Option<Uuid>, call: Call) -> bool {
-    tasks::finish(&call, lease)
+    passing_errors(|| tasks::finish(&call, lease))
 }

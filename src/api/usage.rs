@@ -6,6 +6,7 @@ use pure::answer::status::Status;
 
 use crate::pg::call::Call;
 use crate::pg::error::OrRaise;
+use crate::pg::ffi::guard::passing_errors;
 use crate::pg::types::{Text, TextArray, Timestamp, Uuid};
 use crate::usage::{handover, stats};
 
@@ -28,22 +29,24 @@ fn labelled_stats_row(
         name!(statuses, Option<TextArray>),
     ),
 > {
-    let (since, answers, pending, flushed, dropped, flush_at, flush_seconds, error_at, error) =
-        unlabelled(&call);
-    let labels = Status::ALL.iter().map(|status| status.label());
-    let statuses = answers.as_ref().map(|_| TextArray::new(labels));
-    TableIterator::once((
-        since,
-        answers,
-        pending,
-        flushed,
-        dropped,
-        flush_at,
-        flush_seconds,
-        error_at,
-        error,
-        statuses,
-    ))
+    passing_errors(|| {
+        let (since, answers, pending, flushed, dropped, flush_at, flush_seconds, error_at, error) =
+            unlabelled(&call);
+        let labels = Status::ALL.iter().map(|status| status.label());
+        let statuses = answers.as_ref().map(|_| TextArray::new(labels));
+        TableIterator::once((
+            since,
+            answers,
+            pending,
+            flushed,
+            dropped,
+            flush_at,
+            flush_seconds,
+            error_at,
+            error,
+            statuses,
+        ))
+    })
 }
 
 /// The same for the SQL of releases before 0.5.0, whose view picks each answer by its position.
@@ -64,7 +67,7 @@ fn stats_row(
         name!(last_error, Option<Text>),
     ),
 > {
-    TableIterator::once(unlabelled(&call))
+    passing_errors(|| TableIterator::once(unlabelled(&call)))
 }
 
 /// The columns of `vpk.stats_row()` that every release has.
@@ -104,20 +107,22 @@ fn vpk_pending_uses(
     call: Call,
 ) -> TableIterator<'static, (name!(key_id, Uuid), name!(last_used_at, Timestamp), name!(uses, i64))>
 {
-    let reports: Vec<_> = handover::pending(max_rows)
-        .or_raise()
-        .into_iter()
-        .map(|reports| {
-            let uses = i64::try_from(reports.uses).unwrap_or(i64::MAX);
-            (Uuid::new(&call, reports.key), Timestamp::from_micros(reports.last_used_at), uses)
-        })
-        .collect();
-    TableIterator::new(reports)
+    passing_errors(|| {
+        let reports: Vec<_> = handover::pending(max_rows)
+            .or_raise()
+            .into_iter()
+            .map(|reports| {
+                let uses = i64::try_from(reports.uses).unwrap_or(i64::MAX);
+                (Uuid::new(&call, reports.key), Timestamp::from_micros(reports.last_used_at), uses)
+            })
+            .collect();
+        TableIterator::new(reports)
+    })
 }
 
 #[pg_extern(volatile, parallel_unsafe)]
 fn vpk_settle_uses(key_id: Option<Uuid>, uses: Option<i64>) -> i64 {
-    handover::settle(key_id, uses).or_raise()
+    passing_errors(|| handover::settle(key_id, uses).or_raise())
 }
 
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
@@ -128,5 +133,5 @@ fn vpk_add_uses(
     uses: Option<i64>,
     call: Call,
 ) -> bool {
-    handover::add(&call, key_id, last_used_at, uses).or_raise()
+    passing_errors(|| handover::add(&call, key_id, last_used_at, uses).or_raise())
 }

@@ -8,6 +8,7 @@ use pure::answer::status::Status;
 use pure::encoding::narrow;
 
 use crate::pg::call::Call;
+use crate::pg::ffi::guard::passing_errors;
 use crate::pg::types::status::StatusLabel;
 use crate::pg::types::{Bytes, Inet, Json, Text, TextArray, Timestamp, Uuid};
 use crate::verify::authenticate::{self, AuthenticateOptions};
@@ -15,8 +16,10 @@ use crate::verify::{self, body};
 
 #[pg_extern(volatile, parallel_unsafe)]
 fn vpk_verify(token: Option<Text>, call: Call) -> StatusLabel {
-    let status = verify::token(&call, token, &verify::bare_request());
-    StatusLabel::new(&call, status)
+    passing_errors(|| {
+        let status = verify::token(&call, token, &verify::bare_request());
+        StatusLabel::new(&call, status)
+    })
 }
 
 #[pg_extern(volatile, parallel_unsafe)]
@@ -25,10 +28,12 @@ fn vpk_verify_hash(
     client_ip: default!(Option<Inet>, "NULL"),
     call: Call,
 ) -> StatusLabel {
-    let request =
-        Request { client_ip: verify::client_network(client_ip), ..verify::bare_request() };
-    let status = verify::hash(&call, key_hash, &request);
-    StatusLabel::new(&call, status)
+    passing_errors(|| {
+        let request =
+            Request { client_ip: verify::client_network(client_ip), ..verify::bare_request() };
+        let status = verify::hash(&call, key_hash, &request);
+        StatusLabel::new(&call, status)
+    })
 }
 
 #[pg_extern(volatile, parallel_unsafe)]
@@ -57,23 +62,30 @@ fn vpk_authenticate(
         name!(error, Option<Json>),
     ),
 > {
-    let options = AuthenticateOptions { scope, client_ip, request_id, environment };
-    let answer = authenticate::authenticate(&call, authorization, &options);
-    TableIterator::once((
-        StatusLabel::new(&call, answer.status),
-        answer.status.http_status(),
-        answer.key_id,
-        answer.key_name,
-        answer.account,
-        answer.plan,
-        answer.environment,
-        answer.scopes,
-        answer.metadata,
-        answer.expires_at,
-        answer.request_id,
-        answer.headers,
-        answer.error,
-    ))
+    passing_errors(|| {
+        let options = AuthenticateOptions { scope, client_ip, request_id, environment };
+        let answer = authenticate::authenticate(&call, authorization, &options);
+        TableIterator::once((
+            StatusLabel::new(&call, answer.status),
+            answer.status.http_status(),
+            answer.key_id,
+            answer.key_name,
+            answer.account,
+            answer.plan,
+            answer.environment,
+            answer.scopes,
+            answer.metadata,
+            answer.expires_at,
+            answer.request_id,
+            answer.headers,
+            answer.error,
+        ))
+    })
+}
+
+#[pg_extern(immutable, parallel_safe)]
+fn vpk_client_ip(value: Option<Text>, call: Call) -> Option<Inet> {
+    verify::client_ip(&call, value?)
 }
 
 #[pg_extern(volatile, parallel_unsafe)]
@@ -83,9 +95,12 @@ fn vpk_error(
     account: default!(Option<Text>, "NULL"),
     call: Call,
 ) -> Option<Json> {
-    let status = status.and_then(StatusLabel::status)?;
-    let facts = body::facts(&call, status, account, None);
-    body::compose(&call, status, &facts, body::presented_id(&call, request_id)).1
+    passing_errors(|| {
+        let status = status.and_then(StatusLabel::status)?;
+        let account = account.map(|account| body::stored_account(&call, account));
+        let facts = body::facts(&call, status, account, None);
+        body::compose(&call, status, &facts, body::presented_id(&call, request_id)).1
+    })
 }
 
 /// The rows of the view `vpk.status_codes`.
@@ -101,18 +116,20 @@ fn status_rows(
         name!(description, Text),
     ),
 > {
-    let facts = body::facts(&call, Status::PlanRequired, None, None);
-    let plans = body::plan_names(facts.required_plans);
-    let rows: Vec<_> = Status::ALL
-        .iter()
-        .map(|&status| {
-            (
-                StatusLabel::new(&call, status),
-                status.http_status(),
-                Text::new(&call, &narrow(&response::message(status, &plans))),
-                Text::new(&call, status.description().as_bytes()),
-            )
-        })
-        .collect();
-    TableIterator::new(rows)
+    passing_errors(|| {
+        let facts = body::facts(&call, Status::PlanRequired, None, None);
+        let plans = body::plan_names(facts.required_plans);
+        let rows: Vec<_> = Status::ALL
+            .iter()
+            .map(|&status| {
+                (
+                    StatusLabel::new(&call, status),
+                    status.http_status(),
+                    Text::new(&call, &narrow(&response::message(status, &plans))),
+                    Text::new(&call, status.description().as_bytes()),
+                )
+            })
+            .collect();
+        TableIterator::new(rows)
+    })
 }

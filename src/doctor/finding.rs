@@ -13,12 +13,17 @@ pub struct Finding {
     pub detail: String,
     /// What to do; None where the item is well.
     pub advice: Option<String>,
+    /// The entries that the detail lists; empty where it lists none.
+    pub entries: Vec<String>,
+    /// How many more entries there are, which the detail leaves out.
+    pub unlisted: i64,
 }
 
 impl Finding {
     /// The item is well.
     pub(super) fn good(item: &'static str, detail: impl Into<String>) -> Finding {
-        Finding { item, ok: Some(true), detail: detail.into(), advice: None }
+        let detail = detail.into();
+        Finding { item, ok: Some(true), detail, advice: None, entries: Vec::new(), unlisted: 0 }
     }
 
     /// The item is not well, and the advice says what to do.
@@ -27,8 +32,7 @@ impl Finding {
         detail: impl Into<String>,
         advice: impl Into<String>,
     ) -> Finding {
-        let (detail, advice) = (detail.into(), Some(advice.into()));
-        Finding { item, ok: Some(false), detail, advice }
+        Finding { ok: Some(false), advice: Some(advice.into()), ..Finding::good(item, detail) }
     }
 
     /// Whether the item is well is not known.
@@ -38,6 +42,12 @@ impl Finding {
         advice: impl Into<String>,
     ) -> Finding {
         Finding { ok: None, ..Finding::bad(item, detail, advice) }
+    }
+
+    /// What can be accepted of it: the entries that it lists, or else its detail.
+    pub(super) fn parts(&self) -> impl Iterator<Item = &str> {
+        let detail = self.entries.is_empty().then_some(&self.detail);
+        self.entries.iter().chain(detail).map(String::as_str)
     }
 }
 

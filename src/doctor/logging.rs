@@ -17,8 +17,8 @@ enum Writes {
     Text,
     /// Parameters of statements that another setting makes it write.
     Parameters,
-    /// Everything, without masking keys.
-    Unmasked,
+    /// Everything, without redacting keys.
+    Unredacted,
 }
 
 /// The name of a setting, what it makes the server write, and which values do so, in the server's
@@ -42,7 +42,7 @@ const SETTINGS: [Known; 14] = [
     ("log_statement", Writes::Text, |value| value != "none"),
     ("log_transaction_sample_rate", Writes::Text, is_not_zero),
     ("pgaudit.log", Writes::Text, names_a_class),
-    ("vibepeak_keys.redact_logs", Writes::Unmasked, |value| !is_on(value)),
+    ("vibepeak_keys.redact_logs", Writes::Unredacted, |value| !is_on(value)),
 ];
 /// The share of statements that log_min_duration_sample applies to.
 const SAMPLE_RATE: &str = "log_statement_sample_rate";
@@ -81,8 +81,8 @@ pub struct Judged {
 /// The values of the settings in the running session, and those set for roles and databases. Values
 /// that the server refuses, and so ignores, are left out.
 pub fn settings(call: &Call) -> Vec<Judged> {
-    let names = SETTINGS.iter().map(|(name, ..)| *name).chain([SAMPLE_RATE]);
-    let settings = doctor::settings(call, names).into_iter();
+    let names: Vec<_> = SETTINGS.iter().map(|(name, ..)| *name).chain([SAMPLE_RATE]).collect();
+    let settings = doctor::settings(call, &names).into_iter();
     settings
         .filter_map(|setting| {
             let meaning = meaning(&setting.name, &setting.value)?;
@@ -129,16 +129,17 @@ fn enumerate(mut lines: Vec<String>) -> String {
     enumerated(&Listing { lines, total })
 }
 
-/// Whether keys are masked in the server log; and if not, which settings make the server log them.
+/// Whether keys are redacted in the server log; and if not, which settings make the server log
+/// them.
 pub fn redaction(redaction: Redaction, settings: &[Judged]) -> Finding {
     const ITEM: &str = "log_redaction";
-    let switched_off = written(settings, Writes::Unmasked);
-    let unmasked = match redaction {
+    let switched_off = written(settings, Writes::Unredacted);
+    let unredacted = match redaction {
         Redaction::Server if !switched_off.is_empty() => {
             return Finding::bad(
                 ITEM,
                 format!(
-                    "keys are masked in the server log, except for {}",
+                    "keys are redacted in the server log, except for {}",
                     enumerate(switched_off)
                 ),
                 "Use ALTER ROLE or ALTER DATABASE to reset the setting.",
@@ -147,7 +148,7 @@ pub fn redaction(redaction: Redaction, settings: &[Judged]) -> Finding {
         Redaction::Server => {
             return Finding::good(
                 ITEM,
-                "keys are masked in the server log; out of reach are a key that is encoded or split; \
+                "keys are redacted in the server log; out of reach are a key that is encoded or split; \
                  application_name; what other programs write to the server's standard error; the \
                  report of an out of memory while a statement is analyzed; the lines of a start \
                  before libraries are loaded; and the text of a statement in pg_stat_activity until \
@@ -155,9 +156,9 @@ pub fn redaction(redaction: Redaction, settings: &[Judged]) -> Finding {
             );
         }
         Redaction::Session => {
-            "keys are masked in the server log only by sessions that have loaded the library"
+            "keys are redacted in the server log only by sessions that have loaded the library"
         }
-        Redaction::Off => "keys are not masked in the server log",
+        Redaction::Off => "keys are not redacted in the server log",
     };
     let mut lines = written(settings, Writes::Text);
     // Without a statement in the log, only an error message can quote a key: no parameters follow.
@@ -168,17 +169,17 @@ pub fn redaction(redaction: Redaction, settings: &[Judged]) -> Finding {
     lines.sort();
     let detail = match lines.is_empty() {
         true => format!(
-            "{unmasked}; no statement is written to it, but an error message can quote a key"
+            "{unredacted}; no statement is written to it, but an error message can quote a key"
         ),
         false => format!(
-            "{unmasked}; it contains statements or parameters because of {}",
+            "{unredacted}; it contains statements or parameters because of {}",
             enumerate(lines)
         ),
     };
     let advice = match switched_off.is_empty() {
         true => {
-            "Preload the library to have keys masked. Otherwise, pass keys as bind parameters only, and \
-             keep statements and their parameters out of the log."
+            "Preload the library to have keys redacted. Otherwise, pass keys as bind parameters only, \
+             keep statements and their parameters out of the log, and use vpk_doctor_accept."
         }
         false => "Turn vibepeak_keys.redact_logs on.",
     };
@@ -205,7 +206,7 @@ mod tests {
         (finding.ok, finding.detail)
     }
 
-    /// Whether the setting is named where nothing is masked.
+    /// Whether the setting is named where nothing is redacted.
     fn named(name: &str, value: &str) -> bool {
         let (ok, detail) = found(Redaction::Off, &[(name, value, None)]);
         assert_eq!(ok, Some(false));
@@ -269,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn masking_in_every_session_is_well() {
+    fn redaction_in_every_session_is_well() {
         let (ok, detail) = found(Redaction::Server, &[("log_statement", "all", None)]);
         assert_eq!(ok, Some(true));
         for gap in [
@@ -287,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn masking_that_is_switched_off_is_not_well() {
+    fn redaction_that_is_switched_off_is_not_well() {
         let off = |set_for| ("vibepeak_keys.redact_logs", "off", set_for);
         let (ok, detail) = found(Redaction::Server, &[off(Some("role service"))]);
         assert_eq!(ok, Some(false));
@@ -300,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn masking_in_some_sessions_is_not_well() {
+    fn redaction_in_some_sessions_is_not_well() {
         let (ok, detail) = found(Redaction::Session, &[("log_statement", "all", None)]);
         assert_eq!(ok, Some(false));
         assert!(detail.contains("only by sessions") && detail.contains("log_statement = all"));

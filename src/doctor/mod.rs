@@ -2,22 +2,32 @@
 //!
 //! Texts are composed as in [`pure::encoding`]: one character per byte of the server's text.
 
+pub mod accept;
 mod finding;
 mod logging;
 mod usage;
 mod version;
+
+use pure::encoding::Encoding;
 
 use self::finding::{Finding, counted, enumerated};
 use self::usage::Usage;
 use crate::pg::call::Call;
 use crate::pg::redaction;
 use crate::pg::server::clock;
-use crate::store::doctor::{self, Listing};
-use crate::store::{additions, names};
+use crate::pg::types::encoding::ServerEncoding;
+use crate::store::doctor::{self, Listing, accepted, additions, alike, names, replication};
+use crate::store::events;
 use crate::usage::stats;
 
-/// All items, in their order.
+/// All items, in their order. What was accepted is well.
 pub fn examine(call: &Call) -> Vec<Finding> {
+    let accepted = accepted::all(call);
+    found(call).into_iter().map(|finding| accept::unless_accepted(finding, &accepted)).collect()
+}
+
+/// All items, in their order, whatever was accepted.
+fn found(call: &Call) -> Vec<Finding> {
     let is_preloaded = stats::launcher().is_some();
     let usage = Usage::here();
     let changed = doctor::changed_tables(call);
@@ -37,6 +47,14 @@ pub fn examine(call: &Call) -> Vec<Finding> {
         logging::redaction(redaction::scope(), &logging::settings(call)),
         privileges(call),
         found_none(
+            "schema_usage",
+            &doctor::unreachable_schemas(call),
+            "every role that may call functions can reach their schema",
+            |_| "roles that may call functions cannot reach their schema".to_owned(),
+            "Call vpk_grant_verifier or vpk_grant_admin again for them, or use GRANT to grant what \
+             is listed.",
+        ),
+        found_none(
             "tables",
             &changed,
             "the tables are as the extension made them",
@@ -55,7 +73,7 @@ pub fn examine(call: &Call) -> Vec<Finding> {
             found_none(
                 item,
                 &doctor::key_table_roles(call),
-                "no role has privileges on vpk.keys",
+                "no role has privileges on vpk.keys, apart from those of vpk_grant_backup",
                 |_| "privileges on vpk.keys, which contains the hashes".to_owned(),
                 "Revoke them, or the membership that gives them. Use vpk.key_list to list keys \
                  without the hashes.",
@@ -81,7 +99,8 @@ pub fn examine(call: &Call) -> Vec<Finding> {
                         counted(keys, "active key expires", "active keys expire")
                     )
                 },
-                "Replace them in time with vpk_rotate, or postpone their expiry with vpk_update.",
+                "A successor keeps the end of its key: replace them with vpk_rotate(id, expires_at \
+                 => ...), or postpone their end with vpk_update(id, expires_at => ...).",
             )
         }),
         of_tables("unused_keys", &|item| unused_keys(item, call, is_preloaded)),
@@ -98,14 +117,37 @@ pub fn examine(call: &Call) -> Vec<Finding> {
                  vpk_revoke_account to revoke their keys.",
             )
         }),
+        of_tables("alike_names", &|item| alike_names(item, call)),
         found_none(
             "publications",
-            &doctor::publications(call),
-            "no publication replicates the hashes in vpk.keys",
-            |_| "publications that replicate the hashes in vpk.keys".to_owned(),
-            "Remove vpk.keys or its column key_hash from them, unless every subscriber may have the \
-             hashes.",
+            &replication::publications(call),
+            "no publication replicates the hashes in vpk.keys, or has only some of the tables",
+            |_| {
+                "publications that replicate the hashes in vpk.keys, or have only some of the tables".to_owned()
+            },
+            "Remove vpk.keys or its column key_hash from them. Where every subscriber may have the \
+             hashes, use vpk_doctor_accept. Use ALTER PUBLICATION to add tables that are missing: a \
+             restore leaves them out.",
         ),
+        of_tables("subscriptions", &|item| {
+            found_none(
+                item,
+                &replication::subscriptions(call),
+                "no subscription leaves a table of the extension empty or out of date",
+                |_| "subscriptions that do not keep the extension's tables up to date".to_owned(),
+                "Look into the server's log. For an empty table, drop the subscription, run TRUNCATE \
+                 on its tables, and create it again: it copies rows only once.",
+            )
+        }),
+        of_tables("event_ids", &|item| {
+            found_none(
+                item,
+                &events::sequence_behind(call),
+                "the sequence of the events is not behind them",
+                |_| "the sequence of the events is behind them".to_owned(),
+                events::HOW_TO_MOVE_SEQUENCE,
+            )
+        }),
         version::version(doctor::version(call).as_deref(), env!("CARGO_PKG_VERSION")),
     ]
 }
@@ -126,8 +168,12 @@ fn privileges(call: &Call) -> Finding {
     found_none(
         "privileges",
         &doctor::stray_grants(call),
-        "no role has privileges beyond those of vpk_grant_verifier and vpk_grant_admin",
-        |_| "privileges beyond those of vpk_grant_verifier and vpk_grant_admin".to_owned(),
+        "no role has privileges beyond those of vpk_grant_verifier, vpk_grant_admin and \
+         vpk_grant_backup",
+        |_| {
+            "privileges beyond those of vpk_grant_verifier, vpk_grant_admin and vpk_grant_backup"
+                .to_owned()
+        },
         "Use REVOKE to remove privileges that you did not mean to grant.",
     )
 }
@@ -152,6 +198,23 @@ fn unused_keys(item: &'static str, call: &Call, uses_are_noted: bool) -> Finding
     )
 }
 
+fn alike_names(item: &'static str, call: &Call) -> Finding {
+    if !ServerEncoding.is_utf8() {
+        return Finding::good(
+            item,
+            "names are not compared, since the encoding of this database is not UTF8",
+        );
+    }
+    found_none(
+        item,
+        &alike::pairs(call),
+        "no two accounts or plans have names that look alike",
+        |pairs| format!("{} that look alike", counted(pairs, "pair of names", "pairs of names")),
+        "Find out which name of a pair is meant. Use vpk_delete_account to delete the other account, \
+         or delete the other plan from vpk.plans. Names can be passed to SQL as they are shown.",
+    )
+}
+
 /// A finding on an item that is well where the listing is empty.
 fn found_none(
     item: &'static str,
@@ -162,6 +225,10 @@ fn found_none(
 ) -> Finding {
     match listing.total {
         0 => Finding::good(item, good),
-        total => Finding::bad(item, format!("{}: {}", bad(total), enumerated(listing)), advice),
+        total => Finding {
+            entries: listing.lines.clone(),
+            unlisted: total - listing.lines.len() as i64,
+            ..Finding::bad(item, format!("{}: {}", bad(total), enumerated(listing)), advice)
+        },
     }
 }

@@ -10,7 +10,7 @@ use pgrx::pgrx_sql_entity_graph::metadata::{
 
 use crate::pg::error;
 use crate::pg::ffi::guard::guarded;
-use crate::pg::ffi::{allocator, unguarded};
+use crate::pg::ffi::{allocator, guarded, unguarded};
 
 /// The call that is being executed, or a worker's transaction. It stands for the memory context
 /// that the server has set up for it: memory that is allocated in it stays at least as long as the
@@ -63,7 +63,7 @@ impl Call {
         // SAFETY: a function that is called has its lookup data (src/include/fmgr.h). The name is a
         // null-terminated copy, or null (src/backend/utils/cache/lsyscache.c: get_func_name).
         let name = unsafe {
-            let name = pg_sys::get_func_name((*info.flinfo).fn_oid);
+            let name = guarded::get_func_name((*info.flinfo).fn_oid);
             (!name.is_null()).then(|| CStr::from_ptr(name))
         };
         error::read_only(&name.unwrap_or(c"the function").to_string_lossy())

@@ -25,7 +25,9 @@ pub(in crate::pg) fn raise(error: CallError) -> ! {
         Condition::ObjectNotInPrerequisiteState => {
             PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
         }
+        Condition::UniqueViolation => PgSqlErrorCode::ERRCODE_UNIQUE_VIOLATION,
         Condition::LockNotAvailable => PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
+        Condition::InsufficientPrivilege => PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
     };
     let mut report = ErrorReport::new(code, error.message, "vibepeak_keys");
     if let Some(detail) = error.detail {

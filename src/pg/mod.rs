@@ -19,9 +19,9 @@ pub mod background {
 /// Calls of server functions: with a guard or without, and the differences between major versions.
 pub mod ffi {
     pub mod allocator;
-    pub mod backtrace;
     pub mod compat;
     pub mod guard;
+    pub mod guarded;
     pub mod per_backend;
     pub mod unguarded;
 }
@@ -66,14 +66,14 @@ pub mod redaction;
 pub mod types;
 
 use background::{shmem, worker};
-use ffi::backtrace;
+use ffi::guard;
 use read::catalog;
 use server::settings;
 use types::status;
 
 /// Sets the library up in the process that has loaded it: the postmaster, or a backend.
 pub fn load(entry_points: worker::EntryPoints) {
-    backtrace::switch_off();
+    guard::keep_stacks_out();
     // SAFETY: reads a variable (src/backend/utils/init/miscinit.c).
     let preloading = unsafe { pgrx::pg_sys::process_shared_preload_libraries_in_progress };
     settings::define(preloading);

@@ -98,7 +98,7 @@ pub fn list_after_change(call: &Call, id: Uuid) -> Option<ListedKey> {
     LIST.write(call, &filter.parameters()).first().map(ListedKey::of)
 }
 
-static LIST: Statement = Statement::new(
+static LIST: Statement = Statement::planned_at_each_call(
     c"SELECT l.id, l.name, l.account, l.environment, l.prefix, l.hint, l.created_at,
              l.last_used_at, l.uses, l.expires_at, l.revoked_at, l.revoke_reason, l.rotated_from,
              l.state

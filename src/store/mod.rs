@@ -17,7 +17,6 @@ macro_rules! sql {
 }
 
 pub mod accounts;
-pub mod additions;
 pub mod create;
 pub mod doctor;
 pub mod events;
@@ -25,7 +24,6 @@ pub mod keys;
 pub mod leases;
 pub mod list;
 pub mod lookup;
-pub mod names;
 pub mod roles;
 pub mod rotate;
 pub mod usage;

@@ -1,10 +1,12 @@
 //! The statements that grant privileges to roles, on the schemas and the type too.
 
-use pgrx::pg_sys::{REGROLEOID, TEXTARRAYOID};
+use pgrx::pg_sys::{REGROLEOID, TEXTARRAYOID, TEXTOID};
+
+use pure::error::readable;
 
 use crate::pg::call::Call;
-use crate::pg::sql::statement::{self, Statement};
-use crate::pg::types::{Role, SqlValue, TextArray};
+use crate::pg::sql::statement::{self, Row, Statement};
+use crate::pg::types::{Parameter, Role, SqlValue, Text, TextArray};
 
 /// Functions of the extension, by their names.
 #[derive(Clone, Copy)]
@@ -15,31 +17,105 @@ pub enum Functions<'names> {
     Except(&'names [&'static str]),
 }
 
-/// Lets a role use the extension's schemas, its type, these functions and these relations; false
-/// where there is no such role. Each of the relations is written as in GRANT, such as `SELECT ON
-/// vpk.stats`. A relation that the installed SQL does not have, since it is older than the library,
-/// is left out.
-pub fn grant(call: &Call, role: Role, functions: Functions, relations: &[&'static str]) -> bool {
+/// What became of a grant.
+pub enum Outcome {
+    /// The role has the privileges.
+    Granted,
+    /// There is no such role.
+    NoSuchRole,
+    /// The role cannot reach the schema of the functions, and the extension's owner cannot grant it
+    /// to. This statement of the schema's owner does it.
+    NotOwnSchema(String),
+}
+
+/// What a role is to the extension.
+pub struct Standing {
+    /// Whether it has the privileges of the functions' owner, as every superuser has.
+    pub is_owner: bool,
+    /// Whether it is an admin role: it may delete plans, which EXECUTE on functions does not give.
+    pub is_admin: bool,
+}
+
+/// What a role is to the extension. The functions' owner is the current role.
+pub fn standing(call: &Call, role: Role) -> Standing {
+    let rows = STANDING.read(call, &[Some(role.datum())]);
+    let row = rows.first();
+    let is = |column| row.is_some_and(|row| row.is(column));
+    Standing { is_owner: is(0), is_admin: is(1) }
+}
+
+/// The role.
+static STANDING: Statement = Statement::new(
+    c"SELECT pg_catalog.pg_has_role($1, CURRENT_USER, 'USAGE'),
+             pg_catalog.has_table_privilege($1, pg_catalog.to_regclass('vpk.plans'), 'DELETE')",
+    &[REGROLEOID],
+);
+
+/// The role with exactly this name, or the one that the text means as an identifier in SQL: without
+/// quotation marks, its case does not count. Raises 42704 where there is none.
+pub fn named(call: &Call, name: Text) -> Parameter {
+    NAMED.read(call, &[Some(name.datum())]).first().and_then(|row| row.parameter(0))
+}
+
+/// The name.
+static NAMED: Statement = Statement::new(
+    c"SELECT coalesce((SELECT r.oid::pg_catalog.regrole FROM pg_catalog.pg_roles AS r
+                        WHERE r.rolname::text = $1), $1::pg_catalog.regrole)",
+    &[TEXTOID],
+);
+
+/// Lets a role use the extension's schemas, its type, these functions and these relations. Each of
+/// the relations is written as in GRANT, such as `SELECT ON vpk.stats`. A relation that the
+/// installed SQL does not have, since it is older than the library, is left out.
+pub fn grant(
+    call: &Call,
+    role: Parameter,
+    functions: Functions,
+    relations: &[&'static str],
+) -> Outcome {
     let names = |names: &[&'static str]| TextArray::new(names.iter().copied()).datum();
     let (only, except) = match functions {
         Functions::Only(only) => (Some(names(only)), names(&[])),
         Functions::Except(except) => (None, names(except)),
     };
-    let role = Some(role.datum());
+    let not_own = USAGE_OF_OTHERS.read(call, &[role]);
+    if let Some(statement) = not_own.first().and_then(|row| row.text(0)) {
+        return Outcome::NotOwnSchema(readable(statement.bytes(call).to_vec()));
+    }
     let on_functions = ON_FUNCTIONS.read(call, &[role, only, Some(except)]);
     let on_relations = ON_RELATIONS.read(call, &[role, Some(names(relations))]);
-    if on_relations.is_empty() {
-        return false;
-    }
-    let grants: Vec<_> = on_functions
-        .iter()
-        .chain(on_relations.iter())
-        .filter_map(|row| row.text(0))
-        .map(|grant| grant.bytes(call).to_vec())
-        .collect();
-    statement::execute_utility(call, &grants);
-    true
+    execute(call, on_functions.iter().chain(on_relations.iter()))
 }
+
+/// Lets a role read every table and sequence of the extension.
+pub fn grant_backup(call: &Call, role: Parameter) -> Outcome {
+    execute(call, ON_TABLES.read(call, &[role]).iter())
+}
+
+/// Executes the statement in each row. Where there is none, there is no role either.
+fn execute<'rows>(call: &Call, rows: impl Iterator<Item = Row<'rows>>) -> Outcome {
+    let statements: Vec<_> = rows
+        .filter_map(|row| row.text(0))
+        .map(|statement| statement.bytes(call).to_vec())
+        .collect();
+    if statements.is_empty() {
+        return Outcome::NoSuchRole;
+    }
+    statement::execute_utility(call, &statements);
+    Outcome::Granted
+}
+
+/// The role. The GRANT statement for the schema of the functions, where it needs somebody else.
+static USAGE_OF_OTHERS: Statement = Statement::new(
+    c"SELECT pg_catalog.format('GRANT USAGE ON SCHEMA %I TO %I', n.nspname, r.rolname)
+        FROM pg_catalog.pg_extension AS e
+        JOIN pg_catalog.pg_namespace AS n ON n.oid = e.extnamespace,
+             pg_catalog.pg_roles AS r
+       WHERE e.extname = 'vibepeak_keys' AND r.oid = $1
+         AND NOT pg_catalog.has_schema_privilege(n.oid, 'USAGE WITH GRANT OPTION')
+         AND NOT pg_catalog.has_schema_privilege(r.oid, n.oid, 'USAGE')",
+    &[REGROLEOID],
+);
 
 /// The role, the functions (null is all but those of the third parameter), the functions that are
 /// left out. A GRANT statement in each row.
@@ -76,7 +152,10 @@ static ON_FUNCTIONS: Statement = Statement::new(
       FROM extension AS e
       JOIN pg_catalog.pg_namespace AS n ON n.oid = e.extnamespace OR n.nspname = 'vpk',
            grantee AS g
-     WHERE NOT pg_catalog.has_schema_privilege(g.oid, n.oid, 'USAGE')",
+     -- Of its own, since what PUBLIC or another role has may be revoked.
+     WHERE pg_catalog.has_schema_privilege(n.oid, 'USAGE WITH GRANT OPTION')
+       AND NOT EXISTS (SELECT FROM pg_catalog.aclexplode(n.nspacl) AS a
+                        WHERE a.grantee = g.oid AND a.privilege_type = 'USAGE')",
     &[REGROLEOID, TEXTARRAYOID, TEXTARRAYOID],
 );
 
@@ -87,4 +166,22 @@ static ON_RELATIONS: Statement = Statement::new(
        WHERE r.oid = $1
          AND pg_catalog.to_regclass(pg_catalog.split_part(w.privilege, ' ON ', 2)) IS NOT NULL",
     &[REGROLEOID, TEXTARRAYOID],
+);
+
+/// The role. A GRANT statement in each row, for the schema and each table and sequence in it.
+static ON_TABLES: Statement = Statement::new(
+    c"SELECT pg_catalog.format('GRANT SELECT ON %s%s TO %I',
+                               CASE c.relkind WHEN 'S' THEN 'SEQUENCE ' END,
+                               c.oid::pg_catalog.regclass, r.rolname)
+        FROM pg_catalog.pg_extension AS e
+        JOIN pg_catalog.pg_depend AS d
+          ON d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.refobjid = e.oid
+             AND d.deptype = 'e' AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+        JOIN pg_catalog.pg_class AS c ON c.oid = d.objid AND c.relkind IN ('r', 'S'),
+             pg_catalog.pg_roles AS r
+       WHERE e.extname = 'vibepeak_keys' AND r.oid = $1
+       UNION ALL
+      SELECT pg_catalog.format('GRANT USAGE ON SCHEMA vpk TO %I', r.rolname)
+        FROM pg_catalog.pg_roles AS r WHERE r.oid = $1",
+    &[REGROLEOID],
 );

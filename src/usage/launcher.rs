@@ -4,8 +4,8 @@
 use core::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use pure::usage::backoff::Turns;
 use pure::usage::shared::Ledger;
-use pure::usage::turns::Turns;
 
 use crate::pg::background::worker::{self, Unconnected, WorkerState};
 use crate::pg::background::{databases, shmem, usage_file};

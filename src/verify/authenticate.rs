@@ -5,7 +5,8 @@ use pure::answer::response;
 use pure::answer::status::Status;
 use pure::encoding::widen;
 use pure::key::environment::{Environment, Environments};
-use pure::request::authorization::MAX_LENGTH;
+use pure::request::authorization::{MAX_LENGTH, has_bare_key};
+use pure::validate::LATEST_EXPIRY;
 
 use crate::pg::call::Call;
 use crate::pg::server::{clock, settings};
@@ -68,10 +69,12 @@ pub fn authenticate(
         now: clock::now().micros(),
     };
     let answer = super::header(call, header, &request);
+    let has_bare_key = answer.status == Status::MissingApiKey
+        && header.is_some_and(|it| has_bare_key(it.presented_unguarded(call, MAX_LENGTH).bytes));
     // From here on no table is read.
     let (request_id, error) = body::for_answer(call, &answer, options.request_id);
     let scope = scope.map(widen);
-    let headers = jsonb(&response::headers(answer.status, scope.as_deref()));
+    let headers = jsonb(&response::headers(answer.status, scope.as_deref(), has_bare_key));
     shape(call, &answer, request_id, headers, error)
 }
 
@@ -108,7 +111,9 @@ fn shape(
             .map(|environment| Text::new(call, environment.name().as_bytes())),
         scopes: details.map(|details| details.scopes_array),
         metadata: details.map(|details| details.metadata),
-        expires_at: valid.and_then(|key| key.expires_at).map(Timestamp::from_micros),
+        expires_at: valid
+            .and_then(|key| key.expires_at)
+            .map(|expires_at| Timestamp::from_micros(expires_at.min(LATEST_EXPIRY))),
         request_id,
         headers,
         error,

@@ -2,11 +2,14 @@
 
 use pure::answer::response::{self, Context};
 use pure::answer::status::Status;
+use pure::characters;
 use pure::encoding::widen;
 use pure::request::id;
+use pure::validate;
 
 use crate::pg::call::Call;
 use crate::pg::server::random;
+use crate::pg::types::encoding::ServerEncoding;
 use crate::pg::types::json::jsonb;
 use crate::pg::types::{Json, Text};
 use crate::store::lookup::{self, Plan};
@@ -53,6 +56,35 @@ pub fn facts<'call>(
         }
         _ => BodyFacts::default(),
     }
+}
+
+/// The name by which an account is stored: as it was passed, or else the same text in another
+/// spelling.
+pub fn stored_account(call: &Call, account: Text) -> Text {
+    let spellings = other_spellings(call, account);
+    if spellings.iter().all(Option::is_none) {
+        return account;
+    }
+    lookup::now(call, |tables| {
+        for name in [Some(account)].into_iter().chain(spellings).flatten() {
+            if tables.plan_of(name)?.is_some() {
+                return Ok(name);
+            }
+        }
+        Ok(account)
+    })
+}
+
+fn other_spellings(call: &Call, account: Text) -> [Option<Text>; 2] {
+    let mut texts = [None; 2];
+    let account = account.presented_unguarded(call, validate::MAX_NAME_BYTES);
+    if !account.cut {
+        let spellings = characters::other_spellings(account.bytes, &ServerEncoding);
+        for (text, spelling) in texts.iter_mut().zip(&spellings) {
+            *text = Some(Text::new(call, spelling.as_bytes()));
+        }
+    }
+    texts
 }
 
 /// The request id and the body of an answer. Reads the tables before it composes.

@@ -13,7 +13,8 @@ pub mod body;
 use pure::answer::decision::{self, Key, Request};
 use pure::answer::status::Status;
 use pure::key::token::{HASH_LENGTH, Token};
-use pure::request::authorization;
+use pure::request::{authorization, client_ip};
+use pure::white_space::is_blank;
 
 use crate::pg::call::Call;
 use crate::pg::server::{clock, settings};
@@ -101,6 +102,14 @@ pub fn header<'call>(call: &'call Call, header: Option<Text>, request: &Request)
     answer
 }
 
+/// The client's address in the value of a header, which nobody has to trust; None where it has no
+/// address in the right place, or is longer than any header.
+pub fn client_ip(call: &Call, value: Text) -> Option<Inet> {
+    let value = value.presented_unguarded(call, authorization::MAX_LENGTH);
+    let address = if value.cut { None } else { client_ip::client_ip(value.bytes) };
+    address.map(|address| Inet::new_unguarded(call, address))
+}
+
 /// The client's address, in the form that the decision takes.
 pub fn client_network(address: Option<Inet>) -> Option<pure::request::network::Network> {
     address.map(Inet::network_unguarded)
@@ -139,7 +148,7 @@ fn credential_hash(bytes: &[u8]) -> Result<Hash, Status> {
 }
 
 fn blank_or_invalid(bytes: &[u8]) -> Status {
-    if authorization::is_blank(bytes) { Status::MissingApiKey } else { Status::InvalidApiKey }
+    if is_blank(bytes) { Status::MissingApiKey } else { Status::InvalidApiKey }
 }
 
 /// The status of a key by its hash, with the key's id where there is such a key.

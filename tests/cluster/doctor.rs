@@ -46,7 +46,7 @@ fn writes_nothing(client: &mut Client, standby: bool) {
             continue;
         }
         client.batch_execute(&format!("BEGIN {mode}")).expect("a transaction");
-        assert_eq!(value(client, "SELECT count(*)::text FROM vpk_doctor()", &[]), "13", "{mode}");
+        assert_eq!(value(client, "SELECT count(*)::text FROM vpk_doctor()", &[]), "15", "{mode}");
         if !standby {
             let sql = "SELECT pg_current_xact_id_if_assigned()::text";
             assert_eq!(value(client, sql, &[]), "", "{mode}");
@@ -111,7 +111,7 @@ fn the_doctor_reports_a_library_that_is_not_preloaded() {
     );
     writes_nothing(&mut client, false);
 
-    let only_these = "keys are masked in the server log only by sessions that have loaded the \
+    let only_these = "keys are redacted in the server log only by sessions that have loaded the \
                       library; it contains statements or parameters because of ";
     let named = "log_parameter_max_length = 64; log_parameter_max_length_on_error = -1; \
                  log_statement = all";
@@ -176,15 +176,15 @@ fn the_doctor_judges_the_log_of_a_preloaded_server() {
     const ITEM: &str = "log_redaction";
     let cluster = Cluster::start(&[("log_statement", "all")]);
     let mut client = cluster.client();
-    let masked = "keys are masked in the server log; out of reach are";
-    found(&mut client, ITEM, Some(true), masked);
+    let redacted = "keys are redacted in the server log; out of reach are";
+    found(&mut client, ITEM, Some(true), redacted);
     client.batch_execute("SET vibepeak_keys.redact_logs = off").expect("a setting");
-    let detail = found(&mut client, ITEM, Some(false), "keys are not masked").detail;
+    let detail = found(&mut client, ITEM, Some(false), "keys are not redacted").detail;
     assert!(detail.contains("log_statement = all"), "{detail}");
     client.batch_execute("RESET vibepeak_keys.redact_logs").expect("a setting");
-    found(&mut client, ITEM, Some(true), masked);
+    found(&mut client, ITEM, Some(true), redacted);
     client.batch_execute("SET debug_print_plan = on").expect("a setting");
-    found(&mut client, ITEM, Some(true), masked);
+    found(&mut client, ITEM, Some(true), redacted);
 }
 
 /// Values are judged as the server reads them, however they are written: here it ignores what it
@@ -195,7 +195,7 @@ fn the_doctor_reads_settings_as_the_server_does() {
     let cluster = Cluster::start(&[]);
     // ALTER ROLE makes its session know the name of the setting.
     let (mut client, mut admin) = (cluster.client(), cluster.client());
-    let masked = "keys are masked in the server log; out of reach are";
+    let redacted = "keys are redacted in the server log; out of reach are";
     run(&mut admin, "CREATE ROLE service");
     for (setting, value, shown) in
         [("vibepeak_keys.redact_logs", "fal", true), ("vibepeak_keys.redact_logs", "YE", false)]
@@ -207,9 +207,9 @@ fn the_doctor_reads_settings_as_the_server_does() {
         assert_eq!(shows, shown, "{finding:?}");
         run(&mut admin, "ALTER ROLE service RESET ALL");
     }
-    found(&mut client, ITEM, Some(true), masked);
+    found(&mut client, ITEM, Some(true), redacted);
 
-    // Where nothing is masked. No library has defined the settings of auto_explain and pgaudit.
+    // Where nothing is redacted. No library has defined the settings of auto_explain and pgaudit.
     run(&mut client, "SET vibepeak_keys.redact_logs = off");
     for (setting, value, shown) in [
         ("debug_print_plan", "y", true),
@@ -234,7 +234,7 @@ fn the_doctor_reads_settings_as_the_server_does() {
         ("pgaudit.log", "Read, none", true),
     ] {
         run(&mut admin, &format!("ALTER ROLE service SET {setting} = '{value}'"));
-        let detail = found(&mut client, ITEM, Some(false), "keys are not masked").detail;
+        let detail = found(&mut client, ITEM, Some(false), "keys are not redacted").detail;
         let shows = detail.contains(&format!("{setting} = {value} (role service)"));
         assert_eq!(shows, shown, "{setting} = {value}: {detail}");
         run(&mut admin, "ALTER ROLE service RESET ALL");

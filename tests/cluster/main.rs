@@ -1,11 +1,13 @@
 //! Tests with a real client on servers that each test starts; `make test-cluster` runs them, and
 //! tests/README.md says how to run one.
 
+mod advice;
 mod cache;
 mod docs;
 mod doctor;
 mod drivers;
 mod dumps;
+mod events;
 mod examples;
 mod faults;
 mod issuing;

@@ -4,9 +4,8 @@
 set -euo pipefail
 umask 022
 
-# RUSTFLAGS would replace the linker arguments that cargo-pgrx sets; servers would inherit a
-# backtrace setting.
-unset CDPATH RUSTFLAGS CARGO_ENCODED_RUSTFLAGS RUST_BACKTRACE
+# RUSTFLAGS would replace the linker arguments that cargo-pgrx sets.
+unset CDPATH RUSTFLAGS CARGO_ENCODED_RUSTFLAGS
 
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.." && pwd -P)
 # The scripts that source this file read it.

@@ -16,6 +16,11 @@ pub trait Encoding {
     fn bytes_of_characters(&self, text: &[u8], limit: usize) -> usize;
 }
 
+/// The text, if it is UTF-8.
+pub fn utf8<'text>(value: &'text [u8], encoding: &impl Encoding) -> Option<&'text str> {
+    encoding.is_utf8().then(|| std::str::from_utf8(value).ok()).flatten()
+}
+
 /// A string with one character per byte of the server's text.
 pub fn widen(text: &[u8]) -> String {
     text.iter().map(|byte| char::from(*byte)).collect()
@@ -24,6 +29,46 @@ pub fn widen(text: &[u8]) -> String {
 /// The bytes of a string that was composed of widened text and ASCII.
 pub fn narrow(text: &str) -> Vec<u8> {
     text.chars().map(|character| u8::try_from(character).unwrap_or(b'?')).collect()
+}
+
+/// Encodings for tests.
+#[cfg(test)]
+pub mod examples {
+    use super::Encoding;
+
+    /// UTF-8, as a server reads it.
+    pub struct Utf8;
+
+    impl Encoding for Utf8 {
+        fn is_utf8(&self) -> bool {
+            true
+        }
+
+        fn characters(&self, text: &[u8]) -> usize {
+            String::from_utf8_lossy(text).chars().count()
+        }
+
+        fn bytes_of_characters(&self, text: &[u8], limit: usize) -> usize {
+            String::from_utf8_lossy(text).chars().take(limit).map(char::len_utf8).sum()
+        }
+    }
+
+    /// An encoding with one byte for each character.
+    pub struct Latin1;
+
+    impl Encoding for Latin1 {
+        fn is_utf8(&self) -> bool {
+            false
+        }
+
+        fn characters(&self, text: &[u8]) -> usize {
+            text.len()
+        }
+
+        fn bytes_of_characters(&self, text: &[u8], limit: usize) -> usize {
+            text.len().min(limit)
+        }
+    }
 }
 
 #[cfg(test)]

@@ -27,12 +27,21 @@ pub enum Condition {
     ObjectNotInPrerequisiteState,
     /// 55P03: another session is doing it.
     LockNotAvailable,
+    /// 42501: the caller, or the extension's owner, may not do it.
+    InsufficientPrivilege,
+    /// 23505: it exists already.
+    UniqueViolation,
 }
 
 impl CallError {
     /// A bad argument or an unknown id.
     pub fn invalid(message: impl Into<String>) -> CallError {
         CallError::of(Condition::InvalidParameterValue, message)
+    }
+
+    /// What would exist twice.
+    pub fn duplicate(message: impl Into<String>) -> CallError {
+        CallError::of(Condition::UniqueViolation, message)
     }
 
     /// A call on the wrong server, or before the call that it needs.
@@ -43,6 +52,11 @@ impl CallError {
     /// A call that must wait for another session.
     pub fn busy(message: impl Into<String>) -> CallError {
         CallError::of(Condition::LockNotAvailable, message)
+    }
+
+    /// A call that the caller, or the extension's owner, may not carry out.
+    pub fn denied(message: impl Into<String>) -> CallError {
+        CallError::of(Condition::InsufficientPrivilege, message)
     }
 
     fn of(condition: Condition, message: impl Into<String>) -> CallError {
@@ -64,15 +78,19 @@ impl CallError {
 pub fn quoted(value: &[u8]) -> String {
     let mut shown = value.to_vec();
     redact::redact_value(&mut shown);
-    // A value that is not UTF-8 has another server encoding, in which a single byte may not be a
-    // character.
-    let text = String::from_utf8(shown).unwrap_or_else(|error| {
-        let bytes = error.into_bytes();
-        bytes.into_iter().map(|byte| if byte.is_ascii() { char::from(byte) } else { '?' }).collect()
-    });
+    let text = readable(shown);
     let short: String = text.chars().take(64).collect();
     let cut = if short.len() < text.len() { "..." } else { "" };
     format!("\"{short}{cut}\"")
+}
+
+/// The server's text for a message. A text that is not UTF-8 has another server encoding, in which
+/// a single byte may not be a character.
+pub fn readable(text: Vec<u8>) -> String {
+    String::from_utf8(text).unwrap_or_else(|error| {
+        let bytes = error.into_bytes();
+        bytes.into_iter().map(|byte| if byte.is_ascii() { char::from(byte) } else { '?' }).collect()
+    })
 }
 
 impl Display for CallError {

@@ -36,6 +36,7 @@ pub mod key {
 /// The values that a caller sends with a request.
 pub mod request {
     pub mod authorization;
+    pub mod client_ip;
     pub mod id;
     pub mod network;
     pub mod scope;
@@ -43,6 +44,7 @@ pub mod request {
 
 /// Uses of keys: in shared memory, in the usage file, and during a handover to the primary.
 pub mod usage {
+    pub mod backoff;
     pub mod claim;
     pub mod file;
     pub mod handover;
@@ -51,9 +53,9 @@ pub mod usage {
     pub mod shared;
     pub mod slots;
     pub mod spin;
-    pub mod turns;
 }
 
+pub mod characters;
 pub mod encoding;
 pub mod error;
 pub mod fallible;
@@ -63,3 +65,4 @@ pub mod random;
 pub mod sync;
 pub mod uuid;
 pub mod validate;
+pub mod white_space;

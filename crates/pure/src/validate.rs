@@ -1,14 +1,22 @@
 //! The limits of what may be stored with a key, and the errors for values beyond them.
 
-use crate::encoding::Encoding;
+use crate::characters::{composed, is_invisible, is_unassigned};
+use crate::encoding::{Encoding, utf8};
 use crate::error::{CallError, quoted};
 use crate::key::environment::Environment;
 use crate::key::redact;
 use crate::request::network::Network;
 use crate::request::scope::is_scope;
+use crate::white_space;
 
 /// The longest name of a key or an account, in characters.
 pub const MAX_NAME_CHARACTERS: usize = 255;
+/// More bytes than a name of an account has in any spelling. A character has at most four; in a
+/// normal form it can take three times as many (Unicode Standard Annex 15, section 9).
+pub const MAX_NAME_BYTES: usize = 3 * 4 * MAX_NAME_CHARACTERS;
+/// The latest end of a key, 9999-12-31 00:00:00+00, in microseconds since 2000-01-01 UTC. Every
+/// driver reads it in every time zone; some cannot read a year beyond 9999.
+pub const LATEST_EXPIRY: i64 = 252_455_529_600_000_000;
 /// How many characters of a revocation's reason are stored.
 pub const MAX_REASON_CHARACTERS: usize = 1000;
 /// The largest metadata, in bytes of its text.
@@ -40,8 +48,12 @@ pub fn account(value: &[u8], encoding: &impl Encoding) -> Result<(), CallError> 
 }
 
 /// Checks what only the name of a new account must fulfil: an earlier release may have made others.
-pub fn new_account(value: &[u8], encoding: &impl Encoding) -> Result<(), CallError> {
-    visible("account", value, encoding, |_, _, _| false)
+/// Returns the name to store if it is not the value: its composed spelling.
+pub fn new_account(value: &[u8], encoding: &impl Encoding) -> Result<Option<String>, CallError> {
+    visible("account", value, encoding, |_, _, _| false)?;
+    let name = utf8(value, encoding).and_then(composed);
+    name.as_ref().map_or(Ok(()), |name| account(name.as_bytes(), encoding))?;
+    Ok(name)
 }
 
 /// Checks the name of a plan that an account is put on.
@@ -52,7 +64,13 @@ pub fn plan(value: &[u8]) -> Result<(), CallError> {
 /// Checks the name of a new plan. The table checks its length and control characters.
 pub fn new_plan(value: &[u8], encoding: &impl Encoding) -> Result<(), CallError> {
     plan(value)?;
-    visible("plan", value, encoding, |_, _, _| false)
+    visible("plan", value, encoding, |_, _, _| false)?;
+    if utf8(value, encoding).and_then(composed).is_some() {
+        return Err(CallError::invalid("invalid plan")
+            .detail("The plan is not in Unicode's normalization form C (NFC).")
+            .hint("Write the name as normalize(name): it looks the same."));
+    }
+    Ok(())
 }
 
 /// The reason of a revocation as it is stored: cut to [`MAX_REASON_CHARACTERS`], with keys
@@ -65,13 +83,14 @@ pub fn reason(value: &[u8], encoding: &impl Encoding) -> Option<Vec<u8>> {
     (!kept.is_empty()).then_some(kept)
 }
 
-/// The text without the white space around it: Unicode's if the text is UTF-8, else ASCII's.
-fn trimmed<'text>(value: &'text [u8], encoding: &impl Encoding) -> &'text [u8] {
-    utf8(value, encoding).map_or(value.trim_ascii(), |text| text.trim().as_bytes())
+/// The name of a request to issue a key, so that it can be asked again.
+pub fn idempotency_key(value: &[u8], encoding: &impl Encoding) -> Result<(), CallError> {
+    text("idempotency_key", value, encoding)
 }
 
-fn utf8<'text>(value: &'text [u8], encoding: &impl Encoding) -> Option<&'text str> {
-    encoding.is_utf8().then(|| std::str::from_utf8(value).ok()).flatten()
+/// The text without the white space around it: Unicode's if the text is UTF-8, else ASCII's.
+fn trimmed<'text>(value: &'text [u8], encoding: &impl Encoding) -> &'text [u8] {
+    utf8(value, encoding).map_or(white_space::trimmed(value), |text| text.trim().as_bytes())
 }
 
 fn text(what: &str, value: &[u8], encoding: &impl Encoding) -> Result<(), CallError> {
@@ -95,7 +114,8 @@ fn text(what: &str, value: &[u8], encoding: &impl Encoding) -> Result<(), CallEr
 }
 
 /// Refuses characters that cannot be seen or that change the direction of others, but those that
-/// may be between their neighbours. Two names that look alike would be two names.
+/// may be between their neighbours; and characters that Unicode does not have. Two names that look
+/// alike would be two names.
 ///
 /// Only UTF-8 is read.
 fn visible(
@@ -105,19 +125,20 @@ fn visible(
     may_be_between: impl Fn(char, Option<char>, Option<char>) -> bool,
 ) -> Result<(), CallError> {
     let text = utf8(value, encoding).unwrap_or_default();
-    let invisible = text.char_indices().find(|(at, character)| {
-        is_invisible(*character) && {
-            let (before, after) = (text.get(..*at), text.get(*at + character.len_utf8()..));
-            let before = before.and_then(|text| text.chars().next_back());
-            let after = after.and_then(|text| text.chars().next());
-            !may_be_between(*character, before, after)
+    let refused = text.char_indices().find_map(|(at, character)| {
+        if is_unassigned(character) {
+            return Some((character, "is not assigned in Unicode"));
         }
+        let (before, after) = (text.get(..at), text.get(at + character.len_utf8()..));
+        let before = before.and_then(|text| text.chars().next_back());
+        let after = after.and_then(|text| text.chars().next());
+        (is_invisible(character) && !may_be_between(character, before, after))
+            .then_some((character, "cannot be seen or changes the direction of text"))
     });
-    let Some((_, character)) = invisible else { return Ok(()) };
+    let Some((character, why)) = refused else { return Ok(()) };
     Err(CallError::invalid(format!("invalid {what}"))
         .detail(format!(
-            "The {what} contains the character U+{:04X}, which cannot be seen or changes the \
-             direction of text.",
+            "The {what} contains the character U+{:04X}, which {why}.",
             u32::from(character)
         ))
         .hint("Remove this character."))
@@ -135,39 +156,6 @@ fn is_joined(character: char, before: Option<char>, after: Option<char>) -> bool
         }
         _ => is_selector(&character) && before.as_ref().is_some_and(is_seen),
     }
-}
-
-/// Whether a character has no shape of its own, or changes the direction of others: Unicode's
-/// categories Cf, Zl and Zp, and its property Default_Ignorable_Code_Point.
-fn is_invisible(character: char) -> bool {
-    matches!(
-        character,
-        '\u{ad}'
-            | '\u{34f}'
-            | '\u{600}'..='\u{605}'
-            | '\u{61c}'
-            | '\u{6dd}'
-            | '\u{70f}'
-            | '\u{890}'..='\u{891}'
-            | '\u{8e2}'
-            | '\u{115f}'..='\u{1160}'
-            | '\u{17b4}'..='\u{17b5}'
-            | '\u{180b}'..='\u{180f}'
-            | '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}'
-            | '\u{3164}'
-            | '\u{fe00}'..='\u{fe0f}'
-            | '\u{feff}'
-            | '\u{ffa0}'
-            | '\u{fff0}'..='\u{fffb}'
-            | '\u{110bd}'
-            | '\u{110cd}'
-            | '\u{13430}'..='\u{1343f}'
-            | '\u{1bca0}'..='\u{1bca3}'
-            | '\u{1d173}'..='\u{1d17a}'
-            | '\u{e0000}'..='\u{e0fff}'
-    )
 }
 
 /// The environment of a name.
@@ -243,38 +231,7 @@ fn no_key(what: &str, value: &[u8]) -> Result<(), CallError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    struct Utf8;
-
-    impl Encoding for Utf8 {
-        fn is_utf8(&self) -> bool {
-            true
-        }
-
-        fn characters(&self, text: &[u8]) -> usize {
-            String::from_utf8_lossy(text).chars().count()
-        }
-
-        fn bytes_of_characters(&self, text: &[u8], limit: usize) -> usize {
-            String::from_utf8_lossy(text).chars().take(limit).map(char::len_utf8).sum()
-        }
-    }
-
-    struct Latin1;
-
-    impl Encoding for Latin1 {
-        fn is_utf8(&self) -> bool {
-            false
-        }
-
-        fn characters(&self, text: &[u8]) -> usize {
-            text.len()
-        }
-
-        fn bytes_of_characters(&self, text: &[u8], limit: usize) -> usize {
-            text.len().min(limit)
-        }
-    }
+    use crate::encoding::examples::{Latin1, Utf8};
 
     #[test]
     fn names() {
@@ -290,6 +247,8 @@ mod tests {
         }
         assert!(name(b"vpk_live_12345678", &Utf8).is_err());
         assert!(account(b" acme", &Utf8).is_err());
+        assert_eq!(name(b"\x0ba\x0c\x0b", &Utf8), name(b"a", &Utf8));
+        assert_eq!(name(b"\x0ba\x0c\x0b", &Latin1), name(b"a", &Latin1));
         assert!(account(b"\xe4\xf6", &Latin1).is_ok());
         assert!(account(b"\xe4\n", &Latin1).is_err());
     }
@@ -325,11 +284,14 @@ mod tests {
             "a\u{2028}b",
             "\u{3164}",
             "\u{e0061}",
+            "a\u{378}",
+            "\u{fdd0}",
+            "\u{10ffff}",
         ] {
             let unseen = unseen.as_bytes();
             for refused in [
                 name(unseen, &Utf8).map(|_| ()),
-                new_account(unseen, &Utf8),
+                new_account(unseen, &Utf8).map(|_| ()),
                 new_plan(unseen, &Utf8),
             ] {
                 let error = refused.expect_err("refused");
@@ -338,7 +300,20 @@ mod tests {
             // An account of an earlier release can still be used.
             assert!(account(unseen, &Utf8).is_ok());
         }
-        assert!(new_account(b"a\xad", &Latin1).is_ok());
+        assert_eq!(new_account(b"a\xad", &Latin1), Ok(None));
+    }
+
+    #[test]
+    fn new_names_have_one_spelling() {
+        assert_eq!(new_account("caf\u{e9}".as_bytes(), &Utf8), Ok(None));
+        let decomposed = "cafe\u{301}".as_bytes();
+        assert_eq!(new_account(decomposed, &Utf8), Ok(Some("caf\u{e9}".into())));
+        assert_eq!(new_account(decomposed, &Latin1), Ok(None));
+        assert!(new_plan("caf\u{e9}".as_bytes(), &Utf8).is_ok());
+        assert!(new_plan(decomposed, &Utf8).is_err());
+        assert!(new_plan(decomposed, &Latin1).is_ok());
+        // A few characters become longer when they are composed.
+        assert!(new_account("\u{958}".repeat(128).as_bytes(), &Utf8).is_err());
     }
 
     #[test]

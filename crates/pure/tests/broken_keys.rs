@@ -190,15 +190,15 @@ fn assert_hidden(key: &[u8], pasted: &Pasted) {
         let readable = readable(key, &redacted, places);
         // An x that was an x is readable by chance.
         let beyond = readable[4..].iter().filter(|byte| !matches!(byte, None | Some(b'x'))).count();
-        let masked = String::from_utf8_lossy(&redacted);
-        assert_eq!(beyond, 0, "{shown:?} {masked:?}");
-        assert!(candidates(&readable) >= 60.0, "{shown:?} {masked:?}");
+        let legible = String::from_utf8_lossy(&redacted);
+        assert_eq!(beyond, 0, "{shown:?} {legible:?}");
+        assert!(candidates(&readable) >= 60.0, "{shown:?} {legible:?}");
         assert_eq!(redacted.len(), text.len());
         for (is, was) in redacted.iter().zip(text) {
             let of_key = was.is_ascii_alphanumeric() || b"_-".contains(was);
-            assert!(is == was || (of_key && b"*x".contains(is)), "{shown:?} {masked:?}");
+            assert!(is == was || (of_key && b"*x".contains(is)), "{shown:?} {legible:?}");
         }
-        assert!(!shows_key(&redacted), "{shown:?} {masked:?}");
+        assert!(!shows_key(&redacted), "{shown:?} {legible:?}");
         let again = redacted.clone();
         redact(&mut redacted);
         assert_eq!(redacted, again);
@@ -239,11 +239,11 @@ fn a_cut_shows_four_characters() {
                     pasted(b"$1 = '", &key[..length], breaks, after.as_bytes());
                 let mut redacted = text.clone();
                 redact_keys(&mut redacted);
-                let masked = String::from_utf8_lossy(&redacted);
+                let legible = String::from_utf8_lossy(&redacted);
                 let hidden =
                     places.iter().skip(LABEL + 4).filter(|place| redacted[**place] == b'*');
                 let beyond = places.len().saturating_sub(LABEL + 4) - hidden.count();
-                assert!(beyond <= shown - 4, "{masked:?}");
+                assert!(beyond <= shown - 4, "{legible:?}");
             }
         }
     }

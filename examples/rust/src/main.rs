@@ -2,7 +2,7 @@
 //!   PGHOST=... PGDATABASE=... PGUSER=... cargo run --locked
 use std::{collections::HashMap, env};
 
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::{Json, Router, extract::State};
 use deadpool_postgres::{Config, Object, Pool, PoolError};
 use serde_json::{Value, json};
@@ -10,10 +10,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Error, NoTls, Row, types};
 
-/// The header is a bind parameter: it never becomes part of the SQL text. The crate reads an enum
+/// The headers are bind parameters: they never become part of the SQL text. The crate reads an enum
 /// of SQL only into a type of its own, hence the cast to text.
+///
+/// The proxy in front of this service adds the client's address to X-Forwarded-For. Without a
+/// proxy, pass the address of the connection instead: a client can send that header too.
 const AUTHENTICATE: &str = "SELECT status::text, http_status, key_id, account, headers, error
-                              FROM keys.vpk_authenticate($1::text)";
+    FROM keys.vpk_authenticate($1::text, client_ip => keys.vpk_client_ip($2::text))";
 
 type Answer = (StatusCode, HeaderMap, Json<Value>);
 
@@ -21,9 +24,12 @@ type Answer = (StatusCode, HeaderMap, Json<Value>);
 #[derive(Clone)]
 struct Database(Config, Pool);
 
-async fn ask(connection: &Object, authorization: &Option<String>) -> Result<Row, Error> {
+/// The values of the two headers.
+type Headers = [Option<String>; 2];
+
+async fn ask(connection: &Object, [authorization, forwarded]: &Headers) -> Result<Row, Error> {
     let statement = connection.prepare_cached(AUTHENTICATE).await?;
-    connection.query_one(&statement, &[authorization]).await
+    connection.query_one(&statement, &[authorization, forwarded]).await
 }
 
 /// Whether a new connection can mend it: this one was lost, or what it has prepared is no longer
@@ -37,24 +43,28 @@ fn mendable(error: &Error) -> bool {
 /// The query changes nothing, so that it can be asked again.
 async fn authenticate(
     Database(config, pool): &Database,
-    authorization: Option<String>,
+    headers: Headers,
 ) -> Result<Row, PoolError> {
     let connection = pool.get().await?; // a new one where the old one was closed
-    match ask(&connection, &authorization).await {
+    match ask(&connection, &headers).await {
         Err(error) if mendable(&error) => eprintln!("asking again: {error}"),
         answer => return Ok(answer?),
     }
     drop(Object::take(connection)); // it does not go back to the pool, whose others may be as old
     let other = config.create_pool(None, NoTls).map_err(|_| PoolError::Closed)?;
-    Ok(ask(&other.get().await?, &authorization).await?)
+    Ok(ask(&other.get().await?, &headers).await?)
+}
+
+/// Any byte may come: each is a character, and no key has one beyond ASCII.
+fn text(value: &HeaderValue) -> String {
+    value.as_bytes().iter().map(|&byte| char::from(byte)).collect()
 }
 
 async fn answer(State(database): State<Database>, headers: HeaderMap) -> Answer {
-    // Any byte may come: each is a character, and no key has one beyond ASCII.
-    let header = headers.get("authorization");
-    let header =
-        header.map(|value| value.as_bytes().iter().map(|&byte| char::from(byte)).collect());
-    let row = match authenticate(&database, header).await {
+    // The last address is in the last of several headers.
+    let authorization = headers.get("authorization").map(text);
+    let forwarded = headers.get_all("x-forwarded-for").iter().next_back().map(text);
+    let row = match authenticate(&database, [authorization, forwarded]).await {
         Ok(row) => row,
         Err(error) => {
             eprintln!("{error:?}"); // no database, no access

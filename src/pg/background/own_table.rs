@@ -1,6 +1,5 @@
 //! A table of the extension, to which a background worker writes as the table's owner.
 
-use core::ffi::c_int;
 use core::marker::PhantomData;
 use std::ffi::CString;
 
@@ -8,6 +7,8 @@ use pgrx::pg_sys::{self, Datum, Oid};
 
 use crate::pg::call::Call;
 use crate::pg::error;
+use crate::pg::ffi::guarded;
+use crate::pg::server::caller;
 
 /// A table of the extension, which is locked until the transaction ends.
 #[derive(Clone, Copy)]
@@ -28,16 +29,16 @@ impl<'call> OwnTable<'call> {
         // (src/backend/utils/cache/lsyscache.c, src/backend/catalog/pg_depend.c). The tuple stays
         // until it is released.
         let owner = unsafe {
-            let schema = pg_sys::get_namespace_oid(c"vpk".as_ptr(), true);
-            let table = pg_sys::get_relname_relid(c_name.as_ptr(), schema);
+            let schema = guarded::get_namespace_oid(c"vpk".as_ptr(), true);
+            let table = guarded::get_relname_relid(c_name.as_ptr(), schema);
             if table != Oid::INVALID {
-                pg_sys::LockRelationOid(table, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE);
+                guarded::LockRelationOid(table, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE);
             }
-            let extension = pg_sys::get_extension_oid(c"vibepeak_keys".as_ptr(), true);
+            let extension = guarded::get_extension_oid(c"vibepeak_keys".as_ptr(), true);
             if extension == Oid::INVALID {
                 return None;
             }
-            let tuple = pg_sys::SearchSysCache1(
+            let tuple = guarded::SearchSysCache1(
                 pg_sys::SysCacheIdentifier::RELOID as i32,
                 Datum::from(table),
             );
@@ -46,9 +47,9 @@ impl<'call> OwnTable<'call> {
             } else {
                 let form: pg_sys::Form_pg_class = pg_sys::GETSTRUCT(tuple).cast();
                 let (kind, owner) = ((*form).relkind as u8, (*form).relowner);
-                pg_sys::ReleaseSysCache(tuple);
+                guarded::ReleaseSysCache(tuple);
                 let member =
-                    pg_sys::getExtensionOfObject(pg_sys::RelationRelationId, table) == extension;
+                    guarded::getExtensionOfObject(pg_sys::RelationRelationId, table) == extension;
                 (kind == pg_sys::RELKIND_RELATION && member).then_some(owner)
             }
         };
@@ -60,17 +61,6 @@ impl<'call> OwnTable<'call> {
     /// nothing that would outlast it. So a trigger that the owner has put on the table has the
     /// privileges of the owner.
     pub fn as_owner<R>(self, act: impl FnOnce() -> R) -> R {
-        let (mut role, mut context) = (Oid::INVALID, 0);
-        // SAFETY: as src/backend/commands/vacuum.c (vacuum_rel) does. After an error, the abort of
-        // the (sub)transaction restores both (src/backend/access/transam/xact.c: AbortTransaction).
-        unsafe {
-            pg_sys::GetUserIdAndSecContext(&mut role, &mut context);
-            let restricted =
-                pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION;
-            pg_sys::SetUserIdAndSecContext(self.owner, context | restricted as c_int);
-            let result = act();
-            pg_sys::SetUserIdAndSecContext(role, context);
-            result
-        }
+        caller::acting_as(self.owner, act)
     }
 }

@@ -7,22 +7,21 @@
 
 use core::ffi::{CStr, c_int};
 use core::sync::atomic::AtomicI32;
-use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use pgrx::PgTryBuilder;
 use pgrx::bgworkers::{
     BackgroundWorker, BackgroundWorkerBuilder, BackgroundWorkerStatus, BgWorkerStartTime,
     SignalWakeFlags,
 };
-use pgrx::pg_sys::panic::CaughtError;
+use pgrx::pg_sys::panic::{CaughtError, ErrorReportWithLevel};
 use pgrx::pg_sys::{self, Datum, Oid};
 
 use pure::usage::claim;
 
 use crate::pg::call::Call;
-use crate::pg::ffi::{compat, unguarded};
+use crate::pg::ffi::{compat, guard, guarded, unguarded};
 
 /// The functions that the two kinds of workers run.
 #[derive(Clone, Copy)]
@@ -76,7 +75,7 @@ extern "C-unwind" fn vibepeak_keys_launcher(_nothing: Datum) {
     BackgroundWorker::attach_signal_handlers(SignalWakeFlags::SIGHUP | SignalWakeFlags::SIGTERM);
     BackgroundWorker::connect_worker_to_spi_by_oid(None, None);
     if let Some(entry_points) = ENTRY_POINTS.get() {
-        (entry_points.launcher)(Unconnected(()));
+        guard::passing_errors(|| (entry_points.launcher)(Unconnected(())));
     }
     // The postmaster does not start a worker again that ends with 0
     // (src/backend/postmaster/bgworker.c).
@@ -116,7 +115,7 @@ extern "C-unwind" fn vibepeak_keys_flusher(database: Datum) {
         set(c"lock_timeout", LOCK_TIMEOUT);
     }
     if let Some(entry_points) = ENTRY_POINTS.get() {
-        (entry_points.flusher)(Connected(()), database.to_u32());
+        guard::passing_errors(|| (entry_points.flusher)(Connected(()), database.to_u32()));
     }
 }
 
@@ -283,11 +282,11 @@ impl Connected {
         unsafe {
             pg_sys::SetCurrentStatementStartTimestamp();
             unguarded::enable_timeout_after(unguarded::STATEMENT_TIMEOUT, TRANSACTION_TIMEOUT);
-            pg_sys::StartTransactionCommand();
-            pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
+            guarded::StartTransactionCommand();
+            guarded::PushActiveSnapshot(guarded::GetTransactionSnapshot());
             let result = run(&Call::of_worker());
-            pg_sys::PopActiveSnapshot();
-            pg_sys::CommitTransactionCommand();
+            guarded::PopActiveSnapshot();
+            guarded::CommitTransactionCommand();
             unguarded::disable_timeout(unguarded::STATEMENT_TIMEOUT, false);
             result
         }
@@ -295,17 +294,17 @@ impl Connected {
 }
 
 /// Runs `run`. Where an error ends it, passes the message to `report` and raises the error again.
-pub fn reporting_errors<R>(
-    run: impl FnOnce() -> R + UnwindSafe,
-    report: impl Fn(&str) + UnwindSafe + RefUnwindSafe,
-) -> R {
-    PgTryBuilder::new(run)
-        .catch_others(|error| {
-            let (CaughtError::PostgresError(raised)
-            | CaughtError::ErrorReport(raised)
-            | CaughtError::RustPanic { ereport: raised, .. }) = &error;
-            report(raised.message());
-            error.rethrow()
-        })
-        .execute()
+pub fn reporting_errors<R>(run: impl FnOnce() -> R, report: impl Fn(&str)) -> R {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|unwound| {
+        if let Some(message) = guard::server_error_message(&unwound) {
+            report(&message);
+        } else if let Some(error) = unwound.downcast_ref::<ErrorReportWithLevel>() {
+            report(error.message());
+        } else if let Some(CaughtError::PostgresError(error)) = unwound.downcast_ref() {
+            report(error.message());
+        } else {
+            report("the library has a fault");
+        }
+        resume_unwind(unwound)
+    })
 }

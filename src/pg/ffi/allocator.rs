@@ -6,12 +6,12 @@
 //! instead, by the server's own FATAL error. Code whose memory grows with the data asks for it by
 //! [`vec_or_raise`], which raises an error that the session survives.
 //!
-//! pgrx copies and re-raises every error of the server, which itself allocates, in the context that
-//! has just failed to. After a second failure there the server could end in a PANIC. So each
-//! process that calls the library keeps a reserve: a block of address space that it does not touch.
-//! It gives the block back to the system at the first error of this kind, so that the copy
-//! succeeds, and takes a new one at the next call. A call that cannot have a reserve fails with an
-//! out of memory error before it does anything.
+//! An error of the server unwinds the frames of Rust, which itself allocates, and so does pgrx
+//! where it copies an error of its own calls. After a second failure there the session would end.
+//! So each process that calls the library keeps a reserve: a block of address space that it does
+//! not touch. It gives the block back to the system at the first error of this kind, so that the
+//! unwinding succeeds, and takes a new one at the next call. A call that cannot have a reserve
+//! fails with an out of memory error before it does anything.
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::ffi::{c_int, c_void};
@@ -117,8 +117,8 @@ pub(in crate::pg) fn take_reserve_unguarded() {
     }
 }
 
-/// Puts our callback on the list, unless it is there. Raises no error. Not under pgrx's guard,
-/// which restores the list that it found (pgrx-pg-sys src/submodules/ffi.rs: call_with_sigsetjmp).
+/// Puts our callback on the list, unless it is there. Raises no error. Not under the
+/// guard, which restores the list that it found ([`super::guard`]).
 pub(in crate::pg) fn watch_errors() {
     // SAFETY: code that puts a callback on the list takes it off again, the last one first
     // (src/include/utils/elog.h). Ours is the last of the list and stays: code that takes one off

@@ -1,10 +1,11 @@
-//! Server functions as C declares them, without pgrx's guard around each.
+//! Server functions as C declares them, without a guard around each.
 //!
-//! pgrx catches every error that a server function raises, copies parts of it and raises a new one.
-//! A verification must not do that. There, a cancel, a timeout, an out of memory or a broken page
-//! passes through unchanged, with its context and position, and no call pays for a `sigsetjmp`. An
-//! error leaves these functions by `siglongjmp` (src/backend/utils/error/elog.c: pg_re_throw). It
-//! passes over the Rust frames between here and the handler that the server itself has set.
+//! A guard around a call catches the error that the server raises inside, and unwinds the frames of
+//! Rust ([`super::guard`]). A verification has no frame to unwind. There, a cancel, a timeout, an
+//! out of memory or a broken page passes through unchanged, with its context and position, and no
+//! call pays for a `sigsetjmp`. An error leaves these functions by `siglongjmp`
+//! (src/backend/utils/error/elog.c: pg_re_throw). It passes over the Rust frames between here and
+//! the handler that the server itself has set.
 //!
 //! The hooks that run at each statement call the server in the same way.
 //!
@@ -21,8 +22,8 @@ use pgrx::pg_sys::{
     IndexScanDesc, LOCKMODE, List, MemoryContext, MemoryContextCallback, Oid, ParamListInfo,
     PlannedStmt, ProcessUtilityContext, Query, QueryCompletion, QueryDesc, QueryEnvironment,
     RegProcedure, Relation, ResultRelInfo, ScanDirection, ScanKey, Size, Snapshot, StrategyNumber,
-    TableAmRoutine, TimestampTz, TransactionId, TupleDesc, TupleTableSlot, Tuplestorestate,
-    varlena,
+    TableAmRoutine, TimeLineID, TimestampTz, TransactionId, TupleDesc, TupleTableSlot,
+    Tuplestorestate, XLogRecPtr, varlena,
 };
 
 use crate::pg::ffi::compat::FileLocator;
@@ -64,7 +65,7 @@ unsafe extern "C-unwind" {
     // src/backend/access/table/tableam.c, src/backend/executor/execTuples.c
     pub(in crate::pg) fn table_slot_create(
         relation: Relation,
-        register: *mut *mut c_void,
+        register: *mut *mut List,
     ) -> *mut TupleTableSlot;
     pub(in crate::pg) fn ExecDropSingleTupleTableSlot(slot: *mut TupleTableSlot);
     pub(in crate::pg) fn slot_getsomeattrs_int(slot: *mut TupleTableSlot, attribute: c_int);
@@ -144,6 +145,10 @@ unsafe extern "C-unwind" {
     // src/backend/access/transam/xlog.c, src/backend/access/transam/xact.c
     pub(in crate::pg) fn RecoveryInProgress() -> bool;
     pub(in crate::pg) fn GetTopTransactionIdIfAny() -> TransactionId;
+    pub(in crate::pg) fn GetFlushRecPtr(timeline: *mut TimeLineID) -> XLogRecPtr;
+
+    // src/backend/replication/syncrep.c
+    pub(in crate::pg) fn SyncRepWaitForLSN(position: XLogRecPtr, commit: bool);
 
     // src/backend/storage/ipc/procarray.c
     pub(in crate::pg) fn GetSnapshotData(snapshot: Snapshot) -> Snapshot;
@@ -182,6 +187,7 @@ unsafe extern "C-unwind" {
     pub(in crate::pg) fn MemoryContextReset(context: MemoryContext);
     pub(in crate::pg) fn palloc(size: Size) -> *mut c_void;
     pub(in crate::pg) fn pfree(memory: *mut c_void);
+    pub(in crate::pg) fn pstrdup(text: *const c_char) -> *mut c_char;
     pub(in crate::pg) fn MemoryContextRegisterResetCallback(
         context: MemoryContext,
         callback: *mut MemoryContextCallback,
@@ -219,6 +225,8 @@ unsafe extern "C-unwind" {
     // src/backend/utils/error/elog.c
     pub(in crate::pg) fn geterrcode() -> c_int;
     pub(in crate::pg) fn EmitErrorReport();
+    pub(in crate::pg) fn FlushErrorState();
+    pub(in crate::pg) fn pg_re_throw() -> !;
 
     // src/backend/utils/misc/timeout.c
     pub(in crate::pg) fn enable_timeout_after(timeout: c_int, milliseconds: c_int);

@@ -5,7 +5,7 @@ use core::mem::MaybeUninit;
 use pgrx::pg_sys::{self, SnapshotData};
 
 use crate::pg::ffi::per_backend::PerBackend;
-use crate::pg::ffi::unguarded;
+use crate::pg::ffi::{guarded, unguarded};
 
 /// The room of a snapshot, which stays for as long as the backend does. GetSnapshotData allocates
 /// its arrays once, and fills them again where anything has changed.
@@ -61,5 +61,5 @@ pub fn latest() -> Snapshot {
 pub(in crate::pg) fn latest_guarded() -> Snapshot {
     // SAFETY: the room stays. This thread alone fills it, here and above, and holds no reference
     // into it (src/backend/storage/ipc/procarray.c: GetSnapshotData).
-    Snapshot(unsafe { pg_sys::GetSnapshotData(LATEST.as_ptr()) })
+    Snapshot(unsafe { guarded::GetSnapshotData(LATEST.as_ptr()) })
 }

@@ -1,14 +1,16 @@
 //! The hashes of keys, in the log and in errors.
 
+use core::ffi::{CStr, c_int};
+use core::slice;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-use pgrx::pg_sys::BYTEAOID;
-use pgrx::pg_sys::panic::{CaughtError, ErrorReport, ErrorReportWithLevel};
-use pgrx::prelude::PgLogLevel;
+use pgrx::PgSqlErrorCode;
+use pgrx::pg_sys::{BYTEAOID, ErrorData};
 
 use pure::key::{hash, nodes};
 
 use crate::pg::call::Call;
+use crate::pg::ffi::guard;
 use crate::pg::types::{Bytes, FromRaw, Parameter};
 
 /// The hash that a statement of the extension was last given; all zeroes before.
@@ -51,39 +53,34 @@ pub(super) fn redact_nodes(text: &mut [u8]) -> bool {
 /// violates a constraint, which their caller may not read. The error is changed here, since an
 /// error that is not logged passes no hook.
 pub(in crate::pg) fn without_hashes_in_errors<T>(run: impl FnOnce() -> T) -> T {
-    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
-        if let Some(CaughtError::PostgresError(error)) = panic.downcast_ref() {
-            raise_if_redacted(error);
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|unwound| {
+        // An out of memory has no value in it, and there may be no memory for a copy.
+        let no_memory = PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY as c_int;
+        if guard::server_error_code(&unwound) == Some(no_memory) {
+            resume_unwind(unwound);
         }
-        resume_unwind(panic)
+        guard::go_on_with(unwound, redact)
     })
 }
 
-/// Raises a redacted error in the place of one with a value of type `bytea`.
-fn raise_if_redacted(error: &ErrorReportWithLevel) {
-    // Nothing is allocated for an error without a value, such as an out of memory.
-    let detail = error.detail().unwrap_or_default();
-    let hint = error.hint().unwrap_or_default();
-    if [error.message(), detail, hint].iter().all(|text| !text.contains('\\')) {
-        return;
-    }
-    let [(message, in_message), (detail, in_detail), (hint, in_hint)] =
-        [error.message(), detail, hint].map(redacted);
-    if in_message || in_detail || in_hint {
-        let mut report = ErrorReport::new(error.sql_error_code(), message, "vibepeak_keys");
-        if !detail.is_empty() {
-            report = report.set_detail(detail);
-        }
-        if !hint.is_empty() {
-            report = report.set_hint(hint);
-        }
-        report.report(PgLogLevel::ERROR);
-    }
-}
-
-/// The redacted text, and whether there was a value.
-fn redacted(text: &str) -> (String, bool) {
-    let mut bytes = text.as_bytes().to_vec();
-    let redacted = hash::redact_bytea(&mut bytes);
-    (String::from_utf8_lossy(&bytes).into_owned(), redacted)
+/// Redacts the values of type `bytea` in an error. Returns whether there was one.
+fn redact(error: &mut ErrorData) -> bool {
+    let texts = [
+        error.message,
+        error.detail,
+        error.detail_log,
+        error.hint,
+        error.context,
+        error.internalquery,
+    ];
+    // SAFETY: each is null, or a null-terminated string of the copy. A redacted text has the length
+    // that it had (src/include/utils/elog.h: ErrorData).
+    let redacted = texts.map(|text| unsafe {
+        !text.is_null()
+            && hash::redact_bytea(slice::from_raw_parts_mut(
+                text.cast(),
+                CStr::from_ptr(text).count_bytes(),
+            ))
+    });
+    redacted.contains(&true)
 }

@@ -1,11 +1,35 @@
-//! The roles of the caller.
+//! The roles of the caller, and acting as another one.
 
-use core::ffi::CStr;
+use core::ffi::{CStr, c_int};
 
+use pgrx::pg_catalog::pg_proc::PgProc;
 use pgrx::pg_sys::{self, Oid};
 
 use crate::pg::call::Call;
-use crate::pg::types::Text;
+use crate::pg::ffi::guarded;
+use crate::pg::types::encoding::shown_here;
+use crate::pg::types::{FromRaw, Role, Text};
+
+/// Runs `act` with the privileges of the owner of the function that was called, as if the function
+/// were SECURITY DEFINER. `act` gets the role that was in force before: in a SECURITY DEFINER
+/// function of somebody's it is that function's owner.
+pub fn as_function_owner<R>(call: &Call, act: impl FnOnce(Role) -> R) -> R {
+    let (mut role, mut context) = (Oid::INVALID, 0);
+    // SAFETY: a function that is called has its lookup data (src/include/fmgr.h).
+    let function = call.info().map(|info| unsafe { (*info.flinfo).fn_oid });
+    // SAFETY: both write the two variables or read them, as src/backend/utils/fmgr/fmgr.c
+    // (fmgr_security_definer) does. After an error, the abort of the (sub)transaction restores both
+    // (src/backend/access/transam/xact.c: AbortTransaction). The datum is that of a role.
+    unsafe {
+        pg_sys::GetUserIdAndSecContext(&mut role, &mut context);
+        let owner = function.and_then(PgProc::new).map_or(role, |function| function.proowner());
+        let changed = context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as c_int;
+        pg_sys::SetUserIdAndSecContext(owner, changed);
+        let result = act(Role::from_raw(role.into()));
+        pg_sys::SetUserIdAndSecContext(role, context);
+        result
+    }
+}
 
 /// The current role outside of every SECURITY DEFINER function: that of `SET ROLE`, or else that of
 /// the session.
@@ -20,13 +44,33 @@ pub fn session_user(call: &Call) -> Text {
     name(call, unsafe { pg_sys::GetSessionUserId() })
 }
 
-/// The name of a role; empty where there is no such role.
+/// Runs `act` as a role, the owner of a table that `act` reads or writes. `act` can do nothing that
+/// would outlast it, so code that the owner has put on the table has the privileges of the owner
+/// alone.
+pub fn acting_as<R>(role: Oid, act: impl FnOnce() -> R) -> R {
+    let (mut own, mut context) = (Oid::INVALID, 0);
+    // SAFETY: as src/backend/commands/vacuum.c (vacuum_rel) does, and for row security
+    // src/backend/utils/adt/ri_triggers.c (ri_PerformCheck). After an error, the abort of the
+    // (sub)transaction restores both (src/backend/access/transam/xact.c: AbortTransaction).
+    unsafe {
+        pg_sys::GetUserIdAndSecContext(&mut own, &mut context);
+        let restricted = pg_sys::SECURITY_LOCAL_USERID_CHANGE
+            | pg_sys::SECURITY_RESTRICTED_OPERATION
+            | pg_sys::SECURITY_NOFORCE_RLS;
+        pg_sys::SetUserIdAndSecContext(role, context | restricted as c_int);
+        let result = act();
+        pg_sys::SetUserIdAndSecContext(own, context);
+        result
+    }
+}
+
+/// The name of a role, as this database can show it; empty where there is no such role.
 fn name(call: &Call, role: Oid) -> Text {
     // SAFETY: with noerr, the name is null where there is no such role, and else a null-terminated
     // copy (src/backend/utils/init/miscinit.c: GetUserNameFromId).
     unsafe {
-        let name = pg_sys::GetUserNameFromId(role, true);
+        let name = guarded::GetUserNameFromId(role, true);
         let bytes = if name.is_null() { &b""[..] } else { CStr::from_ptr(name).to_bytes() };
-        Text::new(call, bytes)
+        Text::new(call, &shown_here(bytes.to_vec()))
     }
 }

@@ -4,15 +4,17 @@ use core::ffi::CStr;
 
 use pgrx::pg_sys;
 
+use crate::pg::ffi::guarded;
+
 /// Whether the server or a library that this session has loaded defines a setting. Where nobody
 /// does, the server keeps the text of its value, and does not know what it means.
 pub fn is_defined(name: &CStr) -> bool {
     // SAFETY: the name is a null-terminated string. The flags are 0 where there is no such setting
     // (src/backend/utils/misc/guc.c: GetConfigOption, GetConfigOptionFlags).
     unsafe {
-        let flags = pg_sys::GetConfigOptionFlags(name.as_ptr(), true);
+        let flags = guarded::GetConfigOptionFlags(name.as_ptr(), true);
         flags & pg_sys::GUC_CUSTOM_PLACEHOLDER as i32 == 0
-            && !pg_sys::GetConfigOption(name.as_ptr(), true, false).is_null()
+            && !guarded::GetConfigOption(name.as_ptr(), true, false).is_null()
     }
 }
 
@@ -29,8 +31,8 @@ pub fn understood(name: &CStr, value: &CStr) -> Option<Vec<u8>> {
     // of a function with a SET clause does. After an error the abort of the (sub)transaction does
     // (src/backend/utils/misc/guc.c; src/backend/utils/fmgr/fmgr.c: fmgr_security_definer).
     unsafe {
-        let level = pg_sys::NewGUCNestLevel();
-        let accepted = pg_sys::set_config_option(
+        let level = guarded::NewGUCNestLevel();
+        let accepted = guarded::set_config_option(
             name.as_ptr(),
             value.as_ptr(),
             pg_sys::GucContext::PGC_SUSET,
@@ -41,11 +43,11 @@ pub fn understood(name: &CStr, value: &CStr) -> Option<Vec<u8>> {
             false,
         ) > 0;
         let text = match accepted {
-            true => pg_sys::GetConfigOption(name.as_ptr(), true, false),
+            true => guarded::GetConfigOption(name.as_ptr(), true, false),
             false => core::ptr::null(),
         };
         let text = (!text.is_null()).then(|| CStr::from_ptr(text).to_bytes().to_vec());
-        pg_sys::AtEOXact_GUC(true, level);
+        guarded::AtEOXact_GUC(true, level);
         text
     }
 }

@@ -9,12 +9,16 @@ use pgrx::pg_sys::{
     self, EState, ExprState, Oid, Relation, ResultRelInfo, Trigger, TriggerDesc, TupleTableSlot,
 };
 
+use crate::pg::ffi::guarded;
+
 /// A table of the schema `vpk`, and its columns that a row has values for.
 pub struct Table {
     /// Its name.
     pub name: &'static CStr,
     /// Names and types. The other columns take their defaults.
     pub columns: &'static [(&'static CStr, Oid)],
+    /// Whether a row whose primary key is taken is left out, as by `ON CONFLICT … DO NOTHING`.
+    pub skips_conflicts: bool,
 }
 
 /// An open table.
@@ -34,6 +38,8 @@ pub(super) struct Open {
     pub(super) given: usize,
     /// For each place, the expression of the default, or null.
     pub(super) defaults: *mut *mut ExprState,
+    /// A list of the primary key, if a row that conflicts with it is left out; else null.
+    pub(super) arbiters: *mut pg_sys::List,
 }
 
 /// The lock of a statement that inserts.
@@ -55,37 +61,56 @@ pub(super) unsafe fn open_table(estate: *mut EState, table: &Table) -> Option<Op
     // was acquired is left to the executor. The result's information is prepared as by
     // InitResultRelInfo's other callers (src/backend/executor/execMain.c), in zeroed memory.
     unsafe {
-        let schema = pg_sys::get_namespace_oid(c"vpk".as_ptr(), true);
-        let named = || pg_sys::get_relname_relid(table.name.as_ptr(), schema);
-        let relation = pg_sys::try_table_open(named(), LOCK);
+        let schema = guarded::get_namespace_oid(c"vpk".as_ptr(), true);
+        let named = || guarded::get_relname_relid(table.name.as_ptr(), schema);
+        let relation = guarded::try_table_open(named(), LOCK);
         if relation.is_null() {
             return None;
         }
         let oid = (*relation).rd_id;
-        let allowed = pg_sys::pg_class_aclcheck(
+        let allowed = guarded::pg_class_aclcheck(
             oid,
             pg_sys::GetUserId(),
             pg_sys::ACL_INSERT as pg_sys::AclMode,
         ) == pg_sys::AclResult::ACLCHECK_OK;
         let columns = if named() == oid && is_plain(relation) && allowed {
-            columns(relation, table)
+            columns(relation, table).zip(arbiters(relation, table))
         } else {
             None
         };
-        let Some((places, defaults)) = columns else {
-            pg_sys::table_close(relation, KEEP_LOCK);
+        let Some(((places, defaults), arbiters)) = columns else {
+            guarded::table_close(relation, KEEP_LOCK);
             return None;
         };
-        let result: *mut ResultRelInfo = pg_sys::palloc0(size_of::<ResultRelInfo>() + SPARE).cast();
+        let result: *mut ResultRelInfo =
+            guarded::palloc0(size_of::<ResultRelInfo>() + SPARE).cast();
         (*result).type_ = pg_sys::NodeTag::T_ResultRelInfo;
-        pg_sys::InitResultRelInfo(result, relation, 0, ptr::null_mut(), 0);
+        guarded::InitResultRelInfo(result, relation, 0, ptr::null_mut(), 0);
         // Triggers look for it in this list.
         (*estate).es_opened_result_relations =
-            pg_sys::lappend((*estate).es_opened_result_relations, result.cast());
-        pg_sys::ExecOpenIndices(result, false);
-        let slot = pg_sys::table_slot_create(relation, ptr::null_mut());
+            guarded::lappend((*estate).es_opened_result_relations, result.cast());
+        guarded::ExecOpenIndices(result, table.skips_conflicts);
+        let slot = guarded::table_slot_create(relation, ptr::null_mut());
         let (columns, given) = (table.columns.as_ptr(), table.columns.len());
-        Some(Open { relation, result, slot, places, columns, given, defaults })
+        Some(Open { relation, result, slot, places, columns, given, defaults, arbiters })
+    }
+}
+
+/// The list for [`Open::arbiters`]. None where the table has no primary key, although its rows are
+/// left out if they conflict with it.
+///
+/// # Safety
+/// The relation is open.
+unsafe fn arbiters(relation: Relation, table: &Table) -> Option<*mut pg_sys::List> {
+    if !table.skips_conflicts {
+        return Some(ptr::null_mut());
+    }
+    // SAFETY: the caller's. The list of the indexes comes with the primary key
+    // (src/backend/utils/cache/relcache.c: RelationGetIndexList).
+    unsafe {
+        guarded::RelationGetIndexList(relation);
+        let key = (*relation).rd_pkindex;
+        (key != Oid::INVALID).then(|| guarded::lappend_oid(ptr::null_mut(), key))
     }
 }
 
@@ -187,20 +212,26 @@ unsafe fn columns(relation: Relation, table: &Table) -> Option<(*mut usize, *mut
     unsafe {
         let oid = (*relation).rd_id;
         let number = (*(*relation).rd_att).natts;
-        let places: *mut usize = pg_sys::palloc0(size_of::<usize>() * table.columns.len()).cast();
+        let places: *mut usize = guarded::palloc0(size_of::<usize>() * table.columns.len()).cast();
         let defaults: *mut *mut ExprState =
-            pg_sys::palloc0(size_of::<*mut ExprState>() * number as usize).cast();
+            guarded::palloc0(size_of::<*mut ExprState>() * number as usize).cast();
         let mut found = 0;
         for (place, attribute) in (1..=number as pg_sys::AttrNumber).enumerate() {
             let (mut kind, mut modifier, mut collation) = (Oid::INVALID, 0, Oid::INVALID);
-            pg_sys::get_atttypetypmodcoll(oid, attribute, &mut kind, &mut modifier, &mut collation);
+            guarded::get_atttypetypmodcoll(
+                oid,
+                attribute,
+                &mut kind,
+                &mut modifier,
+                &mut collation,
+            );
             if kind == Oid::INVALID {
                 continue; // a dropped column, whose value is null
             }
-            if pg_sys::get_attgenerated(oid, attribute) != 0 {
+            if guarded::get_attgenerated(oid, attribute) != 0 {
                 return None;
             }
-            let name = CStr::from_ptr(pg_sys::get_attname(oid, attribute, false));
+            let name = CStr::from_ptr(guarded::get_attname(oid, attribute, false));
             if let Some(given) = table.columns.iter().position(|(column, _)| *column == name) {
                 if kind != table.columns[given].1 || modifier >= 0 {
                     return None;
@@ -208,10 +239,10 @@ unsafe fn columns(relation: Relation, table: &Table) -> Option<(*mut usize, *mut
                 *places.add(given) = place;
                 found += 1;
             } else {
-                let default = pg_sys::build_column_default(relation, attribute.into());
+                let default = guarded::build_column_default(relation, attribute.into());
                 if !default.is_null() {
-                    let planned = pg_sys::expression_planner(default.cast());
-                    *defaults.add(place) = pg_sys::ExecInitExpr(planned, ptr::null_mut());
+                    let planned = guarded::expression_planner(default.cast());
+                    *defaults.add(place) = guarded::ExecInitExpr(planned, ptr::null_mut());
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! SQL statements, which a backend plans once and keeps.
+//! SQL statements, which a backend prepares once and keeps.
 //!
 //! pgrx's own SPI plans a statement at each call, and assigns a transaction id before each
 //! statement that may write.
@@ -6,16 +6,17 @@
 use core::ffi::{CStr, c_char};
 use core::sync::atomic::{AtomicPtr, Ordering};
 use core::{marker::PhantomData, ptr};
+use std::ffi::CString;
 
 use pgrx::pg_sys::{self, Datum, Oid};
 
 use crate::pg::call::Call;
 use crate::pg::error;
-use crate::pg::ffi::allocator;
+use crate::pg::ffi::{allocator, guarded};
 use crate::pg::read::snapshot;
 use crate::pg::redaction::hash;
 use crate::pg::sql::isolation;
-use crate::pg::types::{FromRaw, Parameter, Text, Timestamp, TypedDatum, Uuid};
+use crate::pg::types::{FromRaw, Parameter, Text, TextArray, Timestamp, TypedDatum, Uuid};
 
 /// A statement with the types of its parameters.
 pub struct Statement {
@@ -23,6 +24,8 @@ pub struct Statement {
     sql: &'static CStr,
     /// The types of the parameters.
     types: &'static [Oid],
+    /// How the server plans it: the flags of a cursor.
+    options: u32,
     /// The kept plan; null until the first use.
     plan: AtomicPtr<pg_sys::_SPI_plan>,
 }
@@ -63,7 +66,15 @@ pub struct Row<'rows> {
 impl Statement {
     /// A statement, in which every name is qualified, and the types of its parameters.
     pub const fn new(sql: &'static CStr, types: &'static [Oid]) -> Statement {
-        Statement { sql, types, plan: AtomicPtr::new(ptr::null_mut()) }
+        Statement { sql, types, options: 0, plan: AtomicPtr::new(ptr::null_mut()) }
+    }
+
+    /// A statement that is planned for the parameters of each call, since they decide which plan is
+    /// good. From the sixth call on the server may take one plan for all, which then reads a whole
+    /// table where one row is asked for (src/backend/utils/cache/plancache.c: choose_custom_plan).
+    pub const fn planned_at_each_call(sql: &'static CStr, types: &'static [Oid]) -> Statement {
+        let options = pg_sys::CURSOR_OPT_CUSTOM_PLAN;
+        Statement { options, ..Statement::new(sql, types) }
     }
 
     /// Runs it as a statement that may write.
@@ -113,25 +124,25 @@ impl Statement {
             .iter()
             .map(|value| if value.is_none() { b'n' } else { b' ' } as c_char)
             .collect();
-        // SAFETY: SPI's protocol (src/backend/executor/spi.c). pgrx guards every call, so that an
+        // SAFETY: SPI's protocol (src/backend/executor/spi.c). Every call is guarded, so that an
         // error unwinds the vectors; the abort of the (sub)transaction then ends the connection.
         // The statement has as many parameters as types, each of its type. SPI copies the snapshot.
         // What `collect` returns is in the memory that was current before SPI was connected: the
         // call's.
         unsafe {
-            pg_sys::SPI_connect();
+            guarded::SPI_connect();
             let plan = self.plan();
             let snapshot = match mode {
                 Mode::Write | Mode::ReadLatest => snapshot::latest_guarded().as_ptr(),
-                Mode::Read => pg_sys::GetActiveSnapshot(),
+                Mode::Read => guarded::GetActiveSnapshot(),
             };
             let crosscheck = match mode {
                 Mode::Write if isolation::uses_transaction_snapshot() => {
-                    pg_sys::GetTransactionSnapshot()
+                    guarded::GetTransactionSnapshot()
                 }
                 _ => ptr::null_mut(),
             };
-            let code = pg_sys::SPI_execute_snapshot(
+            let code = guarded::SPI_execute_snapshot(
                 plan,
                 values.as_mut_ptr(),
                 nulls.as_ptr(),
@@ -145,7 +156,7 @@ impl Statement {
                 pgrx::error!("SPI_execute_snapshot failed with code {code}");
             }
             let rows = collect(call);
-            pg_sys::SPI_finish();
+            guarded::SPI_finish();
             rows
         }
     }
@@ -163,18 +174,48 @@ impl Statement {
         // backend, and the plan cache follows changes to the objects that it refers to
         // (src/backend/executor/spi.c, src/backend/utils/cache/plancache.c).
         unsafe {
-            let plan = pg_sys::SPI_prepare(
+            let plan = guarded::SPI_prepare_cursor(
                 self.sql.as_ptr(),
                 self.types.len() as i32,
                 self.types.as_ptr().cast_mut(),
+                self.options as i32,
             );
-            if plan.is_null() || pg_sys::SPI_keepplan(plan) != 0 {
+            if plan.is_null() || guarded::SPI_keepplan(plan) != 0 {
                 let code = pg_sys::SPI_result;
-                pgrx::error!("SPI_prepare failed with code {code}");
+                pgrx::error!("SPI_prepare_cursor failed with code {code}");
             }
             self.plan.store(plan, Ordering::Relaxed);
             plan
         }
+    }
+}
+
+/// Runs a query whose text is known only now, with one parameter, as part of the calling
+/// transaction. It sees what its isolation level shows.
+pub fn query<'call>(call: &'call Call, text: &str, parameter: TypedDatum) -> Rows<'call> {
+    call.prevent_if_read_only();
+    let text = CString::new(text).expect("a query without a null character");
+    let (mut kind, mut value) = (parameter.kind(), parameter.value());
+    // SAFETY: SPI's protocol (src/backend/executor/spi.c). Every call is guarded, so that an error
+    // unwinds the text. The query has one parameter, of its type. What `collect` returns is in the
+    // memory that was current before SPI was connected: the call's.
+    unsafe {
+        guarded::SPI_connect();
+        let code = guarded::SPI_execute_with_args(
+            text.as_ptr(),
+            1,
+            &mut kind,
+            &mut value,
+            ptr::null(),
+            false,
+            0,
+        );
+        if code < 0 {
+            pgrx::error!("SPI_execute_with_args failed with code {code}");
+        }
+        let rows = collect(call);
+        guarded::SPI_finish();
+        rows
     }
 }
 
@@ -184,15 +225,15 @@ pub fn execute_utility(call: &Call, statements: &[Vec<u8>]) {
     for statement in statements {
         let mut text = statement.clone();
         text.push(0);
-        // SAFETY: SPI's protocol (src/backend/executor/spi.c). pgrx guards every call, so that an
+        // SAFETY: SPI's protocol (src/backend/executor/spi.c). Every call is guarded, so that an
         // error unwinds the text, which is null-terminated.
         unsafe {
-            pg_sys::SPI_connect();
-            let code = pg_sys::SPI_execute(text.as_ptr().cast(), false, 0);
+            guarded::SPI_connect();
+            let code = guarded::SPI_execute(text.as_ptr().cast(), false, 0);
             if code < 0 {
                 pgrx::error!("SPI_execute failed with code {code}");
             }
-            pg_sys::SPI_finish();
+            guarded::SPI_finish();
         }
     }
 }
@@ -219,19 +260,19 @@ unsafe fn collect(_: &Call) -> Rows<'_> {
         }
         let descriptor = (*table).tupdesc;
         rows.types = (1..=(*descriptor).natts)
-            .map(|column| pg_sys::SPI_gettypeid(descriptor, column))
+            .map(|column| guarded::SPI_gettypeid(descriptor, column))
             .collect();
         rows.values = allocator::vec_or_raise(rows.types.len() * (*table).numvals as usize);
         for row in 0..(*table).numvals as usize {
             let tuple = *(*table).vals.add(row);
             for (column, kind) in (1..).zip(&rows.types) {
                 let mut null = false;
-                let value = pg_sys::SPI_getbinval(tuple, descriptor, column, &mut null);
+                let value = guarded::SPI_getbinval(tuple, descriptor, column, &mut null);
                 let mut length = 0i16;
                 let mut by_value = false;
-                pg_sys::get_typlenbyval(*kind, &mut length, &mut by_value);
+                guarded::get_typlenbyval(*kind, &mut length, &mut by_value);
                 let value =
-                    (!null).then(|| pg_sys::SPI_datumTransfer(value, by_value, length.into()));
+                    (!null).then(|| guarded::SPI_datumTransfer(value, by_value, length.into()));
                 rows.values.push(value);
             }
         }
@@ -273,6 +314,11 @@ impl Row<'_> {
         self.column(column)
     }
 
+    /// A column of type `text[]`.
+    pub fn text_array(self, column: usize) -> Option<TextArray> {
+        self.column(column)
+    }
+
     /// A column of type `timestamptz`.
     pub fn timestamp(self, column: usize) -> Option<Timestamp> {
         self.column(column)
@@ -281,6 +327,11 @@ impl Row<'_> {
     /// A column of type `bigint`.
     pub fn bigint(self, column: usize) -> Option<i64> {
         self.value(column, pg_sys::INT8OID).map(|datum| datum.value() as i64)
+    }
+
+    /// A column of type `oid`.
+    pub fn oid(self, column: usize) -> Option<Oid> {
+        self.value(column, pg_sys::OIDOID).map(|datum| Oid::from(datum.value() as u32))
     }
 
     /// A column of type `integer`.
@@ -292,6 +343,11 @@ impl Row<'_> {
     pub fn parameter(self, column: usize) -> Parameter {
         // SAFETY: the column is of this type.
         self.values[column].map(|datum| unsafe { TypedDatum::new(datum, self.types[column]) })
+    }
+
+    /// The last column, of any type, as a parameter for another statement.
+    pub fn last(self) -> Parameter {
+        self.parameter(self.values.len() - 1)
     }
 
     /// A column of type `boolean`; null is false.

@@ -7,6 +7,19 @@ use pure::encoding::Encoding;
 /// The encoding of this database (src/backend/utils/mb/mbutils.c).
 pub struct ServerEncoding;
 
+/// The text as this database can show it. The catalogues that all databases share have texts in the
+/// encoding of the database where they were written. Where such a text is invalid here, each byte
+/// that is not ASCII becomes a question mark.
+pub fn shown_here(mut text: Vec<u8>) -> Vec<u8> {
+    let length = i32::try_from(text.len()).unwrap_or(i32::MAX);
+    // SAFETY: the function reads the bytes alone; with the last argument it raises nothing
+    // (src/backend/utils/mb/mbutils.c).
+    if !unsafe { pg_sys::pg_verifymbstr(text.as_ptr().cast(), length, true) } {
+        text.iter_mut().filter(|byte| !byte.is_ascii()).for_each(|byte| *byte = b'?');
+    }
+    text
+}
+
 impl Encoding for ServerEncoding {
     fn is_utf8(&self) -> bool {
         // SAFETY: reads a variable of src/backend/utils/mb/mbutils.c.

@@ -6,6 +6,7 @@ use pgrx::pg_sys;
 
 use pure::encoding;
 
+use crate::pg::ffi::guarded;
 use crate::pg::types::{FromRaw, Json};
 
 /// A jsonb of a value whose strings are widened text (see [`encoding`]).
@@ -16,7 +17,7 @@ pub fn jsonb(value: &serde_json::Value) -> Json {
     // in the current memory context (src/backend/utils/adt/jsonb.c). There is no NUL within the
     // string, since JSON escapes it.
     unsafe {
-        Json::from_raw(pg_sys::OidInputFunctionCall(
+        Json::from_raw(guarded::OidInputFunctionCall(
             pg_sys::Oid::from(pg_sys::F_JSONB_IN),
             text.as_mut_ptr().cast(),
             pg_sys::Oid::INVALID,
@@ -32,7 +33,7 @@ impl Json {
         // (src/backend/utils/adt/jsonb.c).
         unsafe {
             let text =
-                pg_sys::OidOutputFunctionCall(pg_sys::Oid::from(pg_sys::F_JSONB_OUT), self.raw());
+                guarded::OidOutputFunctionCall(pg_sys::Oid::from(pg_sys::F_JSONB_OUT), self.raw());
             CStr::from_ptr(text).to_bytes().to_vec()
         }
     }

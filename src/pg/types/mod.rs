@@ -14,6 +14,7 @@ pub mod single_row;
 pub mod status;
 
 use core::{ptr, slice};
+use std::net::IpAddr;
 
 use pgrx::callconv::{Arg, ArgAbi, BoxRet, FcInfo};
 use pgrx::datum::{FromDatum, IntoDatum};
@@ -53,6 +54,11 @@ impl TypedDatum {
     /// The value.
     pub(in crate::pg) fn value(self) -> Datum {
         self.value
+    }
+
+    /// The OID of its type.
+    pub(in crate::pg) fn kind(self) -> Oid {
+        self.kind
     }
 
     /// The value, where it is of the type.
@@ -274,6 +280,11 @@ impl TextArray {
         TextArray(texts.into_datum().expect("a vector is not null"))
     }
 
+    /// An array of these texts.
+    pub fn of(texts: Vec<Text>) -> TextArray {
+        TextArray(texts.into_datum().expect("a vector is not null"))
+    }
+
     /// Its elements, in order.
     pub fn elements(self, call: &Call) -> &[Option<&[u8]>] {
         // SAFETY: the closure holds plain data, and cannot panic.
@@ -312,6 +323,23 @@ impl CidrArray {
 }
 
 impl Inet {
+    /// One address. Unguarded: see [`crate::pg::ffi::unguarded`].
+    pub fn new_unguarded(call: &Call, address: IpAddr) -> Inet {
+        // src/include/utils/inet.h: family (2 is IPv4, 3 is IPv6), bits, address.
+        Inet(match address {
+            IpAddr::V4(v4) => {
+                let [a, b, c, d] = v4.octets();
+                varlena_unguarded(call, &[2, 32, a, b, c, d])
+            }
+            IpAddr::V6(v6) => {
+                let mut bytes = [0; 18];
+                bytes[..2].copy_from_slice(&[3, 128]);
+                bytes[2..].copy_from_slice(&v6.octets());
+                varlena_unguarded(call, &bytes)
+            }
+        })
+    }
+
     /// The address or network. Unguarded: see [`crate::pg::ffi::unguarded`].
     pub fn network_unguarded(self) -> Network {
         // SAFETY: an inet is a varlena, and the bytes are not used after this function.

@@ -13,7 +13,6 @@ use pgrx::pgrx_sql_entity_graph::metadata::{
 };
 
 use crate::pg::error;
-use crate::pg::ffi::guard::guarded;
 use crate::pg::ffi::unguarded;
 
 /// One row. It has the name of pgrx's type, by which `#[pg_extern]` recognises a function that
@@ -67,8 +66,8 @@ unsafe fn store<const COLUMNS: usize>(
 ) -> Datum {
     // SAFETY: the caller's. This is the protocol of ExecMakeTableFunctionResult and
     // ExecMakeFunctionResultSet (src/backend/executor/execSRF.c), which pass a ReturnSetInfo and
-    // own the tuple store that they are given. The guarded closure holds plain data, and cannot
-    // panic.
+    // own the tuple store that they are given. The frame holds plain data, so that an error may
+    // pass over it.
     unsafe {
         let result: *mut pg_sys::ReturnSetInfo = (*info).resultinfo.cast();
         if result.is_null()
@@ -82,22 +81,15 @@ unsafe fn store<const COLUMNS: usize>(
         assert_eq!(usize::try_from((*columns).natts), Ok(COLUMNS), "columns of the result");
         let mut values = row.map(|value| value.unwrap_or(Datum::null()));
         let mut nulls = row.map(|value| value.is_none());
-        guarded(|| {
-            let old = pg_sys::CurrentMemoryContext;
-            pg_sys::CurrentMemoryContext = (*(*result).econtext).ecxt_per_query_memory;
-            let random =
-                (*result).allowedModes & SetFunctionReturnMode::SFRM_Materialize_Random as i32 != 0;
-            let store = unguarded::tuplestore_begin_heap(random, false, pg_sys::work_mem);
-            unguarded::tuplestore_putvalues(
-                store,
-                columns,
-                values.as_mut_ptr(),
-                nulls.as_mut_ptr(),
-            );
-            pg_sys::CurrentMemoryContext = old;
-            (*result).returnMode = SetFunctionReturnMode::SFRM_Materialize;
-            (*result).setResult = store;
-        });
+        let old = pg_sys::CurrentMemoryContext;
+        pg_sys::CurrentMemoryContext = (*(*result).econtext).ecxt_per_query_memory;
+        let random =
+            (*result).allowedModes & SetFunctionReturnMode::SFRM_Materialize_Random as i32 != 0;
+        let store = unguarded::tuplestore_begin_heap(random, false, pg_sys::work_mem);
+        unguarded::tuplestore_putvalues(store, columns, values.as_mut_ptr(), nulls.as_mut_ptr());
+        pg_sys::CurrentMemoryContext = old;
+        (*result).returnMode = SetFunctionReturnMode::SFRM_Materialize;
+        (*result).setResult = store;
         (*info).isnull = true;
         Datum::null()
     }

@@ -16,6 +16,7 @@ use pgrx::pgrx_sql_entity_graph::metadata::{
 use pure::answer::status::Status;
 
 use crate::pg::call::Call;
+use crate::pg::ffi::guarded;
 use crate::pg::ffi::per_backend::PerBackend;
 
 /// The SQL type, for the generated install script alone: its labels are the list of
@@ -66,14 +67,14 @@ impl StatusLabel {
         // null-terminated name (src/backend/utils/cache/syscache.c, src/include/catalog/pg_enum.h).
         unsafe {
             let tuple =
-                pg_sys::SearchSysCache1(SysCacheIdentifier::ENUMOID as i32, Datum::from(self.0));
+                guarded::SearchSysCache1(SysCacheIdentifier::ENUMOID as i32, Datum::from(self.0));
             if tuple.is_null() {
                 return None;
             }
             let form: pg_sys::Form_pg_enum = pg_sys::GETSTRUCT(tuple).cast();
             let label = CStr::from_ptr((*form).enumlabel.data.as_ptr());
             let status = Status::from_label(label.to_bytes());
-            pg_sys::ReleaseSysCache(tuple);
+            guarded::ReleaseSysCache(tuple);
             status
         }
     }
@@ -99,12 +100,12 @@ fn look_up(call: &Call) -> Labels {
     let enum_type = unsafe {
         let mut scalar = Oid::INVALID;
         let mut row: pg_sys::TupleDesc = ptr::null_mut();
-        pg_sys::get_call_result_type(ptr::from_ref(info).cast_mut(), &mut scalar, &mut row);
+        guarded::get_call_result_type(ptr::from_ref(info).cast_mut(), &mut scalar, &mut row);
         let columns = if row.is_null() { 0 } else { (*row).natts };
         (1..=columns)
-            .map(|column| pg_sys::SPI_gettypeid(row, column))
+            .map(|column| guarded::SPI_gettypeid(row, column))
             .chain([scalar])
-            .find(|candidate| pg_sys::type_is_enum(*candidate))
+            .find(|candidate| guarded::type_is_enum(*candidate))
             .unwrap_or(Oid::INVALID)
     };
     let mut labels = [Oid::INVALID; Status::COUNT];
@@ -115,7 +116,7 @@ fn look_up(call: &Call) -> Labels {
         // tuple stays until it is released, after its OID was read
         // (src/backend/utils/cache/syscache.c).
         labels[status as usize] = unsafe {
-            let tuple = pg_sys::SearchSysCache2(
+            let tuple = guarded::SearchSysCache2(
                 SysCacheIdentifier::ENUMTYPOIDNAME as i32,
                 Datum::from(enum_type),
                 Datum::from(label.as_ptr()),
@@ -125,7 +126,7 @@ fn look_up(call: &Call) -> Labels {
             }
             let form: pg_sys::Form_pg_enum = pg_sys::GETSTRUCT(tuple).cast();
             let oid = (*form).oid;
-            pg_sys::ReleaseSysCache(tuple);
+            guarded::ReleaseSysCache(tuple);
             oid
         };
     }

@@ -4,6 +4,7 @@ mod altered;
 mod backups;
 mod load;
 mod older;
+mod owners;
 mod partial;
 mod roles;
 mod whole;

@@ -6,4 +6,5 @@ mod disk;
 mod interrupts;
 mod limits;
 mod out_of_memory;
+mod passing;
 mod sessions;

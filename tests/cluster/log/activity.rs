@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use crate::support::keys::create;
-use crate::support::redaction::{exposed, masked};
+use crate::support::redaction::{exposed, redacted};
 use crate::support::usage::Done;
 use crate::support::{Client, Cluster, pid, report, value, wait_for_lock, wait_until};
 
@@ -100,11 +100,11 @@ impl Watched {
     }
 
     /// The same redacted text is shown from now on.
-    fn assert_masked(&mut self, sql: &str, token: &str, shown: &[Shown]) {
+    fn assert_redacted(&mut self, sql: &str, token: &str, shown: &[Shown]) {
         for shown in shown {
             assert_eq!(exposed(&shown.query, token), None, "{shown:?}");
-            let asterisks = sql.replace("KEY", &masked(token));
-            let letters = sql.replace("KEY", &masked(token).replace('*', "x"));
+            let asterisks = sql.replace("KEY", &redacted(token));
+            let letters = sql.replace("KEY", &redacted(token).replace('*', "x"));
             assert!(shown.query == asterisks || shown.query == letters, "{sql}: {shown:?}");
         }
     }
@@ -122,30 +122,30 @@ fn activity_shows_no_key() {
     watched.client().simple_query(&prepare).expect("prepared");
     watched.idle();
     let shown = watched.shown();
-    watched.assert_masked(&prepare.replace(&token, "KEY"), &token, &[shown]);
+    watched.assert_redacted(&prepare.replace(&token, "KEY"), &token, &[shown]);
 
     for sql in WAITING.iter().chain(&TOGETHER) {
         let together = TOGETHER.contains(sql);
         let text = sql.replace("KEY", &token);
         let simple = watched.simple(&text);
-        watched.assert_masked(sql, &token, &simple);
+        watched.assert_redacted(sql, &token, &simple);
         assert_eq!(simple[0].state, "active");
         assert!(simple[0].query.contains("****"), "{simple:?}");
         assert!(simple[0].query_id.is_some(), "{simple:?}");
         let extended = if together { None } else { Some(watched.extended(&text)) };
         if let Some(extended) = &extended {
-            watched.assert_masked(sql, &token, extended);
+            watched.assert_redacted(sql, &token, extended);
             assert_eq!(extended[0].query_id, simple[0].query_id, "{sql}");
         }
 
         watched.client().batch_execute("SET vibepeak_keys.redact_logs = off").expect("a setting");
-        let unmasked = watched.simple(&text);
-        assert_eq!(unmasked[0].query, text, "the test looks in the right place");
-        assert_eq!(unmasked.map(|shown| shown.query_id), simple.map(|shown| shown.query_id));
+        let unredacted = watched.simple(&text);
+        assert_eq!(unredacted[0].query, text, "the test looks in the right place");
+        assert_eq!(unredacted.map(|shown| shown.query_id), simple.map(|shown| shown.query_id));
         if let Some(extended) = extended {
-            let unmasked = watched.extended(&text);
+            let unredacted = watched.extended(&text);
             let ids = |shown: [Shown; 4]| shown.map(|shown| shown.query_id);
-            assert_eq!(ids(unmasked), ids(extended), "{sql}");
+            assert_eq!(ids(unredacted), ids(extended), "{sql}");
         }
         watched.client().batch_execute("SET vibepeak_keys.redact_logs = on").expect("a setting");
     }
@@ -181,7 +181,7 @@ fn activity_of_an_idle_session_shows_no_key() {
                 assert_eq!(failed, state != "idle in transaction", "{sql}");
                 wait_until("the session is idle", || watched.shown().state == state);
                 let shown = watched.shown();
-                watched.assert_masked(sql, &token, &[shown]);
+                watched.assert_redacted(sql, &token, &[shown]);
                 watched.client().batch_execute("ROLLBACK").expect("a rollback");
             }
         }
@@ -209,7 +209,7 @@ fn activity_before_and_after_planning_shows_no_key() {
         assert_eq!(refused.code(), "25P02");
         watched.idle();
         let shown = watched.shown();
-        watched.assert_masked(sql, &token, &[shown]);
+        watched.assert_redacted(sql, &token, &[shown]);
     }
     watched.client().batch_execute("ROLLBACK").expect("a rollback");
 
@@ -221,7 +221,7 @@ fn activity_before_and_after_planning_shows_no_key() {
     let shown = watched.during(move |client| {
         client.query(&statement, &[]).expect("its answer");
     });
-    watched.assert_masked(sql, &token, &shown);
+    watched.assert_redacted(sql, &token, &shown);
 }
 
 /// G5: a prepared statement that waits for its table before it is planned, and a utility statement
@@ -244,7 +244,7 @@ fn activity_of_a_bound_statement_shows_no_key() {
     let shown = watched.shown();
     watched.admin.batch_execute("COMMIT").expect("the lock");
     watched.client = Some(running.join().expect("its end"));
-    watched.assert_masked(sql, &token, &[shown]);
+    watched.assert_redacted(sql, &token, &[shown]);
 
     let sql = "EXPLAIN SELECT 'KEY'";
     let mut client = watched.client.take().expect("it does not run");
@@ -252,7 +252,7 @@ fn activity_of_a_bound_statement_shows_no_key() {
     let portal = transaction.bind(&sql.replace("KEY", &token), &[]).expect("a portal");
     wait_until("the session is idle", || watched.shown().state == "idle in transaction");
     let shown = watched.shown();
-    watched.assert_masked(sql, &token, &[shown]);
+    watched.assert_redacted(sql, &token, &[shown]);
     drop(portal);
     transaction.commit().expect("its end");
 }

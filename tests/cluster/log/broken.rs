@@ -1,7 +1,7 @@
 //! G5: a key that was broken or cut is not readable in the log, and a hint still is.
 
 use crate::support::keys::create;
-use crate::support::redaction::{Logged, exposed, masked};
+use crate::support::redaction::{Logged, exposed, redacted};
 use crate::support::value;
 
 /// What may break a key, and the encodings that have it.
@@ -59,7 +59,7 @@ fn a_cut_key_shows_no_more_than_its_hint() {
         logged.lines();
         client.query("SELECT vpk_verify($1)::text", &[&token]).expect("an answer");
         client.query("SELECT 1/(length($1) - 41)", &[&token]).expect_err("zero");
-        let expected = format!("$1 = '{}...'", &masked(&token)[..length]);
+        let expected = format!("$1 = '{}...'", &redacted(&token)[..length]);
         for lines in logged.lines() {
             assert_eq!(lines.matches(&expected).count(), 2, "{expected}: {lines}");
         }

@@ -2,7 +2,7 @@
 //! report of its memory, which is written past the log.
 
 use crate::support::keys::create;
-use crate::support::redaction::{exposed, masked};
+use crate::support::redaction::{exposed, redacted};
 use crate::support::{Client, Cluster, pid, sqlstate, value};
 
 /// What shows the texts of prepared statements, and of all plans of the session.
@@ -91,7 +91,7 @@ fn an_out_of_memory_shows_no_key() {
     cluster.limit(pid, None);
     let log = cluster.log();
     let report: Vec<_> = log.lines().filter(|line| line.contains("CachedPlanSource")).collect();
-    let hidden = masked(&token).replace('*', "x");
+    let hidden = redacted(&token).replace('*', "x");
     assert!(report.iter().any(|line| line.contains(&hidden)), "{report:#?}");
     assert_eq!(exposed(&log, &token), None);
     assert_eq!(client.query(&own, &[]).expect("its answer").len(), 1);

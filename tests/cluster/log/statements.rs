@@ -6,7 +6,7 @@ use std::fs;
 use postgres::SimpleQueryMessage;
 
 use crate::support::keys::create;
-use crate::support::redaction::{Logged, exposed, libraries, masked};
+use crate::support::redaction::{Logged, exposed, libraries, redacted};
 use crate::support::{Client, value};
 
 const LIBRARIES: [&str; 4] = ["vibepeak_keys", "pg_stat_statements", "auto_explain", "pgaudit"];
@@ -166,14 +166,14 @@ fn statistics_of_statements_show_no_key() {
             .expect("tables");
         let token = create(&mut client, "counted").token;
         client.batch_execute("SET vibepeak_keys.redact_logs = off").expect("a setting");
-        let unmasked = counted(&mut client, &token);
-        assert!(unmasked.iter().any(|kept| kept.query.contains(&token)));
+        let unredacted = counted(&mut client, &token);
+        assert!(unredacted.iter().any(|kept| kept.query.contains(&token)));
         client.batch_execute("SET vibepeak_keys.redact_logs = on").expect("a setting");
         logged.lines();
         let kept = counted(&mut client, &token);
-        assert_eq!(logged.assert_masked(&order, &token), 3, "{order}");
+        assert_eq!(logged.assert_redacted(&order, &token), 3, "{order}");
 
-        let hidden = masked(&token).replace('*', "x");
+        let hidden = redacted(&token).replace('*', "x");
         let comparable = |kept: &[Kept], utility: bool| {
             let mut all: Vec<_> = kept
                 .iter()
@@ -190,7 +190,7 @@ fn statistics_of_statements_show_no_key() {
             assert_eq!(exposed(&kept.query, &token), None, "{order}: {}", kept.query);
         }
         for utility in [false, true] {
-            assert_eq!(comparable(&kept, utility), comparable(&unmasked, utility), "{order}");
+            assert_eq!(comparable(&kept, utility), comparable(&unredacted, utility), "{order}");
         }
         // From 18 on, comments in front of a statement are not kept.
         let sql = format!("SELECT /* {hidden}/x it's */ $1");
@@ -235,7 +235,7 @@ fn audit_lines_show_no_key() {
             assert!(audit.filter(|line| line.contains(hint)).count() > 20, "{order:?}: {lines}");
             assert_eq!(exposed(&lines, &token), None, "{order:?}");
             let parameter = lines.lines().any(|line| {
-                line.contains("SELECT vpk_verify($1)") && line.contains(&masked(&token))
+                line.contains("SELECT vpk_verify($1)") && line.contains(&redacted(&token))
             });
             assert!(parameter, "{order:?}: {lines}");
         }

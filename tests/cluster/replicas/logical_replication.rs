@@ -3,6 +3,7 @@
 
 use std::thread;
 
+use crate::dumps::{self, Folder};
 use crate::support::keys::{Key, authenticate, create, create_for, revoke, set_plan, verify};
 use crate::support::known::run;
 use crate::support::recipes::recipe;
@@ -31,21 +32,27 @@ impl Servers {
         prepare(&mut admin);
         run(&mut admin, &of_the_page("CREATE PUBLICATION"));
         run(&mut reader, "DROP EXTENSION vibepeak_keys");
-        let page = of_the_page("CREATE SCHEMA");
-        let own = page.replace("host=primary dbname=app user=replicator", &publisher.address());
+        let mut servers = Servers { publisher, subscriber, admin, reader };
+        servers.subscribe("CREATE SCHEMA");
+        servers
+    }
+
+    /// Runs the statements of the page on the subscriber, and waits for the copy.
+    fn subscribe(&mut self, beginning: &str) {
+        let page = of_the_page(beginning);
+        let own =
+            page.replace("host=primary dbname=app user=replicator", &self.publisher.address());
         assert_ne!(own, page);
         // A subscription is made outside of a transaction.
         for statement in own.split_terminator(';') {
-            run(&mut reader, statement);
+            run(&mut self.reader, statement);
         }
-        let mut servers = Servers { publisher, subscriber, admin, reader };
-        let reader = &mut servers.reader;
+        let reader = &mut self.reader;
         wait_until("the copy is complete", || {
             let sql = "SELECT bool_and(srsubstate = 'r')::text FROM pg_subscription_rel";
             value(reader, sql, &[]) == "true"
         });
-        servers.catch_up();
-        servers
+        self.catch_up();
     }
 
     /// Waits until the subscriber has applied all that was committed.
@@ -146,6 +153,94 @@ fn a_subscriber_verifies_every_replicated_key() {
     let events = "SELECT count(*)::text FROM vpk.events";
     assert_eq!(value(&mut servers.reader, events, &[]), "0");
     assert!(!servers.subscriber.log().contains("ERROR"), "{}", servers.subscriber.log());
+}
+
+/// What the doctor says of an item: nothing where it is in order.
+fn doctor(client: &mut Client, item: &str) -> String {
+    let sql = "SELECT CASE WHEN ok THEN '' ELSE detail END FROM vpk_doctor() WHERE item = $1";
+    value(client, sql, &[&item])
+}
+
+/// A table that was truncated too late stays empty while all looks well. The doctor of the
+/// subscriber says so, and what the page says brings the rows back.
+#[test]
+fn the_doctor_of_a_subscriber_finds_tables_that_are_empty_or_not_kept_up_to_date() {
+    let mut keys = Vec::new();
+    let mut servers = Servers::start(|admin| keys.push(create(admin, "copied")));
+    let [key] = <[Key; 1]>::try_from(keys).expect("a key");
+    servers.check(&[(&key, "VALID")], "copied");
+    assert_eq!(doctor(&mut servers.reader, "subscriptions"), "");
+
+    run(&mut servers.reader, "ALTER SUBSCRIPTION api_keys DISABLE");
+    let found = doctor(&mut servers.reader, "subscriptions");
+    assert!(found.contains("api_keys: vpk.keys is not updated, since it is disabled"), "{found}");
+    run(&mut servers.reader, "ALTER SUBSCRIPTION api_keys ENABLE");
+    servers.catch_up();
+    assert_eq!(doctor(&mut servers.reader, "subscriptions"), "");
+
+    let late = "TRUNCATE vpk.keys, vpk.accounts, vpk.plans, vpk.removed_defaults";
+    run(&mut servers.reader, late);
+    servers.catch_up();
+    assert_eq!(verify(&mut servers.reader, &key.token), "INVALID_API_KEY");
+    let found = doctor(&mut servers.reader, "subscriptions");
+    assert!(
+        found.contains(
+            "api_keys: vpk.accounts is empty; api_keys: vpk.keys is empty; \
+             api_keys: vpk.plans is empty"
+        ),
+        "{found}"
+    );
+
+    servers.subscribe("DROP SUBSCRIPTION");
+    servers.check(&[(&key, "VALID")], "copied again");
+    assert_eq!(doctor(&mut servers.reader, "subscriptions"), "");
+
+    // A copy that cannot begin, since a row is in the way.
+    run(&mut servers.reader, "DROP SUBSCRIPTION api_keys");
+    let own = of_the_page("DROP SUBSCRIPTION");
+    let own = own.replace("host=primary dbname=app user=replicator", &servers.publisher.address());
+    let create = own.split_terminator(';').find(|statement| statement.contains("CREATE"));
+    run(&mut servers.reader, create.expect("a subscription"));
+    let found = doctor(&mut servers.reader, "subscriptions");
+    assert!(found.contains("api_keys: vpk.keys is not copied completely"), "{found}");
+}
+
+/// A dump and a restore take the extension's tables out of a publication. The doctor says so, and
+/// the page's statement puts them back.
+#[test]
+fn a_restored_publication_gets_its_tables_back() {
+    let publisher = Cluster::start(&[("wal_level", "logical")]);
+    let mut admin = publisher.client();
+    run(&mut admin, &of_the_page("CREATE PUBLICATION"));
+    let published = |client: &mut Client| {
+        let sql = "SELECT coalesce(string_agg(tablename, ' ' ORDER BY tablename), '')
+                     FROM pg_publication_tables WHERE pubname = 'api_keys'";
+        value(client, sql, &[])
+    };
+    let before = published(&mut admin);
+    assert_eq!(before, "accounts keys plans removed_defaults");
+    let doctor = |client: &mut Client| {
+        let found = doctor(client, "publications");
+        found.split_once(": ").map(|(_, found)| found.to_owned())
+    };
+    let meant = Some("api_keys replicates the hashes".to_owned());
+    assert_eq!(doctor(&mut admin), meant);
+
+    let folder = Folder::new("dumped_publication");
+    let file = folder.file("dump");
+    dumps::run(&publisher, "pg_dump", &["-Fc", "-f", &file, "postgres"]);
+    run(&mut admin, "CREATE DATABASE restored TEMPLATE template0");
+    dumps::run(&publisher, "pg_restore", &["-e", "-d", "restored", &file]);
+    let mut restored = publisher.connect("restored", "postgres");
+    assert_eq!(published(&mut restored), "");
+    assert_eq!(doctor(&mut restored).as_deref(), Some("api_keys has no table"));
+    // Put back by hand, and not all of it.
+    run(&mut restored, "ALTER PUBLICATION api_keys ADD TABLE vpk.keys");
+    let partial = "api_keys replicates the hashes and lacks vpk.accounts, vpk.plans";
+    assert_eq!(doctor(&mut restored).as_deref(), Some(partial));
+    run(&mut restored, &of_the_page("ALTER PUBLICATION"));
+    assert_eq!(published(&mut restored), before);
+    assert_eq!(doctor(&mut restored), meant);
 }
 
 /// Whether a session of the publisher waits for a subscriber.

@@ -22,7 +22,7 @@ pub fn exposed(text: &str, token: &str) -> Option<String> {
 }
 
 /// A key as redacted text shows it.
-pub fn masked(token: &str) -> String {
+pub fn redacted(token: &str) -> String {
     format!("{}{}", &token[..13], "*".repeat(token.len() - 13))
 }
 
@@ -69,8 +69,8 @@ impl Logged {
     }
 
     /// Asserts that a key is readable in no line since the last time; in how many formats it is
-    /// shown masked.
-    pub fn assert_masked(&mut self, what: &str, token: &str) -> usize {
+    /// shown redacted.
+    pub fn assert_redacted(&mut self, what: &str, token: &str) -> usize {
         let mut shown = 0;
         for (format, lines) in FILES.iter().zip(self.lines()) {
             if let Some(line) = exposed(&lines, token) {

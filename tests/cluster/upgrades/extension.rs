@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::dumps::{self, Folder};
 use crate::support::keys::{Key, authenticate, create, create_for, revoke, set_plan, verify};
 use crate::support::known::run;
 use crate::support::{Client, Cluster, value, wait_until};
@@ -178,9 +179,13 @@ fn grants_outlast_an_update() {
         };
         work(&mut verifier);
         let rights = |facts: &BTreeSet<String>| -> BTreeSet<String> {
-            let rights = facts.iter().filter(|fact| fact.contains(" | rights | "));
-            // The type moves.
-            rights.map(|fact| fact.replace("public.vpk_status", "vpk.vpk_status")).collect()
+            let rights = facts.iter().filter_map(|fact| fact.split_once(" | rights | "));
+            // The type moves, and the arguments of functions grow.
+            rights
+                .map(|(object, rights)| (object.split('(').next().unwrap_or(object), rights))
+                .map(|(object, rights)| format!("{object} | {rights}"))
+                .map(|fact| fact.replace("public.vpk_status", "vpk.vpk_status"))
+                .collect()
         };
         let before = rights(&catalogue(&mut owner));
         assert!(before.iter().any(|fact| fact.contains("to verifier")), "{before:?}");
@@ -191,9 +196,58 @@ fn grants_outlast_an_update() {
         assert_same(&format!("{old}, updated: rights"), &before, &kept);
         work(&mut verifier);
         work(&mut cluster.connect(&name, "verifier"));
+        // New functions are for those who had what they belong to.
+        assert_eq!(
+            value(&mut verifier, "SELECT host(vpk_client_ip('192.0.2.1'))", &[]),
+            "192.0.2.1"
+        );
         run(&mut owner, GRANTS);
         let found = catalogue(&mut owner);
         assert_same(&format!("{old}, updated and granted again"), &fresh, &found);
+    }
+}
+
+/// G7, G8: a role that could dump the whole database can do so after an update, which may add
+/// tables. It and other roles with grants can be dropped: an update leaves no trace of them.
+#[test]
+fn a_role_for_backups_dumps_an_updated_database_and_can_be_dropped() {
+    let cluster = server();
+    let folder = Folder::new("dumped_updated");
+    let file = folder.file("dump");
+    for (number, old) in old_versions().iter().enumerate() {
+        let name = format!("dumped_{number}");
+        let mut owner = made_with(&cluster, &name, old);
+        run(&mut owner, GRANTS);
+        run(
+            &mut owner,
+            "CREATE ROLE dumper LOGIN; GRANT USAGE ON SCHEMA vpk TO dumper;
+             DO $$
+             DECLARE
+                 relation text;
+             BEGIN
+                 FOR relation IN
+                     SELECT CASE c.relkind WHEN 'S' THEN 'SEQUENCE ' ELSE '' END || c.oid::regclass
+                       FROM pg_class AS c
+                      WHERE c.relnamespace = 'vpk'::regnamespace AND c.relkind IN ('r', 'S')
+                 LOOP
+                     EXECUTE format('GRANT SELECT ON %s TO dumper', relation);
+                 END LOOP;
+             END
+             $$",
+        );
+        let dump = ["-U", "dumper", "-Fc", "-f", &file, &name];
+        dumps::run(&cluster, "pg_dump", &dump);
+        update(&mut owner);
+        dumps::run(&cluster, "pg_dump", &dump);
+        // What the update granted is the role's own, and comes back.
+        let restored = format!("restored_{number}");
+        run(&mut owner, &format!("CREATE DATABASE {restored} TEMPLATE template0"));
+        dumps::run(&cluster, "pg_restore", &["-e", "-d", &restored, &file]);
+        dumps::run(&cluster, "pg_dump", &["-U", "dumper", "-f", &file, &restored]);
+        run(&mut owner, &format!("DROP DATABASE {restored}"));
+        run(&mut owner, "DROP OWNED BY verifier, admin, dumper");
+        run(&mut owner, "DROP ROLE verifier, admin, dumper");
+        run(&mut owner, "CREATE ROLE verifier LOGIN; CREATE ROLE admin LOGIN");
     }
 }
 

@@ -94,7 +94,10 @@ fn expected(text: Option<&[u8]>, key: &[u8]) -> &'static str {
 
 /// What `vpk_authenticate` has to say to it.
 fn expected_of_header(text: Option<&[u8]>, key: &[u8]) -> &'static str {
-    let text = text.unwrap_or_default().trim_ascii();
+    let white = |byte: &u8| blank(&[*byte]);
+    let mut text = text.unwrap_or_default();
+    text = &text[text.iter().take_while(|byte| white(byte)).count()..];
+    text = &text[..text.len() - text.iter().rev().take_while(|byte| white(byte)).count()];
     let Some((scheme, rest)) = text.split_at_checked(6) else { return "MISSING_API_KEY" };
     if !scheme.eq_ignore_ascii_case(b"Bearer") || !rest.starts_with(b" ") {
         return "MISSING_API_KEY";
@@ -111,7 +114,10 @@ fn answers(
     texts: &[Option<Vec<u8>>],
 ) -> Vec<(String, String)> {
     let sql = format!(
-        "SELECT vpk_verify(text)::text, a.status::text
+        "SELECT vpk_verify(text)::text, a.status::text,
+                vpk_client_ip(text) IS NOT NULL
+                    OR vpk_client_ip(text || ', 203.0.113.9') = '203.0.113.9'
+                    OR octet_length(text) > 8000 OR text IS NULL
            FROM unnest($1::bytea[]) WITH ORDINALITY AS u (bytes, n),
                 LATERAL (SELECT convert_from(bytes, '{encoding}') AS text OFFSET 0) AS t,
                 LATERAL vpk_authenticate(text, request_id => text, scope => 's') AS a
@@ -124,6 +130,7 @@ fn answers(
         Err(error) => panic!("{encoding}: {}", report(&error)),
     };
     transaction.commit().expect("its end");
+    assert!(rows.iter().all(|row| row.get(2)), "{encoding}: the last address is found");
     rows.iter().map(|row| (row.get(0), row.get(1))).collect()
 }
 
@@ -193,7 +200,8 @@ fn a_string_of_a_hundred_megabytes_is_answered() {
         ("'Bearer ' || $1 || repeat('x', $2)", "INVALID_API_KEY", "INVALID_API_KEY"),
         ("'Bearer ' || repeat(' ', $2)", "INVALID_API_KEY", "MISSING_API_KEY"),
     ];
-    let answers = "vpk_verify(text)::text || ' ' || a.status || ' ' || coalesce(a.request_id, '')";
+    let answers = "vpk_verify(text)::text || ' ' || a.status || ' ' || coalesce(a.request_id, '')
+                   || coalesce(vpk_client_ip(text)::text, '')";
     for (text, verified, authenticated) in values {
         let sql = format!(
             "SELECT {answers} FROM (SELECT {text} AS text WHERE $1 <> '' OFFSET 0) AS t,

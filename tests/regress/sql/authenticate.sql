@@ -60,7 +60,11 @@ SELECT c.what, a.status
                (25, 'two keys', 'Bearer ' || :'token' || ' ' || :'token'),
                (26, 'two headers', 'Bearer ' || :'token' || ', Bearer ' || :'token'),
                (27, 'scheme twice', 'Bearer Bearer ' || :'token'),
-               (28, 'a letter too many', 'Bearer ' || :'token' || 'a'))
+               (28, 'a letter too many', 'Bearer ' || :'token' || 'a'),
+               (29, 'all white space around', E' \t\n\x0b\x0c\rBearer ' || :'token' || E' \t\n\x0b\x0c\r'),
+               (30, 'scheme and vertical tab', E'Bearer \x0b'),
+               (31, 'a tab behind the scheme', E'Bearer\t' || :'token'),
+               (32, 'a vertical tab behind the space', E'Bearer \x0b' || :'token'))
        AS c (n, what, header), LATERAL vpk_authenticate(c.header) AS a
  ORDER BY c.n;
 
@@ -69,7 +73,15 @@ SELECT c.what, a.status
 \pset format unaligned
 SELECT status, http_status, headers FROM vpk_authenticate(NULL);
 SELECT status, http_status, headers FROM vpk_authenticate('Basic dXNlcjpwYXNz');
+SELECT status, http_status, headers FROM vpk_authenticate('Token x');
 SELECT status, http_status, headers FROM vpk_authenticate('Bearer x');
+-- A key that does not follow "Bearer " is missing; the header says why, and the body what it always
+-- says.
+SELECT status, http_status, headers, error #- '{error,request_id}' AS error FROM vpk_authenticate(:'token');
+SELECT count(*) AS bare, count(DISTINCT a.headers) AS headers, count(*) FILTER (WHERE a.headers ->> 'WWW-Authenticate' LIKE '%Bearer and a space%') AS explained,
+       count(*) FILTER (WHERE a.headers::text LIKE '%vpk\_%') AS with_key
+  FROM unnest(ARRAY['', 'Token ', 'Basic ', E'Bearer\t', E'Bearer\x0b', 'Bearer:', 'Bearer', 'ApiKey key=', repeat(' ', 8000)]) AS p (prefix),
+       LATERAL vpk_authenticate(p.prefix || :'token') AS a;
 SELECT status, http_status, headers FROM vpk_authenticate('Bearer ' || :'token', scope => 'admin');
 SELECT status, http_status, headers FROM vpk_authenticate('Bearer ' || :'token', scope => E'ad" , realm="\\');
 SELECT status, http_status, headers FROM vpk_authenticate('Bearer ' || :'free');

@@ -72,6 +72,38 @@ INSERT INTO vpk.accounts (account, plan) VALUES (U&'acme\200B', 'Free');
 SELECT vpk_set_plan(U&'acme\200B', 'Pro');
 SELECT vpk_verify(token) FROM vpk_create('Key', U&'acme\200B');
 SELECT vpk_delete_account(U&'acme\200B');
+-- A character that Unicode does not have.
+SELECT vpk_create(U&'Pro\0378duction');
+SELECT vpk_set_plan(U&'acme\+10FFFF', 'Pro');
+
+-- One text in two spellings is one account: it gets the composed name, and is found by both.
+SELECT U&'caf\00E9' AS composed, U&'cafe\0301' AS decomposed \gset
+SELECT vpk_set_plan(:'decomposed', 'Pro'), vpk_set_plan(:'composed', 'Plus');
+SELECT account = :'composed' AS composed, plan FROM vpk.accounts WHERE account LIKE 'caf%';
+SELECT account = :'composed' AS composed FROM vpk_create('By the composed', :'composed')
+UNION ALL SELECT account = :'composed' FROM vpk_create('By the decomposed', :'decomposed');
+-- Also by many calls in one statement.
+SELECT count(*) FROM generate_series(1, 3) AS n, vpk_create('Many ' || n, :'decomposed') WHERE account = :'composed';
+SELECT (SELECT count(*) FROM vpk_list(:'composed')) AS composed, (SELECT count(*) FROM vpk_list(:'decomposed')) AS decomposed;
+SELECT vpk_error('PLAN_REQUIRED', 'r', :'decomposed') #>> '{error,details,current_plan}' AS plan;
+SELECT vpk_revoke_account(:'decomposed');
+SELECT vpk_delete_account(:'decomposed');
+-- An account of an earlier release keeps its spelling, and is found by both.
+INSERT INTO vpk.accounts (account, plan) VALUES (:'decomposed', 'Free');
+SELECT vpk_set_plan(:'composed', 'Pro');
+SELECT account = :'decomposed' AS decomposed, plan FROM vpk.accounts WHERE account LIKE 'caf%';
+SELECT account = :'decomposed' AS decomposed FROM vpk_create('Key', :'composed');
+SELECT vpk_revoke_account(:'composed');
+-- Where both are there, each is found by its own name.
+INSERT INTO vpk.accounts (account, plan) VALUES (:'composed', 'Starter');
+SELECT vpk_set_plan(:'decomposed', 'Plus'), vpk_set_plan(:'composed', 'Free');
+SELECT account = :'composed' AS composed, plan, vpk_error('PLAN_REQUIRED', 'r', account) #>> '{error,details,current_plan}' AS found
+  FROM vpk.accounts WHERE account LIKE 'caf%' ORDER BY account;
+SELECT vpk_delete_account(:'composed'), vpk_delete_account(:'decomposed');
+SELECT vpk_delete_account(:'decomposed');
+SELECT vpk_set_plan(repeat(U&'\0958', 128), 'Pro');
+SELECT vpk_error('PLAN_REQUIRED', 'r', repeat(:'decomposed', 1000000)) #>> '{error,details,current_plan}' AS plan;
+
 -- A broken key is one all the same.
 SELECT vpk_create('for ' || left(:'token', 12) || ' ' || substr(:'token', 13));
 

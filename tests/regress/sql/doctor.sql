@@ -10,7 +10,7 @@ $$;
 -- What there is, and where all is well. There is advice for everything else.
 SELECT item FROM vpk_doctor();
 SELECT item, ok, detail, advice FROM vpk_doctor()
- WHERE item IN ('privileges', 'key_table', 'names', 'expiring_keys', 'plan_access', 'publications');
+ WHERE item IN ('privileges', 'key_table', 'names', 'expiring_keys', 'plan_access', 'alike_names', 'publications');
 SELECT item FROM vpk_doctor() WHERE (advice IS NULL) <> (ok IS TRUE) OR detail = '' OR advice = '';
 -- What is not known without the library preloaded is known with it.
 SELECT count(*) FILTER (WHERE d.ok IS NULL) = CASE WHEN p.ok THEN 0 ELSE 3 END AS as_preloaded
@@ -55,14 +55,14 @@ REVOKE EXECUTE ON FUNCTION vpk_doctor(), vpk_verify(text) FROM PUBLIC;
 REVOKE USAGE ON TYPE vpk.vpk_status FROM PUBLIC;
 SELECT ok FROM pg_temp.finding('privileges');
 -- To a verifier, or an admin, what is not theirs.
-GRANT EXECUTE ON FUNCTION vpk_purge(timestamptz) TO regress_vpk_verifier;
+GRANT EXECUTE ON FUNCTION vpk_purge(timestamptz, integer) TO regress_vpk_verifier;
 GRANT EXECUTE ON FUNCTION vpk_grant_admin(regrole), vpk.plan_in_use(text), vpk.plans_before_write() TO regress_vpk_admin;
 GRANT SELECT ON vpk.key_list TO regress_vpk_verifier;
 GRANT INSERT ON vpk.accounts TO regress_vpk_admin;
 GRANT USAGE ON SEQUENCE vpk.events_id_seq TO regress_vpk_admin;
 GRANT CREATE ON SCHEMA vpk TO regress_vpk_both;
 SELECT * FROM pg_temp.finding('privileges') \gx
-REVOKE EXECUTE ON FUNCTION vpk_purge(timestamptz) FROM regress_vpk_verifier;
+REVOKE EXECUTE ON FUNCTION vpk_purge(timestamptz, integer) FROM regress_vpk_verifier;
 REVOKE EXECUTE ON FUNCTION vpk_grant_admin(regrole), vpk.plan_in_use(text), vpk.plans_before_write() FROM regress_vpk_admin;
 REVOKE SELECT ON vpk.key_list FROM regress_vpk_verifier;
 REVOKE INSERT ON vpk.accounts FROM regress_vpk_admin;
@@ -95,6 +95,23 @@ GRANT SELECT ON vpk.events TO regress_vpk_monitor;
 SELECT detail FROM pg_temp.finding('privileges') \gx
 DROP OWNED BY regress_vpk_monitor;
 DROP ROLE regress_vpk_monitor;
+
+-- A role for backups reads every table and sequence, and so do its members. A role that reads some
+-- of them is reported, and so is one that can read more than that, or write.
+CREATE ROLE regress_vpk_backup;
+CREATE ROLE regress_vpk_nightly IN ROLE regress_vpk_backup;
+SELECT vpk_grant_backup('regress_vpk_backup');
+SELECT p.ok AS privileges, k.ok AS key_table FROM pg_temp.finding('privileges') AS p, pg_temp.finding('key_table') AS k;
+GRANT SELECT ON vpk.key_list TO regress_vpk_backup;
+GRANT INSERT ON vpk.keys TO regress_vpk_backup;
+SELECT detail FROM pg_temp.finding('privileges') \gx
+SELECT detail FROM pg_temp.finding('key_table') \gx
+REVOKE SELECT ON vpk.key_list FROM regress_vpk_backup;
+REVOKE INSERT ON vpk.keys FROM regress_vpk_backup;
+REVOKE SELECT ON SEQUENCE vpk.events_id_seq FROM regress_vpk_backup;
+SELECT p.ok AS privileges, k.detail AS key_table FROM pg_temp.finding('privileges') AS p, pg_temp.finding('key_table') AS k \gx
+DROP OWNED BY regress_vpk_backup;
+DROP ROLE regress_vpk_nightly, regress_vpk_backup;
 
 -- The table of keys: who has rights on it, of their own or by a membership, also one that has to be
 -- taken up by SET ROLE.
@@ -175,24 +192,43 @@ SELECT vpk_revoke_account('many' || n) FROM generate_series(20, 22) AS n;
 SELECT detail FROM pg_temp.finding('plan_access') \gx
 ROLLBACK;
 
+-- Names that look alike, of accounts and of plans, as SQL reads them.
+BEGIN;
+INSERT INTO vpk.accounts (account, plan) VALUES ('quote '' \ one', 'Pro'), ('cafe', 'Pro'), (U&'caf\00E9', 'Pro'), (U&'\+01F44D', 'Pro');
+SELECT ok FROM pg_temp.finding('alike_names');
+INSERT INTO vpk.accounts (account, plan) VALUES (U&'quote '' \\ one\200B', 'Pro'), (U&'cafe\0301', 'Pro'), (U&'\+01F44D\+0E0061', 'Pro'), (U&'\200B', 'Pro');
+INSERT INTO vpk.plans (plan, pristine) VALUES (U&'\202EPro', false);
+SELECT * FROM pg_temp.finding('alike_names') \gx
+SELECT count(*) AS accounts FROM vpk.accounts WHERE account IN (U&'quote '' \\ one\200b', U&'\+01f44d\+0e0061');
+ROLLBACK;
+SELECT ok FROM pg_temp.finding('alike_names');
+
 -- Publications, with no word on whether the server is set up to replicate.
 SET client_min_messages = error;
-CREATE PUBLICATION regress_vpk_other FOR TABLE vpk.plans;
+CREATE TABLE regress_vpk_table ();
+CREATE PUBLICATION regress_vpk_other FOR TABLE regress_vpk_table, vpk.events;
 SELECT ok FROM pg_temp.finding('publications');
-CREATE PUBLICATION "regress_vpk 1" FOR TABLE vpk.plans, vpk.keys;
+-- Without a table, as after a restore, and with some of those that a subscriber needs.
+ALTER PUBLICATION regress_vpk_other DROP TABLE regress_vpk_table, vpk.events;
+SELECT detail FROM pg_temp.finding('publications') \gx
+ALTER PUBLICATION regress_vpk_other SET TABLE vpk.plans;
+SELECT detail FROM pg_temp.finding('publications') \gx
+ALTER PUBLICATION regress_vpk_other SET TABLE regress_vpk_table;
+CREATE PUBLICATION "regress_vpk 1" FOR TABLE vpk.plans, vpk.accounts, vpk.keys;
 CREATE PUBLICATION regress_vpk_2 FOR ALL TABLES;
 CREATE PUBLICATION regress_vpk_3 FOR TABLES IN SCHEMA vpk;
 SELECT * FROM pg_temp.finding('publications') \gx
 DROP PUBLICATION regress_vpk_2, regress_vpk_3;
 SELECT detail FROM pg_temp.finding('publications') \gx
 ALTER PUBLICATION "regress_vpk 1" DROP TABLE vpk.keys;
-SELECT ok FROM pg_temp.finding('publications');
+SELECT detail FROM pg_temp.finding('publications') \gx
 -- Some columns: with the hashes, and without them.
 ALTER PUBLICATION "regress_vpk 1" SET TABLE vpk.keys (id, key_hash);
 SELECT detail FROM pg_temp.finding('publications') \gx
 ALTER PUBLICATION "regress_vpk 1" SET TABLE vpk.keys (id, name);
 SELECT ok FROM pg_temp.finding('publications');
 DROP PUBLICATION "regress_vpk 1", regress_vpk_other;
+DROP TABLE regress_vpk_table;
 RESET client_min_messages;
 
 -- The version of the extension, and that of the library.
@@ -255,7 +291,7 @@ GRANT SELECT ON vpk.keys TO regress_vpk_verifier;
 SET ROLE regress_vpk_admin;
 SET search_path = pg_temp, hostile, pg_catalog, public;
 SELECT item, ok, detail FROM public.vpk_doctor()
- WHERE item OPERATOR(pg_catalog.=) ANY ('{privileges,key_table,names,expiring_keys,plan_access,publications}');
+ WHERE item OPERATOR(pg_catalog.=) ANY ('{privileges,key_table,names,expiring_keys,plan_access,alike_names,publications}');
 -- Settings of the caller's do not matter either.
 SET quote_all_identifiers = on;
 SET DateStyle = 'SQL, DMY';
@@ -264,7 +300,7 @@ SET standard_conforming_strings = off;
 SET escape_string_warning = off;
 SET transform_null_equals = on;
 SELECT item, ok, detail FROM public.vpk_doctor()
- WHERE item OPERATOR(pg_catalog.=) ANY ('{privileges,key_table,names,expiring_keys,plan_access,publications}');
+ WHERE item OPERATOR(pg_catalog.=) ANY ('{privileges,key_table,names,expiring_keys,plan_access,alike_names,publications}');
 RESET ALL;
 RESET ROLE;
 DROP TABLE pg_temp.pg_extension, pg_temp.pg_class;
@@ -288,4 +324,4 @@ RESET ROLE;
 SELECT vpk_delete_account('acme'), vpk_delete_account('beta');
 DROP OWNED BY regress_vpk_verifier, regress_vpk_admin, regress_vpk_both;
 DROP ROLE regress_vpk_verifier, regress_vpk_admin, regress_vpk_both, "regress_vpk ""odd""", regress_vpk_reader, regress_vpk_group, regress_vpk_superuser;
-SELECT item FROM vpk_doctor() WHERE item IN ('privileges', 'key_table', 'names', 'expiring_keys', 'plan_access', 'publications') AND NOT ok;
+SELECT item FROM vpk_doctor() WHERE item IN ('privileges', 'key_table', 'names', 'expiring_keys', 'plan_access', 'alike_names', 'publications') AND NOT ok;

@@ -3,6 +3,7 @@
 \set database :DBNAME
 CREATE DATABASE regress_vpk_ascii TEMPLATE template0 ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C';
 CREATE DATABASE regress_vpk_latin1 TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C';
+CREATE DATABASE regress_vpk_utf8 TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C';
 CREATE DATABASE regress_vpk_eucjp TEMPLATE template0 ENCODING 'EUC_JP' LC_COLLATE 'C' LC_CTYPE 'C';
 
 -- SQL_ASCII: any byte but zero, valid in no encoding.
@@ -40,6 +41,12 @@ SELECT vpk_create(pg_temp.bytes(decode(repeat('ff', 256), 'hex')));
 SELECT length(name) AS bytes FROM vpk_create(pg_temp.bytes(decode(repeat('ff', 255), 'hex')));
 SELECT vpk_revoke(id, pg_temp.bytes('\xfffe')) IS NOT NULL AS revoked FROM vpk_list(pg_temp.bytes('\xe4f6'));
 SELECT revoke_reason = pg_temp.bytes('\xfffe') AS reason FROM vpk.key_list WHERE revoked_at IS NOT NULL;
+-- Bytes have one spelling: two names that UTF-8 would read as one text are two accounts.
+SELECT vpk_set_plan(pg_temp.bytes('\x636166c3a9'), 'Pro'), vpk_set_plan(pg_temp.bytes('\x63616665cc81'), 'Free'), vpk_set_plan(pg_temp.bytes('\x61e2808b'), 'Pro');
+SELECT count(*) FROM vpk.accounts WHERE account LIKE 'caf%';
+SELECT vpk_client_ip(pg_temp.bytes('\xff2c203230332e302e3131332e39')) AS last, vpk_client_ip(pg_temp.bytes('\x3230332e302e3131332e39ff')) AS broken,
+       count(vpk_client_ip(string)) AS addresses FROM strings;
+SELECT ok, detail FROM vpk_doctor() WHERE item = 'alike_names';
 
 -- LATIN1: one byte each.
 \c regress_vpk_latin1
@@ -66,6 +73,12 @@ SELECT vpk_set_plan(chr(252), chr(223));
 SELECT vpk_create('Key', chr(223));
 SELECT vpk_create('Key', environment => chr(228) || chr(246));
 \set VERBOSITY default
+SELECT vpk_set_plan('caf' || chr(233), 'Pro'), vpk_set_plan('caf' || chr(195) || chr(169), 'Free');
+SELECT count(*) FROM vpk.accounts WHERE account LIKE 'caf%';
+SELECT count(*) FROM vpk_list('caf' || chr(233));
+SELECT vpk_error('PLAN_REQUIRED', 'r', 'caf' || chr(195) || chr(169)) #>> '{error,details,current_plan}' AS plan;
+SELECT vpk_client_ip(chr(255) || ', 203.0.113.9') AS last, vpk_client_ip('203.0.113.9' || chr(160)) AS broken, count(vpk_client_ip(string)) AS addresses FROM strings;
+SELECT ok, detail FROM vpk_doctor() WHERE item = 'alike_names';
 -- A key that was broken by a no-break space or a soft hyphen.
 SELECT vpk_revoke_token(left(k.token, at) || chr(break) || substr(k.token, at + 1)) = k.id AS revoked, vpk_verify(k.token)
   FROM (VALUES (7, 160), (15, 173)) AS broken (at, break), vpk_create('Broken') AS k;
@@ -84,7 +97,48 @@ SELECT vpk_create(repeat('鍵', 256), '会社');
 SELECT vpk_create('Key', '鍵');
 \set VERBOSITY default
 
+-- A role and its settings, as a database of another encoding has written them. The doctor reads
+-- them everywhere, and CREATE EXTENSION asks it. It shows question marks where bytes are invalid.
+\c regress_vpk_latin1
+DO $$
+DECLARE
+    role text := 'regress_vpk_' || chr(233);
+    value text;
+BEGIN
+    EXECUTE format('CREATE ROLE %I', role);
+    EXECUTE format('ALTER ROLE %I SET log_statement = ''all''', role);
+    EXECUTE format('ALTER ROLE %I SET vibepeak_keys.redact_logs = off', role);
+    EXECUTE format('ALTER ROLE %I SET auto_explain.log_min_duration = %L', role, chr(233));
+    FOREACH value IN ARRAY ARRAY['"' || chr(233) || '", regress_vpk_later, public', 'public, ' || chr(233)] LOOP
+        PERFORM set_config('search_path', value, true);
+        EXECUTE format('ALTER ROLE %I %s SET search_path FROM CURRENT', role,
+                       CASE WHEN value LIKE 'p%' THEN '' ELSE 'IN DATABASE regress_vpk_utf8' END);
+    END LOOP;
+END
+$$;
+\c regress_vpk_utf8
+CREATE ROLE regress_vpk_mallory;
+GRANT CREATE ON DATABASE regress_vpk_utf8 TO regress_vpk_mallory;
+CREATE EXTENSION vibepeak_keys;
+SELECT detail FROM vpk_doctor() WHERE item = 'names' \gx
+SELECT detail LIKE '% (role "regress_vpk_?")%' AS shown FROM vpk_doctor() WHERE item = 'log_redaction';
+-- Events name such a role in the same way: other bytes could not be restored from a dump.
+BEGIN;
+CREATE TEMPORARY VIEW other AS
+    SELECT r.oid, r.rolname::text AS name FROM pg_roles AS r JOIN pg_db_role_setting AS s ON s.setrole = r.oid JOIN pg_database AS d ON d.oid = s.setdatabase
+     WHERE d.datname = 'regress_vpk_utf8';
+SELECT vpk_grant_admin(oid) FROM other;
+SELECT set_config('role', name, true) IS NOT NULL AS set FROM other;
+SELECT vpk_set_plan('acme', 'Pro');
+RESET ROLE;
+SELECT role FROM vpk.events;
+ROLLBACK;
+
+\c regress_vpk_latin1
+DO $$ BEGIN EXECUTE format('DROP ROLE %I', 'regress_vpk_' || chr(233)); END $$;
 \c :database
+DROP DATABASE regress_vpk_utf8;
+DROP ROLE regress_vpk_mallory;
 DROP DATABASE regress_vpk_ascii;
 DROP DATABASE regress_vpk_latin1;
 DROP DATABASE regress_vpk_eucjp;

@@ -34,7 +34,7 @@ CREATE TEMPORARY VIEW member_functions AS
 SELECT proname AS function, pg_get_function_arguments(oid) AS arguments
   FROM member_functions
  WHERE prorettype <> 'trigger'::regtype
- ORDER BY proname COLLATE "C";
+ ORDER BY proname COLLATE "C", pg_get_function_arguments(oid) COLLATE "C";
 SELECT proname AS function, pg_get_function_result(oid) AS result
   FROM member_functions
  ORDER BY proname COLLATE "C";

@@ -149,7 +149,7 @@ $$;
 SELECT pg_temp.kept('  leaked ') AS trimmed, pg_temp.kept('   ') IS NULL AS blank, pg_temp.kept('') IS NULL AS empty;
 SELECT pg_temp.kept(repeat('ü', 1000)) = repeat('ü', 1000) AS kept, pg_temp.kept(repeat('ü', 1001)) = repeat('ü', 1000) AS cut,
        length(pg_temp.kept(repeat('x', 10000000))) AS cut;
--- A key in it is masked, wherever it stands and wherever the text is cut.
+-- A key in it is redacted, wherever it stands and wherever the text is cut.
 SELECT replace(pg_temp.kept('it is ' || :'token' || '.'), left(:'token', 13), '<hint>');
 SELECT count(*) AS cuts, count(*) FILTER (WHERE position(substr(:'token', 10, 5) IN pg_temp.kept(repeat('x', n) || :'token')) > 0) AS showing_more_than_the_hint
   FROM generate_series(955, 1000) AS n;

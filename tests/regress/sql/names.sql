@@ -97,10 +97,23 @@ SELECT keys.vpk_verify('garbage') <> 'INVALID_API_KEY' AS planted, keys.vpk_veri
 RESET search_path;
 SELECT * FROM pg_temp.names() \gx
 DROP OPERATOR evil.<> (evil.status, text);
--- Other operators for any type are found by other names.
+-- On either side, and by each name of a comparison.
+CREATE FUNCTION evil.yes(text, keys.vpk_status) RETURNS boolean LANGUAGE sql AS 'SELECT true';
+CREATE FUNCTION evil.yes(text, anyenum) RETURNS boolean LANGUAGE sql AS 'SELECT true';
+CREATE OPERATOR evil.@@@ (LEFTARG = text, RIGHTARG = keys.vpk_status, FUNCTION = evil.yes);
+CREATE OPERATOR evil.<> (LEFTARG = text, RIGHTARG = anyenum, FUNCTION = evil.yes);
+CREATE OPERATOR evil.< (LEFTARG = text, RIGHTARG = anyenum, FUNCTION = evil.yes);
+CREATE OPERATOR evil.<= (LEFTARG = text, RIGHTARG = anyenum, FUNCTION = evil.yes);
+CREATE OPERATOR evil.> (LEFTARG = text, RIGHTARG = anyenum, FUNCTION = evil.yes);
+CREATE OPERATOR evil.>= (LEFTARG = text, RIGHTARG = anyenum, FUNCTION = evil.yes);
+SELECT * FROM pg_temp.names() \gx
+DROP OPERATOR evil.@@@ (text, keys.vpk_status), evil.<> (text, anyenum), evil.< (text, anyenum), evil.<= (text, anyenum), evil.> (text, anyenum), evil.>= (text, anyenum);
+-- Other operators for any type are found by other names, and a row of a table is no status.
+CREATE FUNCTION evil.yes(vpk.accounts, text) RETURNS boolean LANGUAGE sql AS 'SELECT true';
+CREATE OPERATOR evil.= (LEFTARG = vpk.accounts, RIGHTARG = text, FUNCTION = evil.yes);
 CREATE OPERATOR evil.@@@ (LEFTARG = anyenum, RIGHTARG = text, FUNCTION = evil.yes);
 SELECT ok FROM pg_temp.names();
-DROP OPERATOR evil.@@@ (anyenum, text);
+DROP OPERATOR evil.@@@ (anyenum, text), evil.= (vpk.accounts, text);
 
 -- A cast to or from the status. From the status to text, only the owner of the status can make one.
 CREATE FUNCTION evil.cast_to(integer) RETURNS vpk.vpk_status LANGUAGE sql AS 'SELECT ''VALID''::vpk.vpk_status';
@@ -137,11 +150,25 @@ ALTER ROLE regress_vpk_mallory RESET search_path;
 -- Names in quotes, and a schema that does not exist yet.
 CREATE SCHEMA "Odd, ""name""";
 GRANT CREATE ON SCHEMA "Odd, ""name""" TO PUBLIC;
-ALTER ROLE regress_vpk_owner IN DATABASE regress_vpk_names SET search_path = "Odd, ""name""", EVIL, later, keys;
+SELECT set_config('search_path', '"Odd, ""name""", EVIL, later, "", keys', false);
+ALTER ROLE regress_vpk_owner IN DATABASE regress_vpk_names SET search_path FROM CURRENT;
+RESET search_path;
 SELECT * FROM pg_temp.names() \gx
 REVOKE CREATE ON DATABASE regress_vpk_names FROM regress_vpk_mallory;
-ALTER ROLE regress_vpk_owner IN DATABASE regress_vpk_names SET search_path = later, '', keys;
+ALTER ROLE regress_vpk_owner IN DATABASE regress_vpk_names SET search_path = later, keys;
 SELECT ok FROM pg_temp.names();
+-- The owner of a database may create schemas in it. What PUBLIC may do, everybody may.
+BEGIN;
+ALTER ROLE regress_vpk_owner IN DATABASE regress_vpk_names RESET search_path;
+ALTER DATABASE regress_vpk_names SET search_path = later, "Odd, ""name""", keys;
+ALTER DATABASE regress_vpk_names OWNER TO regress_vpk_owner;
+UPDATE pg_database SET datacl = NULL WHERE datname = 'regress_vpk_names';
+SELECT * FROM pg_temp.names() \gx
+ROLLBACK;
+-- Another setting with the same names in it.
+ALTER DATABASE regress_vpk_names SET x.elsewhere = 'evil, keys';
+SELECT ok FROM pg_temp.names();
+ALTER DATABASE regress_vpk_names RESET x.elsewhere;
 -- Of another database.
 ALTER ROLE regress_vpk_owner IN DATABASE regress_vpk_names RESET search_path;
 ALTER ROLE regress_vpk_owner IN DATABASE :"database" SET search_path = evil, keys;

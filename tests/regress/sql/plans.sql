@@ -65,10 +65,14 @@ SELECT vpk_set_plan('acme', 'vpk_live_12345678');
 INSERT INTO vpk.plans (plan) VALUES (U&'Pro\200B');
 \echo :SQLSTATE
 UPDATE vpk.plans SET plan = U&'\202EPro' WHERE plan = 'Trial';
+INSERT INTO vpk.plans (plan) VALUES (U&'Pro\0378');
+INSERT INTO vpk.plans (plan) VALUES (U&'Cafe\0301');
+\echo :SQLSTATE
 -- A restored row, which names the last column, keeps its name.
 BEGIN;
 INSERT INTO vpk.plans (plan, rank, pristine) VALUES ('vpk_live_12345678', 99, false);
 UPDATE vpk.plans SET api_access = true WHERE plan = 'vpk_live_12345678';
+INSERT INTO vpk.plans (plan, rank, pristine) VALUES (U&'Cafe\0301', 99, false), (U&'Pro\0378', 99, false);
 ROLLBACK;
 \set SHOW_CONTEXT errors
 

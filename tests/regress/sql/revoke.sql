@@ -84,11 +84,11 @@ SELECT vpk_verify(:'token_a'), vpk_verify(:'token_b'), vpk_revoke_token(:'token_
 -- A reason that quotes the key is kept without it.
 SELECT id AS id6, token AS token6 FROM vpk_create('Quoted', 'acme') \gset
 SELECT vpk_revoke(:'id6', 'found ' || :'token6' || ' in a log') IS NOT NULL AS revoked;
-SELECT revoke_reason = 'found ' || left(:'token6', 13) || repeat('*', 28) || ' in a log' AS masked FROM vpk.keys WHERE id = :'id6';
+SELECT revoke_reason = 'found ' || left(:'token6', 13) || repeat('*', 28) || ' in a log' AS redacted FROM vpk.keys WHERE id = :'id6';
 SELECT count(*) AS with_key FROM vpk.events WHERE position(substr(:'token6', 14) IN details::text) > 0;
 SELECT id AS id7, token AS token7 FROM vpk_create('Quoted in two lines') \gset
 SELECT vpk_revoke(:'id7', 'found ' || left(:'token7', 15) || E'\n' || substr(:'token7', 16) || ' beside vpk_live_aBcD') IS NOT NULL AS revoked;
-SELECT revoke_reason = 'found ' || left(:'token7', 13) || E'**\n' || repeat('*', 26) || ' beside vpk_live_aBcD' AS masked
+SELECT revoke_reason = 'found ' || left(:'token7', 13) || E'**\n' || repeat('*', 26) || ' beside vpk_live_aBcD' AS redacted
   FROM vpk.keys WHERE id = :'id7';
 
 -- By account: returns how many were not revoked before, and revokes no other account's keys.

@@ -57,9 +57,14 @@ pub fn body(status: Status, request_id: &str, context: &Context) -> Option<Value
 
 /// The header fields of a status. Every 401 has `WWW-Authenticate` (RFC 9110, section 15.5.2). A
 /// request with a credential, or without the scope, gets the error code of RFC 6750, section 3.1.
-pub fn headers(status: Status, scope: Option<&str>) -> Value {
+/// So does one with a key that is no credential, since nothing else says what is wrong with it.
+pub fn headers(status: Status, scope: Option<&str>, has_bare_key: bool) -> Value {
     const CHALLENGE: &str = "Bearer realm=\"api\"";
     let field = match status {
+        Status::MissingApiKey if has_bare_key => {
+            let description = "The API key must follow the word Bearer and a space";
+            format!("{CHALLENGE}, error=\"invalid_request\", error_description=\"{description}\"")
+        }
         Status::MissingApiKey => CHALLENGE.to_owned(),
         Status::InsufficientScope => {
             let scope = scope.filter(|scope| is_scope(scope.as_bytes()));
@@ -136,24 +141,30 @@ mod tests {
 
     #[test]
     fn challenges() {
-        assert_eq!(headers(Status::Valid, None), json!({}));
-        assert_eq!(headers(Status::PlanRequired, None), json!({}));
+        assert_eq!(headers(Status::Valid, None, false), json!({}));
+        assert_eq!(headers(Status::PlanRequired, None, false), json!({}));
         assert_eq!(
-            headers(Status::MissingApiKey, None),
+            headers(Status::MissingApiKey, None, false),
             json!({"WWW-Authenticate": "Bearer realm=\"api\""})
         );
         assert_eq!(
-            headers(Status::ApiKeyExpired, None),
+            headers(Status::MissingApiKey, None, true),
+            json!({"WWW-Authenticate":
+                "Bearer realm=\"api\", error=\"invalid_request\", \
+                 error_description=\"The API key must follow the word Bearer and a space\""})
+        );
+        assert_eq!(
+            headers(Status::ApiKeyExpired, None, false),
             json!({"WWW-Authenticate": "Bearer realm=\"api\", error=\"invalid_token\", \
                                         error_description=\"The API key has expired\""})
         );
         assert_eq!(
-            headers(Status::InsufficientScope, Some("tasks:write")),
+            headers(Status::InsufficientScope, Some("tasks:write"), false),
             json!({"WWW-Authenticate":
                 "Bearer realm=\"api\", error=\"insufficient_scope\", scope=\"tasks:write\""})
         );
         assert_eq!(
-            headers(Status::InsufficientScope, Some("a\" , b")),
+            headers(Status::InsufficientScope, Some("a\" , b"), false),
             json!({"WWW-Authenticate": "Bearer realm=\"api\", error=\"insufficient_scope\""})
         );
         // Nothing in a description may end its quoted string (RFC 6750, section 3).

@@ -1,5 +1,7 @@
 //! Environments: production and test, kept apart by the key's label.
 
+use crate::white_space::trimmed;
+
 /// Length of the label, in bytes.
 pub(super) const LABEL_LENGTH: usize = 9;
 
@@ -50,7 +52,7 @@ impl Environments {
     /// Reads a comma-separated list, as `vibepeak_keys.environments` holds it.
     pub fn parse(list: &[u8]) -> Option<Environments> {
         list.split(|b| *b == b',').try_fold(Environments::default(), |set, name| {
-            Some(Environments(set.0 | Environment::from_name(name.trim_ascii())? as u8))
+            Some(Environments(set.0 | Environment::from_name(trimmed(name))? as u8))
         })
     }
 

@@ -1,23 +1,26 @@
 //! The `Authorization` header's value (RFC 9110, section 11.6.2; RFC 6750, section 2.1).
 
+use crate::key::redact;
+use crate::white_space::trimmed;
+
 /// The longest value that is read, in bytes. No server passes a longer header on, so a longer value
 /// is never a key.
 pub const MAX_LENGTH: usize = 8192;
-
-/// Whether the text is empty or white space only.
-pub fn is_blank(text: &[u8]) -> bool {
-    text.iter().all(|byte| byte.is_ascii_whitespace() || *byte == 0x0b)
-}
 
 /// The credential of a `Bearer` header; None if the header carries none.
 ///
 /// White space around the value is not part of it. The scheme is matched without regard to case,
 /// and one or more spaces follow it.
 pub fn credential(header: &[u8]) -> Option<&[u8]> {
-    let (scheme, rest) = header.trim_ascii().split_at_checked(b"Bearer".len())?;
+    let (scheme, rest) = trimmed(header).split_at_checked(b"Bearer".len())?;
     let spaces = rest.iter().take_while(|byte| **byte == b' ').count();
     let carries = scheme.eq_ignore_ascii_case(b"Bearer") && spaces > 0;
     carries.then_some(&rest[spaces..])
+}
+
+/// Whether the header has a key in it that no `Bearer` precedes, or no space behind that.
+pub fn has_bare_key(header: &[u8]) -> bool {
+    credential(header).is_none() && redact::contains_key(header)
 }
 
 #[cfg(test)]
@@ -32,12 +35,14 @@ mod tests {
             ("bearer abc", Some("abc")),
             ("BEARER   abc", Some("abc")),
             (" \tBearer abc\t ", Some("abc")),
+            ("\x0bBearer abc\r\n\x0b\x0c", Some("abc")),
             ("Bearer abc def", Some("abc def")),
             ("Bearer \tabc", Some("\tabc")),
             ("Bearer\tabc", None),
             ("Bearer", None),
             ("Bearer ", None),
             ("Bearer \t", None),
+            ("Bearer \x0b", None),
             ("Bearerabc", None),
             ("Basic abc", None),
             ("abc", None),
@@ -49,11 +54,16 @@ mod tests {
     }
 
     #[test]
-    fn blank() {
-        assert!(is_blank(b""));
-        assert!(is_blank(b" \t\r\n\x0b\x0c"));
-        assert!(!is_blank(b" a "));
-        assert!(!is_blank(b"\0"));
+    fn a_key_without_bearer_is_noticed() {
+        const KEY: &str = "vpk_live_aBcDeFgHiJkLmNoPqRsTuVwXyZ4Vi3OY";
+        for before in ["", "Token ", "Basic ", "Bearer\t", "Bearer:", "Bearer", "ApiKey key="] {
+            assert!(has_bare_key(format!("{before}{KEY}").as_bytes()), "{before}");
+        }
+        for header in
+            ["", "Bearer", "Basic dXNlcjpwYXNz", "Token vpk_live", &format!("Bearer {KEY}")]
+        {
+            assert!(!has_bare_key(header.as_bytes()), "{header}");
+        }
     }
 
     proptest! {

@@ -5,7 +5,7 @@ use std::io::Write;
 use postgres::types::ToSql;
 
 use crate::support::keys::create;
-use crate::support::redaction::{Logged, exposed, major, masked};
+use crate::support::redaction::{Logged, exposed, major, redacted};
 use crate::support::{Client, report};
 
 /// Settings of a session, and whether statements that return and that fail are shown under them.
@@ -152,11 +152,11 @@ fn no_log_setting_shows_a_key() {
         }
         logged.lines();
         let cell = |logged: &mut Logged, sql: &str, expected: bool| {
-            let shown = logged.assert_masked(&format!("{settings}; {sql}"), &token);
+            let shown = logged.assert_redacted(&format!("{settings}; {sql}"), &token);
             // A statement that is not logged may still raise a warning.
             let may = !expected && sql.contains("warns") && settings != SETTINGS[8].0;
             let wanted = if expected { 3 } else { 0 };
-            assert!(may || shown == wanted, "{settings}; {sql}: shown masked in {shown} formats");
+            assert!(may || shown == wanted, "{settings}; {sql}: shown redacted in {shown} formats");
         };
         for sql in RETURNING {
             assert!(!fails(&mut client, &with(sql, &token), &[]), "{sql}");
@@ -169,11 +169,11 @@ fn no_log_setting_shows_a_key() {
         for sql in RETURNING_PARAMETER {
             assert!(!fails(&mut client, sql, &[&token]), "{sql}");
             // Without the parameters there is nothing of the key to log.
-            logged.assert_masked(&format!("{settings}; {sql}"), &token);
+            logged.assert_redacted(&format!("{settings}; {sql}"), &token);
         }
         for sql in FAILING_PARAMETER {
             assert!(fails(&mut client, sql, &[&token]), "{sql}");
-            logged.assert_masked(&format!("{settings}; {sql}"), &token);
+            logged.assert_redacted(&format!("{settings}; {sql}"), &token);
         }
         for form in forms(&token) {
             assert!(fails(&mut client, &format!("SELECT '{form}'::uuid"), &[]));
@@ -201,7 +201,7 @@ fn parameters_are_redacted_in_every_format() {
         [("SELECT vpk_verify($1)::text", false), ("SELECT 1/(length($1) - 41)", true)]
     {
         assert_eq!(fails(&mut client, sql, &[&token]), fails_too, "{sql}");
-        let expected = format!("$1 = '{}'", masked(&token));
+        let expected = format!("$1 = '{}'", redacted(&token));
         for lines in logged.lines() {
             assert_eq!(lines.matches(&expected).count(), 1, "{lines}");
             assert_eq!(exposed(&lines, &token), None, "{lines}");
@@ -214,7 +214,7 @@ fn parameters_are_redacted_in_every_format() {
 fn a_key_is_logged_where_redaction_is_off() {
     let mut logged = Logged::start(&[]);
     let mut client = logged.cluster.client();
-    let token = create(&mut client, "not masked").token;
+    let token = create(&mut client, "not redacted").token;
     client.batch_execute("SET vibepeak_keys.redact_logs = off").expect("a superuser may");
     for sql in ["SELECT 'KEY'::uuid", "SELECT raises('KEY')", "SELEC 'KEY'"] {
         logged.lines();
@@ -243,6 +243,6 @@ fn a_session_that_loads_the_library_itself_redacts_its_own_lines() {
     for sql in ["SELECT vpk_verify('KEY')", "SELECT 'KEY'::uuid", "SELEC 'KEY'"] {
         let failed = fails(&mut client, &with(sql, &token), &[]);
         assert_eq!(failed, !sql.contains("verify"));
-        assert_eq!(logged.assert_masked(sql, &token), 3, "{sql}");
+        assert_eq!(logged.assert_redacted(sql, &token), 3, "{sql}");
     }
 }

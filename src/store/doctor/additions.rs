@@ -2,21 +2,24 @@
 
 use pgrx::pg_sys::TEXTARRAYOID;
 
-use super::doctor::{Listing, listing, names};
+use super::{Listing, listing, names};
 use crate::pg::call::Call;
 use crate::pg::read::catalog::Table;
 use crate::pg::sql::statement::Statement;
 use crate::store::lookup::columns;
 
 /// Indexes that a release has made.
-const INDEXES: [&str; 15] = [
+const INDEXES: [&str; 18] = [
+    "accepted_findings_pkey",
     "accounts_pkey",
     "accounts_plan_idx",
     "events_account_idx",
+    "events_idempotency_key_idx",
     "events_key_id_idx",
     "events_pkey",
     "key_usage_pkey",
     "keys_account_idx",
+    "keys_end_idx",
     "keys_key_hash_excl",
     // Before 0.3.0.
     "keys_key_hash_key",
@@ -26,6 +29,17 @@ const INDEXES: [&str; 15] = [
     "task_leases_account_idx",
     "task_leases_key_id_idx",
     "task_leases_pkey",
+];
+
+/// Columns that no other list of the library has, with their tables.
+const COLUMNS: [(&str, &str); 7] = [
+    ("events", "actor"),
+    ("accepted_findings", "item"),
+    ("accepted_findings", "what"),
+    ("accepted_findings", "until"),
+    ("accepted_findings", "accepted_at"),
+    ("accepted_findings", "role"),
+    ("accepted_findings", "session_role"),
 ];
 
 /// Constraints that a release has made, without those that have an index.
@@ -47,7 +61,7 @@ pub fn of_others(call: &Call) -> Listing {
     let by_name = columns::BY_NAME
         .iter()
         .flat_map(|relation| relation.columns.iter().map(|(column, _)| (relation.name, *column)));
-    let (relations, columns): (Vec<_>, Vec<_>) = by_number.chain(by_name).unzip();
+    let (relations, columns): (Vec<_>, Vec<_>) = by_number.chain(by_name).chain(COLUMNS).unzip();
     let parameters = [names(relations), names(columns), names(INDEXES), names(CONSTRAINTS)];
     Listing::read(call, &OF_OTHERS, &parameters)
 }

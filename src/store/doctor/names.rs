@@ -1,24 +1,41 @@
 //! By which names somebody else's objects can take the place of the extension's.
 
-use super::doctor::{Listing, listing};
+use pgrx::pg_sys::TEXTARRAYOID;
+
+use super::{Listing, listing, set_for_roles};
 use crate::pg::call::Call;
 use crate::pg::sql::statement::Statement;
+use crate::pg::types::encoding::shown_here;
+use crate::pg::types::{SqlValue, Text, TextArray};
 
 /// Objects of others that a call of the extension's functions can find, and ways to plant some: who
 /// may create in the schemas of the functions, functions of their names, operators and casts that
 /// take a status, and settings of search_path. Superusers and the extension's owner are nobody
 /// else, and pg_database_owner is the owner of this database.
 pub fn of_others(call: &Call) -> Listing {
-    Listing::read(call, &OF_OTHERS, &[])
+    let mut paths = set_for_roles(call);
+    paths.retain(|set| set.name == b"search_path");
+    let array = |text: &dyn Fn(usize) -> Text| {
+        Some(TextArray::of((0..paths.len()).map(text).collect()).datum())
+    };
+    let parameters = [
+        array(&|at| paths[at].oids[0]),
+        array(&|at| paths[at].oids[1]),
+        array(&|at| Text::new(call, &shown_here(paths[at].value.to_vec()))),
+    ];
+    Listing::read(call, &OF_OTHERS, &parameters)
 }
 
+/// The parameters are the values of search_path that were set for roles and databases: the OIDs of
+/// database and role, and the value.
+///
 /// A comparison for any type can win over the server's own for enums. If a search_path has a schema
 /// that does not exist, a role that may create schemas in the database can create it. A role's own
 /// schema in its own setting deceives only that role.
 static OF_OTHERS: Statement = Statement::new(
     listing!(
         "WITH extension AS (
-        SELECT e.oid, e.extowner AS owner, d.oid AS database, d.datdba, d.datacl
+        SELECT e.oid, e.extowner AS owner, d.datdba, d.datacl
           FROM pg_catalog.pg_extension AS e, pg_catalog.pg_database AS d
          WHERE e.extname = 'vibepeak_keys' AND d.datname = pg_catalog.current_database()
     ), members AS (
@@ -42,14 +59,12 @@ static OF_OTHERS: Statement = Statement::new(
         SELECT s.setdatabase, s.setrole, w.place,
                coalesce(pg_catalog.replace(w.parts[1], '\"\"', '\"'),
                         pg_catalog.lower(w.parts[2] COLLATE pg_catalog.\"C\"))::name AS schema
-          FROM extension AS e
-          JOIN pg_catalog.pg_db_role_setting AS s ON s.setdatabase IN (0, e.database),
-               LATERAL pg_catalog.unnest(s.setconfig) AS c (setting),
+          FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.oid[]),
+                          pg_catalog.unnest($2::pg_catalog.oid[]),
+                          pg_catalog.unnest($3)) AS s (setdatabase, setrole, path),
                LATERAL pg_catalog.regexp_matches(
-                   pg_catalog.substr(c.setting, pg_catalog.length('search_path=') + 1),
-                   '\"((?:[^\"]|\"\")*)\"|([^[:space:],\"]+)', 'g')
+                   s.path, '\"((?:[^\"]|\"\")*)\"|([^[:space:],\"]+)', 'g')
                    WITH ORDINALITY AS w (parts, place)
-         WHERE pg_catalog.starts_with(c.setting, 'search_path=')
     ), schemas AS (
         SELECT n.nspname AS schema, n.nspowner AS owner, n.nspacl AS acl
           FROM pg_catalog.pg_namespace AS n
@@ -116,5 +131,5 @@ static OF_OTHERS: Statement = Statement::new(
                     WHERE c.schema = p.schema AND (c.role = 0 OR c.role <> p.setrole))",
         order: ""
     ),
-    &[],
+    &[TEXTARRAYOID; 3],
 );

@@ -24,7 +24,7 @@ fn a_key_as_a_name_that_does_not_exist_is_redacted() {
     logged.lines();
     for (database, user) in [("postgres", &*token), (&token, "postgres"), (&token, &token)] {
         assert!(logged.cluster.try_connect(database, user).is_err(), "{user}@{database}");
-        assert_eq!(logged.assert_masked(&format!("{user}@{database}"), &token), 3);
+        assert_eq!(logged.assert_redacted(&format!("{user}@{database}"), &token), 3);
     }
     // A line of level LOG comes first: the names do not match.
     let file = logged.cluster.data().join("pg_hba.conf");
@@ -35,7 +35,7 @@ fn a_key_as_a_name_that_does_not_exist_is_redacted() {
         let refused = logged.cluster.try_connect("postgres", &token).err();
         refused.is_some_and(|error| report(&error).contains("Peer"))
     });
-    assert_eq!(logged.assert_masked("peer", &token), 3);
+    assert_eq!(logged.assert_redacted("peer", &token), 3);
 }
 
 /// G5: a role and a database that have such a name work as any other.
@@ -48,12 +48,12 @@ fn a_key_as_a_name_that_exists_is_redacted() {
     admin.batch_execute(&format!("CREATE DATABASE \"{token}\"")).expect("a database");
     logged.lines();
     let mut client = logged.cluster.connect(&token, &token);
-    assert_eq!(logged.assert_masked("connected", &token), 3);
+    assert_eq!(logged.assert_redacted("connected", &token), 3);
     for level in ["notice", "debug5"] {
         client.batch_execute(&format!("SET client_min_messages = {level}")).expect("a setting");
         client.batch_execute("SELECT 1/0").expect_err("an error");
         client.batch_execute("DO $$ BEGIN RAISE LOG 'a line'; END $$").expect("a line");
-        assert_eq!(logged.assert_masked(level, &token), 3);
+        assert_eq!(logged.assert_redacted(level, &token), 3);
     }
     let sql = "SELECT session_user || ' ' || current_database()";
     assert_eq!(value(&mut client, sql, &[]), format!("{token} {token}"));
