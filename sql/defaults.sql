@@ -50,6 +50,12 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     IF TG_OP = 'UPDATE' THEN
+        IF NEW.account IS DISTINCT FROM OLD.account THEN
+            RAISE object_not_in_prerequisite_state USING
+                MESSAGE = pg_catalog.format('account "%s" cannot be renamed by an UPDATE', OLD.account),
+                DETAIL = 'Its keys would be refused, since they are keys of that account.',
+                HINT = 'Use vpk_rename_account(account, new_account), which takes the keys along.';
+        END IF;
         NEW.pristine := OLD.pristine AND NEW IS NOT DISTINCT FROM OLD;
         RETURN NEW;
     END IF;

@@ -1,5 +1,7 @@
 -- The last part of the install script, when all objects exist: comments, row estimates, privileges.
 
+ALTER TABLE vpk.events ALTER COLUMN actor SET DEFAULT vpk.event_actor();
+
 -- Comments, which \df+, \dt+ and \dv+ show.
 
 COMMENT ON SCHEMA vpk IS 'API keys: tables and views of extension vibepeak_keys';
@@ -61,12 +63,14 @@ COMMENT ON TABLE vpk.events IS 'Every change to a key or to the plan of an accou
 COMMENT ON COLUMN vpk.events.id IS 'Increases with every event';
 COMMENT ON COLUMN vpk.events.occurred_at IS 'Clock time of the event';
 COMMENT ON COLUMN vpk.events.event IS
-    'key_created, key_updated, key_rotated, key_revoked, key_disabled, key_enabled, key_purged, key_deleted, plan_set or account_deleted';
+    'key_created, key_updated, key_rotated, key_revoked, key_disabled, key_enabled, key_purged, key_deleted, plan_set, account_renamed, account_deleted or events_purged';
 COMMENT ON COLUMN vpk.events.key_id IS 'The key, which may no longer exist';
 COMMENT ON COLUMN vpk.events.account IS 'The account; null after its deletion';
 COMMENT ON COLUMN vpk.events.role IS 'The role that called: that of SET ROLE, or else the role of the session';
 COMMENT ON COLUMN vpk.events.session_role IS 'The role that logged in';
 COMMENT ON COLUMN vpk.events.details IS 'Further details, never a key or a hash';
+COMMENT ON COLUMN vpk.events.actor IS
+    'Who acted through the role: the setting vibepeak_keys.actor at the time of the call';
 
 COMMENT ON TABLE vpk.accepted_findings IS
     'Findings of vpk_doctor that somebody has accepted for a time; see vpk_doctor_accept';
@@ -85,7 +89,7 @@ COMMENT ON VIEW vpk.stats IS
     'Counters of this database: answers by status, and uses of keys that are pending, flushed and dropped; null if the library is not preloaded';
 COMMENT ON VIEW vpk.status_codes IS 'The error table: every status with its HTTP status and message';
 
-COMMENT ON FUNCTION vpk_create(text, text, text, timestamptz, text[], cidr[], jsonb) IS
+COMMENT ON FUNCTION vpk_create(text, text, text, timestamptz, text[], cidr[], jsonb, text) IS
     'Issues a key. Its token is shown only in this result';
 COMMENT ON FUNCTION vpk_verify(text) IS
     'Verifies a token. Never raises an error because of the token, and writes nothing';
@@ -103,21 +107,25 @@ COMMENT ON FUNCTION vpk_revoke_token(text, text) IS
     'Revokes the key in a text, such as a leaked token; returns its id, or null if there is no such key';
 COMMENT ON FUNCTION vpk_revoke_account(text, text) IS
     'Revokes every key of an account; returns the number of keys that it revoked';
-COMMENT ON FUNCTION vpk_rotate(uuid, interval, timestamptz) IS
+COMMENT ON FUNCTION vpk_rotate(uuid, interval, timestamptz, text) IS
     'Issues a successor of a key; the old key ends after the grace period, or immediately';
 COMMENT ON FUNCTION vpk_update(uuid, text, timestamptz, text[], cidr[], jsonb) IS
     'Changes a key. Null leaves a field unchanged, infinity removes the expiry, an empty list of networks removes their limit';
 COMMENT ON FUNCTION vpk_disable(uuid) IS
     'Disables a key until vpk_enable is called; returns when it was disabled';
 COMMENT ON FUNCTION vpk_enable(uuid) IS 'Enables a disabled key';
-COMMENT ON FUNCTION vpk_purge(timestamptz) IS
-    'Deletes keys that were revoked or expired before a time; returns their number';
+COMMENT ON FUNCTION vpk_purge(timestamptz, integer) IS
+    'Deletes keys that were revoked or expired before a time, at most so many; returns their number';
+COMMENT ON FUNCTION vpk_purge_events(timestamptz, integer) IS
+    'Deletes events of before a time, at most so many; returns their number';
 COMMENT ON FUNCTION vpk_delete_account(text) IS
     'Deletes an account with its keys, leases and usage; returns the number of keys';
 COMMENT ON FUNCTION vpk_list(text, uuid, uuid, integer) IS
     'Lists keys with the columns that a dashboard shows, newest first';
 COMMENT ON FUNCTION vpk_set_plan(text, text) IS
     'Sets the plan of an account, and creates the account if it does not exist';
+COMMENT ON FUNCTION vpk_rename_account(text, text) IS
+    'Gives an account with its keys, leases and events another name; returns the number of keys';
 COMMENT ON FUNCTION vpk_task_start(text, interval, inet, text) IS
     'Verifies a key and starts one of the concurrent tasks that the account''s plan allows';
 COMMENT ON FUNCTION vpk_task_extend(uuid, interval) IS
@@ -143,17 +151,18 @@ COMMENT ON FUNCTION vpk_settle_uses(uuid, bigint) IS
 COMMENT ON FUNCTION vpk_add_uses(uuid, timestamptz, bigint) IS
     'On the primary: adds uses that a standby counted; returns whether the key exists';
 COMMENT ON FUNCTION vpk.plan_in_use(text) IS 'Returns whether an account is on a plan; for the triggers on vpk.plans';
+COMMENT ON FUNCTION vpk.event_actor() IS 'Returns who acts through the role that calls; the default of vpk.events.actor';
 COMMENT ON FUNCTION vpk.check_plan(text) IS 'Checks the name of a new plan; for a trigger on vpk.plans';
 COMMENT ON FUNCTION vpk.stats_row() IS 'The row of vpk.stats';
 COMMENT ON FUNCTION vpk.status_rows() IS 'The rows of vpk.status_codes';
 
 -- Row estimates. The default is 1000.
-ALTER FUNCTION vpk_create(text, text, text, timestamptz, text[], cidr[], jsonb) ROWS 1;
+ALTER FUNCTION vpk_create(text, text, text, timestamptz, text[], cidr[], jsonb, text) ROWS 1;
 ALTER FUNCTION vpk_authenticate(text, text, inet, text, text) ROWS 1;
-ALTER FUNCTION vpk_rotate(uuid, interval, timestamptz) ROWS 1;
+ALTER FUNCTION vpk_rotate(uuid, interval, timestamptz, text) ROWS 1;
 ALTER FUNCTION vpk_update(uuid, text, timestamptz, text[], cidr[], jsonb) ROWS 1;
 ALTER FUNCTION vpk_task_start(text, interval, inet, text) ROWS 1;
-ALTER FUNCTION vpk_doctor() ROWS 16;
+ALTER FUNCTION vpk_doctor() ROWS 18;
 ALTER FUNCTION vpk.stats_row() ROWS 1;
 ALTER FUNCTION vpk.status_rows() ROWS 12;
 

@@ -56,6 +56,9 @@ CREATE TABLE vpk.keys (
     CONSTRAINT keys_environment_check CHECK (environment IN ('live', 'test'))
 );
 CREATE INDEX keys_account_idx ON vpk.keys (account, id);
+-- For vpk_purge: keys in the order of their ends. A key that does not end is not in it.
+CREATE INDEX keys_end_idx ON vpk.keys (LEAST(revoked_at, expires_at), id)
+    WHERE LEAST(revoked_at, expires_at) IS NOT NULL;
 
 -- Updated every few seconds for the keys in use. Free space on each page allows HOT updates, which
 -- add no index entries.
@@ -83,10 +86,16 @@ CREATE TABLE vpk.events (
     account      text COLLATE "C",
     role         text NOT NULL,
     session_role text NOT NULL,
-    details      jsonb NOT NULL DEFAULT '{}'
+    details      jsonb NOT NULL DEFAULT '{}',
+    -- Its default is set when the function exists: see finalize.sql. So every event has it, also
+    -- those of statements that do not name the column.
+    actor        text
 );
 CREATE INDEX events_key_id_idx ON vpk.events (key_id);
 CREATE INDEX events_account_idx ON vpk.events (account);
+-- For vpk_create and vpk_rotate, if they are asked again.
+CREATE INDEX events_idempotency_key_idx ON vpk.events ((details ->> 'idempotency_key'))
+    WHERE (details ->> 'idempotency_key') IS NOT NULL;
 
 CREATE TABLE vpk.accepted_findings (
     item         text COLLATE "C" NOT NULL,

@@ -1,6 +1,32 @@
 -- From 0.6.0 to 0.7.0.
 \echo Use "ALTER EXTENSION vibepeak_keys UPDATE TO '0.7.0'" to load this file. \quit
 
+-- A column that somebody has added takes the number of the one that is added here, also after it
+-- was dropped.
+DO $$
+DECLARE
+    path text := pg_catalog.current_setting('search_path');
+    added record;
+BEGIN
+    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+    SELECT t.name, a.attname INTO added
+      FROM (VALUES ('events', 8)) AS t (name, columns)
+      JOIN pg_catalog.pg_class AS c
+        ON c.relname = t.name AND c.relnamespace = 'vpk'::pg_catalog.regnamespace
+      JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > t.columns
+     ORDER BY t.name, a.attnum LIMIT 1;
+    IF FOUND THEN
+        RAISE object_not_in_prerequisite_state USING
+            MESSAGE = pg_catalog.format('column "%s" was added to table "vpk.%s"',
+                                        added.attname, added.name),
+            DETAIL = 'The update adds a column of its own, which needs that number.',
+            HINT = 'Move its contents to a table of your own, and restore the database from a '
+                   'dump. Even a dropped column keeps its number.';
+    END IF;
+    PERFORM pg_catalog.set_config('search_path', path, true);
+END
+$$;
+
 -- Gives a function the arguments, result columns and code of a new one, and drops that one. The
 -- function keeps its OID, so everybody keeps the privilege to call it, and what depends on it
 -- stays. Dropped at the end of this script.
@@ -148,8 +174,121 @@ COMMENT ON FUNCTION vpk_grant_backup(regrole) IS
 COMMENT ON FUNCTION vpk_grant_backup(text) IS
     'Grants a role, by its name, the privileges to dump the extension''s tables, with the hashes of keys in them';
 
--- vpk_doctor has three more items: alike_names, schema_usage and subscriptions.
-ALTER FUNCTION vpk_doctor() ROWS 16;
+-- vpk_doctor has five more items: alike_names, schema_usage, additions, subscriptions, event_ids.
+ALTER FUNCTION vpk_doctor() ROWS 18;
+
+-- Who acts through a role: the column actor of vpk.events. Events of before have none.
+
+CREATE FUNCTION vpk.event_actor()
+RETURNS text
+STRICT VOLATILE PARALLEL UNSAFE
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'event_actor_wrapper';
+COMMENT ON FUNCTION vpk.event_actor() IS 'Returns who acts through the role that calls; the default of vpk.events.actor';
+
+ALTER TABLE vpk.events ADD COLUMN actor text;
+ALTER TABLE vpk.events ALTER COLUMN actor SET DEFAULT vpk.event_actor();
+COMMENT ON COLUMN vpk.events.actor IS
+    'Who acted through the role: the setting vibepeak_keys.actor at the time of the call';
+
+-- Purging in parts, of keys and of events.
+
+CREATE INDEX keys_end_idx ON vpk.keys (LEAST(revoked_at, expires_at), id)
+    WHERE LEAST(revoked_at, expires_at) IS NOT NULL;
+
+CREATE FUNCTION vpk_purge_grown(before timestamptz, max_rows integer DEFAULT NULL)
+RETURNS bigint
+VOLATILE SECURITY DEFINER PARALLEL UNSAFE
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'purge_in_parts_wrapper';
+SELECT vpk.grow('vpk_purge(timestamptz)', 'vpk_purge_grown(timestamptz, integer)');
+COMMENT ON FUNCTION vpk_purge(timestamptz, integer) IS
+    'Deletes keys that were revoked or expired before a time, at most so many; returns their number';
+
+CREATE FUNCTION vpk_purge_events(before timestamptz, max_rows integer DEFAULT NULL)
+RETURNS bigint
+VOLATILE SECURITY DEFINER PARALLEL UNSAFE
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'vpk_purge_events_wrapper';
+COMMENT ON FUNCTION vpk_purge_events(timestamptz, integer) IS
+    'Deletes events of before a time, at most so many; returns their number';
+
+-- Asking again for a key.
+
+CREATE INDEX events_idempotency_key_idx ON vpk.events ((details ->> 'idempotency_key'))
+    WHERE (details ->> 'idempotency_key') IS NOT NULL;
+
+CREATE FUNCTION vpk_create_grown(
+    name text, account text DEFAULT 'default', environment text DEFAULT 'live',
+    expires_at timestamptz DEFAULT NULL, scopes text[] DEFAULT '{}',
+    allowed_ips cidr[] DEFAULT NULL, metadata jsonb DEFAULT '{}', idempotency_key text DEFAULT NULL)
+RETURNS TABLE (id uuid, token text, name text, account text, environment text, prefix text,
+               hint text, created_at timestamptz, expires_at timestamptz)
+VOLATILE SECURITY DEFINER PARALLEL UNSAFE
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'create_once_wrapper';
+SELECT vpk.grow('vpk_create(text, text, text, timestamptz, text[], cidr[], jsonb)',
+                'vpk_create_grown(text, text, text, timestamptz, text[], cidr[], jsonb, text)');
+COMMENT ON FUNCTION vpk_create(text, text, text, timestamptz, text[], cidr[], jsonb, text) IS
+    'Issues a key. Its token is shown only in this result';
+
+CREATE FUNCTION vpk_rotate_grown(
+    id uuid, grace interval DEFAULT '0', expires_at timestamptz DEFAULT NULL,
+    idempotency_key text DEFAULT NULL)
+RETURNS TABLE (id uuid, token text, name text, account text, environment text, prefix text,
+               hint text, created_at timestamptz, expires_at timestamptz)
+VOLATILE SECURITY DEFINER PARALLEL UNSAFE
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'rotate_once_wrapper';
+SELECT vpk.grow('vpk_rotate(uuid, interval, timestamptz)',
+                'vpk_rotate_grown(uuid, interval, timestamptz, text)');
+COMMENT ON FUNCTION vpk_rotate(uuid, interval, timestamptz, text) IS
+    'Issues a successor of a key; the old key ends after the grace period, or immediately';
+
+-- Another name for an account.
+
+CREATE FUNCTION vpk_rename_account(account text, new_account text)
+RETURNS bigint
+VOLATILE SECURITY DEFINER PARALLEL UNSAFE
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'vpk_rename_account_wrapper';
+COMMENT ON FUNCTION vpk_rename_account(text, text) IS
+    'Gives an account with its keys, leases and events another name; returns the number of keys';
+COMMENT ON COLUMN vpk.events.event IS
+    'key_created, key_updated, key_rotated, key_revoked, key_disabled, key_enabled, key_purged, key_deleted, plan_set, account_renamed, account_deleted or events_purged';
+
+CREATE OR REPLACE FUNCTION vpk.accounts_before_write() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF TG_OP = 'UPDATE' THEN
+        IF NEW.account IS DISTINCT FROM OLD.account THEN
+            RAISE object_not_in_prerequisite_state USING
+                MESSAGE = pg_catalog.format('account "%s" cannot be renamed by an UPDATE', OLD.account),
+                DETAIL = 'Its keys would be refused, since they are keys of that account.',
+                HINT = 'Use vpk_rename_account(account, new_account), which takes the keys along.';
+        END IF;
+        NEW.pristine := OLD.pristine AND NEW IS NOT DISTINCT FROM OLD;
+        RETURN NEW;
+    END IF;
+    IF NOT NEW.pristine THEN
+        UPDATE vpk.accounts AS a
+           SET plan = NEW.plan, created_at = NEW.created_at, pristine = false
+         WHERE a.account = NEW.account AND a.pristine;
+        IF FOUND THEN
+            RETURN NULL;
+        END IF;
+    END IF;
+    DELETE FROM vpk.removed_defaults AS r WHERE r.relation = 'accounts' AND r.name = NEW.account;
+    NEW.pristine := coalesce(NEW.pristine, false);
+    RETURN NEW;
+END
+$$;
 
 -- Privileges for new functions: nobody but the owner, as in a fresh installation, whatever default
 -- privileges there are; and then each role that may call the function beside it. Of several
@@ -175,6 +314,9 @@ BEGIN
           JOIN (VALUES
                    ('vpk_client_ip'::text, 'vpk_authenticate'::text),
                    ('vpk_doctor_accept', 'vpk_purge'),
+                   ('vpk_rename_account', 'vpk_set_plan'),
+                   ('vpk_purge_events', 'vpk_purge'),
+                   ('event_actor', NULL),
                    ('vpk_grant_verifier(text)', 'vpk_grant_verifier(regrole)'),
                    ('vpk_grant_admin(text)', 'vpk_grant_admin(regrole)'),
                    ('vpk_grant_backup', NULL)

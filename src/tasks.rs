@@ -50,9 +50,15 @@ pub fn start(
         verify::unnoted(call, token, &request, scope.is_some())
     };
     let mut answer = verified();
-    if let (Status::Valid, Some(key)) = (answer.status, answer.key) {
-        lock::lock_tasks(call, key.account.bytes_unguarded(call));
-        // The wait may have been long.
+    let mut locked: Option<Text> = None;
+    while let (Status::Valid, Some(key)) = (answer.status, answer.key) {
+        let account = key.account.bytes_unguarded(call);
+        if locked.is_some_and(|locked| locked.bytes_unguarded(call) == account) {
+            break;
+        }
+        lock::lock_tasks(call, account);
+        locked = Some(key.account);
+        // The wait may have been long, and the account renamed.
         answer = verified();
     }
     let (Status::Valid, Some(key)) = (answer.status, answer.key) else {

@@ -1,4 +1,4 @@
-//! Setting the plan of an account: the arguments, and the errors.
+//! The plan and the name of an account: the arguments, and the errors.
 
 use pure::characters::other_spellings;
 use pure::error::{CallError, quoted};
@@ -6,18 +6,21 @@ use pure::validate;
 
 use super::arguments::{self, required};
 use crate::pg::call::Call;
-use crate::pg::sql::commit;
+use crate::pg::sql::{commit, lock};
 use crate::pg::types::Text;
 use crate::pg::types::encoding::ServerEncoding;
 use crate::store::accounts;
 use crate::store::events::Caller;
 
-/// Puts an account on a plan, and makes the account where it does not exist.
+/// Puts an account on a plan, and makes the account where it does not exist. Writes nothing where
+/// the account is on the plan already.
 pub fn set_plan(call: &Call, account: Option<Text>, plan: Option<Text>) -> Result<(), CallError> {
     let account = required("account", account)?;
     let plan = arguments::checked_plan(call, required("plan", plan)?)?;
     let account = account_to_set(call, account)?;
-    if accounts::set_plan(call, account, plan, Caller::of(call)) {
+    if accounts::is_on_plan(call, account, plan)
+        || accounts::set_plan(call, account, plan, Caller::of(call))
+    {
         commit::until_applied();
         return Ok(());
     }
@@ -26,6 +29,44 @@ pub fn set_plan(call: &Call, account: Option<Text>, plan: Option<Text>) -> Resul
     Err(CallError::invalid(format!("plan {} does not exist", quoted(plan.bytes(call))))
         .detail(format!("The plans are: {}.", plans.join(", ")))
         .hint("Names are case-sensitive. Insert a row into vpk.plans to add a plan."))
+}
+
+/// Gives an account with all its rows another name. Returns the number of its keys. Raises 55P03 if
+/// another transaction holds what it needs for too long.
+pub fn rename(
+    call: &Call,
+    account: Option<Text>,
+    new_account: Option<Text>,
+) -> Result<i64, CallError> {
+    let account = required("account", account)?;
+    let new_account = required("new_account", new_account)?;
+    let account = arguments::spelled_as_stored(call, account);
+    let name = arguments::checked_account(call, new_account)?;
+    let new_account = validate::new_account(name, &ServerEncoding)?
+        .map_or(new_account, |name| Text::new(call, name.as_bytes()));
+    if new_account.bytes(call) == account.bytes(call) && accounts::exists(call, account) {
+        return Ok(0);
+    }
+    lock::with_patience(|| rename_locked(call, account, new_account))
+        .unwrap_or_else(|| Err(arguments::busy_account(account.bytes(call))))
+}
+
+fn rename_locked(call: &Call, account: Text, new_account: Text) -> Result<i64, CallError> {
+    let (old, new) = (account.bytes(call), new_account.bytes(call));
+    // No task may start under either name. In one order, so that two calls do not wait for each
+    // other.
+    lock::lock_tasks(call, old.min(new));
+    lock::lock_tasks(call, old.max(new));
+    if !accounts::lock(call, account) {
+        return Err(arguments::unknown_account(old).hint(arguments::SEE_ACCOUNTS));
+    }
+    // The account itself may have another spelling of its new name.
+    let taken = arguments::stored_account(call, new_account, accounts::lock_against_deletion);
+    if let Some(taken) = taken.map(|taken| taken.bytes(call)).filter(|taken| *taken != old) {
+        return Err(CallError::duplicate(format!("account {} exists already", quoted(taken)))
+            .hint("Choose another name. Accounts cannot be merged."));
+    }
+    Ok(accounts::rename(call, account, new_account, Caller::of(call)))
 }
 
 /// The name of an account that exists or will be created. A new one gets its composed spelling, so

@@ -108,8 +108,13 @@ pub(super) fn checked_new_expiry(expires_at: Timestamp) -> Result<Option<Timesta
     checked_expiry(expires_at, "Use 'infinity'")
 }
 
-/// A reason as it is stored: cut to its maximum length, and with keys in it redacted. None where it
-/// is blank.
+/// The name of a request, where it is allowed.
+pub(super) fn checked_idempotency_key(call: &Call, key: Text) -> Result<Text, CallError> {
+    validate::idempotency_key(key.bytes(call), &ServerEncoding).map(|()| key)
+}
+
+/// A reason or an actor as it is stored: cut to its maximum length, and with keys in it redacted.
+/// None where it is blank.
 pub(super) fn kept_reason(call: &Call, reason: Option<Text>) -> Option<Text> {
     validate::reason(reason?.bytes(call), &ServerEncoding).map(|reason| Text::new(call, &reason))
 }
@@ -122,6 +127,20 @@ pub(super) fn unknown_key() -> CallError {
 
 /// The hint where an account does not exist.
 pub(super) const SEE_ACCOUNTS: &str = "Names are case-sensitive. vpk.accounts lists them.";
+
+/// The error where another transaction holds what a change to an account needs.
+pub(super) fn busy_account(name: &[u8]) -> CallError {
+    CallError::busy(format!("account {} is in use by another transaction", quoted(name)))
+        .detail(
+            "That transaction is still open. It has started, extended or finished a task of the \
+             account, or issued or changed a key of it.",
+        )
+        .hint(
+            "Call the function again after the transaction has ended. See in pg_stat_activity which \
+             sessions are idle in transaction; pg_terminate_backend() ends one. Set lock_timeout to \
+             wait longer.",
+        )
+}
 
 /// The error where an account does not exist, without a hint.
 pub(super) fn unknown_account(name: &[u8]) -> CallError {

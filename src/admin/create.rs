@@ -6,6 +6,7 @@ use pure::key::token::Token;
 use pure::validate;
 
 use super::arguments::{self, required};
+use super::request;
 use crate::pg::call::Call;
 use crate::pg::server::{clock, random};
 use crate::pg::types::{Bytes, CidrArray, Json, Text, TextArray, Timestamp, Uuid};
@@ -78,6 +79,8 @@ pub struct NewKey {
     pub allowed_ips: Option<CidrArray>,
     /// What the application keeps with it.
     pub metadata: Option<Json>,
+    /// The name of the request, which issues one key within a day; null is no name.
+    pub idempotency_key: Option<Text>,
 }
 
 /// Issues a key, with an event.
@@ -97,6 +100,9 @@ pub fn create(call: &Call, new_key: &NewKey) -> Result<IssuedKey, CallError> {
         .flatten();
     let metadata = arguments::checked_metadata(required("metadata", new_key.metadata)?)?;
 
+    let idempotency_key = request::checked(call, new_key.idempotency_key)?;
+    request::check_not_answered(call, account, idempotency_key)?;
+
     let (mut issued, token) = IssuedKey::draw(call, environment, name, account, expires_at);
     let mut row = NewRow {
         id: issued.id,
@@ -111,6 +117,7 @@ pub fn create(call: &Call, new_key: &NewKey) -> Result<IssuedKey, CallError> {
         scopes,
         allowed_ips,
         metadata,
+        idempotency_key,
     };
     if store::insert(call, &row, Caller::of(call)) {
         return Ok(issued);

@@ -1,25 +1,83 @@
 //! Removing keys that have ended, and accounts with all their rows.
 
-use pure::error::{CallError, quoted};
+use pure::error::CallError;
 
 use super::arguments::{self, required};
 use crate::pg::call::Call;
-use crate::pg::server::clock;
+use crate::pg::server::{clock, settings};
 use crate::pg::sql::{commit, lock};
 use crate::pg::types::{Text, Timestamp};
 use crate::store::events::Caller;
 use crate::store::keys::RemovedKeys;
-use crate::store::{accounts, keys, usage};
+use crate::store::{accounts, events, keys, usage};
 
-/// Removes the keys that were revoked or expired before an instant. Returns how many.
-pub fn purge(call: &Call, before: Option<Timestamp>) -> Result<i64, CallError> {
+/// Removes keys that were revoked or expired before an instant, those first that ended first, and
+/// at most so many; None is all. Keys to which a row of another table refers by a foreign key stay.
+/// Returns how many were removed.
+pub fn purge(
+    call: &Call,
+    before: Option<Timestamp>,
+    max_rows: Option<i32>,
+) -> Result<i64, CallError> {
     let before = required("before", before)?;
     if before.micros() > clock::now().micros() {
         return Err(CallError::invalid("before must not be in the future")
             .detail("Keys that are still active would be removed.")
             .hint("Name an instant in the past, for example now() - interval '90 days'."));
     }
-    Ok(forget_uses(call, &keys::purge(call, before, Caller::of(call))))
+    let most = checked_max_rows(max_rows)?;
+    let (foreign_keys, caller) = (keys::foreign_keys(call), Caller::of(call));
+    let (mut removed, mut last) = (0, None);
+    while removed < most {
+        let Some(ended) = keys::ended(call, before, last, most - removed) else { break };
+        let purged = keys::purge(call, &ended, before, &foreign_keys, caller);
+        removed += forget_uses(call, &purged);
+        last = Some(ended.last);
+    }
+    Ok(removed)
+}
+
+/// Removes events of before an instant, the oldest first, and at most so many; None is all. Returns
+/// how many were removed.
+pub fn purge_events(
+    call: &Call,
+    before: Option<Timestamp>,
+    max_rows: Option<i32>,
+) -> Result<i64, CallError> {
+    let before = required("before", before)?;
+    let kept = settings::events_kept();
+    let kept_micros = i64::try_from(kept.as_micros()).unwrap_or(i64::MAX);
+    if before.micros() > clock::now().micros().saturating_sub(kept_micros) {
+        let days = kept.as_secs() / 86_400;
+        return Err(CallError::invalid(format!("before must be at least {days} days ago"))
+            .detail("Events are kept for as long as vibepeak_keys.events_kept says.")
+            .hint("Name an earlier instant. A superuser can change the setting."));
+    }
+    let most = checked_max_rows(max_rows)?;
+    let mut removed = 0;
+    while removed < most {
+        let part = events::purge(call, before, most - removed);
+        removed += part.removed;
+        if part.removed < part.oldest || part.oldest == 0 {
+            break;
+        }
+    }
+    if removed > 0 {
+        events::record_purge(call, before, removed, Caller::of(call));
+    }
+    Ok(removed)
+}
+
+/// How many rows a call removes at most.
+fn checked_max_rows(max_rows: Option<i32>) -> Result<i64, CallError> {
+    match max_rows {
+        Some(..=-1) => {
+            Err(CallError::invalid("max_rows must not be negative")
+                .hint("Leave it out to remove all."))
+        }
+        Some(rows) => Ok(rows.into()),
+        None => Ok(i64::MAX),
+    }
 }
 
 /// Removes an account with all its keys, leases and usage. Returns the number of its keys. Its
@@ -28,19 +86,8 @@ pub fn purge(call: &Call, before: Option<Timestamp>) -> Result<i64, CallError> {
 pub fn delete_account(call: &Call, account: Option<Text>) -> Result<i64, CallError> {
     let account = required("account", account)?;
     let account = arguments::spelled_as_stored(call, account);
-    let deleted = lock::with_patience(|| erase(call, account)).unwrap_or_else(|| {
-        let name = quoted(account.bytes(call));
-        Err(CallError::busy(format!("account {name} is in use by another transaction"))
-            .detail(
-                "That transaction is still open. It has started, extended or finished a task of \
-                 the account, or issued or changed a key of it.",
-            )
-            .hint(
-                "Call the function again after the transaction has ended. See in pg_stat_activity \
-                 which sessions are idle in transaction; pg_terminate_backend() ends one. Set \
-                 lock_timeout to wait longer.",
-            ))
-    })?;
+    let deleted = lock::with_patience(|| erase(call, account))
+        .unwrap_or_else(|| Err(arguments::busy_account(account.bytes(call))))?;
     commit::until_applied();
     Ok(deleted)
 }
@@ -50,6 +97,7 @@ fn erase(call: &Call, account: Text) -> Result<i64, CallError> {
     // No task of the account may start while the account is deleted.
     lock::lock_tasks(call, account.bytes(call));
     if !accounts::lock(call, account) {
+        commit::wait_until_applied();
         return Err(arguments::unknown_account(account.bytes(call)).hint(arguments::SEE_ACCOUNTS));
     }
     let deleted = accounts::empty(call, account, clock::now(), Caller::of(call));

@@ -7,11 +7,13 @@
 //! before.
 
 pub mod accounts;
+pub mod actor;
 mod arguments;
 pub mod create;
 pub mod delete;
 pub mod disable;
 pub mod list;
+mod request;
 pub mod revoke;
 pub mod roles;
 pub mod rotate;

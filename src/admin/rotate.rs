@@ -5,22 +5,26 @@ use pure::validate;
 
 use super::arguments::{self, required};
 use super::create::IssuedKey;
+use super::request;
 use crate::pg::call::Call;
+use crate::pg::server::clock;
 use crate::pg::sql::commit;
-use crate::pg::types::{Bytes, Interval, Timestamp, Uuid};
+use crate::pg::types::{Bytes, Interval, Text, Timestamp, Uuid};
 use crate::store::events::Caller;
 use crate::store::rotate::{self as store, Successor};
 
 /// Issues a successor of a key. The key itself expires when the grace ends, or is revoked at once
-/// where there is none.
+/// where there is none. A key in its grace is rotated again if its successors were revoked.
 pub fn rotate(
     call: &Call,
     id: Option<Uuid>,
     grace: Option<Interval>,
     expires_at: Option<Timestamp>,
+    idempotency_key: Option<Text>,
 ) -> Result<IssuedKey, CallError> {
     let id = required("id", id)?;
     let grace = required("grace", grace)?;
+    let idempotency_key = request::checked(call, idempotency_key)?;
     let given_expiry = expires_at.map(arguments::checked_new_expiry).transpose()?;
 
     // The account first, in the order of a deletion of the account.
@@ -28,11 +32,13 @@ pub fn rotate(
         return Err(arguments::unknown_key());
     }
     let old = store::lock_for_rotation(call, id, grace).ok_or_else(arguments::unknown_key)?;
+    request::check_not_answered(call, old.account, idempotency_key)?;
     if old.grace_out_of_range {
         return Err(CallError::invalid("grace must be between 0 and 100 years")
             .hint("Name for how long the old key stays valid, for example interval '1 day'."));
     }
-    if old.rotated {
+    let successors = old.rotated.then(|| store::successors(call, id));
+    if successors.as_ref().is_some_and(|successors| successors.live) {
         return Err(CallError::invalid("the API key has already been rotated")
             .hint("Rotate its successor: the key whose rotated_from is this id."));
     }
@@ -43,7 +49,12 @@ pub fn rotate(
     }
 
     let environment = validate::environment(old.environment.bytes(call))?;
-    let expires_at = given_expiry.unwrap_or(old.expires_at.map(arguments::inherited_expiry));
+    let now = clock::now().micros();
+    let inherited = successors
+        .and_then(|successors| successors.expires_at)
+        .filter(|end| end.is_none_or(|end| end.micros() > now));
+    let expires_at =
+        given_expiry.or(inherited).unwrap_or(old.expires_at).map(arguments::inherited_expiry);
     let (issued, token) = IssuedKey::draw(call, environment, old.name, old.account, expires_at);
     let successor = Successor {
         id: issued.id,
@@ -53,7 +64,7 @@ pub fn rotate(
         created_at: issued.created_at,
         expires_at: issued.expires_at,
     };
-    store::rotate(call, id, grace, &successor, Caller::of(call));
+    store::rotate(call, id, grace, &successor, idempotency_key, Caller::of(call));
     commit::until_applied();
     Ok(issued)
 }

@@ -65,10 +65,10 @@ fn listed_row(key: ListedKey) -> ListedRow {
     )
 }
 
-#[pg_extern(volatile, parallel_unsafe, security_definer)]
+#[pg_extern(volatile, parallel_unsafe, security_definer, name = "vpk_create")]
 #[search_path(pg_catalog, pg_temp)]
 #[expect(clippy::too_many_arguments, reason = "an SQL function has as many arguments")]
-fn vpk_create(
+fn create_once(
     name: Option<Text>,
     account: default!(Option<Text>, "'default'"),
     environment: default!(Option<Text>, "'live'"),
@@ -76,6 +76,7 @@ fn vpk_create(
     scopes: default!(Option<TextArray>, "'{}'"),
     allowed_ips: default!(Option<CidrArray>, "NULL"),
     metadata: default!(Option<Json>, "'{}'"),
+    idempotency_key: default!(Option<Text>, "NULL"),
     call: Call,
 ) -> single_row::TableIterator<
     'static,
@@ -92,18 +93,68 @@ fn vpk_create(
     ),
 > {
     passing_errors(|| {
-        let new_key =
-            NewKey { name, account, environment, expires_at, scopes, allowed_ips, metadata };
+        let new_key = NewKey {
+            name,
+            account,
+            environment,
+            expires_at,
+            scopes,
+            allowed_ips,
+            metadata,
+            idempotency_key,
+        };
         single_row::TableIterator::once(issued_row(create::create(&call, &new_key).or_raise()))
     })
 }
 
-#[pg_extern(volatile, parallel_unsafe, security_definer)]
+/// The same for the SQL of releases before 0.7.0.
+#[pg_extern(sql = false)]
+#[expect(clippy::too_many_arguments, reason = "an SQL function has as many arguments")]
+fn vpk_create(
+    name: Option<Text>,
+    account: Option<Text>,
+    environment: Option<Text>,
+    expires_at: Option<Timestamp>,
+    scopes: Option<TextArray>,
+    allowed_ips: Option<CidrArray>,
+    metadata: Option<Json>,
+    call: Call,
+) -> single_row::TableIterator<
+    'static,
+    (
+        name!(id, Uuid),
+        name!(token, Text),
+        name!(name, Text),
+        name!(account, Text),
+        name!(environment, Text),
+        name!(prefix, Text),
+        name!(hint, Text),
+        name!(created_at, Timestamp),
+        name!(expires_at, Option<Timestamp>),
+    ),
+> {
+    passing_errors(|| {
+        let new_key = NewKey {
+            name,
+            account,
+            environment,
+            expires_at,
+            scopes,
+            allowed_ips,
+            metadata,
+            idempotency_key: None,
+        };
+        single_row::TableIterator::once(issued_row(create::create(&call, &new_key).or_raise()))
+    })
+}
+
+#[pg_extern(volatile, parallel_unsafe, security_definer, name = "vpk_rotate")]
 #[search_path(pg_catalog, pg_temp)]
-fn vpk_rotate(
+fn rotate_once(
     id: Option<Uuid>,
     grace: default!(Option<Interval>, "'0'"),
     expires_at: default!(Option<Timestamp>, "NULL"),
+    idempotency_key: default!(Option<Text>, "NULL"),
     call: Call,
 ) -> single_row::TableIterator<
     'static,
@@ -121,7 +172,35 @@ fn vpk_rotate(
 > {
     passing_errors(|| {
         single_row::TableIterator::once(issued_row(
-            rotate::rotate(&call, id, grace, expires_at).or_raise(),
+            rotate::rotate(&call, id, grace, expires_at, idempotency_key).or_raise(),
+        ))
+    })
+}
+
+/// The same for the SQL of releases before 0.7.0.
+#[pg_extern(sql = false)]
+fn vpk_rotate(
+    id: Option<Uuid>,
+    grace: Option<Interval>,
+    expires_at: Option<Timestamp>,
+    call: Call,
+) -> single_row::TableIterator<
+    'static,
+    (
+        name!(id, Uuid),
+        name!(token, Text),
+        name!(name, Text),
+        name!(account, Text),
+        name!(environment, Text),
+        name!(prefix, Text),
+        name!(hint, Text),
+        name!(created_at, Timestamp),
+        name!(expires_at, Option<Timestamp>),
+    ),
+> {
+    passing_errors(|| {
+        single_row::TableIterator::once(issued_row(
+            rotate::rotate(&call, id, grace, expires_at, None).or_raise(),
         ))
     })
 }
@@ -168,8 +247,28 @@ fn vpk_enable(id: Option<Uuid>, call: Call) {
 
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
 #[search_path(pg_catalog, pg_temp)]
+fn vpk_purge_events(
+    before: Option<Timestamp>,
+    max_rows: default!(Option<i32>, "NULL"),
+    call: Call,
+) -> i64 {
+    passing_errors(|| delete::purge_events(&call, before, max_rows).or_raise())
+}
+
+#[pg_extern(volatile, parallel_unsafe, security_definer, name = "vpk_purge")]
+#[search_path(pg_catalog, pg_temp)]
+fn purge_in_parts(
+    before: Option<Timestamp>,
+    max_rows: default!(Option<i32>, "NULL"),
+    call: Call,
+) -> i64 {
+    passing_errors(|| delete::purge(&call, before, max_rows).or_raise())
+}
+
+/// The same for the SQL of releases before 0.7.0.
+#[pg_extern(sql = false)]
 fn vpk_purge(before: Option<Timestamp>, call: Call) -> i64 {
-    passing_errors(|| delete::purge(&call, before).or_raise())
+    passing_errors(|| delete::purge(&call, before, None).or_raise())
 }
 
 #[pg_extern(volatile, parallel_unsafe, security_definer)]

@@ -16,7 +16,8 @@ use crate::pg::call::Call;
 use crate::pg::redaction;
 use crate::pg::server::clock;
 use crate::pg::types::encoding::ServerEncoding;
-use crate::store::doctor::{self, Listing, accepted, alike, names, replication};
+use crate::store::doctor::{self, Listing, accepted, additions, alike, names, replication};
+use crate::store::events;
 use crate::usage::stats;
 
 /// All items, in their order. What was accepted is well.
@@ -59,6 +60,14 @@ fn found(call: &Call) -> Vec<Finding> {
             "the tables are as the extension made them",
             |_| "verifications and other calls fail where they use what was changed".to_owned(),
             "Undo these changes, or restore the tables from a backup.",
+        ),
+        found_none(
+            "additions",
+            &additions::of_others(call),
+            "nothing was added to the extension's tables",
+            |_| "a dump does not contain what was added to the extension's tables".to_owned(),
+            "Drop these additions, and disable row security. Keep what you need in tables of your \
+             own. With an added column, a restore of the rows fails.",
         ),
         of_tables("key_table", &|item| {
             found_none(
@@ -128,6 +137,15 @@ fn found(call: &Call) -> Vec<Finding> {
                 |_| "subscriptions that do not keep the extension's tables up to date".to_owned(),
                 "Look into the server's log. For an empty table, drop the subscription, run TRUNCATE \
                  on its tables, and create it again: it copies rows only once.",
+            )
+        }),
+        of_tables("event_ids", &|item| {
+            found_none(
+                item,
+                &events::sequence_behind(call),
+                "the sequence of the events is not behind them",
+                |_| "the sequence of the events is behind them".to_owned(),
+                events::HOW_TO_MOVE_SEQUENCE,
             )
         }),
         version::version(doctor::version(call).as_deref(), env!("CARGO_PKG_VERSION")),

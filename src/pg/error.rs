@@ -25,6 +25,7 @@ pub(in crate::pg) fn raise(error: CallError) -> ! {
         Condition::ObjectNotInPrerequisiteState => {
             PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
         }
+        Condition::UniqueViolation => PgSqlErrorCode::ERRCODE_UNIQUE_VIOLATION,
         Condition::LockNotAvailable => PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
         Condition::InsufficientPrivilege => PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
     };
@@ -37,6 +38,13 @@ pub(in crate::pg) fn raise(error: CallError) -> ! {
     }
     report.report(PgLogLevel::ERROR);
     unreachable!("an error does not return")
+}
+
+/// Tells the client something, and goes on.
+pub fn notice(message: &'static str, hint: &'static str) {
+    ErrorReport::new(PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION, message, "vibepeak_keys")
+        .set_hint(hint)
+        .report(PgLogLevel::NOTICE);
 }
 
 /// Raises 42704: the database has no extension, or one without its schema.

@@ -5,7 +5,9 @@ use pgrx::pg_sys::{TEXTOID, TIMESTAMPTZOID};
 use crate::pg::call::Call;
 use crate::pg::sql::statement::Statement;
 use crate::pg::types::{SqlValue, Text, Timestamp};
-use crate::store::events::{Caller, anonymize_events, record_events};
+use crate::store::events::{
+    self, Caller, anonymize_events, missed_events, record_events, rename_events,
+};
 use crate::store::keys::RemovedKeys;
 
 /// The names of all plans, in order of rank.
@@ -16,12 +18,23 @@ pub fn plan_names(call: &Call) -> Vec<Text> {
 static PLAN_NAMES: Statement =
     Statement::new(c"SELECT p.plan FROM vpk.plans AS p ORDER BY p.rank, p.plan", &[]);
 
+/// Whether an account is on a plan, which exists.
+pub fn is_on_plan(call: &Call, account: Text, plan: Text) -> bool {
+    !IS_ON_PLAN.write(call, &[Some(account.datum()), Some(plan.datum())]).is_empty()
+}
+
+static IS_ON_PLAN: Statement = Statement::new(
+    c"SELECT a.account FROM vpk.accounts AS a JOIN vpk.plans AS p ON p.plan = a.plan
+       WHERE a.account = $1 AND a.plan = $2",
+    &[TEXTOID, TEXTOID],
+);
+
 /// Puts an account on a plan, and makes the account where it does not exist; false where there is
 /// no such plan.
 pub fn set_plan(call: &Call, account: Text, plan: Text, caller: Caller) -> bool {
     let Caller { role, session_role } = caller;
     let parameters = [account, plan, role, session_role].map(|text| Some(text.datum()));
-    !SET_PLAN.write(call, &parameters).is_empty()
+    !events::write(call, &SET_PLAN, &parameters).is_empty()
 }
 
 static SET_PLAN: Statement = Statement::new(
@@ -31,7 +44,7 @@ static SET_PLAN: Statement = Statement::new(
             SELECT $1, p.plan FROM vpk.plans AS p WHERE p.plan = $2 FOR KEY SHARE
             ON CONFLICT (account) DO UPDATE SET plan = EXCLUDED.plan
             RETURNING a.account, a.plan
-        ) ",
+        ), ",
         record_events!(
             "event, account, details",
             of: "SELECT 'plan_set'::text, m.account,
@@ -39,7 +52,9 @@ static SET_PLAN: Statement = Statement::new(
                    FROM moved AS m",
             by: "$3", "$4"
         ),
-        " RETURNING account"
+        " SELECT m.account, ",
+        missed_events!(),
+        " FROM moved AS m"
     ),
     &[TEXTOID, TEXTOID, TEXTOID, TEXTOID],
 );
@@ -73,6 +88,43 @@ static LOCK: Statement = Statement::new(
     &[TEXTOID],
 );
 
+/// Gives an account and all its rows another name, which no account has. Returns the number of its
+/// keys.
+pub fn rename(call: &Call, account: Text, new_account: Text, caller: Caller) -> i64 {
+    let Caller { role, session_role } = caller;
+    let parameters = [account, new_account, role, session_role].map(|text| Some(text.datum()));
+    let rows = events::write(call, &RENAME, &parameters);
+    rows.first().and_then(|row| row.bigint(0)).unwrap_or(0)
+}
+
+/// The account gets a new row: the triggers note that the name is gone, and refuse an UPDATE of it.
+static RENAME: Statement = Statement::new(
+    sql!(
+        "WITH added AS (
+            INSERT INTO vpk.accounts (account, plan, created_at)
+            SELECT $2, a.plan, a.created_at FROM vpk.accounts AS a WHERE a.account = $1
+        ), removed AS (
+            DELETE FROM vpk.accounts AS a WHERE a.account = $1
+        ), moved AS (
+            UPDATE vpk.keys AS k SET account = $2 WHERE k.account = $1 RETURNING k.id
+        ), leases AS (
+            UPDATE vpk.task_leases AS l SET account = $2 WHERE l.account = $1
+        ), happened AS (",
+        rename_events!("$1", "$2"),
+        "), ",
+        record_events!(
+            "event, account, details",
+            of: "SELECT 'account_renamed'::text, $2,
+                        pg_catalog.jsonb_build_object('renamed_from', $1)",
+            by: "$3", "$4"
+        ),
+        " SELECT pg_catalog.count(*), ",
+        missed_events!(),
+        " FROM moved AS m"
+    ),
+    &[TEXTOID, TEXTOID, TEXTOID, TEXTOID],
+);
+
 /// Deletes all rows of an account except its own and its usage, which [`super::usage::forget`]
 /// deletes. Anonymizes its events. `now` is the time of the events that it records.
 pub fn empty(call: &Call, account: Text, now: Timestamp, caller: Caller) -> RemovedKeys {
@@ -82,7 +134,7 @@ pub fn empty(call: &Call, account: Text, now: Timestamp, caller: Caller) -> Remo
         Some(caller.session_role.datum()),
         Some(now.datum()),
     ];
-    RemovedKeys::of(&EMPTY.write(call, &parameters))
+    RemovedKeys::of(&events::write(call, &EMPTY, &parameters))
 }
 
 static EMPTY: Statement = Statement::new(
@@ -93,7 +145,7 @@ static EMPTY: Statement = Statement::new(
             DELETE FROM vpk.task_leases AS l WHERE l.account = $1
         ), forgotten AS (",
         anonymize_events!("$1"),
-        "), recorded AS (",
+        "), ",
         record_events!(
             "occurred_at, event, key_id",
             of: "SELECT $4, 'key_deleted'::text, d.id FROM deleted AS d
@@ -101,8 +153,9 @@ static EMPTY: Statement = Statement::new(
                  SELECT $4, 'account_deleted', NULL",
             by: "$2", "$3"
         ),
-        ")
-        SELECT pg_catalog.count(*), pg_catalog.array_agg(d.id) FROM deleted AS d"
+        " SELECT pg_catalog.count(*), pg_catalog.array_agg(d.id), ",
+        missed_events!(),
+        " FROM deleted AS d"
     ),
     &[TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID],
 );

@@ -2,17 +2,17 @@
 //! keys again and again.
 
 use pgrx::pg_sys::{
-    BYTEAOID, CIDRARRAYOID, JSONBOID, TEXTARRAYOID, TEXTOID, TIMESTAMPTZOID, UUIDOID,
+    BYTEAOID, CIDRARRAYOID, JSONBOID, Oid, TEXTARRAYOID, TEXTOID, TIMESTAMPTZOID, UUIDOID,
 };
 
 use crate::pg::call::Call;
-use crate::pg::sql::bulk_insert::Bulk;
+use crate::pg::sql::bulk_insert::{Bulk, Inserted};
 use crate::pg::sql::bulk_table::Table;
 use crate::pg::sql::statement::Statement;
 use crate::pg::types::{Bytes, CidrArray, Json, Parameter, SqlValue, Text};
 use crate::pg::types::{TextArray, Timestamp, Uuid};
 use crate::store::accounts;
-use crate::store::events::{self, Caller, record_events};
+use crate::store::events::{self, Caller, missed_events, record_events};
 
 /// A key to insert, with the columns of vpk.keys.
 pub struct NewRow {
@@ -40,6 +40,8 @@ pub struct NewRow {
     pub allowed_ips: Option<CidrArray>,
     /// What the application keeps with the key.
     pub metadata: Json,
+    /// The name of the request that it answers, for its event.
+    pub idempotency_key: Option<Text>,
 }
 
 /// The tables that [`insert`] inserts into; the order of the columns of the first is that of
@@ -61,6 +63,7 @@ const TABLES: [Table; 2] = [
             (c"allowed_ips", CIDRARRAYOID),
             (c"metadata", JSONBOID),
         ],
+        skips_conflicts: false,
     },
     events::TABLE,
 ];
@@ -87,10 +90,13 @@ impl NewRow {
 /// Inserts a key and the event that records it; false where there is no such account.
 pub fn insert(call: &Call, row: &NewRow, caller: Caller) -> bool {
     let key = row.parameters();
+    let roles = [Some(caller.role.datum()), Some(caller.session_role.datum())];
+    if let Some(request) = row.idempotency_key {
+        let parameters = [&key[..], &roles, &[Some(request.datum())]].concat();
+        return !events::write(call, &INSERT_FOR_REQUEST, &parameters).is_empty();
+    }
     let Some(bulk) = Bulk::of_statement(call, &TABLES) else {
-        let mut parameters = key.to_vec();
-        parameters.extend([Some(caller.role.datum()), Some(caller.session_role.datum())]);
-        return !INSERT.write(call, &parameters).is_empty();
+        return !events::write(call, &INSERT, &[&key[..], &roles].concat()).is_empty();
     };
     call.prevent_if_read_only();
     let account = row.account.bytes(call);
@@ -99,44 +105,67 @@ pub fn insert(call: &Call, row: &NewRow, caller: Caller) -> bool {
         return false;
     }
     let event = events::of_new_key(call, row.id, row.account, caller);
-    if bulk.insert(call, [&key, &event]) {
-        bulk.remember(account);
+    match bulk.insert(call, [&key, &event]) {
+        Inserted::Alone => bulk.remember(account),
+        Inserted::WithMore => {}
+        Inserted::Partly => events::record_new_key(call, &event),
     }
     true
 }
 
-/// A row when the key is inserted, none where the account is unknown.
+/// Inserts a key: a row when it is inserted, none where the account is unknown. `$events` is its
+/// event, with `$columns`.
+macro_rules! insert {
+    ($columns:literal, $events:literal) => {
+        sql!(
+            "WITH owner AS (
+                SELECT a.account FROM vpk.accounts AS a WHERE a.account = $3 FOR KEY SHARE
+            ), created AS (
+                INSERT INTO vpk.keys (id, key_hash, account, environment, name, prefix, hint,
+                                      created_at, expires_at, scopes, allowed_ips, metadata)
+                SELECT $1, $2, o.account, $4, $5, $6, $7, $8, $9, $10, $11, $12 FROM owner AS o
+                RETURNING id, account
+            ), ",
+            record_events!($columns, of: $events, by: "$13", "$14"),
+            " SELECT ",
+            missed_events!(),
+            " FROM created AS c"
+        )
+    };
+}
+
+const TYPES: [Oid; 15] = [
+    UUIDOID,
+    BYTEAOID,
+    TEXTOID,
+    TEXTOID,
+    TEXTOID,
+    TEXTOID,
+    TEXTOID,
+    TIMESTAMPTZOID,
+    TIMESTAMPTZOID,
+    TEXTARRAYOID,
+    CIDRARRAYOID,
+    JSONBOID,
+    TEXTOID,
+    TEXTOID,
+    TEXTOID,
+];
+
 static INSERT: Statement = Statement::new(
-    sql!(
-        "WITH owner AS (
-            SELECT a.account FROM vpk.accounts AS a WHERE a.account = $3 FOR KEY SHARE
-        ), created AS (
-            INSERT INTO vpk.keys (id, key_hash, account, environment, name, prefix, hint,
-                                  created_at, expires_at, scopes, allowed_ips, metadata)
-            SELECT $1, $2, o.account, $4, $5, $6, $7, $8, $9, $10, $11, $12 FROM owner AS o
-            RETURNING id, account
-        ) ",
-        record_events!(
-            "event, key_id, account",
-            of: "SELECT 'key_created'::text, c.id, c.account FROM created AS c",
-            by: "$13", "$14"
-        ),
-        " RETURNING key_id"
+    insert!(
+        "event, key_id, account",
+        "SELECT 'key_created'::text, c.id, c.account FROM created AS c"
     ),
-    &[
-        UUIDOID,
-        BYTEAOID,
-        TEXTOID,
-        TEXTOID,
-        TEXTOID,
-        TEXTOID,
-        TEXTOID,
-        TIMESTAMPTZOID,
-        TIMESTAMPTZOID,
-        TEXTARRAYOID,
-        CIDRARRAYOID,
-        JSONBOID,
-        TEXTOID,
-        TEXTOID,
-    ],
+    TYPES.split_at(14).0,
+);
+
+static INSERT_FOR_REQUEST: Statement = Statement::new(
+    insert!(
+        "event, key_id, account, details",
+        "SELECT 'key_created'::text, c.id, c.account,
+                pg_catalog.jsonb_build_object('idempotency_key', $15)
+           FROM created AS c"
+    ),
+    &TYPES,
 );

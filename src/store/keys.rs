@@ -1,15 +1,17 @@
 //! Changing keys that exist. Each change and its events are one statement.
 
 use pgrx::pg_sys::{
-    BOOLOID, BYTEAOID, CIDRARRAYOID, JSONBOID, TEXTARRAYOID, TEXTOID, TIMESTAMPTZOID, UUIDOID,
+    BOOLOID, BYTEAOID, CIDRARRAYOID, INT8OID, JSONBOID, Oid, TEXTARRAYOID, TEXTOID, TIMESTAMPTZOID,
+    UUIDARRAYOID, UUIDOID,
 };
 
 use crate::pg::call::Call;
-use crate::pg::sql::statement::{Row, Rows, Statement};
+use crate::pg::server::caller;
+use crate::pg::sql::statement::{self, Row, Rows, Statement};
 use crate::pg::types::{
-    Bytes, CidrArray, Json, Parameter, SqlValue, Text, TextArray, Timestamp, Uuid,
+    Bytes, CidrArray, Json, Parameter, SqlValue, Text, TextArray, Timestamp, TypedDatum, Uuid,
 };
-use crate::store::events::{Caller, record_events};
+use crate::store::events::{self, Caller, missed_events, record_events};
 
 /// A key that a statement has just revoked.
 #[derive(Clone, Copy)]
@@ -26,10 +28,10 @@ impl Revoked {
     }
 }
 
-/// The keys that a revocation reaches are those of the condition on `$1`; the rest is the same for
-/// all. A row for each key that was not revoked before, for [`Revoked::of`].
+/// The keys that a revocation reaches are those of the condition on `$1`. It returns `$columns` of
+/// those that were not revoked before.
 macro_rules! revoke {
-    ($condition:literal) => {
+    ($columns:literal, where: $condition:literal) => {
         sql!(
             "WITH revoked AS (
                 UPDATE vpk.keys AS k
@@ -37,7 +39,7 @@ macro_rules! revoke {
                  WHERE k.revoked_at IS NULL AND ",
             $condition,
             " RETURNING k.id, k.account, k.revoked_at
-            ), recorded AS (",
+            ), ",
             record_events!(
                 "event, key_id, account, details",
                 of: "SELECT 'key_revoked'::text, r.id, r.account,
@@ -46,8 +48,11 @@ macro_rules! revoke {
                        FROM revoked AS r",
                 by: "$3", "$4"
             ),
-            ")
-            SELECT r.id, r.revoked_at FROM revoked AS r"
+            " SELECT ",
+            $columns,
+            ", ",
+            missed_events!(),
+            " FROM revoked AS r"
         )
     };
 }
@@ -57,8 +62,10 @@ pub fn revoke(call: &Call, id: Uuid, reason: Option<Text>, caller: Caller) -> Op
     run_revoke(call, &REVOKE, id, reason, caller).first().and_then(Revoked::of)
 }
 
-static REVOKE: Statement =
-    Statement::new(revoke!("k.id = $1"), &[UUIDOID, TEXTOID, TEXTOID, TEXTOID]);
+static REVOKE: Statement = Statement::new(
+    revoke!("r.id, r.revoked_at", where: "k.id = $1"),
+    &[UUIDOID, TEXTOID, TEXTOID, TEXTOID],
+);
 
 /// Revokes the key of a hash; None where there is no such key or it was revoked before.
 pub fn revoke_hash(
@@ -70,16 +77,21 @@ pub fn revoke_hash(
     run_revoke(call, &REVOKE_HASH, key_hash, reason, caller).first().and_then(Revoked::of)
 }
 
-static REVOKE_HASH: Statement =
-    Statement::new(revoke!("k.key_hash = $1"), &[BYTEAOID, TEXTOID, TEXTOID, TEXTOID]);
+static REVOKE_HASH: Statement = Statement::new(
+    revoke!("r.id, r.revoked_at", where: "k.key_hash = $1"),
+    &[BYTEAOID, TEXTOID, TEXTOID, TEXTOID],
+);
 
 /// Revokes every key of an account. Returns how many were not revoked before.
 pub fn revoke_account(call: &Call, account: Text, reason: Option<Text>, caller: Caller) -> i64 {
-    run_revoke(call, &REVOKE_ACCOUNT, account, reason, caller).processed()
+    let rows = run_revoke(call, &REVOKE_ACCOUNT, account, reason, caller);
+    rows.first().and_then(|row| row.bigint(0)).unwrap_or(0)
 }
 
-static REVOKE_ACCOUNT: Statement =
-    Statement::new(revoke!("k.account = $1"), &[TEXTOID, TEXTOID, TEXTOID, TEXTOID]);
+static REVOKE_ACCOUNT: Statement = Statement::new(
+    revoke!("pg_catalog.count(*)", where: "k.account = $1"),
+    &[TEXTOID, TEXTOID, TEXTOID, TEXTOID],
+);
 
 fn run_revoke<'call>(
     call: &'call Call,
@@ -94,7 +106,7 @@ fn run_revoke<'call>(
         Some(caller.role.datum()),
         Some(caller.session_role.datum()),
     ];
-    statement.write(call, &parameters)
+    events::write(call, statement, &parameters)
 }
 
 /// The id of the key with a hash, where there is such a key.
@@ -139,7 +151,7 @@ pub fn set_disabled(call: &Call, id: Uuid, disabled: bool, caller: Caller) -> Op
         Some(caller.role.datum()),
         Some(caller.session_role.datum()),
     ];
-    SET_DISABLED.write(call, &parameters).first().map(KeyState::of)
+    events::write(call, &SET_DISABLED, &parameters).first().map(KeyState::of)
 }
 
 static SET_DISABLED: Statement = Statement::new(
@@ -149,15 +161,16 @@ static SET_DISABLED: Statement = Statement::new(
                SET disabled_at = CASE WHEN $2 THEN pg_catalog.clock_timestamp() END
              WHERE k.id = $1 AND (k.disabled_at IS NULL) = $2
             RETURNING k.id, k.account, k.revoked_at, k.disabled_at
-        ), recorded AS (",
+        ), ",
         record_events!(
             "event, key_id, account",
             of: "SELECT CASE WHEN $2 THEN 'key_disabled' ELSE 'key_enabled' END, c.id, c.account
                    FROM changed AS c",
             by: "$3", "$4"
         ),
-        ")
-        SELECT c.revoked_at, c.disabled_at FROM changed AS c"
+        " SELECT c.revoked_at, c.disabled_at, ",
+        missed_events!(),
+        " FROM changed AS c"
     ),
     &[UUIDOID, BOOLOID, TEXTOID, TEXTOID],
 );
@@ -177,8 +190,9 @@ pub struct KeyChange {
     pub metadata: Option<Json>,
 }
 
-/// Changes a key, where there is such a key, with an event that names the fields that change.
-pub fn update(call: &Call, id: Uuid, change: &KeyChange, fields: TextArray, caller: Caller) {
+/// Changes a key, where there is such a key, with an event that names the fields whose values
+/// change. Writes nothing where none does.
+pub fn update(call: &Call, id: Uuid, change: &KeyChange, caller: Caller) {
     let parameters = [
         Some(id.datum()),
         change.name.map(Text::datum),
@@ -186,36 +200,54 @@ pub fn update(call: &Call, id: Uuid, change: &KeyChange, fields: TextArray, call
         change.scopes.map(TextArray::datum),
         change.allowed_ips.map(CidrArray::datum),
         change.metadata.map(Json::datum),
-        Some(fields.datum()),
         Some(caller.role.datum()),
         Some(caller.session_role.datum()),
     ];
-    UPDATE.write(call, &parameters);
+    events::write(call, &UPDATE, &parameters);
 }
 
+/// Numbers of JSON can be equal and look different: metadata is compared as text.
 static UPDATE: Statement = Statement::new(
     sql!(
-        "WITH updated AS (
-            UPDATE vpk.keys AS k
-               SET name = coalesce($2, k.name),
-                   expires_at = CASE WHEN $3 = 'infinity' THEN NULL
-                                     ELSE coalesce($3, k.expires_at) END,
-                   scopes = coalesce($4, k.scopes),
-                   allowed_ips = CASE WHEN pg_catalog.cardinality($5) = 0 THEN NULL
-                                      ELSE coalesce($5, k.allowed_ips) END,
-                   metadata = coalesce($6, k.metadata)
+        "WITH new AS (
+            SELECT k.id, n.*,
+                   pg_catalog.array_remove(ARRAY[
+                       CASE WHEN n.name IS DISTINCT FROM k.name THEN 'name' END,
+                       CASE WHEN n.expires_at IS DISTINCT FROM k.expires_at THEN 'expires_at' END,
+                       CASE WHEN n.scopes IS DISTINCT FROM k.scopes THEN 'scopes' END,
+                       CASE WHEN n.allowed_ips IS DISTINCT FROM k.allowed_ips THEN 'allowed_ips' END,
+                       CASE WHEN n.metadata::text IS DISTINCT FROM k.metadata::text THEN 'metadata' END
+                   ], NULL) AS changed
+              FROM vpk.keys AS k,
+                   LATERAL (SELECT coalesce($2, k.name) AS name,
+                                   CASE WHEN $3 = 'infinity' THEN NULL
+                                        ELSE coalesce($3, k.expires_at) END AS expires_at,
+                                   coalesce($4, k.scopes) AS scopes,
+                                   CASE WHEN pg_catalog.cardinality($5) = 0 THEN NULL
+                                        ELSE coalesce($5, k.allowed_ips) END AS allowed_ips,
+                                   coalesce($6, k.metadata) AS metadata) AS n
              WHERE k.id = $1
-            RETURNING k.id, k.account
-        ), recorded AS (",
+               AND (n.name, n.expires_at, n.scopes, n.allowed_ips, n.metadata::text)
+                   IS DISTINCT FROM (k.name, k.expires_at, k.scopes, k.allowed_ips, k.metadata::text)
+               FOR NO KEY UPDATE OF k
+        ), updated AS (
+            UPDATE vpk.keys AS k
+               SET name = n.name, expires_at = n.expires_at, scopes = n.scopes,
+                   allowed_ips = n.allowed_ips, metadata = n.metadata
+              FROM new AS n
+             WHERE k.id = n.id
+            RETURNING k.id, k.account, n.changed
+        ), ",
         record_events!(
             "event, key_id, account, details",
             of: "SELECT 'key_updated'::text, u.id, u.account,
-                        pg_catalog.jsonb_build_object('changed', $7)
+                        pg_catalog.jsonb_build_object('changed', u.changed)
                    FROM updated AS u",
-            by: "$8", "$9"
+            by: "$7", "$8"
         ),
-        ")
-        SELECT u.id FROM updated AS u"
+        " SELECT ",
+        missed_events!(),
+        " FROM updated AS u"
     ),
     &[
         UUIDOID,
@@ -224,7 +256,6 @@ static UPDATE: Statement = Statement::new(
         TEXTARRAYOID,
         CIDRARRAYOID,
         JSONBOID,
-        TEXTARRAYOID,
         TEXTOID,
         TEXTOID,
     ],
@@ -248,29 +279,131 @@ impl RemovedKeys {
     }
 }
 
-/// Removes the keys that were revoked or expired before an instant, and their leases.
-pub fn purge(call: &Call, before: Timestamp, caller: Caller) -> RemovedKeys {
-    let parameters =
-        [Some(before.datum()), Some(caller.role.datum()), Some(caller.session_role.datum())];
-    RemovedKeys::of(&PURGE.write(call, &parameters))
+/// Keys that ended before an instant, in the order of their ends.
+pub struct EndedKeys {
+    /// Their ids, a `uuid[]`.
+    ids: TypedDatum,
+    /// The end and the id of the last one.
+    pub last: (Timestamp, Uuid),
 }
+
+/// Keys that were revoked or expired before an instant, after a given one: at most so many, and at
+/// most 10,000. None where there is no more.
+pub fn ended(
+    call: &Call,
+    before: Timestamp,
+    after: Option<(Timestamp, Uuid)>,
+    max_keys: i64,
+) -> Option<EndedKeys> {
+    let (after, after_id) =
+        after.unwrap_or_else(|| (Timestamp::from_micros(i64::MIN), Uuid::new(call, [0; 16])));
+    let parameters =
+        [Some(before.datum()), Some(after.datum()), Some(after_id.datum()), Some(max_keys.into())];
+    let rows = ENDED.write(call, &parameters);
+    let row = rows.first()?;
+    Some(EndedKeys { ids: row.parameter(0)?, last: (row.timestamp(1)?, row.uuid(2)?) })
+}
+
+/// The constant limit has the planner read the index, whose order is this, and not the whole table.
+static ENDED: Statement = Statement::new(
+    c"SELECT pg_catalog.array_agg(e.id), pg_catalog.max(e.ended_at),
+             (pg_catalog.array_agg(e.id ORDER BY e.ended_at DESC, e.id DESC))[1]
+        FROM (SELECT o.id, o.ended_at
+                FROM (SELECT k.id, LEAST(k.revoked_at, k.expires_at) AS ended_at
+                        FROM vpk.keys AS k
+                       WHERE LEAST(k.revoked_at, k.expires_at) < $1
+                         AND (LEAST(k.revoked_at, k.expires_at), k.id) > ($2, $3)
+                       ORDER BY LEAST(k.revoked_at, k.expires_at), k.id LIMIT 10000) AS o
+               LIMIT $4) AS e",
+    &[TIMESTAMPTZOID, TIMESTAMPTZOID, UUIDOID, INT8OID],
+);
+
+/// A foreign key on vpk.keys that refuses to let a key go.
+pub struct ForeignKey {
+    /// The role that owns the table.
+    owner: Oid,
+    /// A query for the keys among the `uuid[]` `$1` that the table refers to.
+    query: String,
+}
+
+/// All such foreign keys.
+pub fn foreign_keys(call: &Call) -> Vec<ForeignKey> {
+    let rows = FOREIGN_KEYS.write(call, &[]);
+    let of = |row: Row| {
+        let query = String::from_utf8(row.text(1)?.bytes(call).to_vec()).ok()?;
+        Some(ForeignKey { owner: row.oid(0)?, query })
+    };
+    rows.iter().filter_map(of).collect()
+}
+
+/// A partitioned table's foreign key covers those of its partitions.
+static FOREIGN_KEYS: Statement = Statement::new(
+    c"SELECT c.relowner,
+             pg_catalog.format(
+                 'SELECT pg_catalog.array_agg(DISTINCT r.%1$I::pg_catalog.uuid) FROM %2$s %3$s AS r '
+                 'WHERE r.%1$I::pg_catalog.uuid OPERATOR(pg_catalog.=) ANY ($1)',
+                 a.attname, CASE c.relkind WHEN 'p' THEN '' ELSE 'ONLY' END,
+                 pg_catalog.format('%I.%I', n.nspname, c.relname))
+        FROM pg_catalog.pg_constraint AS f
+        JOIN pg_catalog.pg_class AS c ON c.oid = f.conrelid
+        JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+        JOIN pg_catalog.pg_attribute AS a ON a.attrelid = f.conrelid AND a.attnum = f.conkey[1]
+       WHERE f.contype = 'f' AND f.confrelid = 'vpk.keys'::pg_catalog.regclass
+         AND f.confdeltype IN ('a', 'r') AND f.conparentid = 0
+         AND pg_catalog.cardinality(f.conkey) = 1",
+    &[],
+);
+
+/// Which of these keys rows of another table refer to: a `uuid[]`, or null. Asks as the owner of
+/// that table, as the server does where it checks a foreign key.
+fn referred_to(call: &Call, keys: &EndedKeys, by: &ForeignKey) -> Parameter {
+    caller::acting_as(by.owner, || {
+        statement::query(call, &by.query, keys.ids).first().and_then(|row| row.parameter(0))
+    })
+}
+
+/// Removes keys, and their leases, which have still ended before an instant, and to which no row of
+/// another table refers.
+pub fn purge(
+    call: &Call,
+    keys: &EndedKeys,
+    before: Timestamp,
+    foreign_keys: &[ForeignKey],
+    caller: Caller,
+) -> RemovedKeys {
+    let mut ids = Some(keys.ids);
+    for kept in foreign_keys.iter().filter_map(|by| referred_to(call, keys, by)) {
+        let rows = WITHOUT.write(call, &[ids, Some(kept)]);
+        ids = rows.first().and_then(|row| row.parameter(0));
+    }
+    let parameters =
+        [ids, Some(before.datum()), Some(caller.role.datum()), Some(caller.session_role.datum())];
+    RemovedKeys::of(&events::write(call, &PURGE, &parameters))
+}
+
+static WITHOUT: Statement = Statement::new(
+    c"SELECT pg_catalog.array_agg(i.id) FROM pg_catalog.unnest($1) AS i (id)
+       WHERE i.id <> ALL ($2)",
+    &[UUIDARRAYOID, UUIDARRAYOID],
+);
 
 static PURGE: Statement = Statement::new(
     sql!(
         "WITH purged AS (
             DELETE FROM vpk.keys AS k
-             WHERE k.revoked_at < $1 OR k.expires_at < $1
+             WHERE k.id = ANY ($1) AND LEAST(k.revoked_at, k.expires_at) < $2
             RETURNING k.id, k.account
         ), leases AS (
             DELETE FROM vpk.task_leases AS l USING purged AS p WHERE l.key_id = p.id
-        ), recorded AS (",
+        ), ",
         record_events!(
             "event, key_id, account",
             of: "SELECT 'key_purged'::text, p.id, p.account FROM purged AS p",
-            by: "$2", "$3"
+            by: "$3", "$4"
         ),
-        ")
-        SELECT pg_catalog.count(*), pg_catalog.array_agg(p.id) FROM purged AS p"
+        " SELECT pg_catalog.count(*), pg_catalog.array_agg(p.id), ",
+        missed_events!(),
+        " FROM purged AS p"
     ),
-    &[TIMESTAMPTZOID, TEXTOID, TEXTOID],
+    &[UUIDARRAYOID, TIMESTAMPTZOID, TEXTOID, TEXTOID],
 );

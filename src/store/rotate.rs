@@ -5,7 +5,7 @@ use pgrx::pg_sys::{BYTEAOID, INTERVALOID, TEXTOID, TIMESTAMPTZOID, UUIDOID};
 use crate::pg::call::Call;
 use crate::pg::sql::statement::Statement;
 use crate::pg::types::{Bytes, Interval, SqlValue, Text, Timestamp, Uuid};
-use crate::store::events::{Caller, record_events};
+use crate::store::events::{self, Caller, missed_events, record_events};
 
 /// Locks the account of a key; false where there is no such key. Nobody can delete the account
 /// until the transaction ends.
@@ -67,6 +67,41 @@ static LOCK_FOR_ROTATION: Statement = Statement::new(
     &[UUIDOID, INTERVALOID],
 );
 
+/// The successors of a key, their successors, and so on.
+pub struct Successors {
+    /// Whether one of them was not revoked.
+    pub live: bool,
+    /// When the newest one expires; None is never. A key in its grace has lost its own expiry, and
+    /// they have taken it over. None as a whole where there is none.
+    pub expires_at: Option<Option<Timestamp>>,
+}
+
+/// The successors of a key that was rotated.
+pub fn successors(call: &Call, id: Uuid) -> Successors {
+    let rows = SUCCESSORS.write(call, &[Some(id.datum())]);
+    let newest = rows.first();
+    Successors {
+        live: newest.is_some_and(|row| row.is(0)),
+        expires_at: newest.map(|row| row.timestamp(1)),
+    }
+}
+
+/// Successors are keys of the same account, with later ids.
+static SUCCESSORS: Statement = Statement::new(
+    c"WITH RECURSIVE successors AS (
+          SELECT k.id, k.account, NULL::pg_catalog.timestamptz AS expires_at,
+                 NULL::pg_catalog.timestamptz AS revoked_at
+            FROM vpk.keys AS k WHERE k.id = $1
+          UNION ALL
+          SELECT k.id, k.account, k.expires_at, k.revoked_at
+            FROM successors AS s JOIN vpk.keys AS k
+              ON k.account = s.account AND k.id > s.id AND k.rotated_from = s.id
+      )
+      SELECT pg_catalog.bool_or(s.revoked_at IS NULL) OVER (), s.expires_at
+        FROM successors AS s WHERE s.id <> $1 ORDER BY s.id DESC LIMIT 1",
+    &[UUIDOID],
+);
+
 /// What a successor does not take over from the key that it replaces.
 pub struct Successor {
     /// Identifies the successor.
@@ -85,7 +120,14 @@ pub struct Successor {
 
 /// Inserts the successor of a key. The key itself expires when the grace ends, or is revoked at
 /// once where there is none.
-pub fn rotate(call: &Call, id: Uuid, grace: Interval, successor: &Successor, caller: Caller) {
+pub fn rotate(
+    call: &Call,
+    id: Uuid,
+    grace: Interval,
+    successor: &Successor,
+    idempotency_key: Option<Text>,
+    caller: Caller,
+) {
     let parameters = [
         Some(id.datum()),
         Some(grace.datum()),
@@ -97,8 +139,9 @@ pub fn rotate(call: &Call, id: Uuid, grace: Interval, successor: &Successor, cal
         successor.expires_at.map(Timestamp::datum),
         Some(caller.role.datum()),
         Some(caller.session_role.datum()),
+        idempotency_key.map(Text::datum),
     ];
-    ROTATE.write(call, &parameters);
+    events::write(call, &ROTATE, &parameters);
 }
 
 static ROTATE: Statement = Statement::new(
@@ -124,7 +167,7 @@ static ROTATE: Statement = Statement::new(
                    $8, o.disabled_at, o.id, o.scopes, o.allowed_ips, o.metadata
               FROM old AS o
             RETURNING id, account
-        ), recorded AS (",
+        ), ",
         record_events!(
             "event, key_id, account, details",
             of: "SELECT 'key_rotated'::text, r.id, r.account,
@@ -134,12 +177,14 @@ static ROTATE: Statement = Statement::new(
                    FROM retired AS r
                  UNION ALL
                  SELECT 'key_created', s.id, s.account,
-                        pg_catalog.jsonb_build_object('rotated_from', $1)
+                        pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object(
+                            'rotated_from', $1, 'idempotency_key', $11))
                    FROM successor AS s",
             by: "$9", "$10"
         ),
-        ")
-        SELECT s.id FROM successor AS s"
+        " SELECT ",
+        missed_events!(),
+        " FROM successor AS s"
     ),
     &[
         UUIDOID,
@@ -150,6 +195,7 @@ static ROTATE: Statement = Statement::new(
         TEXTOID,
         TIMESTAMPTZOID,
         TIMESTAMPTZOID,
+        TEXTOID,
         TEXTOID,
         TEXTOID,
     ],

@@ -78,7 +78,7 @@ const HELD: &[(&str, &str)] = &[
         "SELECT count(*)::text FROM vpk.keys AS k WHERE k.revoked_at IS NOT NULL AND 1 <>
            (SELECT count(*) FROM vpk.events AS e
              WHERE e.key_id = k.id AND (e.event = 'key_revoked'
-                OR e.event = 'key_rotated' AND k.revoke_reason = 'rotated'))",
+                OR e.event = 'key_rotated' AND e.details ? 'revoked_at'))",
     ),
     (
         "events of a revocation of keys that are not revoked",
@@ -103,9 +103,12 @@ const HELD: &[(&str, &str)] = &[
           WHERE NOT EXISTS (SELECT FROM vpk.accounts AS a WHERE a.account = l.account)",
     ),
     (
-        "rotated keys without exactly one successor",
-        "SELECT count(*)::text FROM vpk.keys AS k WHERE (k.rotated_at IS NOT NULL)::int <>
-           (SELECT count(*) FROM vpk.keys AS s WHERE s.rotated_from = k.id)",
+        "rotated keys without a successor, or with two that were not revoked",
+        "SELECT count(*)::text FROM vpk.keys AS k
+          WHERE (k.rotated_at IS NOT NULL)
+                <> EXISTS (SELECT FROM vpk.keys AS s WHERE s.rotated_from = k.id)
+             OR 1 < (SELECT count(*) FROM vpk.keys AS s
+                      WHERE s.rotated_from = k.id AND s.revoked_at IS NULL)",
     ),
 ];
 

@@ -29,12 +29,19 @@ pub enum Condition {
     LockNotAvailable,
     /// 42501: the caller, or the extension's owner, may not do it.
     InsufficientPrivilege,
+    /// 23505: it exists already.
+    UniqueViolation,
 }
 
 impl CallError {
     /// A bad argument or an unknown id.
     pub fn invalid(message: impl Into<String>) -> CallError {
         CallError::of(Condition::InvalidParameterValue, message)
+    }
+
+    /// What would exist twice.
+    pub fn duplicate(message: impl Into<String>) -> CallError {
+        CallError::of(Condition::UniqueViolation, message)
     }
 
     /// A call on the wrong server, or before the call that it needs.

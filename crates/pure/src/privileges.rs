@@ -16,9 +16,9 @@ pub const VERIFIER_FUNCTIONS: [&str; 8] = [
 pub const VERIFIER_RELATIONS: [&str; 1] = ["SELECT ON vpk.status_codes"];
 
 /// The functions that an admin role cannot call: only the owner makes a role an admin or lets it
-/// read the hashes, and the triggers call their functions themselves.
-pub const NOT_FOR_ADMINS: [&str; 4] =
-    ["vpk_grant_admin", "vpk_grant_backup", "plan_in_use", "check_plan"];
+/// read the hashes, and the triggers and defaults call their functions themselves.
+pub const NOT_FOR_ADMINS: [&str; 5] =
+    ["vpk_grant_admin", "vpk_grant_backup", "plan_in_use", "check_plan", "event_actor"];
 /// The privileges of an admin role on the relations in schema vpk, each as in GRANT.
 pub const ADMIN_RELATIONS: [&str; 15] = [
     "SELECT ON vpk.status_codes",

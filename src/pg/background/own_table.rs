@@ -1,6 +1,5 @@
 //! A table of the extension, to which a background worker writes as the table's owner.
 
-use core::ffi::c_int;
 use core::marker::PhantomData;
 use std::ffi::CString;
 
@@ -9,6 +8,7 @@ use pgrx::pg_sys::{self, Datum, Oid};
 use crate::pg::call::Call;
 use crate::pg::error;
 use crate::pg::ffi::guarded;
+use crate::pg::server::caller;
 
 /// A table of the extension, which is locked until the transaction ends.
 #[derive(Clone, Copy)]
@@ -61,17 +61,6 @@ impl<'call> OwnTable<'call> {
     /// nothing that would outlast it. So a trigger that the owner has put on the table has the
     /// privileges of the owner.
     pub fn as_owner<R>(self, act: impl FnOnce() -> R) -> R {
-        let (mut role, mut context) = (Oid::INVALID, 0);
-        // SAFETY: as src/backend/commands/vacuum.c (vacuum_rel) does. After an error, the abort of
-        // the (sub)transaction restores both (src/backend/access/transam/xact.c: AbortTransaction).
-        unsafe {
-            pg_sys::GetUserIdAndSecContext(&mut role, &mut context);
-            let restricted =
-                pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION;
-            pg_sys::SetUserIdAndSecContext(self.owner, context | restricted as c_int);
-            let result = act();
-            pg_sys::SetUserIdAndSecContext(role, context);
-            result
-        }
+        caller::acting_as(self.owner, act)
     }
 }

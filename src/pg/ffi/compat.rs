@@ -3,7 +3,8 @@
 use core::ffi::{CStr, c_char, c_int};
 
 use pgrx::pg_sys::{
-    AttrNumber, FormData_pg_attribute, IndexScanDesc, Relation, Snapshot, SockAddr, TupleDesc,
+    AttrNumber, EState, FormData_pg_attribute, IndexScanDesc, ItemPointer, ItemPointerData, List,
+    Relation, ResultRelInfo, Snapshot, SockAddr, TupleDesc, TupleTableSlot,
 };
 
 #[cfg(not(feature = "pg15"))]
@@ -22,6 +23,16 @@ unsafe extern "C-unwind" {
         nkeys: c_int,
         norderbys: c_int,
     ) -> IndexScanDesc;
+
+    /// Looks for rows that conflict with a new one (src/backend/executor/execIndexing.c).
+    fn ExecCheckIndexConstraints(
+        result: *mut ResultRelInfo,
+        slot: *mut TupleTableSlot,
+        state: *mut EState,
+        conflict: ItemPointer,
+        #[cfg(feature = "pg18")] own: ItemPointer,
+        arbiters: *mut List,
+    ) -> bool;
 
     /// Writes a message to the WAL (src/backend/replication/logical/message.c).
     fn LogLogicalMessage(
@@ -55,6 +66,36 @@ pub(in crate::pg) unsafe fn index_beginscan_unguarded(
             core::ptr::null_mut(),
             nkeys,
             0,
+        )
+    }
+}
+
+/// Whether no row conflicts with a new one in the indexes of the list. Waits for transactions that
+/// are inserting or deleting such a row.
+///
+/// # Safety
+/// The table was opened for the executor's state, and its indexes as for a speculative insertion.
+/// The slot has the new row. The rule of [`crate::pg::ffi::unguarded`] holds.
+pub(in crate::pg) unsafe fn is_key_free_unguarded(
+    result: *mut ResultRelInfo,
+    slot: *mut TupleTableSlot,
+    state: *mut EState,
+    arbiters: *mut List,
+) -> bool {
+    // SAFETY: the caller's. The new row has no place in the table yet, for which all zeroes stand
+    // (src/include/storage/itemptr.h: ItemPointerIsValid).
+    unsafe {
+        let mut conflict = ItemPointerData::default();
+        #[cfg(feature = "pg18")]
+        let mut own = ItemPointerData::default();
+        ExecCheckIndexConstraints(
+            result,
+            slot,
+            state,
+            &mut conflict,
+            #[cfg(feature = "pg18")]
+            &mut own,
+            arbiters,
         )
     }
 }

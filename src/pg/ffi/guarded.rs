@@ -49,6 +49,15 @@ guarded_functions! {
     ) -> SPIPlanPtr;
     fn SPI_keepplan(plan: SPIPlanPtr) -> c_int;
     fn SPI_execute(text: *const c_char, read_only: bool, limit: c_long) -> c_int;
+    fn SPI_execute_with_args(
+        text: *const c_char,
+        count: c_int,
+        types: *mut Oid,
+        values: *mut Datum,
+        nulls: *const c_char,
+        read_only: bool,
+        limit: c_long,
+    ) -> c_int;
     fn SPI_execute_snapshot(
         plan: SPIPlanPtr,
         values: *mut Datum,
@@ -89,6 +98,7 @@ guarded_functions! {
         for_session: bool,
         dont_wait: bool,
     ) -> LockAcquireResult::Type;
+    fn LockRelease(tag: *const LOCKTAG, mode: LOCKMODE, for_session: bool) -> bool;
     fn LockRelationOid(relation: Oid, mode: LOCKMODE);
 }
 
@@ -146,6 +156,8 @@ guarded_functions! {
 // pg_depend.c, src/backend/commands/extension.c, src/backend/utils/init/miscinit.c,
 // src/backend/utils/fmgr/funcapi.c
 guarded_functions! {
+    fn GetUserIdAndSecContext(role: *mut Oid, context: *mut c_int);
+    fn SetUserIdAndSecContext(role: Oid, context: c_int);
     fn SearchSysCache1(cache: c_int, key: Datum) -> HeapTuple;
     fn SearchSysCache2(cache: c_int, first: Datum, second: Datum) -> HeapTuple;
     fn ReleaseSysCache(tuple: HeapTuple);
@@ -190,6 +202,8 @@ guarded_functions! {
     fn palloc0(size: Size) -> *mut c_void;
     fn MemoryContextAllocZero(context: MemoryContext, size: Size) -> *mut c_void;
     fn lappend(list: *mut List, item: *mut c_void) -> *mut List;
+    fn lappend_oid(list: *mut List, item: Oid) -> *mut List;
+    fn RelationGetIndexList(relation: Relation) -> *mut List;
 }
 
 // src/backend/utils/error/elog.c

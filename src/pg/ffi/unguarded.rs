@@ -22,8 +22,8 @@ use pgrx::pg_sys::{
     IndexScanDesc, LOCKMODE, List, MemoryContext, MemoryContextCallback, Oid, ParamListInfo,
     PlannedStmt, ProcessUtilityContext, Query, QueryCompletion, QueryDesc, QueryEnvironment,
     RegProcedure, Relation, ResultRelInfo, ScanDirection, ScanKey, Size, Snapshot, StrategyNumber,
-    TableAmRoutine, TimestampTz, TransactionId, TupleDesc, TupleTableSlot, Tuplestorestate,
-    varlena,
+    TableAmRoutine, TimeLineID, TimestampTz, TransactionId, TupleDesc, TupleTableSlot,
+    Tuplestorestate, XLogRecPtr, varlena,
 };
 
 use crate::pg::ffi::compat::FileLocator;
@@ -145,6 +145,10 @@ unsafe extern "C-unwind" {
     // src/backend/access/transam/xlog.c, src/backend/access/transam/xact.c
     pub(in crate::pg) fn RecoveryInProgress() -> bool;
     pub(in crate::pg) fn GetTopTransactionIdIfAny() -> TransactionId;
+    pub(in crate::pg) fn GetFlushRecPtr(timeline: *mut TimeLineID) -> XLogRecPtr;
+
+    // src/backend/replication/syncrep.c
+    pub(in crate::pg) fn SyncRepWaitForLSN(position: XLogRecPtr, commit: bool);
 
     // src/backend/storage/ipc/procarray.c
     pub(in crate::pg) fn GetSnapshotData(snapshot: Snapshot) -> Snapshot;

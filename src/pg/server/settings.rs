@@ -23,6 +23,23 @@ pub fn environments() -> Environments {
     Environments::from_bits(ENVIRONMENTS.load(Ordering::Relaxed))
 }
 
+/// `vibepeak_keys.actor`.
+static ACTOR: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
+
+/// Who acts through the role that calls, as the application says (`vibepeak_keys.actor`); empty
+/// where it does not say.
+pub fn actor() -> CString {
+    ACTOR.get().unwrap_or_default()
+}
+
+/// `vibepeak_keys.events_kept`, in minutes.
+static EVENTS_KEPT: GucSetting<i32> = GucSetting::<i32>::new(365 * 24 * 60);
+
+/// For how long events are kept at least (`vibepeak_keys.events_kept`).
+pub fn events_kept() -> Duration {
+    Duration::from_secs(60 * u64::try_from(EVENTS_KEPT.get()).unwrap_or(0))
+}
+
 /// `vibepeak_keys.redact_logs`.
 static REDACT_LOGS: GucSetting<bool> = GucSetting::<bool>::new(true);
 /// `vibepeak_keys.backend_cache`, in kilobytes.
@@ -96,6 +113,24 @@ pub(in crate::pg) fn define(preloading: bool) {
         3_600_000,
         GucContext::Sighup,
         GucFlags::UNIT_MS,
+    );
+    GucRegistry::define_int_guc(
+        c"vibepeak_keys.events_kept",
+        c"Sets the time for which events are kept at least.",
+        c"vpk_purge_events removes no event that is younger.",
+        &EVENTS_KEPT,
+        2 * 24 * 60,
+        i32::MAX,
+        GucContext::Suset,
+        GucFlags::UNIT_MIN,
+    );
+    GucRegistry::define_string_guc(
+        c"vibepeak_keys.actor",
+        c"Sets who acts through the role that calls, for the events of its calls.",
+        c"The application sets it, for example for one transaction with SET LOCAL.",
+        &ACTOR,
+        GucContext::Userset,
+        GucFlags::default(),
     );
     // SAFETY: the hooks have the signatures of src/include/utils/guc.h, and cannot panic. The
     // prefix is a null-terminated string (src/backend/utils/misc/guc.c).

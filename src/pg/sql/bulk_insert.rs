@@ -22,7 +22,7 @@ use pgrx::pg_sys::{self, CommandId, Datum, EState, ExprContext, SubTransactionId
 
 use crate::pg::call::Call;
 use crate::pg::ffi::guard::guarded;
-use crate::pg::ffi::{guarded, unguarded};
+use crate::pg::ffi::{compat, guarded, unguarded};
 use crate::pg::read::snapshot;
 use crate::pg::redaction::hash;
 use crate::pg::sql::bulk_table::{
@@ -43,6 +43,17 @@ pub struct Bulk<'call> {
 const TABLES: usize = 2;
 /// The longest text that is remembered, in bytes: 255 characters of 4 bytes.
 const REMEMBERED: usize = 1020;
+
+/// What [`Bulk::insert`] has inserted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Inserted {
+    /// The rows, and nothing else was written.
+    Alone,
+    /// The rows, and a trigger wrote more, for example.
+    WithMore,
+    /// Not the rows that a table leaves out because they conflict.
+    Partly,
+}
 
 /// The state of a statement that calls for rows. All zeroes are a state without tables.
 #[repr(C)]
@@ -116,8 +127,8 @@ impl<'call> Bulk<'call> {
     /// statement sees them, as after any statement. Panics where a value is not of its column's
     /// type.
     ///
-    /// Returns whether nothing else was written, by a trigger for example.
-    pub fn insert(self, call: &Call, rows: [&[Parameter]; TABLES]) -> bool {
+    /// A row that conflicts is left out where its table says so.
+    pub fn insert(self, call: &Call, rows: [&[Parameter]; TABLES]) -> Inserted {
         // SAFETY: the state is this statement's, and its tables are open.
         let open = unsafe { (*self.state).open };
         for (open, row) in open.iter().zip(rows) {
@@ -134,7 +145,7 @@ impl<'call> Bulk<'call> {
         // SAFETY: triggers are queued and fired as by create_edata_for_relation and finish_edata of
         // src/backend/replication/logical/worker.c. Then nothing uses the rows any more. The values
         // are of their columns' types. The closure holds plain data, and cannot panic.
-        hash::without_hashes_in_errors(|| unsafe {
+        let complete = hash::without_hashes_in_errors(|| unsafe {
             guarded(|| {
                 let estate = (*self.state).estate;
                 // Constraints, defaults and triggers read by the snapshot of a statement of its
@@ -144,8 +155,9 @@ impl<'call> Bulk<'call> {
                 if triggers {
                     unguarded::AfterTriggerBeginQuery();
                 }
+                let mut complete = true;
                 for (open, row) in open.iter().zip(&rows) {
-                    insert_unguarded(estate, *open, row);
+                    complete &= insert_unguarded(estate, *open, row);
                 }
                 if triggers {
                     unguarded::AfterTriggerEndQuery(estate);
@@ -154,10 +166,15 @@ impl<'call> Bulk<'call> {
                 unguarded::MemoryContextReset((*context).ecxt_per_tuple_memory);
                 unguarded::PopActiveSnapshot();
                 unguarded::CommandCounterIncrement();
-            });
+                complete
+            })
         });
         let (_, after) = command_position();
-        after == before.wrapping_add(1)
+        match complete {
+            false => Inserted::Partly,
+            true if after == before.wrapping_add(1) => Inserted::Alone,
+            true => Inserted::WithMore,
+        }
     }
 
     /// Remembers a text, for as long as the transaction does nothing else.
@@ -183,12 +200,13 @@ impl<'call> Bulk<'call> {
     }
 }
 
-/// Inserts a row. Unguarded: see [`crate::pg::ffi::unguarded`].
+/// Inserts a row; false where it conflicts and is left out. Unguarded: see
+/// [`crate::pg::ffi::unguarded`].
 ///
 /// # Safety
 /// The table is open for the executor's state. The row has a value of its type, or null, for each
 /// given column.
-unsafe fn insert_unguarded(estate: *mut EState, open: Open, row: &[Parameter]) {
+unsafe fn insert_unguarded(estate: *mut EState, open: Open, row: &[Parameter]) -> bool {
     // SAFETY: the caller's. The slot has as many values as the table has columns, and each place is
     // one of them. An expression is evaluated as by ExecEvalExprSwitchContext of
     // src/include/executor/executor.h; ExecInitExpr has set its function. `insert` resets the
@@ -219,8 +237,13 @@ unsafe fn insert_unguarded(estate: *mut EState, open: Open, row: &[Parameter]) {
             *(*slot).tts_isnull.add(*place) = value.is_none();
         }
         unguarded::ExecStoreVirtualTuple(slot);
-        unguarded::ExecSimpleRelationInsert(open.result, estate, slot);
+        let free = open.arbiters.is_null()
+            || compat::is_key_free_unguarded(open.result, slot, estate, open.arbiters);
+        if free {
+            unguarded::ExecSimpleRelationInsert(open.result, estate, slot);
+        }
         clear(slot);
+        free
     }
 }
 

@@ -17,6 +17,8 @@ pub struct Table {
     pub name: &'static CStr,
     /// Names and types. The other columns take their defaults.
     pub columns: &'static [(&'static CStr, Oid)],
+    /// Whether a row whose primary key is taken is left out, as by `ON CONFLICT … DO NOTHING`.
+    pub skips_conflicts: bool,
 }
 
 /// An open table.
@@ -36,6 +38,8 @@ pub(super) struct Open {
     pub(super) given: usize,
     /// For each place, the expression of the default, or null.
     pub(super) defaults: *mut *mut ExprState,
+    /// A list of the primary key, if a row that conflicts with it is left out; else null.
+    pub(super) arbiters: *mut pg_sys::List,
 }
 
 /// The lock of a statement that inserts.
@@ -70,11 +74,11 @@ pub(super) unsafe fn open_table(estate: *mut EState, table: &Table) -> Option<Op
             pg_sys::ACL_INSERT as pg_sys::AclMode,
         ) == pg_sys::AclResult::ACLCHECK_OK;
         let columns = if named() == oid && is_plain(relation) && allowed {
-            columns(relation, table)
+            columns(relation, table).zip(arbiters(relation, table))
         } else {
             None
         };
-        let Some((places, defaults)) = columns else {
+        let Some(((places, defaults), arbiters)) = columns else {
             guarded::table_close(relation, KEEP_LOCK);
             return None;
         };
@@ -85,10 +89,28 @@ pub(super) unsafe fn open_table(estate: *mut EState, table: &Table) -> Option<Op
         // Triggers look for it in this list.
         (*estate).es_opened_result_relations =
             guarded::lappend((*estate).es_opened_result_relations, result.cast());
-        guarded::ExecOpenIndices(result, false);
+        guarded::ExecOpenIndices(result, table.skips_conflicts);
         let slot = guarded::table_slot_create(relation, ptr::null_mut());
         let (columns, given) = (table.columns.as_ptr(), table.columns.len());
-        Some(Open { relation, result, slot, places, columns, given, defaults })
+        Some(Open { relation, result, slot, places, columns, given, defaults, arbiters })
+    }
+}
+
+/// The list for [`Open::arbiters`]. None where the table has no primary key, although its rows are
+/// left out if they conflict with it.
+///
+/// # Safety
+/// The relation is open.
+unsafe fn arbiters(relation: Relation, table: &Table) -> Option<*mut pg_sys::List> {
+    if !table.skips_conflicts {
+        return Some(ptr::null_mut());
+    }
+    // SAFETY: the caller's. The list of the indexes comes with the primary key
+    // (src/backend/utils/cache/relcache.c: RelationGetIndexList).
+    unsafe {
+        guarded::RelationGetIndexList(relation);
+        let key = (*relation).rd_pkindex;
+        (key != Oid::INVALID).then(|| guarded::lappend_oid(ptr::null_mut(), key))
     }
 }
 

@@ -11,7 +11,7 @@ use core::ffi::{CStr, c_int};
 use pgrx::pg_sys::{self, SyncCommitLevel};
 
 use crate::pg::ffi::guard::guarded;
-use crate::pg::ffi::{compat, guarded};
+use crate::pg::ffi::{compat, guarded, unguarded};
 
 /// Has the commit wait until the synchronous standbys have applied what was committed up to then,
 /// so that no answer of theirs is older. Changes nothing where there is no synchronous standby.
@@ -34,6 +34,23 @@ pub fn until_applied() {
         }
     }
     raise_to(SyncCommitLevel::SYNCHRONOUS_COMMIT_REMOTE_APPLY as c_int, c"remote_apply");
+}
+
+/// Waits now until the synchronous standbys have applied what is committed. For a call that raises
+/// an error, after which no commit waits: the change that it found already made may have been
+/// committed by a transaction whose wait was cancelled.
+pub fn wait_until_applied() {
+    until_applied();
+    // SAFETY: as src/backend/access/transam/xact.c (RecordTransactionCommit) does, with interrupts
+    // held off. What is committed was flushed, and a cancel ends the wait with a warning
+    // (src/backend/replication/syncrep.c). The guarded closure holds plain data, and cannot panic.
+    unsafe {
+        guarded(|| {
+            pg_sys::InterruptHoldoffCount += 1;
+            unguarded::SyncRepWaitForLSN(unguarded::GetFlushRecPtr(core::ptr::null_mut()), true);
+            pg_sys::InterruptHoldoffCount -= 1;
+        });
+    }
 }
 
 /// Has the commit wait until it is on disk, for a caller that discards something after the commit.

@@ -1,8 +1,9 @@
-//! Two locks of the server: one has the transactions that start tasks of an account wait for each
-//! other, and one lets a single transaction hand over a standby's uses. And a limit to the time
-//! that a call waits for locks.
+//! Four locks of the server: one has the transactions that start tasks of an account wait for each
+//! other, one lets a single transaction hand over a standby's uses, one lets a single session move
+//! the sequence of the events, and one has requests for the same key wait for each other. And a
+//! limit to the time that a call waits for locks.
 //!
-//! Both are advisory locks of kinds that users' own functions do not have: neither can be taken in
+//! They are advisory locks of kinds that users' own functions do not have: none can be taken in
 //! SQL, nor do they meet an advisory lock of an application. In `pg_locks` the kind is `objsubid`.
 
 use core::ffi::{CStr, c_int};
@@ -22,21 +23,33 @@ enum Kind {
     Handover = 3,
     /// The lock on the tasks of an account. The documents show it.
     Tasks = 4,
+    /// The lock on the sequence of the events.
+    EventSequence = 5,
+    /// The lock on a request to issue a key of an account.
+    Request = 6,
 }
 
-/// Asks for a lock of this transaction, in this database.
-fn acquire(kind: Kind, number: u64, wait: bool) -> pg_sys::LockAcquireResult::Type {
-    let tag = pg_sys::LOCKTAG {
+/// The mode of all these locks.
+const MODE: pg_sys::LOCKMODE = pg_sys::ExclusiveLock as pg_sys::LOCKMODE;
+
+/// The name of a lock in this database.
+fn tag(kind: Kind, number: u64) -> pg_sys::LOCKTAG {
+    pg_sys::LOCKTAG {
         locktag_field1: database::own(),
         locktag_field2: (number >> 32) as u32,
         locktag_field3: number as u32,
         locktag_field4: kind as u16,
         locktag_type: pg_sys::LockTagType::LOCKTAG_ADVISORY as u8,
         locktag_lockmethodid: pg_sys::USER_LOCKMETHOD as u8,
-    };
+    }
+}
+
+/// Asks for a lock of this transaction, in this database.
+fn acquire(kind: Kind, number: u64, wait: bool) -> pg_sys::LockAcquireResult::Type {
+    let tag = tag(kind, number);
     // SAFETY: the tag is copied. The end of the transaction releases a lock that is not held for
     // the session (src/backend/storage/lmgr/lock.c).
-    unsafe { guarded::LockAcquire(&tag, pg_sys::ExclusiveLock as pg_sys::LOCKMODE, false, !wait) }
+    unsafe { guarded::LockAcquire(&tag, MODE, false, !wait) }
 }
 
 /// Waits until no other open transaction has started or extended a task of the account. Other such
@@ -48,9 +61,22 @@ fn acquire(kind: Kind, number: u64, wait: bool) -> pg_sys::LockAcquireResult::Ty
 /// read-only transaction and on a standby.
 pub fn lock_tasks(call: &Call, account: &[u8]) {
     call.prevent_if_read_only();
-    let hash: [u8; 32] = Sha256::digest(account).into();
-    let number = hash[..8].iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
-    acquire(Kind::Tasks, number, true);
+    acquire(Kind::Tasks, number_of(&[account]), true);
+}
+
+/// Waits until no other open transaction has issued a key of the account for the same request.
+/// Other such transactions then wait until this one ends.
+pub fn lock_request(call: &Call, account: &[u8], idempotency_key: &[u8]) {
+    call.prevent_if_read_only();
+    acquire(Kind::Request, number_of(&[account, b"\0", idempotency_key]), true);
+}
+
+/// The number of a lock: the first 64 bits of the SHA-256 of these parts.
+fn number_of(parts: &[&[u8]]) -> u64 {
+    let mut hash = Sha256::new();
+    parts.iter().for_each(|part| hash.update(part));
+    let hash: [u8; 32] = hash.finalize().into();
+    hash[..8].iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
 /// What became of the request for the lock that lets a transaction hand over uses.
@@ -72,6 +98,17 @@ pub fn handover() -> Handover {
         pg_sys::LockAcquireResult::LOCKACQUIRE_OK => Handover::Taken,
         _ => Handover::Held,
     }
+}
+
+/// Runs `run` while no other session moves the sequence of the events. Waits for such a session,
+/// and never for its transaction.
+pub fn while_events_are_numbered<R>(run: impl FnOnce() -> R) -> R {
+    acquire(Kind::EventSequence, 0, true);
+    let result = run();
+    // SAFETY: the tag is copied, and the lock is held. After an error the end of the transaction
+    // releases it (src/backend/storage/lmgr/lock.c).
+    unsafe { guarded::LockRelease(&tag(Kind::EventSequence, 0), MODE, false) };
+    result
 }
 
 /// How long a call waits for a lock if the session sets no limit. The documents say 10 seconds.

@@ -6,6 +6,7 @@
 use core::ffi::{CStr, c_char};
 use core::sync::atomic::{AtomicPtr, Ordering};
 use core::{marker::PhantomData, ptr};
+use std::ffi::CString;
 
 use pgrx::pg_sys::{self, Datum, Oid};
 
@@ -189,6 +190,35 @@ impl Statement {
     }
 }
 
+/// Runs a query whose text is known only now, with one parameter, as part of the calling
+/// transaction. It sees what its isolation level shows.
+pub fn query<'call>(call: &'call Call, text: &str, parameter: TypedDatum) -> Rows<'call> {
+    call.prevent_if_read_only();
+    let text = CString::new(text).expect("a query without a null character");
+    let (mut kind, mut value) = (parameter.kind(), parameter.value());
+    // SAFETY: SPI's protocol (src/backend/executor/spi.c). Every call is guarded, so that an error
+    // unwinds the text. The query has one parameter, of its type. What `collect` returns is in the
+    // memory that was current before SPI was connected: the call's.
+    unsafe {
+        guarded::SPI_connect();
+        let code = guarded::SPI_execute_with_args(
+            text.as_ptr(),
+            1,
+            &mut kind,
+            &mut value,
+            ptr::null(),
+            false,
+            0,
+        );
+        if code < 0 {
+            pgrx::error!("SPI_execute_with_args failed with code {code}");
+        }
+        let rows = collect(call);
+        guarded::SPI_finish();
+        rows
+    }
+}
+
 /// Runs statements that cannot be prepared, one after the other.
 pub fn execute_utility(call: &Call, statements: &[Vec<u8>]) {
     call.prevent_if_read_only();
@@ -299,6 +329,11 @@ impl Row<'_> {
         self.value(column, pg_sys::INT8OID).map(|datum| datum.value() as i64)
     }
 
+    /// A column of type `oid`.
+    pub fn oid(self, column: usize) -> Option<Oid> {
+        self.value(column, pg_sys::OIDOID).map(|datum| Oid::from(datum.value() as u32))
+    }
+
     /// A column of type `integer`.
     pub fn integer(self, column: usize) -> Option<i32> {
         self.value(column, pg_sys::INT4OID).map(|datum| datum.value() as i32)
@@ -308,6 +343,11 @@ impl Row<'_> {
     pub fn parameter(self, column: usize) -> Parameter {
         // SAFETY: the column is of this type.
         self.values[column].map(|datum| unsafe { TypedDatum::new(datum, self.types[column]) })
+    }
+
+    /// The last column, of any type, as a parameter for another statement.
+    pub fn last(self) -> Parameter {
+        self.parameter(self.values.len() - 1)
     }
 
     /// A column of type `boolean`; null is false.

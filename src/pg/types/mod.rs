@@ -56,6 +56,11 @@ impl TypedDatum {
         self.value
     }
 
+    /// The OID of its type.
+    pub(in crate::pg) fn kind(self) -> Oid {
+        self.kind
+    }
+
     /// The value, where it is of the type.
     pub(in crate::pg) fn of_type(self, kind: Oid) -> Option<Datum> {
         (self.kind == kind).then_some(self.value)

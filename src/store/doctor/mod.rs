@@ -4,6 +4,7 @@
 //! roles and their privileges concern this database only.
 
 pub mod accepted;
+pub mod additions;
 pub mod alike;
 pub mod names;
 pub mod replication;
@@ -29,7 +30,11 @@ pub struct Listing {
 }
 
 impl Listing {
-    fn read(call: &Call, listing: &Statement, parameters: &[Parameter]) -> Listing {
+    pub(in crate::store) fn read(
+        call: &Call,
+        listing: &Statement,
+        parameters: &[Parameter],
+    ) -> Listing {
         let rows = listing.read(call, parameters);
         Listing {
             lines: rows
@@ -55,10 +60,10 @@ macro_rules! listing {
         )
     };
 }
-use listing;
+pub(in crate::store) use listing;
 
 /// A text array of these names.
-fn names(names: impl IntoIterator<Item = &'static str>) -> Parameter {
+pub(super) fn names(names: impl IntoIterator<Item = &'static str>) -> Parameter {
     Some(TextArray::new(names.into_iter()).datum())
 }
 

@@ -6,6 +6,7 @@
 use std::thread;
 
 use crate::support::keys::{Key, authenticate, create, create_for, revoke, set_plan, verify};
+use crate::support::known::run;
 use crate::support::{Client, Cluster, caught_up, pid, report, value, wait_until};
 
 /// A call, and what a standby answers about the key then.
@@ -268,6 +269,44 @@ fn a_cancelled_wait_leaves_the_revocation_committed() {
     // A second time, which is let to its end.
     servers.held_up(&filled(CALLS[0].sql, "", &key), |servers, _| servers.resume(0));
     assert_eq!(answers(&mut servers.readers[0], &key), ["API_KEY_REVOKED"; 2]);
+}
+
+/// G9: a call that finds its work done waits as well. The first one's wait was cancelled, so the
+/// standby does not have the change yet. A second deletion of an account is an error, after the
+/// wait.
+#[test]
+fn a_repeated_call_waits_where_the_first_wait_was_cancelled() {
+    let mut servers = Servers::start();
+    servers.wait_for("FIRST 1 (one)");
+    let function = "CREATE FUNCTION delete_again(account text) RETURNS void LANGUAGE plpgsql AS $$
+                    BEGIN PERFORM vpk_delete_account(account);
+                    EXCEPTION WHEN invalid_parameter_value THEN END $$";
+    run(&mut servers.admin, function);
+    for (number, (sql, again, answer)) in [
+        (CALLS[0].sql, CALLS[0].sql, "API_KEY_REVOKED"),
+        ("SELECT vpk_disable($id)", "SELECT vpk_disable($id)", "API_KEY_DISABLED"),
+        (
+            "SELECT vpk_set_plan($account, 'Free')",
+            "SELECT vpk_set_plan($account, 'Free')",
+            "PLAN_REQUIRED",
+        ),
+        ("SELECT vpk_delete_account($account)", "SELECT delete_again($account)", "INVALID_API_KEY"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let account = format!("account {number}");
+        let key = key_of(&mut servers.admin, &account);
+        servers.all_caught_up();
+        servers.pause(0);
+        servers.held_up(&filled(sql, &account, &key), |servers, process| {
+            let sql = "SELECT pg_cancel_backend($1)";
+            servers.admin.execute(sql, &[&process]).expect("a cancel");
+        });
+        assert_eq!(answers(&mut servers.readers[0], &key), ["VALID"; 2], "{sql}");
+        servers.held_up(&filled(again, &account, &key), |servers, _| servers.resume(0));
+        assert_eq!(answers(&mut servers.readers[0], &key), [answer; 2], "{sql}");
+    }
 }
 
 /// G9: in a transaction of two phases COMMIT PREPARED waits, as its own session says.

@@ -253,7 +253,7 @@ const HALVES: &[(&str, &str)] = &[
         "revoked keys without exactly one event of their end",
         "SELECT count(*)::text FROM vpk.keys AS k
            LEFT JOIN (SELECT key_id, count(*) FROM vpk.events
-                       WHERE event IN ('key_revoked', 'key_rotated') GROUP BY key_id)
+                       WHERE event = 'key_revoked' OR details ? 'revoked_at' GROUP BY key_id)
                   AS e ON e.key_id = k.id
           WHERE k.revoked_at IS NOT NULL AND e.count IS DISTINCT FROM 1",
     ),

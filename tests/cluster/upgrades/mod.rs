@@ -2,6 +2,7 @@
 
 mod added_columns;
 mod extension;
+mod grown;
 mod pg_upgrade;
 mod released;
 mod under_load;

@@ -2,7 +2,7 @@
 
 SELECT vpk_set_plan(plan => 'Pro', account => 'acme');
 SELECT id, token FROM vpk_create(metadata => '{"a": 1}', allowed_ips => NULL, scopes => '{run}', expires_at => '2999-01-01 00:00+00',
-                                 environment => 'test', account => 'acme', name => 'Key') \gset
+                                 environment => 'test', account => 'acme', name => 'Key', idempotency_key => 'a') \gset
 SELECT vpk_verify(token => :'token');
 SELECT vpk_verify_hash(client_ip => '192.0.2.1', key_hash => sha256(:'token'::bytea));
 SELECT status, request_id FROM vpk_authenticate(environment => 'test', request_id => 'r', client_ip => '192.0.2.1', scope => 'run',
@@ -16,11 +16,13 @@ SELECT vpk_enable(id => :'id');
 SELECT status, lease FROM vpk_task_start(scope => 'run', client_ip => '192.0.2.1', ttl => '1 min', token => :'token') \gset
 SELECT vpk_task_extend(ttl => '2 min', lease => :'lease') IS NOT NULL AS extended;
 SELECT vpk_task_finish(lease => :'lease');
-SELECT id AS new_id, token AS new_token, expires_at FROM vpk_rotate(expires_at => '2999-01-01 00:00+00', grace => '1 hour', id => :'id') \gset
+SELECT id AS new_id, token AS new_token, expires_at FROM vpk_rotate(idempotency_key => 'b', expires_at => '2999-01-01 00:00+00', grace => '1 hour', id => :'id') \gset
 SELECT vpk_revoke(reason => 'r', id => :'id') IS NOT NULL AS revoked;
 SELECT vpk_revoke_token(reason => 'r', token => :'new_token') = :'new_id' AS revoked;
 SELECT vpk_revoke_account(reason => 'r', account => 'acme');
-SELECT vpk_purge(before => '2001-01-01 00:00+00');
+SELECT vpk_purge(max_rows => 1, before => '2001-01-01 00:00+00');
+SELECT vpk_purge_events(max_rows => 1, before => '2001-01-01 00:00+00');
+SELECT vpk_rename_account(new_account => 'acme', account => 'acme');
 CREATE ROLE regress_vpk_somebody;
 SELECT vpk_grant_verifier(role => 'regress_vpk_somebody');
 SELECT vpk_grant_admin(role => 'regress_vpk_somebody');
