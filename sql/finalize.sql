@@ -162,7 +162,7 @@ ALTER FUNCTION vpk_authenticate(text, text, inet, text, text) ROWS 1;
 ALTER FUNCTION vpk_rotate(uuid, interval, timestamptz, text) ROWS 1;
 ALTER FUNCTION vpk_update(uuid, text, timestamptz, text[], cidr[], jsonb) ROWS 1;
 ALTER FUNCTION vpk_task_start(text, interval, inet, text) ROWS 1;
-ALTER FUNCTION vpk_doctor() ROWS 17;
+ALTER FUNCTION vpk_doctor() ROWS 18;
 ALTER FUNCTION vpk.stats_row() ROWS 1;
 ALTER FUNCTION vpk.status_rows() ROWS 12;
 

@@ -174,8 +174,8 @@ COMMENT ON FUNCTION vpk_grant_backup(regrole) IS
 COMMENT ON FUNCTION vpk_grant_backup(text) IS
     'Grants a role, by its name, the privileges to dump the extension''s tables, with the hashes of keys in them';
 
--- vpk_doctor has four more items: alike_names, schema_usage, subscriptions and event_ids.
-ALTER FUNCTION vpk_doctor() ROWS 17;
+-- vpk_doctor has five more items: alike_names, schema_usage, additions, subscriptions, event_ids.
+ALTER FUNCTION vpk_doctor() ROWS 18;
 
 -- Who acts through a role: the column actor of vpk.events. Events of before have none.
 

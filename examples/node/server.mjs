@@ -15,14 +15,14 @@ const authenticate = {
            FROM keys.vpk_authenticate($1::text, client_ip => keys.vpk_client_ip($2::text))`,
 };
 
-// What a new connection can mend: this one was lost, or what it has prepared is no longer valid. The
-// query changes nothing, so that it can be asked again.
+// What a new connection can mend: this one was lost, or what it has prepared is no longer valid.
+// The query changes nothing, so that it can be asked again.
 const mendable = /^(0A000|26000|42P05|57P0[123]|08...)$/;
 
 async function ask(values) {
-  const query = { ...authenticate, values };
+  const query = () => ({ ...authenticate, values }); // anew, since pg keeps its notes in it
   try {
-    return (await pool.query(query)).rows[0]; // on an error, the pool closes the connection
+    return (await pool.query(query())).rows[0]; // on an error, the pool closes the connection
   } catch (error) {
     if (error instanceof pg.DatabaseError && !mendable.test(error.code)) throw error;
     console.error('asking again:', error.message);
@@ -30,7 +30,7 @@ async function ask(values) {
   const client = new pg.Client(); // the pool's other connections may be as old
   try {
     await client.connect();
-    return (await client.query(query)).rows[0];
+    return (await client.query(query())).rows[0];
   } finally {
     client.end().catch(() => {});
   }

@@ -4,6 +4,7 @@ use pure::error::CallError;
 
 use super::arguments::{self, required};
 use crate::pg::call::Call;
+use crate::pg::error;
 use crate::pg::sql::commit;
 use crate::pg::types::Uuid;
 use crate::store::events::Caller;
@@ -28,5 +29,22 @@ pub fn update(call: &Call, id: Option<Uuid>, change: &KeyChange) -> Result<Liste
     if change.expires_at.is_some() || change.scopes.is_some() || change.allowed_ips.is_some() {
         commit::until_applied();
     }
-    list::list_after_change(call, id).ok_or_else(arguments::unknown_key)
+    let key = list::list_after_change(call, id).ok_or_else(arguments::unknown_key)?;
+    let KeyChange { name, expires_at, scopes, allowed_ips, metadata } = change;
+    let given = [
+        name.is_some(),
+        expires_at.is_some(),
+        scopes.is_some(),
+        allowed_ips.is_some(),
+        metadata.is_some(),
+    ];
+    if !given.contains(&true) {
+        // A driver's null does not say whether it meant "never" or "no limit".
+        error::notice(
+            "the key was not changed, since every value is null",
+            "Null leaves a value as it is. To take one away, pass expires_at => 'infinity', \
+             allowed_ips => '{}', scopes => '{}' or metadata => '{}'.",
+        );
+    }
+    Ok(key)
 }

@@ -16,7 +16,7 @@ use crate::pg::call::Call;
 use crate::pg::redaction;
 use crate::pg::server::clock;
 use crate::pg::types::encoding::ServerEncoding;
-use crate::store::doctor::{self, Listing, accepted, alike, names, replication};
+use crate::store::doctor::{self, Listing, accepted, additions, alike, names, replication};
 use crate::store::events;
 use crate::usage::stats;
 
@@ -60,6 +60,14 @@ fn found(call: &Call) -> Vec<Finding> {
             "the tables are as the extension made them",
             |_| "verifications and other calls fail where they use what was changed".to_owned(),
             "Undo these changes, or restore the tables from a backup.",
+        ),
+        found_none(
+            "additions",
+            &additions::of_others(call),
+            "nothing was added to the extension's tables",
+            |_| "a dump does not contain what was added to the extension's tables".to_owned(),
+            "Drop these additions, and disable row security. Keep what you need in tables of your \
+             own. With an added column, a restore of the rows fails.",
         ),
         of_tables("key_table", &|item| {
             found_none(

@@ -40,6 +40,13 @@ pub(in crate::pg) fn raise(error: CallError) -> ! {
     unreachable!("an error does not return")
 }
 
+/// Tells the client something, and goes on.
+pub fn notice(message: &'static str, hint: &'static str) {
+    ErrorReport::new(PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION, message, "vibepeak_keys")
+        .set_hint(hint)
+        .report(PgLogLevel::NOTICE);
+}
+
 /// Raises 42704: the database has no extension, or one without its schema.
 pub fn not_installed() -> ! {
     ErrorReport::new(

@@ -98,7 +98,8 @@ impl Drop for Service {
 
 /// A database with the functions in schema `keys`, and the three services on it.
 fn services(cluster: &Cluster, database: &str, make: &str) -> (Client, Vec<Service>) {
-    run(&mut cluster.client(), &format!("CREATE DATABASE {database}; CREATE ROLE service LOGIN"));
+    run(&mut cluster.client(), &format!("CREATE DATABASE {database} TEMPLATE template0"));
+    run(&mut cluster.client(), "CREATE ROLE service LOGIN");
     let mut client = cluster.connect(database, "postgres");
     run(&mut client, make);
     let names = ["node", "python", "rust"];
@@ -140,7 +141,8 @@ const FAILING: &str = "CREATE SCHEMA keys;
     GRANT USAGE ON SCHEMA keys TO service;
     CREATE TABLE keys.failing (code text, before timestamptz);
     INSERT INTO keys.failing VALUES ('', '-infinity');
-    CREATE FUNCTION keys.vpk_authenticate(text, OUT status text, OUT http_status integer,
+    CREATE FUNCTION keys.vpk_client_ip(text) RETURNS inet LANGUAGE sql AS 'SELECT NULL::inet';
+    CREATE FUNCTION keys.vpk_authenticate(text, client_ip inet, OUT status text, OUT http_status integer,
         OUT key_id uuid, OUT account text, OUT headers jsonb, OUT error jsonb)
     LANGUAGE plpgsql SECURITY DEFINER AS $$
     DECLARE

@@ -5,6 +5,7 @@ mod advice;
 mod cache;
 mod docs;
 mod doctor;
+mod drivers;
 mod dumps;
 mod events;
 mod examples;

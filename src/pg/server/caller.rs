@@ -18,12 +18,12 @@ pub fn as_function_owner<R>(call: &Call, act: impl FnOnce(Role) -> R) -> R {
     // abort of the (sub)transaction restores both (src/backend/access/transam/xact.c:
     // AbortTransaction). The datum is that of a role.
     unsafe {
-        pg_sys::GetUserIdAndSecContext(&mut role, &mut context);
+        guarded::GetUserIdAndSecContext(&mut role, &mut context);
         let owner = function_owner(call).unwrap_or(role);
         let changed = context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as c_int;
-        pg_sys::SetUserIdAndSecContext(owner, changed);
+        guarded::SetUserIdAndSecContext(owner, changed);
         let result = act(Role::from_raw(role.into()));
-        pg_sys::SetUserIdAndSecContext(role, context);
+        guarded::SetUserIdAndSecContext(role, context);
         result
     }
 }
@@ -67,13 +67,13 @@ pub fn acting_as<R>(role: Oid, act: impl FnOnce() -> R) -> R {
     // src/backend/utils/adt/ri_triggers.c (ri_PerformCheck). After an error, the abort of the
     // (sub)transaction restores both (src/backend/access/transam/xact.c: AbortTransaction).
     unsafe {
-        pg_sys::GetUserIdAndSecContext(&mut own, &mut context);
+        guarded::GetUserIdAndSecContext(&mut own, &mut context);
         let restricted = pg_sys::SECURITY_LOCAL_USERID_CHANGE
             | pg_sys::SECURITY_RESTRICTED_OPERATION
             | pg_sys::SECURITY_NOFORCE_RLS;
-        pg_sys::SetUserIdAndSecContext(role, context | restricted as c_int);
+        guarded::SetUserIdAndSecContext(role, context | restricted as c_int);
         let result = act();
-        pg_sys::SetUserIdAndSecContext(own, context);
+        guarded::SetUserIdAndSecContext(own, context);
         result
     }
 }

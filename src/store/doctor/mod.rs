@@ -4,6 +4,7 @@
 //! roles and their privileges concern this database only.
 
 pub mod accepted;
+pub mod additions;
 pub mod alike;
 pub mod names;
 pub mod replication;
@@ -62,7 +63,7 @@ macro_rules! listing {
 pub(in crate::store) use listing;
 
 /// A text array of these names.
-fn names(names: impl IntoIterator<Item = &'static str>) -> Parameter {
+pub(super) fn names(names: impl IntoIterator<Item = &'static str>) -> Parameter {
     Some(TextArray::new(names.into_iter()).datum())
 }
 

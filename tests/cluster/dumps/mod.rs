@@ -1,5 +1,6 @@
 //! Dumps and backups bring back every row, and every key answers as before.
 
+mod altered;
 mod backups;
 mod load;
 mod older;

@@ -17,6 +17,27 @@ SELECT count(*) FILTER (WHERE d.ok IS NULL) = CASE WHEN p.ok THEN 0 ELSE 3 END A
   FROM vpk_doctor() AS d, (SELECT ok FROM vpk_doctor() WHERE item = 'preloaded') AS p
  WHERE d.item IN ('usage_worker', 'usage_dropped', 'unused_keys') GROUP BY p.ok;
 
+-- What a dump would leave out.
+ALTER TABLE vpk.keys ADD COLUMN "team's" text;
+ALTER TABLE vpk.accounts ADD CONSTRAINT short CHECK (length(account) < 64);
+CREATE INDEX by_name ON vpk.keys (name);
+CREATE FUNCTION pg_temp.noted() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+CREATE TRIGGER noted BEFORE INSERT ON vpk.events FOR EACH ROW EXECUTE FUNCTION pg_temp.noted();
+CREATE RULE passed AS ON DELETE TO vpk.key_usage DO ALSO NOTHING;
+CREATE POLICY everybody ON vpk.plans USING (true);
+ALTER TABLE vpk.plans ENABLE ROW LEVEL SECURITY;
+SELECT * FROM pg_temp.finding('additions') \gx
+SELECT ok FROM pg_temp.finding('tables');
+DROP TRIGGER noted ON vpk.events;
+DROP RULE passed ON vpk.key_usage;
+DROP POLICY everybody ON vpk.plans;
+ALTER TABLE vpk.plans DISABLE ROW LEVEL SECURITY;
+ALTER TABLE vpk.accounts DROP CONSTRAINT short;
+DROP INDEX vpk.by_name;
+SELECT detail FROM pg_temp.finding('additions');
+ALTER TABLE vpk.keys DROP COLUMN "team's";
+SELECT * FROM pg_temp.finding('additions') \gx
+
 -- Privileges: those of a verifier and of an admin are no finding, nor are both together.
 CREATE ROLE regress_vpk_verifier;
 CREATE ROLE regress_vpk_admin;

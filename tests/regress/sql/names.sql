@@ -98,16 +98,16 @@ RESET search_path;
 SELECT * FROM pg_temp.names() \gx
 DROP OPERATOR evil.<> (evil.status, text);
 -- On either side, and by each name of a comparison.
-CREATE FUNCTION evil.yes(text, keys.vpk_status) RETURNS boolean LANGUAGE sql AS 'SELECT true';
+CREATE FUNCTION evil.yes(text, vpk.vpk_status) RETURNS boolean LANGUAGE sql AS 'SELECT true';
 CREATE FUNCTION evil.yes(text, anyenum) RETURNS boolean LANGUAGE sql AS 'SELECT true';
-CREATE OPERATOR evil.@@@ (LEFTARG = text, RIGHTARG = keys.vpk_status, FUNCTION = evil.yes);
+CREATE OPERATOR evil.@@@ (LEFTARG = text, RIGHTARG = vpk.vpk_status, FUNCTION = evil.yes);
 CREATE OPERATOR evil.<> (LEFTARG = text, RIGHTARG = anyenum, FUNCTION = evil.yes);
 CREATE OPERATOR evil.< (LEFTARG = text, RIGHTARG = anyenum, FUNCTION = evil.yes);
 CREATE OPERATOR evil.<= (LEFTARG = text, RIGHTARG = anyenum, FUNCTION = evil.yes);
 CREATE OPERATOR evil.> (LEFTARG = text, RIGHTARG = anyenum, FUNCTION = evil.yes);
 CREATE OPERATOR evil.>= (LEFTARG = text, RIGHTARG = anyenum, FUNCTION = evil.yes);
 SELECT * FROM pg_temp.names() \gx
-DROP OPERATOR evil.@@@ (text, keys.vpk_status), evil.<> (text, anyenum), evil.< (text, anyenum), evil.<= (text, anyenum), evil.> (text, anyenum), evil.>= (text, anyenum);
+DROP OPERATOR evil.@@@ (text, vpk.vpk_status), evil.<> (text, anyenum), evil.< (text, anyenum), evil.<= (text, anyenum), evil.> (text, anyenum), evil.>= (text, anyenum);
 -- Other operators for any type are found by other names, and a row of a table is no status.
 CREATE FUNCTION evil.yes(vpk.accounts, text) RETURNS boolean LANGUAGE sql AS 'SELECT true';
 CREATE OPERATOR evil.= (LEFTARG = vpk.accounts, RIGHTARG = text, FUNCTION = evil.yes);
