@@ -126,8 +126,8 @@ fn found(call: &Call) -> Vec<Finding> {
                 "publications that replicate the hashes in vpk.keys, or have only some of the tables".to_owned()
             },
             "Remove vpk.keys or its column key_hash from them. Where every subscriber may have the \
-             hashes, use vpk_doctor_accept. Use ALTER PUBLICATION to add tables that are missing: a \
-             restore leaves them out.",
+             hashes, use vpk_doctor_accept. Use ALTER PUBLICATION to add tables that are missing: \
+             before PostgreSQL 18, a restore leaves them out.",
         ),
         of_tables("subscriptions", &|item| {
             found_none(

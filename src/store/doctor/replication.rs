@@ -5,8 +5,8 @@ use crate::pg::call::Call;
 use crate::pg::sql::statement::Statement;
 
 /// Publications that include the hashes of keys: a column list can leave the hashes out. And those
-/// that lack some of the tables that a subscriber needs to verify, as after a restore: pg_dump
-/// leaves out to which publications an extension's tables belong.
+/// that lack some of the tables that a subscriber needs to verify, as after a restore: before
+/// PostgreSQL 18, pg_dump leaves out to which publications an extension's tables belong.
 pub fn publications(call: &Call) -> Listing {
     Listing::read(call, &PUBLICATIONS, &[])
 }
