@@ -85,7 +85,7 @@ fn vpk_authenticate(
 
 #[pg_extern(immutable, parallel_safe)]
 fn vpk_client_ip(value: Option<Text>, call: Call) -> Option<Inet> {
-    verify::client_ip(&call, value?)
+    passing_errors(|| verify::client_ip(&call, value?))
 }
 
 #[pg_extern(volatile, parallel_unsafe)]

@@ -86,7 +86,8 @@ impl ListFilter {
 
 /// Keys, newest first, as the calling query sees them.
 pub fn list(call: &Call, filter: ListFilter) -> Vec<ListedKey> {
-    let rows = LIST.read(call, &filter.parameters());
+    let statement = if filter.max_rows.is_some() { &PAGE } else { &LIST };
+    let rows = statement.read(call, &filter.parameters());
     let mut listed = allocator::vec_or_raise(rows.iter().len());
     listed.extend(rows.iter().map(ListedKey::of));
     listed
@@ -97,6 +98,23 @@ pub fn list_after_change(call: &Call, id: Uuid) -> Option<ListedKey> {
     let filter = ListFilter { id: Some(id), ..ListFilter::default() };
     LIST.write(call, &filter.parameters()).first().map(ListedKey::of)
 }
+
+/// A page, whose keys are found first: the view computes each state by the clock, so that the
+/// server computes all of its rows before it orders them.
+static PAGE: Statement = Statement::planned_at_each_call(
+    c"SELECT l.id, l.name, l.account, l.environment, l.prefix, l.hint, l.created_at,
+             l.last_used_at, l.uses, l.expires_at, l.revoked_at, l.revoke_reason, l.rotated_from,
+             l.state
+        FROM (SELECT k.id FROM vpk.keys AS k
+               WHERE ($1 IS NULL OR k.account = $1)
+                 AND ($2 IS NULL OR k.id = $2)
+                 AND ($3 IS NULL OR k.id < $3)
+               ORDER BY k.id DESC
+               LIMIT $4) AS p,
+             LATERAL (SELECT v.* FROM vpk.key_list AS v WHERE v.id = p.id OFFSET 0) AS l
+       ORDER BY p.id DESC",
+    &[TEXTOID, UUIDOID, UUIDOID, INT4OID],
+);
 
 static LIST: Statement = Statement::planned_at_each_call(
     c"SELECT l.id, l.name, l.account, l.environment, l.prefix, l.hint, l.created_at,

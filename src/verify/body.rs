@@ -2,10 +2,9 @@
 
 use pure::answer::response::{self, Context};
 use pure::answer::status::Status;
-use pure::characters;
+use pure::characters::{self, MAX_SPELLED_BYTES};
 use pure::encoding::widen;
 use pure::request::id;
-use pure::validate;
 
 use crate::pg::call::Call;
 use crate::pg::server::random;
@@ -77,7 +76,7 @@ pub fn stored_account(call: &Call, account: Text) -> Text {
 
 fn other_spellings(call: &Call, account: Text) -> [Option<Text>; 2] {
     let mut texts = [None; 2];
-    let account = account.presented_unguarded(call, validate::MAX_NAME_BYTES);
+    let account = account.presented_unguarded(call, MAX_SPELLED_BYTES);
     if !account.cut {
         let spellings = characters::other_spellings(account.bytes, &ServerEncoding);
         for (text, spelling) in texts.iter_mut().zip(&spellings) {

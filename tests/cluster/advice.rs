@@ -100,6 +100,20 @@ const TROUBLES: &[Trouble] = &[
         cure: "ALTER PUBLICATION everything SET TABLE vpk.keys (id, name, account)",
     },
     Trouble {
+        item: "schema_usage",
+        cause: "REVOKE USAGE ON SCHEMA public FROM PUBLIC;
+                GRANT EXECUTE ON FUNCTION vpk_verify TO clerk",
+        advice: "vpk_grant_verifier",
+        cure: "SELECT vpk_grant_verifier('clerk')",
+    },
+    Trouble {
+        item: "alike_names",
+        cause: "INSERT INTO vpk.accounts (account, plan)
+                VALUES ('acme', 'Pro'), (U&'acme\\200B', 'Pro')",
+        advice: "vpk_delete_account",
+        cure: "SELECT vpk_delete_account(U&'acme\\200B')",
+    },
+    Trouble {
         item: "log_redaction",
         cause: "ALTER ROLE clerk SET vibepeak_keys.redact_logs = off",
         advice: "ALTER ROLE",

@@ -5,6 +5,11 @@ use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 
 use crate::encoding::{Encoding, utf8};
 
+/// The longest text whose other spellings are of interest, in bytes. No name is longer: 255
+/// characters of at most four bytes, which can take three times as many in another spelling
+/// (Unicode Standard Annex 15, section 9).
+pub const MAX_SPELLED_BYTES: usize = 255 * 4 * 3;
+
 /// Characters that have no shape of their own, or change the direction of others, as ranges:
 /// Unicode's categories Cf, Zl and Zp, and its property Default_Ignorable_Code_Point.
 const INVISIBLE: [(char, char); 25] = [
@@ -60,9 +65,8 @@ pub fn composed(text: &str) -> Option<String> {
 
 /// The same text in other spellings: in Unicode's normalization forms C and D. Only UTF-8 is read.
 pub fn other_spellings(value: &[u8], encoding: &impl Encoding) -> Vec<String> {
-    let Some(text) = utf8(value, encoding).filter(|text| !text.is_ascii()) else {
-        return Vec::new();
-    };
+    let is_name = |text: &&str| !text.is_ascii() && text.len() <= MAX_SPELLED_BYTES;
+    let Some(text) = utf8(value, encoding).filter(is_name) else { return Vec::new() };
     let mut spellings = vec![text.nfc().collect::<String>(), text.nfd().collect()];
     spellings.retain(|spelling| spelling != text);
     spellings
@@ -125,6 +129,8 @@ mod tests {
             assert!(other_spellings(text.as_bytes(), &Latin1).is_empty());
         }
         assert!(other_spellings(b"\xe9", &Utf8).is_empty());
+        assert_eq!(other_spellings("\u{e9}".repeat(255).as_bytes(), &Utf8).len(), 1);
+        assert!(other_spellings("\u{e9}".repeat(2000).as_bytes(), &Utf8).is_empty());
     }
 
     proptest! {

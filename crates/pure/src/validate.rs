@@ -11,9 +11,6 @@ use crate::white_space;
 
 /// The longest name of a key or an account, in characters.
 pub const MAX_NAME_CHARACTERS: usize = 255;
-/// More bytes than a name of an account has in any spelling. A character has at most four; in a
-/// normal form it can take three times as many (Unicode Standard Annex 15, section 9).
-pub const MAX_NAME_BYTES: usize = 3 * 4 * MAX_NAME_CHARACTERS;
 /// The latest end of a key, 9999-12-31 00:00:00+00, in microseconds since 2000-01-01 UTC. Every
 /// driver reads it in every time zone; some cannot read a year beyond 9999.
 pub const LATEST_EXPIRY: i64 = 252_455_529_600_000_000;

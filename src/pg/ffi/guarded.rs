@@ -98,6 +98,7 @@ guarded_functions! {
         for_session: bool,
         dont_wait: bool,
     ) -> LockAcquireResult::Type;
+    fn LockRelease(tag: *const LOCKTAG, mode: LOCKMODE, for_session: bool) -> bool;
     fn LockRelationOid(relation: Oid, mode: LOCKMODE);
 }
 
@@ -155,6 +156,8 @@ guarded_functions! {
 // pg_depend.c, src/backend/commands/extension.c, src/backend/utils/init/miscinit.c,
 // src/backend/utils/fmgr/funcapi.c
 guarded_functions! {
+    fn GetUserIdAndSecContext(role: *mut Oid, context: *mut c_int);
+    fn SetUserIdAndSecContext(role: Oid, context: c_int);
     fn SearchSysCache1(cache: c_int, key: Datum) -> HeapTuple;
     fn SearchSysCache2(cache: c_int, first: Datum, second: Datum) -> HeapTuple;
     fn ReleaseSysCache(tuple: HeapTuple);

@@ -2,8 +2,7 @@
 
 use core::ffi::{CStr, c_int};
 
-use pgrx::pg_catalog::pg_proc::PgProc;
-use pgrx::pg_sys::{self, Oid};
+use pgrx::pg_sys::{self, Datum, Oid};
 
 use crate::pg::call::Call;
 use crate::pg::ffi::guarded;
@@ -15,19 +14,34 @@ use crate::pg::types::{FromRaw, Role, Text};
 /// function of somebody's it is that function's owner.
 pub fn as_function_owner<R>(call: &Call, act: impl FnOnce(Role) -> R) -> R {
     let (mut role, mut context) = (Oid::INVALID, 0);
-    // SAFETY: a function that is called has its lookup data (src/include/fmgr.h).
-    let function = call.info().map(|info| unsafe { (*info.flinfo).fn_oid });
-    // SAFETY: both write the two variables or read them, as src/backend/utils/fmgr/fmgr.c
-    // (fmgr_security_definer) does. After an error, the abort of the (sub)transaction restores both
-    // (src/backend/access/transam/xact.c: AbortTransaction). The datum is that of a role.
+    // SAFETY: as src/backend/utils/fmgr/fmgr.c (fmgr_security_definer) does. After an error, the
+    // abort of the (sub)transaction restores both (src/backend/access/transam/xact.c:
+    // AbortTransaction). The datum is that of a role.
     unsafe {
-        pg_sys::GetUserIdAndSecContext(&mut role, &mut context);
-        let owner = function.and_then(PgProc::new).map_or(role, |function| function.proowner());
+        guarded::GetUserIdAndSecContext(&mut role, &mut context);
+        let owner = function_owner(call).unwrap_or(role);
         let changed = context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as c_int;
-        pg_sys::SetUserIdAndSecContext(owner, changed);
+        guarded::SetUserIdAndSecContext(owner, changed);
         let result = act(Role::from_raw(role.into()));
-        pg_sys::SetUserIdAndSecContext(role, context);
+        guarded::SetUserIdAndSecContext(role, context);
         result
+    }
+}
+
+/// The owner of the function that was called.
+fn function_owner(call: &Call) -> Option<Oid> {
+    // SAFETY: a function that is called has its lookup data (src/include/fmgr.h). The tuple is null
+    // or a row of pg_proc, which stays until it is released (src/backend/utils/cache/syscache.c).
+    unsafe {
+        let function = Datum::from((*call.info()?.flinfo).fn_oid);
+        let tuple = guarded::SearchSysCache1(pg_sys::SysCacheIdentifier::PROCOID as i32, function);
+        if tuple.is_null() {
+            return None;
+        }
+        let form: pg_sys::Form_pg_proc = pg_sys::GETSTRUCT(tuple).cast();
+        let owner = (*form).proowner;
+        guarded::ReleaseSysCache(tuple);
+        Some(owner)
     }
 }
 
@@ -53,13 +67,13 @@ pub fn acting_as<R>(role: Oid, act: impl FnOnce() -> R) -> R {
     // src/backend/utils/adt/ri_triggers.c (ri_PerformCheck). After an error, the abort of the
     // (sub)transaction restores both (src/backend/access/transam/xact.c: AbortTransaction).
     unsafe {
-        pg_sys::GetUserIdAndSecContext(&mut own, &mut context);
+        guarded::GetUserIdAndSecContext(&mut own, &mut context);
         let restricted = pg_sys::SECURITY_LOCAL_USERID_CHANGE
             | pg_sys::SECURITY_RESTRICTED_OPERATION
             | pg_sys::SECURITY_NOFORCE_RLS;
-        pg_sys::SetUserIdAndSecContext(role, context | restricted as c_int);
+        guarded::SetUserIdAndSecContext(role, context | restricted as c_int);
         let result = act();
-        pg_sys::SetUserIdAndSecContext(own, context);
+        guarded::SetUserIdAndSecContext(own, context);
         result
     }
 }

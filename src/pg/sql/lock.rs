@@ -107,7 +107,7 @@ pub fn while_events_are_numbered<R>(run: impl FnOnce() -> R) -> R {
     let result = run();
     // SAFETY: the tag is copied, and the lock is held. After an error the end of the transaction
     // releases it (src/backend/storage/lmgr/lock.c).
-    unsafe { pg_sys::LockRelease(&tag(Kind::EventSequence, 0), MODE, false) };
+    unsafe { guarded::LockRelease(&tag(Kind::EventSequence, 0), MODE, false) };
     result
 }
 

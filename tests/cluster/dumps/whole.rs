@@ -31,6 +31,13 @@ const ROWS: [Kind; 6] = [
     ("rows_of_whole", &["-Fc"], Some(&["--data-only", "-j", "4"])),
 ];
 
+/// Rows with names that an earlier release accepted, and that a new row cannot have.
+const OLD_NAMES: &str = r"
+    INSERT INTO vpk.plans (plan, rank, pristine)
+    VALUES (U&'Team\200B', 90, false), (U&'Cafe\0301', 91, false), (U&'a\0378', 92, false);
+    INSERT INTO vpk.accounts (account, plan)
+    VALUES (U&'acme\200B', U&'Team\200B'), (U&'cafe\0301', U&'Cafe\0301'), (U&'a\0378', U&'a\0378')";
+
 /// Dumps a database and restores it into another.
 fn through(cluster: &Cluster, folder: &Folder, from: &str, to: &str, kind: &Kind) {
     let (_, dump, restore) = *kind;
@@ -61,6 +68,7 @@ fn every_kind_of_dump_brings_everything_back() {
     let cluster = start_flushing_hourly(&[]);
     let mut client = cluster.client();
     let keys = touched(&mut client);
+    sql(&mut client, OLD_NAMES);
     let before = contents(&mut client, &keys);
     assert_telling(&before);
     let folder = Folder::new("dumps");
@@ -83,6 +91,7 @@ fn every_kind_of_dump_brings_the_rows_into_a_fresh_extension() {
     let cluster = start_flushing_hourly(&[]);
     let mut client = cluster.client();
     let keys = touched(&mut client);
+    sql(&mut client, OLD_NAMES);
     let before = contents(&mut client, &keys);
     let folder = Folder::new("dumped_rows");
     for kind in &ROWS {

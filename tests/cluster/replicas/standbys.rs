@@ -37,6 +37,8 @@ fn reads_work(client: &mut Client, valid: &Key, free: &Key, revoked: &Key) {
     let listed = "SELECT state FROM vpk_list(id => $1::text::uuid)";
     assert_eq!(value(client, listed, &[&revoked.id]), "revoked");
     assert_eq!(value(client, "SELECT count(*)::text FROM vpk_list()", &[]), "3");
+    // A name that may be stored in another spelling is looked for.
+    assert_eq!(value(client, "SELECT count(*)::text FROM vpk_list(account => 'é')", &[]), "0");
     let error = "SELECT vpk_error('PLAN_REQUIRED', account => 'acme')
                  #>> '{error,details,current_plan}'";
     assert_eq!(value(client, error, &[]), "Free");

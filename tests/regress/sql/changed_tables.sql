@@ -64,7 +64,9 @@ ALTER TABLE vpk.events ALTER COLUMN details DROP DEFAULT, ALTER COLUMN details T
 ALTER TABLE vpk.key_usage RENAME TO used;
 SELECT * FROM pg_temp.findings() \gx
 SELECT vpk_verify(:'token');
+\set VERBOSITY sqlstate
 SELECT count(*) FROM vpk_rotate(:'id');
+\set VERBOSITY default
 ROLLBACK;
 -- The caller's settings do not matter.
 SET quote_all_identifiers = on;

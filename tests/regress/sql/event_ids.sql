@@ -61,10 +61,9 @@ SELECT * FROM happened ORDER BY event;
 SELECT count(*) FROM generate_series(1, 300) AS i, vpk_create('many ' || i, 'behind');
 SELECT put_behind();
 SELECT setval('vpk.events_id_seq', max(id) - 100) < max(id) AS behind FROM vpk.events;
+SELECT max(id) AS last FROM vpk.events \gset
 SELECT vpk_delete_account('behind');
-SELECT event, account, count(*), count(DISTINCT key_id) AS keys FROM vpk.events
- WHERE id > (SELECT min(id) + 99 FROM vpk.events WHERE event = 'key_deleted' OR event = 'account_deleted') - 100
-   AND event IN ('key_deleted', 'account_deleted') GROUP BY 1, 2 ORDER BY 1;
+SELECT event, account, count(*), count(DISTINCT key_id) AS keys FROM vpk.events WHERE id > :last GROUP BY 1, 2 ORDER BY 1;
 
 -- What is undone has no event, and the sequence stays where it is.
 SELECT put_behind();

@@ -1,5 +1,7 @@
 -- G6: the grants. Who may call them, which names of roles they take, and that what they grant holds
 -- by itself.
+-- The context of an error is a statement of the extension, whose text may change.
+\set SHOW_CONTEXT never
 
 CREATE ROLE regress_vpk_owner;
 CREATE ROLE regress_vpk_admin;

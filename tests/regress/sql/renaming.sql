@@ -57,7 +57,7 @@ SET vibepeak_keys.actor = '  a key vpk_live_aBcDeFgHiJkLmNoPqRsTuVwXyZ4Vi3OY in 
 SELECT vpk_set_plan('acted', 'Free');
 SET vibepeak_keys.actor = ' ';
 SELECT vpk_revoke_account('acted');
-SELECT set_config('vibepeak_keys.actor', repeat('x', 2000), false) IS NOT NULL AS set;
+SELECT set_config('vibepeak_keys.actor', repeat('x.', 1000), false) IS NOT NULL AS set;
 SELECT vpk_delete_account('acted');
 RESET vibepeak_keys.actor;
 SELECT event, left(actor, 40) AS actor, length(actor) AS length, role, count(*) FROM vpk.events WHERE id > :start GROUP BY event, actor, role ORDER BY min(id);
