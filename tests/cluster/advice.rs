@@ -88,6 +88,12 @@ const TROUBLES: &[Trouble] = &[
         cure: "ALTER TABLE vpk.events RENAME COLUMN remarks TO details",
     },
     Trouble {
+        item: "additions",
+        cause: "CREATE INDEX by_name ON vpk.keys (name); ALTER TABLE vpk.plans ENABLE ROW LEVEL SECURITY",
+        advice: "Drop these additions",
+        cure: "DROP INDEX vpk.by_name; ALTER TABLE vpk.plans DISABLE ROW LEVEL SECURITY",
+    },
+    Trouble {
         item: "publications",
         cause: "CREATE PUBLICATION everything FOR TABLE vpk.keys",
         advice: "its column key_hash",

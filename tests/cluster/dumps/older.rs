@@ -1,7 +1,7 @@
 //! G7: a dump of a release before 0.7.0 names the type of statuses in the schema of the functions.
 //! docs/operations.md says how to restore it.
 
-use crate::dumps::{Folder, psql, run};
+use crate::dumps::{Folder, run};
 use crate::support::keys::{Key, create, verify};
 use crate::support::known::run as sql;
 use crate::support::recipes::recipe;
@@ -76,11 +76,23 @@ fn a_dump_of_an_older_release_is_restored_with_the_type_in_its_old_place() {
             sql(&mut cluster.client(), &format!("CREATE DATABASE {to} TEMPLATE template0"));
             let mut restored = cluster.connect(&to, "postgres");
             sql(&mut restored, &of_the_page("CREATE EXTENSION"));
-            match format {
-                "plain" => psql(&cluster, &to, &file).unwrap_or_else(|said| panic!("{to}: {said}")),
-                _ => run(&cluster, "pg_restore", &["-e", "-d", &to, &file]),
+            let (program, option) = match format {
+                "plain" => ("psql", "-f"),
+                _ => ("pg_restore", "-v"),
+            };
+            let mut restore = cluster.program(program);
+            restore.args(["-h", &cluster.socket(), "-U", "postgres", "-d", &to, option, &file]);
+            let said = restore.output().expect("the program runs").stderr;
+            // The grants on functions that have more arguments by now, as the page says.
+            let said = String::from_utf8_lossy(&said).into_owned();
+            for error in said.lines().filter(|line| line.contains("ERROR:")) {
+                let grown = ["vpk_create(", "vpk_rotate(", "vpk_purge("];
+                let known = error.contains("does not exist")
+                    && grown.iter().any(|function| error.contains(function));
+                assert!(known, "{to}: {error}");
             }
             sql(&mut restored, &of_the_page("ALTER TYPE"));
+            sql(&mut restored, GRANTS);
             assert_used(&mut restored, &key);
             let mut verifier = cluster.connect(&to, "verifier");
             assert_eq!(verify(&mut verifier, &key.token), "VALID");
