@@ -3,7 +3,7 @@
 //! An error that one of them raises unwinds the frames of its caller, and then goes on as it was.
 //! See [`super::guard`].
 
-#![allow(non_snake_case, reason = "the names are those of C")]
+#![allow(non_snake_case, clippy::too_many_arguments, reason = "names and arguments are those of C")]
 
 use core::ffi::{c_char, c_int, c_long, c_void};
 
