@@ -61,6 +61,10 @@ SELECT pg_catalog.set_config(
              WHERE e.extname OPERATOR(pg_catalog.=) 'vibepeak_keys'),
            true);
 
+-- In the order in which the functions lock them, so that there is no deadlock with a call.
+LOCK TABLE vpk.keys IN SHARE MODE;
+LOCK TABLE vpk.events IN ACCESS EXCLUSIVE MODE;
+
 -- The type of statuses moves to the schema of the tables. It keeps its OID, and so do its labels:
 -- functions, views, tables and prepared statements go on.
 ALTER TYPE vpk_status SET SCHEMA vpk;

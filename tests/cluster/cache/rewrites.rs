@@ -184,6 +184,11 @@ fn rewrites_count_in_their_transaction_and_not_after_its_rollback() {
                     empty.check(&mut client, &format!("{level}, {sql}: once more"));
                 }
                 run(&mut client, "ROLLBACK");
+                // An index stays where it is if its table moves. What was added to it there refers
+                // to rows that are gone, and PostgreSQL takes them for others of the same TIDs.
+                if operation.ends_with("SET TABLESPACE elsewhere") {
+                    run(&mut client, &format!("REINDEX TABLE {table}"));
+                }
                 answers.check(&mut client, &format!("{level}, {sql}: all taken back"));
                 answers.check(&mut other, &format!("{level}, {sql}: for another"));
             }

@@ -167,7 +167,7 @@ impl Answers {
 /// Checks for failures that no client sees.
 pub fn assert_healthy(cluster: &Cluster) {
     let log = cluster.log();
-    for word in ["leak", "PANIC", "TRAP", "terminated by signal", "not owned by", "still pinned"] {
+    for word in ["leak:", "PANIC", "TRAP", "terminated by signal", "not owned by", "still pinned"] {
         let line = log.lines().find(|line| line.contains(word));
         assert_eq!(line, None, "the log of the server");
     }
