@@ -79,7 +79,9 @@ SELECT event, details - 'before' AS details, role, (details ->> 'before')::times
 SELECT vpk_purge_events(now() - interval '900 days') AS again, vpk_purge_events(now() - interval '365 days', -1);
 SET vibepeak_keys.events_kept = '2d';
 RESET ROLE;
+\set VERBOSITY sqlstate
 SET vibepeak_keys.events_kept = '1d';
+\set VERBOSITY default
 SET vibepeak_keys.events_kept = '2d';
 SELECT vpk_purge_events(now() - interval '47 hours');
 SELECT vpk_purge_events(now() - interval '3 days');
