@@ -60,12 +60,14 @@ pub fn facts<'call>(
 /// The name by which an account is stored: as it was passed, or else the same text in another
 /// spelling.
 pub fn stored_account(call: &Call, account: Text) -> Text {
-    let spellings = other_spellings(call, account);
-    if spellings.iter().all(Option::is_none) {
+    let [composed, decomposed] = other_spellings(call, account);
+    let names = [Some(account), composed, decomposed];
+    if names[1..].iter().all(Option::is_none) {
         return account;
     }
     lookup::now(call, |tables| {
-        for name in [Some(account)].into_iter().chain(spellings).flatten() {
+        // Of the array itself, an iterator would have a destructor.
+        for name in names.iter().copied().flatten() {
             if tables.plan_of(name)?.is_some() {
                 return Ok(name);
             }

@@ -72,18 +72,21 @@ fn unwind() -> ! {
 ///
 /// Unguarded: see [`super::unguarded`].
 pub fn passing_errors<R>(body: impl FnOnce() -> R) -> R {
-    let unwound = match catch_unwind(AssertUnwindSafe(body)) {
+    match catch_unwind(AssertUnwindSafe(body)) {
         Ok(result) => return result,
-        Err(unwound) => unwound,
-    };
-    if server_error_code(&unwound).is_none() {
-        resume_unwind(unwound);
+        Err(unwound) => go_on_unless_server_error(unwound),
     }
-    drop(unwound);
     // SAFETY: the server has raised the error, and keeps it (src/backend/utils/error/elog.c:
     // pg_re_throw). It jumps to the handler of the function's caller. No frame up to there holds a
     // value with a destructor.
     unsafe { unguarded::pg_re_throw() }
+}
+
+/// Goes on with what unwinds the frames of Rust, unless it is an error of the server.
+fn go_on_unless_server_error(unwound: Unwound) {
+    if server_error_code(&unwound).is_none() {
+        resume_unwind(unwound);
+    }
 }
 
 /// The SQLSTATE of the server's error that unwinds the frames of Rust, as the server numbers it.
