@@ -5,6 +5,7 @@ use std::fs;
 use crate::dumps::{Folder, attempt, run};
 use crate::support::contents::{contents, touched};
 use crate::support::known::run as sql;
+use crate::support::redaction::major;
 use crate::support::usage::start_flushing_hourly;
 use crate::support::{Client, Cluster, value};
 use crate::upgrades::{assert_same, catalogue};
@@ -40,7 +41,9 @@ fn the_owner_of_a_database_dumps_it_with_the_keys_after_vpk_grant_backup() {
         let common = ["-U", "app_owner", "-f", &file, "app"];
         attempt(&cluster, "pg_dump", &[&common[..], options].concat())
     };
-    for options in [&[][..], &["--schema-only"]] {
+    // From 18 on, pg_dump reads no table and no sequence for definitions alone.
+    let refused = if major(&mut client) < 18 { 2 } else { 1 };
+    for options in [&[][..], &["--schema-only"]].into_iter().take(refused) {
         let said = as_owner(options).expect_err("a dump without privileges");
         let denied = ["permission denied", "user may lack SELECT privilege"];
         assert!(denied.iter().any(|denied| said.contains(denied)), "{said}");
