@@ -94,8 +94,9 @@ CREATE TABLE vpk.events (
 CREATE INDEX events_key_id_idx ON vpk.events (key_id);
 CREATE INDEX events_account_idx ON vpk.events (account);
 -- For vpk_create and vpk_rotate, if they are asked again.
-CREATE INDEX events_idempotency_key_idx ON vpk.events ((details ->> 'idempotency_key'))
-    WHERE (details ->> 'idempotency_key') IS NOT NULL;
+CREATE INDEX events_idempotency_key_idx
+    ON vpk.events ((details OPERATOR(pg_catalog.->>) 'idempotency_key'))
+    WHERE (details OPERATOR(pg_catalog.->>) 'idempotency_key') IS NOT NULL;
 
 CREATE TABLE vpk.accepted_findings (
     item         text COLLATE "C" NOT NULL,

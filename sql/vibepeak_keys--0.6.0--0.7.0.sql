@@ -51,7 +51,7 @@ $$;
 -- path here, and somebody's operator in it may fit better than the server's own.
 SELECT pg_catalog.set_config(
            'vibepeak_update.tables',
-           (SELECT pg_catalog.string_agg(d.objid::text, ',')
+           (SELECT pg_catalog.string_agg(d.objid::pg_catalog.text, ',')
               FROM pg_catalog.pg_extension AS e
               JOIN pg_catalog.pg_depend AS d
                 ON d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass
@@ -221,8 +221,9 @@ COMMENT ON FUNCTION vpk_purge_events(timestamptz, integer) IS
 
 -- Asking again for a key.
 
-CREATE INDEX events_idempotency_key_idx ON vpk.events ((details ->> 'idempotency_key'))
-    WHERE (details ->> 'idempotency_key') IS NOT NULL;
+CREATE INDEX events_idempotency_key_idx
+    ON vpk.events ((details OPERATOR(pg_catalog.->>) 'idempotency_key'))
+    WHERE (details OPERATOR(pg_catalog.->>) 'idempotency_key') IS NOT NULL;
 
 CREATE FUNCTION vpk_create_grown(
     name text, account text DEFAULT 'default', environment text DEFAULT 'live',
