@@ -1,7 +1,7 @@
 //! Granting roles the privileges that they need: those of [`pure::privileges`].
 //!
 //! EXECUTE on all functions of a schema is granted easily, and by mistake. So the privilege to
-//! execute is not enough here: what counts is who calls.
+//! execute is not enough here. The calling role has to be one of those named below.
 
 use pure::error::CallError;
 use pure::privileges::{ADMIN_RELATIONS, NOT_FOR_ADMINS, VERIFIER_FUNCTIONS, VERIFIER_RELATIONS};

@@ -14,7 +14,8 @@ use crate::store::events::Caller;
 use crate::store::rotate::{self as store, Successor};
 
 /// Issues a successor of a key. The key itself expires when the grace ends, or is revoked at once
-/// where there is none. A key in its grace is rotated again if its successors were revoked.
+/// if there is no grace. A key in its grace can be rotated again if all its successors were
+/// revoked.
 pub fn rotate(
     call: &Call,
     id: Option<Uuid>,

@@ -1,7 +1,8 @@
 //! The SQL functions that grant privileges to roles.
 //!
-//! They are not SECURITY DEFINER, so that they can check who calls them. They grant as their owner
-//! all the same: see [`crate::admin::roles`]. Each has a form for a role and one for its name.
+//! They are not SECURITY DEFINER, so that they can check the calling role. They grant with the
+//! privileges of their owner: see [`crate::admin::roles`]. Each has a form for a role and one for
+//! its name.
 
 use pgrx::prelude::*;
 

@@ -26,7 +26,7 @@ pub fn examine(call: &Call) -> Vec<Finding> {
     found(call).into_iter().map(|finding| accept::unless_accepted(finding, &accepted)).collect()
 }
 
-/// All items, in their order, whatever was accepted.
+/// All items, in their order, as if nothing had been accepted.
 fn found(call: &Call) -> Vec<Finding> {
     let is_preloaded = stats::launcher().is_some();
     let usage = Usage::here();

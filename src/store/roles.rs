@@ -52,7 +52,7 @@ static STANDING: Statement = Statement::new(
 );
 
 /// The role with exactly this name, or the one that the text means as an identifier in SQL: without
-/// quotation marks, its case does not count. Raises 42704 where there is none.
+/// quotation marks, upper case is read as lower case. Raises 42704 if there is no such role.
 pub fn named(call: &Call, name: Text) -> Parameter {
     NAMED.read(call, &[Some(name.datum())]).first().and_then(|row| row.parameter(0))
 }
@@ -92,7 +92,7 @@ pub fn grant_backup(call: &Call, role: Parameter) -> Outcome {
     execute(call, ON_TABLES.read(call, &[role]).iter())
 }
 
-/// Executes the statement in each row. Where there is none, there is no role either.
+/// Executes the statement in each row. If there is no row, the role does not exist.
 fn execute<'rows>(call: &Call, rows: impl Iterator<Item = Row<'rows>>) -> Outcome {
     let statements: Vec<_> = rows
         .filter_map(|row| row.text(0))

@@ -72,7 +72,7 @@ pub struct Successors {
     /// Whether one of them was not revoked.
     pub live: bool,
     /// When the newest one expires; None is never. A key in its grace has lost its own expiry, and
-    /// they have taken it over. None as a whole where there is none.
+    /// they have taken it over. The outer None means that the key has no successor.
     pub expires_at: Option<Option<Timestamp>>,
 }
 

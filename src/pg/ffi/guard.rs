@@ -142,8 +142,8 @@ pub(in crate::pg) fn forget_server_error(unwound: Unwound) {
     }
 }
 
-/// Keeps stacks out of errors, whatever the environment of the server says. Called when the library
-/// is loaded.
+/// Keeps stacks out of errors, also if the server's environment asks for them. Called when the
+/// library is loaded.
 ///
 /// With `RUST_BACKTRACE`, pgrx's hook takes a stack at each panic, and pgrx puts it into the DETAIL
 /// that the client gets (pgrx-pg-sys src/submodules/panic.rs). Without its hook, the error of a
