@@ -10,6 +10,8 @@
 -- extension finds no object that depends on its own.
 \set ON_ERROR_STOP on
 \if :{?exporter} \else \set exporter prometheus \endif
+-- A superuser runs this: no object of another role may come in between.
+SET search_path = pg_catalog, pg_temp;
 
 -- The schema in which the extension was created.
 SELECT extnamespace::regnamespace AS keys
@@ -22,7 +24,8 @@ SELECT 'CREATE ROLE vpk_monitoring NOLOGIN'
  WHERE to_regrole('vpk_monitoring') IS NULL \gexec
 GRANT pg_read_all_stats TO vpk_monitoring;
 SELECT :keys.vpk_grant_admin('vpk_monitoring') \gset
-CREATE SCHEMA IF NOT EXISTS vpk_monitoring AUTHORIZATION vpk_monitoring;
+CREATE SCHEMA IF NOT EXISTS vpk_monitoring;
+ALTER SCHEMA vpk_monitoring OWNER TO vpk_monitoring;
 
 BEGIN;
 SET LOCAL ROLE vpk_monitoring;

@@ -40,6 +40,12 @@ def sql(text, role="postgres", database=DATABASE):
     return done.stdout.strip()
 
 
+def create_key_that_expires(test, days):
+    """Creates a key, and revokes it at the end of the test."""
+    key = sql(f"SELECT id FROM keys.vpk_create('Ends', expires_at => now() + interval '{days} days')")
+    test.addCleanup(sql, f"SELECT keys.vpk_revoke('{key}')")
+
+
 def control(*arguments):
     """Runs pg_ctl as the user of the server."""
     as_user = {}
@@ -127,6 +133,7 @@ def scraped():
 def setUpModule():
     global SCRATCH, EXPORTER, PROMETHEUS
     SCRATCH = tempfile.TemporaryDirectory(prefix="monitoring.")
+    unittest.addModuleCleanup(SCRATCH.cleanup)
     sql("ALTER SYSTEM SET vibepeak_keys.usage_slots = 64;"
         "ALTER SYSTEM SET vibepeak_keys.usage_flush_interval = '100ms';"
         f"CREATE DATABASE {DATABASE};", database="postgres")
@@ -142,6 +149,7 @@ def setUpModule():
     EXPORTER = Program(
         "prometheus-postgres-exporter", [f"--extend.query-path={FILES}/queries.yaml"],
         {"DATA_SOURCE_NAME": f"user=prometheus host={DIRECTORY} dbname={DATABASE}"})
+    unittest.addModuleCleanup(EXPORTER.stop)
     EXPORTER.start()
 
     scratch = Path(SCRATCH.name)
@@ -156,14 +164,9 @@ def setUpModule():
             "static_configs": [{"targets": [f"127.0.0.1:{EXPORTER.port}"]}]}]}))
     PROMETHEUS = Program("prometheus", [f"--config.file={scratch}/prometheus.yml",
                                         f"--storage.tsdb.path={scratch}/data"])
+    unittest.addModuleCleanup(PROMETHEUS.stop)
     PROMETHEUS.start()
     scraped()
-
-
-def tearDownModule():
-    PROMETHEUS.stop()
-    EXPORTER.stop()
-    SCRATCH.cleanup()
 
 
 class Role(unittest.TestCase):
@@ -229,7 +232,7 @@ class Alerts(unittest.TestCase):
         self.assertEqual(firing(), set())
 
     def test_1_a_finding_of_the_doctor(self):
-        sql("SELECT keys.vpk_create('Ends soon', expires_at => now() + interval '5 days')")
+        create_key_that_expires(self, days=5)
         EXPORTER.restart()
         self.fires("VibepeakKeysDoctorFinding")
         self.assertEqual([row["metric"]["item"] for row in rows("vpk_doctor_ok == 0")],
@@ -301,7 +304,7 @@ class Dashboard(unittest.TestCase):
                 yield panel["title"], expression
 
     def test_each_expression_returns_rows(self):
-        sql("SELECT keys.vpk_create('Soon', expires_at => now() + interval '3 days')")
+        create_key_that_expires(self, days=3)
         EXPORTER.restart()
 
         def missing():
