@@ -49,18 +49,9 @@ pub fn start(
         let request = Request { client_ip, scope, ..verify::bare_request() };
         verify::unnoted(call, token, &request, scope.is_some())
     };
-    let mut answer = verified();
-    let mut locked: Option<Text> = None;
-    while let (Status::Valid, Some(key)) = (answer.status, answer.key) {
-        let account = key.account.bytes_unguarded(call);
-        if locked.is_some_and(|locked| locked.bytes_unguarded(call) == account) {
-            break;
-        }
-        lock::lock_tasks(call, account);
-        locked = Some(key.account);
-        // The wait may have been long, and the account renamed.
-        answer = verified();
-    }
+    let answer = while_locked(call, verified, |answer| {
+        answer.key.filter(|_| answer.status == Status::Valid).map(|key| key.account)
+    });
     let (Status::Valid, Some(key)) = (answer.status, answer.key) else {
         note(answer.status, None);
         return Ok(refused(call, &answer));
@@ -106,11 +97,27 @@ pub fn extend(
     ttl: Option<Interval>,
 ) -> Result<Option<Timestamp>, CallError> {
     end_of(call, ttl)?;
-    let Some(account) = leases::account_of(call, lease) else { return Ok(None) };
     // Without the lock, a concurrent start could count this lease as ended before the extension
     // commits.
-    lock::lock_tasks(call, account.bytes_unguarded(call));
+    while_locked(call, || leases::account_of(call, lease), |account| *account);
     Ok(leases::extend(call, lease, ttl))
+}
+
+/// Takes the lock of the account of what `look` finds, and returns that. Looks again after the
+/// wait, in which the account may have been renamed. Then gives up the lock of the earlier name
+/// before it takes another: whoever renames an account takes both, in an order of its own.
+fn while_locked<T>(call: &Call, look: impl Fn() -> T, account: impl Fn(&T) -> Option<Text>) -> T {
+    let mut found = look();
+    while let Some(locked) = account(&found) {
+        let locked = locked.bytes_unguarded(call);
+        lock::lock_tasks(call, locked);
+        found = look();
+        if account(&found).is_some_and(|account| account.bytes_unguarded(call) == locked) {
+            break;
+        }
+        lock::unlock_tasks(locked);
+    }
+    found
 }
 
 /// Deletes a lease. Returns whether it existed and had not ended.
