@@ -31,7 +31,6 @@ const TYPES: &[&str] = &[
     "integer",
     "interval",
     "jsonb",
-    "name",
     "regrole",
     "text",
     "text[]",
@@ -75,7 +74,7 @@ fn spans(text: &str) -> Vec<String> {
 
 /// The rows of the table that has these first columns, each as its cells.
 fn table(text: &str, head: &str) -> Vec<Vec<String>> {
-    let row = |line: &str| line.trim_matches('|').split(" | ").map(|c| c.trim().into()).collect();
+    let row = |line: &str| line.trim_matches('|').split('|').map(|c| c.trim().into()).collect();
     let lines = text.lines().skip_while(|line| !line.starts_with(head)).skip(2);
     lines.take_while(|line| line.starts_with('|')).map(row).collect()
 }
