@@ -134,11 +134,10 @@ fn documented(sections: &BTreeMap<String, String>, name: &str) -> Option<Signatu
     let rows = table(text, "| argument | type | default |");
     let (arguments, defaults, after) = if rows.is_empty() {
         let begins = format!("{name}(");
-        let at = spans(text)
-            .iter()
-            .filter(|span| span.starts_with(&begins))
-            .find_map(|span| declared(span).map(|(arguments, defaults)| (arguments, defaults)))?;
-        (at.0, at.1, text.find(&format!("`{begins}"))?)
+        let spans = spans(text);
+        let mut calls = spans.iter().filter(|span| span.starts_with(&begins));
+        let (arguments, defaults) = calls.find_map(|call| declared(call))?;
+        (arguments, defaults, text.find(&format!("`{begins}"))?)
     } else {
         let cell = |cell: &String| spans(cell).first().cloned().unwrap_or_default();
         let arguments = rows.iter().map(|row| (cell(&row[0]), cell(&row[1]))).collect();
@@ -303,7 +302,7 @@ fn the_reference_has_each_view_and_table_as_it_is() {
     assert!(problems.is_empty(), "{problems}");
 }
 
-/// The first cells of a table, of which one or more are code.
+/// The first cells of each row of a table, without backticks.
 fn cells(text: &str, head: &str, count: usize) -> Vec<Vec<String>> {
     let plain = |cell: &String| cell.trim_matches('`').to_owned();
     table(text, head).iter().map(|row| row.iter().take(count).map(plain).collect()).collect()
