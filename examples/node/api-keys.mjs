@@ -18,7 +18,7 @@ const START_TASK = `SELECT status::text, http_status, lease, running, allowed, '
 const FINISH_TASK = { text: 'SELECT keys.vpk_task_finish($1::uuid)' };
 
 // Without an answer from the database there is no access.
-const UNAVAILABLE = {
+export const UNAVAILABLE = {
   status: 'UNAVAILABLE', http_status: 503, headers: {},
   error: { error: { code: 'UNAVAILABLE', message: 'The service is temporarily unavailable' } },
 };

@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import Fastify from 'fastify';
 import pg from 'pg';
-import { ask, asTask, requireKey } from './api-keys.mjs';
+import { UNAVAILABLE, ask, asTask, deny, requireKey } from './api-keys.mjs';
 import { authorize } from './authorize.mjs';
 
 // PGHOST, PGDATABASE, PGUSER, ... say where. A database that hangs must not hold requests for long.
@@ -19,7 +19,7 @@ app.get('/health', async (request, reply) => {
     return { status: 'ok' };
   } catch (error) {
     console.error(error.code, error.message);
-    return reply.code(503).send({ status: 'unavailable' });
+    return deny(reply, UNAVAILABLE);
   }
 });
 
