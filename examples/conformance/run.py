@@ -47,6 +47,7 @@ class Service:
                 self.address.hostname, self.address.port, timeout=PATIENCE
             )
         connection = self.local.connection
+        reused = connection.sock is not None
         try:
             connection.putrequest(request["method"], request["path"])
             for name, value in fields:
@@ -54,8 +55,10 @@ class Service:
             connection.endheaders()
             response = connection.getresponse()
             return response.status, response.headers, response.read()
-        except (OSError, http.client.HTTPException):
+        except (OSError, http.client.HTTPException) as error:
             connection.close()  # the next request connects again
+            if reused and isinstance(error, (http.client.RemoteDisconnected, BrokenPipeError)):
+                return self.send(request, keys)  # a service closes what is idle
             raise
 
 
@@ -107,6 +110,14 @@ class Run:
         self.service = service
         self.keys = dict(line.split("=") for line in psql("-f", FOLDER / "keys.sql").splitlines())
         self.passed = self.failed = 0
+        wait_until(self.is_up)
+
+    def is_up(self):
+        """Whether the service listens."""
+        try:
+            return self.send(self.requests[0])[0] != 503
+        except OSError:
+            return False
 
     def send(self, line, **other_keys):
         return self.service.send(line["request"], {**self.keys, **other_keys})
@@ -118,9 +129,16 @@ class Run:
         self.passed += not found
         self.failed += bool(found)
 
+    def check(self, name, line, expected):
+        """Sends a request and counts the test of its answer."""
+        try:
+            self.count(name, list(faults(expected, self.send(line))))
+        except (OSError, http.client.HTTPException) as error:
+            self.count(name, [f"no answer: {error!r}"])
+
     def whole_list(self):
         for line in self.requests:
-            self.count(line["name"], list(faults(line["answer"], self.send(line))))
+            self.check(line["name"], line, line["answer"])
 
     def while_clients_send(self, one_request, meanwhile):
         """Does something while clients send one request after another; returns their faults."""
@@ -195,11 +213,10 @@ class Run:
     def outage(self):
         """Each request at once, since a service may wait for its database in each."""
 
-        def check(line):
-            found = list(faults(self.unavailable, self.send(line)))
-            self.count(f"without a database: {line['name']}", found)
-
-        threads = [threading.Thread(target=check, args=[line]) for line in self.requests]
+        threads = []
+        for line in self.requests:
+            arguments = [f"without a database: {line['name']}", line, self.unavailable]
+            threads.append(threading.Thread(target=self.check, args=arguments))
         for thread in threads:
             thread.start()
         for thread in threads:
