@@ -12,8 +12,8 @@ const AUTHENTICATE = {
            FROM keys.vpk_authenticate($1::text, scope => $2::text, request_id => $3::text,
                                       client_ip => keys.vpk_client_ip($4::text))`,
 };
-const START_TASK = `SELECT status::text, http_status, lease, running, allowed, '{}'::jsonb AS headers, error
-                      FROM keys.vpk_task_start($1::text, scope => $2::text,
+const START_TASK = `SELECT status::text, http_status, lease, running, allowed, headers, error
+                      FROM keys.vpk_task_start($1::text, request_id => $2::text,
                                                client_ip => keys.vpk_client_ip($3::text))`;
 const FINISH_TASK = { text: 'SELECT keys.vpk_task_finish($1::uuid)' };
 
@@ -80,7 +80,7 @@ export async function asTask(pool, request, reply, work) {
   const token = authorization.trim().split(' ').at(-1); // after "Bearer": requireKey has checked it
   let task = UNAVAILABLE;
   try {
-    task = (await pool.query(START_TASK, [token, request.routeOptions.config.scope, forwarded])).rows[0];
+    task = (await pool.query(START_TASK, [token, request.caller.request_id, forwarded])).rows[0];
   } catch (error) {
     console.error(error.code, error.message);
   }

@@ -32,7 +32,7 @@ async fn create_task(
     let account = caller.account.clone();
     let task = as_task(keys, &caller, |tasks| async move {
         // Here the task does its work.
-        json!({"id": Uuid::new_v4(), "account": account, "status": "done",
+        json!({"id": Uuid::new_v4().to_string(), "account": account, "status": "done",
                "running": tasks.running, "allowed": tasks.allowed})
     });
     Ok((StatusCode::CREATED, Json(task.await?)))
