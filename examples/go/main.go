@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/lib/pq"
 )
@@ -76,11 +77,18 @@ func main() {
 		send(w, http.StatusCreated, task)
 	}))
 
+	// lib/pq waits for a database that hangs, whatever the context says.
+	limited := http.TimeoutHandler(routes, 2*patience+time.Second, unavailableBody)
+	handler := func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json") // of that body; a route sets its own
+		limited.ServeHTTP(w, r)
+	}
+
 	port := os.Getenv("PORT")
 	if port == "" {
 		port = "8080"
 	}
-	server := &http.Server{Addr: "127.0.0.1:" + port, Handler: routes}
+	server := &http.Server{Addr: "127.0.0.1:" + port, Handler: http.HandlerFunc(handler)}
 	ended := make(chan os.Signal, 1)
 	signal.Notify(ended, syscall.SIGTERM)
 	done := make(chan struct{})

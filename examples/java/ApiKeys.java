@@ -115,12 +115,10 @@ final class ApiKeys {
     }
 
     private Caller authenticate(HttpExchange exchange, String scope) throws Denied {
-        String authorization = exchange.getRequestHeaders().getFirst("Authorization");
-        String requestId = exchange.getRequestHeaders().getFirst("X-Request-Id");
+        String authorization = header(exchange, "Authorization");
         // The proxy in front of this service adds the client's address to X-Forwarded-For. Without
         // a proxy, take exchange.getRemoteAddress() instead: a client can send that header too.
-        String address = String.join(", ",
-            exchange.getRequestHeaders().getOrDefault("X-Forwarded-For", List.of()));
+        String address = header(exchange, "X-Forwarded-For");
         return ask(true, AUTHENTICATE, row -> {
             System.out.println(row.getString("status") + " " + row.getString("key_id") + " "
                 + row.getString("account") + " " + row.getString("request_id"));
@@ -128,7 +126,13 @@ final class ApiKeys {
             String[] words = authorization.trim().split(" ");
             return new Caller(row.getString("account"), row.getString("request_id"),
                 words[words.length - 1], address);
-        }, authorization, scope, requestId, address);
+        }, authorization, scope, header(exchange, "X-Request-Id"), address);
+    }
+
+    /** No text of SQL has a NUL; in a header it may be taken for a space (RFC 9110). */
+    private static String header(HttpExchange exchange, String name) {
+        List<String> values = exchange.getRequestHeaders().get(name);
+        return values == null ? null : String.join(", ", values).replace('\0', ' ');
     }
 
     /**
