@@ -14,8 +14,8 @@ import urllib.parse
 FOLDER = pathlib.Path(__file__).parent
 TOKEN = re.compile(r"vpk_(live|test)_[0-9A-Za-z]{32}")
 CLIENTS = 4
-# For an answer, and for a service to connect to its database again; in seconds.
-PATIENCE = 60
+# In seconds: who does not answer until then hangs.
+PATIENCE = 300
 
 
 def psql(*arguments):
