@@ -61,9 +61,63 @@ SELECT pg_catalog.set_config(
              WHERE e.extname OPERATOR(pg_catalog.=) 'vibepeak_keys'),
            true);
 
--- In the order in which the functions lock them, so that there is no deadlock with a call.
-LOCK TABLE vpk.keys IN SHARE MODE;
-LOCK TABLE vpk.events IN ACCESS EXCLUSIVE MODE;
+-- Takes the locks of this update, and gives vpk.key_list ends of keys that every driver can read.
+--
+-- Transactions lock these in any order: they change and then list keys, or list and then change.
+-- So the update waits for one of them only, and holds nothing meanwhile. If another is not free,
+-- it gives up the first and starts again, for 10 seconds. After that it waits, as any statement.
+DO $$
+DECLARE
+    path text := pg_catalog.current_setting('search_path');
+    patience text := pg_catalog.current_setting('lock_timeout');
+    waiting_until timestamptz := pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+) interval '10 s';
+BEGIN
+    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+    LOOP
+        BEGIN
+            LOCK TABLE vpk.keys IN SHARE MODE;
+            IF pg_catalog.clock_timestamp() < waiting_until THEN
+                PERFORM pg_catalog.set_config('lock_timeout', '100ms', true);
+            END IF;
+            LOCK TABLE vpk.events IN ACCESS EXCLUSIVE MODE;
+            CREATE OR REPLACE VIEW vpk.key_list AS
+                SELECT k.id,
+                       k.name,
+                       k.account,
+                       k.environment,
+                       k.prefix,
+                       k.hint,
+                       k.created_at,
+                       u.last_used_at,
+                       coalesce(u.uses, 0) AS uses,
+                       -- Some drivers cannot read a year beyond 9999. Earlier releases accepted it.
+                       CASE
+                           WHEN k.expires_at > pg_catalog.timestamptz '9999-12-31 00:00:00+00'
+                           THEN pg_catalog.timestamptz '9999-12-31 00:00:00+00'
+                           ELSE k.expires_at
+                       END AS expires_at,
+                       k.revoked_at,
+                       k.revoke_reason,
+                       k.rotated_from,
+                       CASE
+                           WHEN k.revoked_at IS NOT NULL THEN 'revoked'
+                           WHEN k.expires_at <= pg_catalog.clock_timestamp() THEN 'expired'
+                           WHEN k.disabled_at IS NOT NULL THEN 'disabled'
+                           ELSE 'active'
+                       END AS state
+                  FROM vpk.keys AS k
+                  LEFT JOIN vpk.key_usage AS u ON u.key_id = k.id;
+            EXIT;
+        EXCEPTION WHEN lock_not_available THEN
+            IF pg_catalog.clock_timestamp() >= waiting_until THEN
+                RAISE;
+            END IF;
+        END;
+    END LOOP;
+    PERFORM pg_catalog.set_config('lock_timeout', patience, true);
+    PERFORM pg_catalog.set_config('search_path', path, true);
+END
+$$;
 
 -- The type of statuses moves to the schema of the tables. It keeps its OID, and so do its labels:
 -- functions, views, tables and prepared statements go on.
@@ -78,35 +132,6 @@ LANGUAGE c
 AS 'MODULE_PATHNAME', 'vpk_client_ip_wrapper';
 COMMENT ON FUNCTION vpk_client_ip(text) IS
     'Returns the last address in the value of a header such as X-Forwarded-For, without port and zone; null if it is no address. Never raises an error because of the value';
-
--- Ends of keys that every driver can read.
-CREATE OR REPLACE VIEW vpk.key_list AS
-    SELECT k.id,
-           k.name,
-           k.account,
-           k.environment,
-           k.prefix,
-           k.hint,
-           k.created_at,
-           u.last_used_at,
-           coalesce(u.uses, 0) AS uses,
-           -- Some drivers cannot read a year beyond 9999. Earlier releases accepted such an end.
-           CASE
-               WHEN k.expires_at > pg_catalog.timestamptz '9999-12-31 00:00:00+00'
-               THEN pg_catalog.timestamptz '9999-12-31 00:00:00+00'
-               ELSE k.expires_at
-           END AS expires_at,
-           k.revoked_at,
-           k.revoke_reason,
-           k.rotated_from,
-           CASE
-               WHEN k.revoked_at IS NOT NULL THEN 'revoked'
-               WHEN k.expires_at <= pg_catalog.clock_timestamp() THEN 'expired'
-               WHEN k.disabled_at IS NOT NULL THEN 'disabled'
-               ELSE 'active'
-           END AS state
-      FROM vpk.keys AS k
-      LEFT JOIN vpk.key_usage AS u ON u.key_id = k.id;
 
 -- What the doctor finds can be accepted for a time.
 CREATE TABLE vpk.accepted_findings (
@@ -292,6 +317,40 @@ BEGIN
     DELETE FROM vpk.removed_defaults AS r WHERE r.relation = 'accounts' AND r.name = NEW.account;
     NEW.pristine := coalesce(NEW.pristine, false);
     RETURN NEW;
+END
+$$;
+
+-- A superuser who is not the owner of the extension's tables may run an update. What it made goes
+-- to that owner, as in a fresh installation. So does what earlier updates made.
+DO $$
+DECLARE
+    path text := pg_catalog.current_setting('search_path');
+    statement text;
+BEGIN
+    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+    FOR statement IN
+        SELECT pg_catalog.format('ALTER %s OWNER TO %I', m.member,
+                                 pg_catalog.pg_get_userbyid(k.relowner))
+          FROM pg_catalog.pg_class AS k, pg_catalog.pg_extension AS e
+          JOIN pg_catalog.pg_depend AS d
+            ON d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.refobjid = e.oid
+               AND d.deptype = 'e',
+               LATERAL (
+                   SELECT 'FUNCTION ' || p.oid::pg_catalog.regprocedure::text, p.proowner
+                     FROM pg_catalog.pg_proc AS p
+                    WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND p.oid = d.objid
+                   UNION ALL
+                   SELECT 'TABLE ' || c.oid::pg_catalog.regclass::text, c.relowner
+                     FROM pg_catalog.pg_class AS c
+                    WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND c.oid = d.objid
+                      AND c.relkind IN ('r', 'v')
+               ) AS m (member, owner)
+         WHERE k.oid = 'vpk.keys'::pg_catalog.regclass AND e.extname = 'vibepeak_keys'
+           AND m.owner <> k.relowner
+    LOOP
+        EXECUTE statement;
+    END LOOP;
+    PERFORM pg_catalog.set_config('search_path', path, true);
 END
 $$;
 

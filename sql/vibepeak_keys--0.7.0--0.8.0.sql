@@ -64,35 +64,6 @@ AS 'MODULE_PATHNAME', 'update_key_wrapper';
 SELECT vpk.grow('vpk_update(uuid, text, timestamptz, text[], cidr[], jsonb)',
                 'vpk_update_grown(uuid, text, timestamptz, text[], cidr[], jsonb)');
 
-CREATE OR REPLACE VIEW vpk.key_list AS
-    SELECT k.id,
-           k.name,
-           k.account,
-           k.environment,
-           k.prefix,
-           k.hint,
-           k.created_at,
-           u.last_used_at,
-           coalesce(u.uses, 0) AS uses,
-           -- Some drivers cannot read a year beyond 9999. Earlier releases accepted such an end.
-           CASE
-               WHEN k.expires_at > pg_catalog.timestamptz '9999-12-31 00:00:00+00'
-               THEN pg_catalog.timestamptz '9999-12-31 00:00:00+00'
-               ELSE k.expires_at
-           END AS expires_at,
-           k.revoked_at,
-           k.revoke_reason,
-           k.rotated_from,
-           CASE
-               WHEN k.revoked_at IS NOT NULL THEN 'revoked'
-               WHEN k.expires_at <= pg_catalog.clock_timestamp() THEN 'expired'
-               WHEN k.disabled_at IS NOT NULL THEN 'disabled'
-               ELSE 'active'
-           END AS state,
-           k.scopes
-      FROM vpk.keys AS k
-      LEFT JOIN vpk.key_usage AS u ON u.key_id = k.id;
-
 -- The response to the caller of a service, from the start of a task.
 
 CREATE FUNCTION vpk_task_start_grown(
@@ -108,3 +79,33 @@ SELECT vpk.grow('vpk_task_start(text, interval, inet, text)',
                 'vpk_task_start_grown(text, interval, inet, text, text, text)');
 
 DROP FUNCTION vpk.grow(pg_catalog.regprocedure, pg_catalog.regprocedure);
+
+-- At the end, since statements that read the view wait for the end of the update.
+CREATE OR REPLACE VIEW vpk.key_list AS
+    SELECT k.id,
+           k.name,
+           k.account,
+           k.environment,
+           k.prefix,
+           k.hint,
+           k.created_at,
+           u.last_used_at,
+           coalesce(u.uses, 0) AS uses,
+           -- Some drivers cannot read a year beyond 9999. Earlier releases accepted such an end.
+           CASE
+               WHEN k.expires_at OPERATOR(pg_catalog.>) pg_catalog.timestamptz '9999-12-31 00:00:00+00'
+               THEN pg_catalog.timestamptz '9999-12-31 00:00:00+00'
+               ELSE k.expires_at
+           END AS expires_at,
+           k.revoked_at,
+           k.revoke_reason,
+           k.rotated_from,
+           CASE
+               WHEN k.revoked_at IS NOT NULL THEN 'revoked'
+               WHEN k.expires_at OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp() THEN 'expired'
+               WHEN k.disabled_at IS NOT NULL THEN 'disabled'
+               ELSE 'active'
+           END AS state,
+           k.scopes
+      FROM vpk.keys AS k
+      LEFT JOIN vpk.key_usage AS u ON u.key_id OPERATOR(pg_catalog.=) k.id;

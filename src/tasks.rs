@@ -45,20 +45,15 @@ pub fn start(
     ttl: Option<Interval>,
     options: &RequestOptions,
 ) -> Result<Started, CallError> {
-    let mut request = options.request_unguarded(call);
-    let mut answer = verify::unnoted(call, token, &request, request.scope.is_some());
-    let mut locked: Option<Text> = None;
-    while let (Status::Valid, Some(key)) = (answer.status, answer.key) {
-        let account = key.account.bytes_unguarded(call);
-        if locked.is_some_and(|locked| locked.bytes_unguarded(call) == account) {
-            break;
-        }
-        lock::lock_tasks(call, account);
-        locked = Some(key.account);
-        // The wait may have been long, and the account renamed.
-        request.now = clock::now().micros();
-        answer = verify::unnoted(call, token, &request, request.scope.is_some());
-    }
+    let request = options.request_unguarded(call);
+    let verified = || {
+        // The wait for the lock may have been long.
+        let request = Request { now: clock::now().micros(), ..request };
+        verify::unnoted(call, token, &request, request.scope.is_some())
+    };
+    let answer = while_locked(call, verified, |answer| {
+        answer.key.filter(|_| answer.status == Status::Valid).map(|key| key.account)
+    });
     let (Status::Valid, Some(key)) = (answer.status, answer.key) else {
         note(answer.status, None);
         return Ok(refused(call, &answer, &request, options.request_id));
@@ -117,11 +112,27 @@ pub fn extend(
     ttl: Option<Interval>,
 ) -> Result<Option<Timestamp>, CallError> {
     end_of(call, ttl)?;
-    let Some(account) = leases::account_of(call, lease) else { return Ok(None) };
     // Without the lock, a concurrent start could count this lease as ended before the extension
     // commits.
-    lock::lock_tasks(call, account.bytes_unguarded(call));
+    while_locked(call, || leases::account_of(call, lease), |account| *account);
     Ok(leases::extend(call, lease, ttl))
+}
+
+/// Takes the lock of the account of what `look` finds, and returns that. Looks again after the
+/// wait, in which the account may have been renamed. Then gives up the lock of the earlier name
+/// before it takes another: whoever renames an account takes both, in an order of its own.
+fn while_locked<T>(call: &Call, look: impl Fn() -> T, account: impl Fn(&T) -> Option<Text>) -> T {
+    let mut found = look();
+    while let Some(locked) = account(&found) {
+        let locked = locked.bytes_unguarded(call);
+        lock::lock_tasks(call, locked);
+        found = look();
+        if account(&found).is_some_and(|account| account.bytes_unguarded(call) == locked) {
+            break;
+        }
+        lock::unlock_tasks(locked);
+    }
+    found
 }
 
 /// Deletes a lease. Returns whether it existed and had not ended.

@@ -5,9 +5,7 @@ use pgrx::pg_sys::{TEXTOID, TIMESTAMPTZOID};
 use crate::pg::call::Call;
 use crate::pg::sql::statement::Statement;
 use crate::pg::types::{SqlValue, Text, Timestamp};
-use crate::store::events::{
-    self, Caller, anonymize_events, missed_events, record_events, rename_events,
-};
+use crate::store::events::{self, Caller, missed_events, record_events};
 use crate::store::keys::RemovedKeys;
 
 /// The names of all plans, in order of rank.
@@ -94,6 +92,7 @@ pub fn rename(call: &Call, account: Text, new_account: Text, caller: Caller) -> 
     let Caller { role, session_role } = caller;
     let parameters = [account, new_account, role, session_role].map(|text| Some(text.datum()));
     let rows = events::write(call, &RENAME, &parameters);
+    events::rename(call, account, new_account);
     rows.first().and_then(|row| row.bigint(0)).unwrap_or(0)
 }
 
@@ -109,9 +108,7 @@ static RENAME: Statement = Statement::new(
             UPDATE vpk.keys AS k SET account = $2 WHERE k.account = $1 RETURNING k.id
         ), leases AS (
             UPDATE vpk.task_leases AS l SET account = $2 WHERE l.account = $1
-        ), happened AS (",
-        rename_events!("$1", "$2"),
-        "), ",
+        ), ",
         record_events!(
             "event, account, details",
             of: "SELECT 'account_renamed'::text, $2,
@@ -134,7 +131,9 @@ pub fn empty(call: &Call, account: Text, now: Timestamp, caller: Caller) -> Remo
         Some(caller.session_role.datum()),
         Some(now.datum()),
     ];
-    RemovedKeys::of(&events::write(call, &EMPTY, &parameters))
+    let removed = RemovedKeys::of(&events::write(call, &EMPTY, &parameters));
+    events::anonymize(call, account);
+    removed
 }
 
 static EMPTY: Statement = Statement::new(
@@ -143,9 +142,7 @@ static EMPTY: Statement = Statement::new(
             DELETE FROM vpk.keys AS k WHERE k.account = $1 RETURNING k.id
         ), leases AS (
             DELETE FROM vpk.task_leases AS l WHERE l.account = $1
-        ), forgotten AS (",
-        anonymize_events!("$1"),
-        "), ",
+        ), ",
         record_events!(
             "occurred_at, event, key_id",
             of: "SELECT $4, 'key_deleted'::text, d.id FROM deleted AS d

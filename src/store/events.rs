@@ -60,11 +60,13 @@ macro_rules! record_events {
 pub(super) use record_events;
 
 /// The events that `recorded` did not insert, as a `jsonb` for [`write`]; null where there are
-/// none.
+/// none. `taken` says that an event of before this statement has the id. It may be purged by the
+/// time that the missed one is tried again; a younger one cannot be.
 macro_rules! missed_events {
     () => {
-        "(SELECT pg_catalog.jsonb_agg(pg_catalog.to_jsonb(w)) FROM wanted AS w
-           WHERE w.id NOT IN (SELECT r.id FROM recorded AS r))"
+        "(SELECT pg_catalog.jsonb_agg(pg_catalog.to_jsonb(w) || pg_catalog.jsonb_build_object(
+                     'taken', EXISTS (SELECT FROM vpk.events AS e WHERE e.id = w.id)))
+            FROM wanted AS w WHERE w.id NOT IN (SELECT r.id FROM recorded AS r))"
     };
 }
 pub(super) use missed_events;
@@ -102,8 +104,8 @@ static MOVE_SEQUENCE: Statement = Statement::new(
 );
 
 /// What an operator can do where [`sequence_behind`] finds something.
-pub const HOW_TO_MOVE_SEQUENCE: &str = "Nothing is lost: the next change moves it. To move it now: \
-     SELECT setval('vpk.events_id_seq', (SELECT max(id) FROM vpk.events)).";
+pub const HOW_TO_MOVE_SEQUENCE: &str = "Run SELECT setval('vpk.events_id_seq', (SELECT max(id) FROM \
+     vpk.events)). No event is lost, but until then new ones can get ids below those of earlier ones.";
 
 /// Whether the sequence is behind the last event: a line where it is.
 pub fn sequence_behind(call: &Call) -> Listing {
@@ -121,8 +123,8 @@ static SEQUENCE_BEHIND: Statement = Statement::new(
     &[],
 );
 
-/// An event whose id nobody has was not inserted for another reason: a trigger of an operator's did
-/// not want it.
+/// An event whose id nobody has, and nobody had, was not inserted for another reason: a trigger of
+/// an operator's did not want it.
 static INSERT_MISSED: Statement = Statement::new(
     sql!(
         "WITH wanted AS (
@@ -134,8 +136,8 @@ static INSERT_MISSED: Statement = Statement::new(
                    AS m (id pg_catalog.int8, occurred_at pg_catalog.timestamptz,
                          event pg_catalog.text, key_id pg_catalog.uuid, account pg_catalog.text,
                          role pg_catalog.text, session_role pg_catalog.text,
-                         details pg_catalog.jsonb)
-             WHERE EXISTS (SELECT FROM vpk.events AS e WHERE e.id = m.id)
+                         details pg_catalog.jsonb, taken pg_catalog.bool)
+             WHERE m.taken OR EXISTS (SELECT FROM vpk.events AS e WHERE e.id = m.id)
         ), recorded AS (
             INSERT INTO vpk.events (id, occurred_at, event, key_id, account, role, session_role,
                                     details)
@@ -148,26 +150,29 @@ static INSERT_MISSED: Statement = Statement::new(
     &[JSONBOID],
 );
 
-/// An `UPDATE` that removes from the events of an account all that names it, as a part of a
-/// statement. They keep the ids of keys. `$account` stands for the account.
-macro_rules! anonymize_events {
-    ($account:literal) => {
-        concat!(
-            "UPDATE vpk.events AS e SET account = NULL, details = '{}' WHERE e.account = ",
-            $account
-        )
-    };
+/// Removes from the events of an account all that names it. They keep the ids of keys.
+///
+/// Runs after the statement that changes the rows of its keys. That one may have waited for a call
+/// that recorded an event of such a key, which only a later snapshot shows.
+pub(super) fn anonymize(call: &Call, account: Text) {
+    ANONYMIZE.write(call, &[Some(account.datum())]);
 }
-pub(super) use anonymize_events;
 
-/// An `UPDATE` that gives the events of an account its new name, as a part of a statement, so that
-/// they are found and anonymized with it. `$account` and `$new` stand for the names.
-macro_rules! rename_events {
-    ($account:literal, $new:literal) => {
-        concat!("UPDATE vpk.events AS e SET account = ", $new, " WHERE e.account = ", $account)
-    };
+static ANONYMIZE: Statement = Statement::new(
+    c"UPDATE vpk.events AS e SET account = NULL, details = '{}' WHERE e.account = $1",
+    &[TEXTOID],
+);
+
+/// Gives the events of an account its new name, so that they are found and anonymized with it. Runs
+/// when [`anonymize`] would.
+pub(super) fn rename(call: &Call, account: Text, new_account: Text) {
+    RENAME.write(call, &[Some(account.datum()), Some(new_account.datum())]);
 }
-pub(super) use rename_events;
+
+static RENAME: Statement = Statement::new(
+    c"UPDATE vpk.events AS e SET account = $2 WHERE e.account = $1",
+    &[TEXTOID, TEXTOID],
+);
 
 /// A part of a removal of old events.
 pub struct PurgedPart {

@@ -288,7 +288,7 @@ pub struct EndedKeys {
 }
 
 /// Keys that were revoked or expired before an instant, after a given one: at most so many, and at
-/// most 10,000. None where there is no more.
+/// most 1,000. None where there is no more.
 pub fn ended(
     call: &Call,
     before: Timestamp,
@@ -313,7 +313,7 @@ static ENDED: Statement = Statement::new(
                         FROM vpk.keys AS k
                        WHERE LEAST(k.revoked_at, k.expires_at) < $1
                          AND (LEAST(k.revoked_at, k.expires_at), k.id) > ($2, $3)
-                       ORDER BY LEAST(k.revoked_at, k.expires_at), k.id LIMIT 10000) AS o
+                       ORDER BY LEAST(k.revoked_at, k.expires_at), k.id LIMIT 1000) AS o
                LIMIT $4) AS e",
     &[TIMESTAMPTZOID, TIMESTAMPTZOID, UUIDOID, INT8OID],
 );

@@ -44,7 +44,9 @@ RETURNS text LANGUAGE sql VOLATILE AS $$
                CASE WHEN s.status = 'VALID' THEN 200
                     WHEN s.status IN ('IP_NOT_ALLOWED', 'PLAN_REQUIRED', 'INSUFFICIENT_SCOPE') THEN 403
                     ELSE 401 END,
-               k.id, k.account, v.name, a.plan, v.environment, v.scopes, v.metadata, v.expires_at,
+               k.id, k.account, v.name, a.plan, v.environment, v.scopes, v.metadata,
+               CASE WHEN v.expires_at IS NOT NULL
+                    THEN LEAST(v.expires_at, '9999-12-31 00:00:00+00') END,
                s.status <> 'VALID')::text
       FROM (SELECT oracle.status(token, client, scope, wanted, accepted)) AS s (status)
       LEFT JOIN vpk.keys AS k ON k.key_hash || '' = sha256(convert_to(token, 'UTF8'))

@@ -1,4 +1,5 @@
-//! Doing what the doctor advises ends its warning, and what it finds can be accepted.
+//! Doing what the doctor advises ends its warning, and what it finds can be accepted. Advice that
+//! takes a restart is followed in `doctor`, that for subscribers in `replicas`.
 
 use crate::dumps::{self, Folder};
 use crate::support::known::run;
@@ -112,6 +113,12 @@ const TROUBLES: &[Trouble] = &[
                 VALUES ('acme', 'Pro'), (U&'acme\\200B', 'Pro')",
         advice: "vpk_delete_account",
         cure: "SELECT vpk_delete_account(U&'acme\\200B')",
+    },
+    Trouble {
+        item: "event_ids",
+        cause: "ALTER SEQUENCE vpk.events_id_seq RESTART WITH 1",
+        advice: "setval",
+        cure: "SELECT setval('vpk.events_id_seq', (SELECT max(id) FROM vpk.events))",
     },
     Trouble {
         item: "log_redaction",

@@ -168,6 +168,13 @@ fn the_doctor_reports_a_library_that_is_not_preloaded() {
     let detail = found(&mut client, "log_redaction", Some(false), only_these).detail;
     assert_eq!(detail.strip_prefix(only_these), Some(named));
     found(&mut client, "usage_worker", None, "the use of keys is not noted");
+
+    // As advised.
+    cluster.down();
+    cluster
+        .set(&[("shared_preload_libraries", "vibepeak_keys"), ("session_preload_libraries", "")]);
+    cluster.up();
+    all_well(&mut cluster.client());
 }
 
 /// With the library preloaded, keys are redacted unless the setting is off.
@@ -317,6 +324,15 @@ fn the_doctor_reports_dropped_uses() {
     found(&mut client, ITEM, Some(true), "no use was dropped since the server started");
     let counted = value(&mut client, "SELECT uses_dropped::text FROM vpk.stats", &[]);
     assert_eq!(counted, dropped);
+
+    // As advised.
+    cluster.down();
+    cluster.set(&[("vibepeak_keys.usage_slots", "4096")]);
+    cluster.up();
+    let mut client = cluster.client();
+    let sql = "SELECT string_agg(DISTINCT vpk_verify(token)::text, ' ') FROM presented";
+    assert_eq!(value(&mut client, sql, &[]), "VALID");
+    found(&mut client, ITEM, Some(true), "no use was dropped since the server started");
 }
 
 /// A failed flush is reported until one succeeds.
@@ -352,4 +368,10 @@ fn the_doctor_reports_that_the_worker_found_no_room() {
     let begins = "the worker is not running; 1 use is pending";
     let finding = found(&mut client, "usage_worker", Some(false), begins);
     assert!(finding.advice.is_some_and(|advice| advice.contains("max_worker_processes")));
+
+    // As advised.
+    cluster.down();
+    cluster.set(&[("max_worker_processes", "8")]);
+    cluster.up();
+    all_well(&mut cluster.client());
 }

@@ -1,7 +1,10 @@
 //! No change is without its event, whatever the sequence of the events says.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::thread;
 
+use crate::dumps::{self, Folder};
 use crate::support::keys::{create_for, set_plan};
 use crate::support::known::run;
 use crate::support::{Client, Cluster, value};
@@ -53,4 +56,26 @@ fn each_change_of_eight_sessions_has_its_event_where_the_sequence_is_behind() {
     let sql = "SELECT (SELECT count(*) FROM vpk.keys)
                     = (SELECT count(DISTINCT key_id) FROM vpk.events WHERE event = 'key_created')";
     assert!(client.query_one(sql, &[]).expect("a comparison").get::<_, bool>(0));
+}
+
+/// G7: the setting that names the actor may come with a connection, and then nothing has checked
+/// its bytes. An event keeps text, which a dump brings back.
+#[test]
+fn an_actor_whose_bytes_are_no_text_is_kept_as_text() {
+    let cluster = Cluster::start(&[]);
+    let created = cluster
+        .program("psql")
+        .env("PGOPTIONS", OsStr::from_bytes(b"-c vibepeak_keys.actor=a\xffb"))
+        .args(["-h", &cluster.socket(), "-U", "postgres"])
+        .args(["-c", "SELECT FROM vpk_create('key')"])
+        .status();
+    assert!(created.expect("psql runs").success());
+    let mut client = cluster.client();
+    let sql = "SELECT actor FROM vpk.events WHERE event = 'key_created'";
+    assert_eq!(value(&mut client, sql, &[]), "a?b");
+    let folder = Folder::new("actor");
+    let file = folder.file("dump");
+    dumps::run(&cluster, "pg_dump", &["-f", &file, "postgres"]);
+    run(&mut client, "CREATE DATABASE restored TEMPLATE template0");
+    dumps::psql(&cluster, "restored", &file).expect("a restore");
 }

@@ -52,6 +52,15 @@ fn acquire(kind: Kind, number: u64, wait: bool) -> pg_sys::LockAcquireResult::Ty
     unsafe { guarded::LockAcquire(&tag, MODE, false, !wait) }
 }
 
+/// Gives up a lock of this transaction. One that was taken more than once stays. After an error the
+/// end of the transaction releases all.
+fn release(kind: Kind, number: u64) {
+    let tag = tag(kind, number);
+    // SAFETY: the tag is copied. The server warns of a lock that is not held
+    // (src/backend/storage/lmgr/lock.c).
+    unsafe { guarded::LockRelease(&tag, MODE, false) };
+}
+
 /// Waits until no other open transaction has started or extended a task of the account. Other such
 /// transactions then wait until this one ends.
 ///
@@ -62,6 +71,11 @@ fn acquire(kind: Kind, number: u64, wait: bool) -> pg_sys::LockAcquireResult::Ty
 pub fn lock_tasks(call: &Call, account: &[u8]) {
     call.prevent_if_read_only();
     acquire(Kind::Tasks, number_of(&[account]), true);
+}
+
+/// Gives up what the last call of [`lock_tasks`] for the account has taken in this transaction.
+pub fn unlock_tasks(account: &[u8]) {
+    release(Kind::Tasks, number_of(&[account]));
 }
 
 /// Waits until no other open transaction has issued a key of the account for the same request.
@@ -105,9 +119,7 @@ pub fn handover() -> Handover {
 pub fn while_events_are_numbered<R>(run: impl FnOnce() -> R) -> R {
     acquire(Kind::EventSequence, 0, true);
     let result = run();
-    // SAFETY: the tag is copied, and the lock is held. After an error the end of the transaction
-    // releases it (src/backend/storage/lmgr/lock.c).
-    unsafe { guarded::LockRelease(&tag(Kind::EventSequence, 0), MODE, false) };
+    release(Kind::EventSequence, 0);
     result
 }
 

@@ -227,7 +227,7 @@ pub fn changed_tables(call: &Call) -> Listing {
     };
     let parameters = [
         names(relations.iter().map(|relation| relation.name)),
-        names(relations.iter().map(|relation| if relation.is_view { "v" } else { "r" })),
+        names(relations.iter().map(|relation| relation.kind)),
         names(columns().map(|(relation, ..)| relation.name)),
         names(columns().map(|(_, column, _)| column)),
         names(columns().map(|(.., kind)| kind)),
@@ -252,8 +252,9 @@ static CHANGED_TABLES: Statement = Statement::new(
     ), found AS (
         SELECT w.name, w.oid FROM wanted AS w WHERE w.relkind::text = w.kind
     )
-    SELECT CASE w.kind WHEN 'v' THEN pg_catalog.format('view \"vpk.%s\" is missing', w.name)
-                ELSE pg_catalog.format('table \"vpk.%s\" is missing', w.name) END AS line
+    SELECT pg_catalog.format('%s \"vpk.%s\" is missing',
+                             CASE w.kind WHEN 'v' THEN 'view' WHEN 'S' THEN 'sequence' ELSE 'table' END,
+                             w.name) AS line
       FROM wanted AS w
      WHERE w.relkind::text IS DISTINCT FROM w.kind
        AND w.name NOT IN ('keys', 'accounts', 'plans', 'task_leases')

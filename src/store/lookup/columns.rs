@@ -123,22 +123,23 @@ pub fn last(table: Table) -> AttrNumber {
     }
 }
 
-/// A table or view of which statements take columns by name.
+/// A table, view or sequence that statements name.
 pub struct Relation {
     /// Its name in the schema `vpk`.
     pub name: &'static str,
-    /// Whether it is a view.
-    pub is_view: bool,
+    /// What it is, as in `relkind` of `pg_class`.
+    pub kind: &'static str,
     /// The columns that are taken by name alone.
     pub columns: &'static [(&'static str, Kind)],
 }
 
-/// All tables and views that statements read or write. Columns that are also read by number are not
-/// repeated.
-pub const BY_NAME: [Relation; 8] = [
+/// All tables, views and sequences that statements read or write. Columns that are also read by
+/// number are not repeated.
+pub const BY_NAME: [Relation; 9] = [
+    Relation { name: "events_id_seq", kind: "S", columns: &[] },
     Relation {
         name: "keys",
-        is_view: false,
+        kind: "r",
         columns: &[
             ("prefix", Kind::TEXT),
             ("hint", Kind::TEXT),
@@ -150,13 +151,13 @@ pub const BY_NAME: [Relation; 8] = [
     },
     Relation {
         name: "accounts",
-        is_view: false,
+        kind: "r",
         columns: &[("created_at", Kind::TIMESTAMPTZ), ("pristine", Kind::BOOLEAN)],
     },
-    Relation { name: "plans", is_view: false, columns: &[("pristine", Kind::BOOLEAN)] },
+    Relation { name: "plans", kind: "r", columns: &[("pristine", Kind::BOOLEAN)] },
     Relation {
         name: "task_leases",
-        is_view: false,
+        kind: "r",
         columns: &[
             ("lease", Kind::UUID),
             ("key_id", Kind::UUID),
@@ -165,7 +166,7 @@ pub const BY_NAME: [Relation; 8] = [
     },
     Relation {
         name: "key_usage",
-        is_view: false,
+        kind: "r",
         columns: &[
             ("key_id", Kind::UUID),
             ("last_used_at", Kind::TIMESTAMPTZ),
@@ -174,7 +175,7 @@ pub const BY_NAME: [Relation; 8] = [
     },
     Relation {
         name: "events",
-        is_view: false,
+        kind: "r",
         columns: &[
             ("id", Kind::BIGINT),
             ("occurred_at", Kind::TIMESTAMPTZ),
@@ -188,12 +189,12 @@ pub const BY_NAME: [Relation; 8] = [
     },
     Relation {
         name: "removed_defaults",
-        is_view: false,
+        kind: "r",
         columns: &[("relation", Kind::TEXT), ("name", Kind::TEXT)],
     },
     Relation {
         name: "key_list",
-        is_view: true,
+        kind: "v",
         columns: &[
             ("id", Kind::UUID),
             ("name", Kind::TEXT),

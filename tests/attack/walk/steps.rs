@@ -66,7 +66,7 @@ const CHANGES: [&str; 38] = [
     "UPDATE vpk.keys SET metadata = (SELECT jsonb_build_object('x', string_agg(md5(j::text), ''))
          FROM generate_series(1, 150) AS j) WHERE id = 'KEY'",
     "SELECT FROM vpk.keys WHERE id = 'KEY' FOR UPDATE",
-    "SELECT FROM vpk.accounts FOR KEY SHARE",
+    "SELECT FROM vpk.accounts FOR key SHARE",
     "SELECT 1",
     "TRUNCATE vpk.keys",
     "TRUNCATE vpk.accounts",

@@ -95,8 +95,8 @@ fn a_page_costs_the_same_wherever_its_keys_are() {
     admin
         .batch_execute(&format!(
             "SELECT vpk_set_plan('old', 'Pro'), vpk_set_plan('new', 'Pro');
-             SELECT count(*) FROM generate_series(1, {KEYS} / 4) AS n, vpk_create('key', 'old');
-             SELECT count(*) FROM generate_series(1, {KEYS}) AS n, vpk_create('key', 'new');
+             SELECT count(*) FROM generate_series(1, {KEYS} / 4) AS n, vpk_create('key ' || n, 'old');
+             SELECT count(*) FROM generate_series(1, {KEYS}) AS n, vpk_create('key ' || n, 'new');
              INSERT INTO vpk.key_usage SELECT id, now(), 1 FROM vpk.keys"
         ))
         .expect("keys");

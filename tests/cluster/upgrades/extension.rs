@@ -274,3 +274,37 @@ fn a_database_is_updated_whatever_the_name_of_the_schema() {
     run(&mut client, &format!("CREATE EXTENSION vibepeak_keys SCHEMA {NAME}"));
     assert_same("created there", &fresh, &catalogue(&mut client));
 }
+
+/// G6, G8: what an update makes belongs to the owner of the extension, whoever runs it.
+#[test]
+fn what_another_superuser_updates_stays_the_owners() {
+    let cluster = server();
+    let mut client = cluster.client();
+    run(&mut client, "CREATE ROLE alice");
+    for (number, old) in old_versions().iter().enumerate() {
+        let name = format!("owned_{number}");
+        run(&mut client, "ALTER ROLE alice SUPERUSER");
+        run(&mut client, &format!("CREATE DATABASE {name}"));
+        let mut owner = cluster.connect(&name, "postgres");
+        let made =
+            format!("SET ROLE alice; CREATE EXTENSION vibepeak_keys VERSION '{old}'; RESET ROLE");
+        run(&mut owner, &made);
+        run(&mut client, "ALTER ROLE alice NOSUPERUSER");
+
+        update(&mut owner);
+        let others = "SELECT coalesce(string_agg(pg_describe_object(d.classid, d.objid, 0), ', '), '')
+              FROM pg_depend AS d JOIN pg_extension AS e ON e.oid = d.refobjid
+              LEFT JOIN pg_proc AS p ON d.classid = 'pg_proc'::regclass AND p.oid = d.objid
+              LEFT JOIN pg_class AS c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
+              LEFT JOIN pg_type AS t ON d.classid = 'pg_type'::regclass AND t.oid = d.objid
+              LEFT JOIN pg_namespace AS n ON d.classid = 'pg_namespace'::regclass AND n.oid = d.objid
+             WHERE e.extname = 'vibepeak_keys' AND d.deptype = 'e'
+               AND coalesce(proowner, relowner, typowner, nspowner) <> 'alice'::regrole";
+        assert_eq!(value(&mut owner, others, &[]), "", "{old}: not alice's");
+        let key = create(&mut owner, "key");
+        revoke(&mut owner, &key);
+        let ill = "SELECT coalesce(string_agg(item || ': ' || detail, ', '), '') FROM vpk_doctor()
+                    WHERE ok IS FALSE AND item <> 'names'";
+        assert_eq!(value(&mut owner, ill, &[]), "", "{old}: the doctor");
+    }
+}

@@ -6,7 +6,7 @@ use std::thread;
 use crate::support::keys::{authenticate, create, create_for, revoke, set_plan, verify};
 use crate::support::known::run;
 use crate::support::usage::Done;
-use crate::support::{Client, Cluster, report, value, wait_until};
+use crate::support::{Client, Cluster, pid, report, value, wait_for_lock, wait_until};
 use crate::upgrades::{made_with, old_versions, update};
 
 /// Every function that a version of the SQL has, by what calls it. What is not called here is
@@ -176,7 +176,8 @@ const PREPARED: [&str; 8] = [
 fn prepared_statements_go_on_during_the_update() {
     const UPDATES: usize = 5;
     let cluster = Cluster::start(&[("synchronous_commit", "off")]);
-    for (number, old) in old_versions().iter().enumerate() {
+    // Updates from earlier versions lock tables in orders that a transaction can be ended for.
+    for (number, old) in ["0.6.0", "0.7.0"].into_iter().enumerate() {
         let name = format!("prepared_{number}");
         let mut owner = made_with(&cluster, &name, old);
         let (done, rounds) = (AtomicBool::new(false), AtomicUsize::new(0));
@@ -222,5 +223,31 @@ fn prepared_statements_go_on_during_the_update() {
             assert!(report(&error).starts_with("0A000 "), "{sql}: {}", report(&error));
             star.query(sql.as_str(), &[]).expect("prepared again");
         }
+    }
+}
+
+/// G8: an update gives way to a transaction that has locked the tables and views of keys in any
+/// order. Neither of them is ended for a deadlock.
+#[test]
+fn an_update_and_an_open_transaction_do_not_wait_for_each_other() {
+    const LIST: &str = "SELECT count(*) FROM vpk.key_list";
+    let cluster = Cluster::start(&[]);
+    for (number, (first, second)) in [(LIST, ""), ("", LIST)].into_iter().enumerate() {
+        let name = format!("open_{number}");
+        let mut owner = made_with(&cluster, &name, "0.6.0");
+        let change = format!("SELECT vpk_revoke('{}')", create(&mut owner, "key").id);
+        let mut open = cluster.connect(&name, "postgres");
+        let mut open = open.transaction().expect("a transaction");
+        let or_change =
+            |sql: &'static str| if sql.is_empty() { change.clone() } else { sql.to_owned() };
+        run(&mut open, &or_change(first));
+        let updating = pid(&mut owner);
+        thread::scope(|scope| {
+            let update = scope.spawn(|| update(&mut owner));
+            wait_for_lock(&mut cluster.connect(&name, "postgres"), updating);
+            run(&mut open, &or_change(second));
+            open.commit().expect("its end");
+            update.join().expect("the update");
+        });
     }
 }

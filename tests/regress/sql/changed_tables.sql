@@ -68,6 +68,13 @@ SELECT vpk_verify(:'token');
 SELECT count(*) FROM vpk_rotate(:'id');
 \set VERBOSITY default
 ROLLBACK;
+-- So do those that record an event by the sequence of the events.
+BEGIN;
+ALTER SEQUENCE vpk.events_id_seq RENAME TO numbers;
+SELECT * FROM pg_temp.findings() \gx
+SELECT item, detail FROM vpk_doctor() WHERE detail LIKE 'not checked%';
+SELECT vpk_verify(:'token');
+ROLLBACK;
 -- The caller's settings do not matter.
 SET quote_all_identifiers = on;
 SET search_path = pg_temp, public;

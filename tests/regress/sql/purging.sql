@@ -39,19 +39,22 @@ SELECT vpk_purge(now());
 -- A purge of some keys reads no more than these, however many there are.
 INSERT INTO vpk.keys (id, key_hash, account, environment, name, created_at, expires_at)
 SELECT gen_random_uuid(), sha256(i::text::bytea), 'purged', 'live', 'many', now(),
-       CASE WHEN i % 2 = 0 THEN now() - interval '1 second' * i END
+       CASE WHEN i <= 3000 THEN now() - interval '1 second' * i END
   FROM generate_series(1, 30000) AS i;
 ANALYZE vpk.keys;
+-- What counts is its change within a transaction: it holds what the session has not reported yet.
 CREATE FUNCTION scanned() RETURNS bigint LANGUAGE plpgsql AS $$
 BEGIN
     RETURN (SELECT seq_tup_read FROM pg_stat_xact_user_tables WHERE relid = 'vpk.keys'::regclass);
 END
 $$;
 DO $$
+DECLARE
+    before CONSTANT bigint := scanned();
 BEGIN
     FOR i IN 1..12 LOOP
         PERFORM vpk_purge(now(), 100);
-        IF scanned() > 0 THEN
+        IF scanned() > before THEN
             RAISE 'call % has read the whole table', i;
         END IF;
     END LOOP;
@@ -59,8 +62,9 @@ END
 $$;
 SELECT count(*) FROM vpk.keys WHERE account = 'purged' AND expires_at IS NOT NULL;
 BEGIN;
+SELECT scanned() AS before \gset
 DROP INDEX vpk.keys_end_idx;
-SELECT vpk_purge(now(), 1), scanned() > 0 AS without_the_index;
+SELECT vpk_purge(now(), 1), scanned() > :before AS without_the_index;
 ROLLBACK;
 -- In parts of its own.
 SELECT vpk_purge(now());
