@@ -14,6 +14,7 @@ mod issuing;
 mod log;
 mod memory;
 mod migrations;
+mod reference;
 mod replicas;
 mod tasks;
 mod upgrades;
