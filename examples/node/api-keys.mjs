@@ -14,7 +14,8 @@ const AUTHENTICATE = {
 };
 const START_TASK = `SELECT status::text, http_status, lease, running, allowed, headers, error
                       FROM keys.vpk_task_start($1::text, request_id => $2::text,
-                                               client_ip => keys.vpk_client_ip($3::text))`;
+                                               client_ip => keys.vpk_client_ip($3::text),
+                                               ttl => $4::interval)`;
 const FINISH_TASK = { text: 'SELECT keys.vpk_task_finish($1::uuid)' };
 
 // Without an answer from the database there is no access.
@@ -73,17 +74,22 @@ export function requireKey(app, pool) {
   });
 }
 
-// Does the work as one of the concurrent tasks that the account's plan allows. The start is asked
-// once: if its answer is lost, the task may have started. Its lease ends after 15 minutes then.
-export async function asTask(pool, request, reply, work) {
-  const { authorization, 'x-forwarded-for': forwarded } = request.headers;
-  const token = authorization.trim().split(' ').at(-1); // after "Bearer": requireKey has checked it
-  let task = UNAVAILABLE;
+// Starts a task of the account, if its plan allows another one, or says why not. It is asked once:
+// if the answer is lost, the task may have started, and ends by itself.
+export async function startTask(pool, headers, requestId, ttl = '15 minutes') {
+  const token = headers.authorization.trim().split(' ').at(-1); // after "Bearer": it has been checked
+  const values = [token, requestId, headers['x-forwarded-for'], ttl];
   try {
-    task = (await pool.query(START_TASK, [token, request.caller.request_id, forwarded])).rows[0];
+    return (await pool.query(START_TASK, values)).rows[0];
   } catch (error) {
     console.error(error.code, error.message);
+    return UNAVAILABLE;
   }
+}
+
+// Does the work as one of the concurrent tasks that the account's plan allows.
+export async function asTask(pool, request, reply, work) {
+  const task = await startTask(pool, request.headers, request.caller.request_id);
   if (task.status !== 'VALID') return deny(reply, task);
   try {
     return await work(task);

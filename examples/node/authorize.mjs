@@ -1,5 +1,5 @@
 // Answers gateways that ask whether a request may pass: see README.md.
-import { authenticate, deny } from './api-keys.mjs';
+import { authenticate, deny, startTask } from './api-keys.mjs';
 
 // A header field has ASCII only. The body may have other characters: the names of plans.
 const inHeader = (body) => JSON.stringify(body).replace(/[\u007f-\uffff]/g,
@@ -18,6 +18,11 @@ export async function authorize(app, { pool }) {
     const scope = request.headers['x-vpk-scope'] || null;
     const caller = await authenticate(pool, request.headers, scope);
     if (caller.status !== 'VALID') return denied(reply, caller);
+    if (request.headers['x-vpk-task']) {
+      const task = await startTask(pool, request.headers, caller.request_id, '1 minute');
+      if (task.status !== 'VALID') return denied(reply, task);
+      reply.headers({ 'X-Vpk-Lease': task.lease, 'X-Vpk-Running': task.running, 'X-Vpk-Allowed': task.allowed ?? '' });
+    }
     return reply.headers({
       'X-Vpk-Key-Id': caller.key_id,
       'X-Vpk-Account': encodeURIComponent(caller.account), // it may have any character

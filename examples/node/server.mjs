@@ -4,6 +4,7 @@ import Fastify from 'fastify';
 import pg from 'pg';
 import { UNAVAILABLE, ask, asTask, deny, requireKey } from './api-keys.mjs';
 import { authorize } from './authorize.mjs';
+import settings from './settings/development.mjs';
 
 // PGHOST, PGDATABASE, PGUSER, ... say where. A database that hangs must not hold requests for long.
 const pool = new pg.Pool({ connectionTimeoutMillis: 5000, query_timeout: 5000 });
@@ -39,6 +40,7 @@ app.register(async (v1) => {
 }, { prefix: '/v1' });
 
 app.register(authorize, { pool });
+if (process.env.SETTINGS_PGUSER) app.register(settings);
 
 process.on('SIGTERM', () => app.close().then(() => pool.end())); // when all requests have answers
 await app.listen({ port: Number(process.env.PORT ?? 8080), host: '127.0.0.1' });
