@@ -70,7 +70,7 @@ DO $$
 DECLARE
     path text := pg_catalog.current_setting('search_path');
     patience text := pg_catalog.current_setting('lock_timeout');
-    waiting_until timestamptz := pg_catalog.clock_timestamp() + interval '10 s';
+    waiting_until timestamptz := pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+) interval '10 s';
 BEGIN
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
     LOOP
@@ -90,7 +90,7 @@ BEGIN
                        k.created_at,
                        u.last_used_at,
                        coalesce(u.uses, 0) AS uses,
-                       -- Some drivers cannot read a year beyond 9999. Earlier releases accepted such an end.
+                       -- Some drivers cannot read a year beyond 9999. Earlier releases accepted it.
                        CASE
                            WHEN k.expires_at > pg_catalog.timestamptz '9999-12-31 00:00:00+00'
                            THEN pg_catalog.timestamptz '9999-12-31 00:00:00+00'
@@ -320,8 +320,8 @@ BEGIN
 END
 $$;
 
--- A superuser who is not the owner of the extension's tables may run an update. What it made goes to
--- that owner, as in a fresh installation. So does what earlier updates made.
+-- A superuser who is not the owner of the extension's tables may run an update. What it made goes
+-- to that owner, as in a fresh installation. So does what earlier updates made.
 DO $$
 DECLARE
     path text := pg_catalog.current_setting('search_path');

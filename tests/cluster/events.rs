@@ -58,8 +58,8 @@ fn each_change_of_eight_sessions_has_its_event_where_the_sequence_is_behind() {
     assert!(client.query_one(sql, &[]).expect("a comparison").get::<_, bool>(0));
 }
 
-/// G7: the setting that names the actor may come with a connection, and then nothing has checked its
-/// bytes. An event keeps text, which a dump brings back.
+/// G7: the setting that names the actor may come with a connection, and then nothing has checked
+/// its bytes. An event keeps text, which a dump brings back.
 #[test]
 fn an_actor_whose_bytes_are_no_text_is_kept_as_text() {
     let cluster = Cluster::start(&[]);

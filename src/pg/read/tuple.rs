@@ -8,7 +8,7 @@ use pure::cache::tids::CachedTid;
 use pure::request::network::Network;
 
 use crate::pg::call::Call;
-use crate::pg::ffi::{guarded, unguarded};
+use crate::pg::ffi::unguarded;
 use crate::pg::types::{
     Bytes, CidrArray, FromRaw, Json, Text, TextArray, Timestamp, Uuid, detoasted_copy_unguarded,
     packed_unguarded, varlena_unguarded,
@@ -137,7 +137,7 @@ impl Tuple {
                 Source::Slot(slot) => (**slot).tts_tupleDescriptor,
                 Source::Page(_, descriptor, _) => *descriptor,
             };
-            let found = guarded::SPI_gettypeid(descriptor, column.into());
+            let found = crate::pg::ffi::guarded::SPI_gettypeid(descriptor, column.into());
             assert_eq!(found, kind, "the type of column {column}");
         }
         #[cfg(not(debug_assertions))]
