@@ -17,9 +17,10 @@ export PG_CONFIG PROFILE DESTDIR
 .DEFAULT_GOAL := build
 .PHONY: help all setup developer-setup build install uninstall installcheck deb dist oci demo \
         demo-stop clean check test test-all test-attack test-attack-itself test-packages \
-        test-assertions test-valgrind test-asan test-soak test-loom fuzz test-unit test-regress test-isolation test-upgraded test-cluster \
-        lint lint-all bench bench-versions bench-indexes bench-inside bench-instructions \
-        bench-issuing bench-preload bench-profile bench-scale
+        test-assertions test-valgrind test-asan test-soak test-loom fuzz test-unit test-regress \
+        test-isolation test-upgraded test-cluster lint lint-all bench bench-versions \
+        bench-indexes bench-inside bench-instructions bench-issuing bench-preload bench-profile \
+        bench-scale
 
 ##@ For users
 

@@ -32,6 +32,8 @@ bare_root() {
     tar -C "$1" -xf "$base"
     debian_sources >"$1/etc/apt/sources.list"
     printf '127.0.0.1 localhost bare\n' >"$1/etc/hosts"
+    # It need not survive a power failure.
+    printf 'force-unsafe-io\n' >"$1/etc/dpkg/dpkg.cfg.d/unsafe-io"
 }
 
 # in_root FOLDER online|offline COMMAND...: runs a command in a root, among processes and mounts of
