@@ -17,6 +17,9 @@ debian_sources() {
 # archive in the cache folder.
 bare_root() {
     local codename mirror base
+    # apt locks the folder of downloaded packages: one test at a time.
+    exec 8>"$cache/.debian-archives.lock"
+    flock 8
     codename=$(. /etc/os-release && printf '%s' "$VERSION_CODENAME")
     base=$cache/debian-$codename-$(dpkg --print-architecture).tar
     if [ ! -f "$base" ]; then
