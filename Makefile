@@ -18,7 +18,7 @@ export PG_CONFIG PROFILE DESTDIR
 .PHONY: help all setup developer-setup build install uninstall installcheck deb dist oci demo \
         demo-stop clean check test test-all test-attack test-attack-itself test-packages \
         test-assertions test-valgrind test-asan test-soak test-loom fuzz test-unit test-regress \
-        test-isolation test-upgraded test-cluster lint lint-all bench bench-versions \
+        test-isolation test-upgraded test-cluster docs lint lint-all bench bench-versions \
         bench-indexes bench-inside bench-instructions bench-issuing bench-preload bench-profile \
         bench-scale
 
@@ -102,7 +102,7 @@ test-attack: ## random clients against every promise, for ATTACK_SECONDS (1800)
 test-attack-itself: ## see the attack find each of eight faults that are built in (an hour or more)
 	@tools/test/attack-test
 
-test-packages: ## Debian packages, archive and image, and the first hour of a new user
+test-packages: ## packages, the first hour of a new user, and contrib/monitoring
 	@tools/test/packages
 
 test-assertions: ## SQL tests on a server built with assertions
@@ -131,6 +131,9 @@ lint: ## formatting, clippy, crates, SQL and shell scripts, spelling, the source
 lint-all: export MAJORS = 15 16 17 18
 lint-all: ## the same, with clippy for every supported major version
 	@tools/lint/run
+
+docs: ## build the documentation as a site, in target/docs
+	@tools/docs
 
 bench: ## compare verifications with SELECT 1 and with other ways, side by side
 	@bench/run

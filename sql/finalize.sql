@@ -120,13 +120,13 @@ COMMENT ON FUNCTION vpk_purge_events(timestamptz, integer) IS
     'Deletes events of before a time, at most so many; returns their number';
 COMMENT ON FUNCTION vpk_delete_account(text) IS
     'Deletes an account with its keys, leases and usage; returns the number of keys';
-COMMENT ON FUNCTION vpk_list(text, uuid, uuid, integer) IS
+COMMENT ON FUNCTION vpk_list(text, uuid, uuid, integer, text) IS
     'Lists keys with the columns that a dashboard shows, newest first';
 COMMENT ON FUNCTION vpk_set_plan(text, text) IS
     'Sets the plan of an account, and creates the account if it does not exist';
 COMMENT ON FUNCTION vpk_rename_account(text, text) IS
     'Gives an account with its keys, leases and events another name; returns the number of keys';
-COMMENT ON FUNCTION vpk_task_start(text, interval, inet, text) IS
+COMMENT ON FUNCTION vpk_task_start(text, interval, inet, text, text, text) IS
     'Verifies a key and starts one of the concurrent tasks that the account''s plan allows';
 COMMENT ON FUNCTION vpk_task_extend(uuid, interval) IS
     'Extends the lease of a running task; returns its new expiry, or null if the lease no longer exists';
@@ -161,7 +161,7 @@ ALTER FUNCTION vpk_create(text, text, text, timestamptz, text[], cidr[], jsonb, 
 ALTER FUNCTION vpk_authenticate(text, text, inet, text, text) ROWS 1;
 ALTER FUNCTION vpk_rotate(uuid, interval, timestamptz, text) ROWS 1;
 ALTER FUNCTION vpk_update(uuid, text, timestamptz, text[], cidr[], jsonb) ROWS 1;
-ALTER FUNCTION vpk_task_start(text, interval, inet, text) ROWS 1;
+ALTER FUNCTION vpk_task_start(text, interval, inet, text, text, text) ROWS 1;
 ALTER FUNCTION vpk_doctor() ROWS 18;
 ALTER FUNCTION vpk.stats_row() ROWS 1;
 ALTER FUNCTION vpk.status_rows() ROWS 12;

@@ -24,7 +24,8 @@ CREATE VIEW vpk.key_list AS
                WHEN k.expires_at <= pg_catalog.clock_timestamp() THEN 'expired'
                WHEN k.disabled_at IS NOT NULL THEN 'disabled'
                ELSE 'active'
-           END AS state
+           END AS state,
+           k.scopes
       FROM vpk.keys AS k
       LEFT JOIN vpk.key_usage AS u ON u.key_id = k.id;
 

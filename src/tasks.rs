@@ -5,18 +5,19 @@
 //! waited for, even where the caller's own snapshot is older.
 
 use pure::answer::decision::Request;
+use pure::answer::response::{self, HeaderFacts};
 use pure::answer::status::Status;
 use pure::error::CallError;
-use pure::request::authorization::MAX_LENGTH;
 
 use crate::pg::call::Call;
 use crate::pg::server::{clock, random};
 use crate::pg::sql::lock;
-use crate::pg::types::{Inet, Interval, Json, Text, Timestamp, Uuid};
+use crate::pg::types::json::jsonb;
+use crate::pg::types::{Interval, Json, Text, Timestamp, Uuid};
 use crate::store::leases::{self, NewLease, Tasks};
 use crate::usage;
 use crate::verify::body::BodyFacts;
-use crate::verify::{self, Answer, body};
+use crate::verify::{self, Answer, RequestOptions, body};
 
 /// The answer to a request to start a task.
 pub struct Started {
@@ -33,6 +34,8 @@ pub struct Started {
     pub expires_at: Option<Timestamp>,
     /// The body of a refusal.
     pub error: Option<Json>,
+    /// The headers of the HTTP response, by name.
+    pub headers: Json,
 }
 
 /// Verifies a key, and takes a lease where the account's plan has one left.
@@ -40,34 +43,45 @@ pub fn start(
     call: &Call,
     token: Option<Text>,
     ttl: Option<Interval>,
-    client_ip: Option<Inet>,
-    scope: Option<Text>,
+    options: &RequestOptions,
 ) -> Result<Started, CallError> {
-    let scope = scope.map(|scope| scope.presented_unguarded(call, MAX_LENGTH).bytes);
-    let client_ip = verify::client_network(client_ip);
+    let request = options.request_unguarded(call);
     let verified = || {
-        let request = Request { client_ip, scope, ..verify::bare_request() };
-        verify::unnoted(call, token, &request, scope.is_some())
+        // The wait for the lock may have been long.
+        let request = Request { now: clock::now().micros(), ..request };
+        verify::unnoted(call, token, &request, request.scope.is_some())
     };
     let answer = while_locked(call, verified, |answer| {
         answer.key.filter(|_| answer.status == Status::Valid).map(|key| key.account)
     });
     let (Status::Valid, Some(key)) = (answer.status, answer.key) else {
         note(answer.status, None);
-        return Ok(refused(call, &answer));
+        return Ok(refused(call, &answer, &request, options.request_id));
     };
 
     let expires_at = end_of(call, ttl)?;
     // An account or plan that has just been removed allows no task.
-    let none = Tasks { running: 0, allowed: Some(0) };
-    let Tasks { running, allowed } = leases::count(call, key.account).unwrap_or(none);
+    let none = Tasks { running: 0, allowed: Some(0), first_end: None };
+    let Tasks { running, allowed, first_end } = leases::count(call, key.account).unwrap_or(none);
     if allowed.is_some_and(|allowed| running >= i64::from(allowed)) {
         let status = Status::ConcurrencyLimitExceeded;
         note(status, None);
         let facts = BodyFacts { tasks: Some((allowed, running)), ..BodyFacts::default() };
-        let (_, error) = body::compose(call, status, &facts, None);
+        let request_id = body::presented_id(call, options.request_id);
+        let (_, error) = body::compose(call, status, &facts, request_id);
+        let retry_after = first_end.map(|end| end.micros() - clock::now().micros());
+        let facts = HeaderFacts { retry_after, ..HeaderFacts::default() };
+        let headers = jsonb(&response::headers(status, &facts));
         let running = Some(saturated(running));
-        return Ok(Started { status, lease: None, running, allowed, expires_at: None, error });
+        return Ok(Started {
+            status,
+            lease: None,
+            running,
+            allowed,
+            expires_at: None,
+            error,
+            headers,
+        });
     }
     leases::clear_ended(call, key.account);
     let lease = random::uuid_v4(call);
@@ -87,6 +101,7 @@ pub fn start(
         allowed,
         expires_at: Some(expires_at),
         error: None,
+        headers: jsonb(&response::headers(Status::Valid, &HeaderFacts::default())),
     })
 }
 
@@ -129,8 +144,10 @@ fn note(status: Status, key: Option<&[u8; 16]>) {
     usage::note(status, key, clock::now().micros());
 }
 
-fn refused(call: &Call, answer: &Answer) -> Started {
-    let (_, error) = body::for_answer(call, answer, None);
+fn refused(call: &Call, answer: &Answer, request: &Request, request_id: Option<Text>) -> Started {
+    let (_, error) = body::for_answer(call, answer, request_id);
+    let facts = HeaderFacts { scope: request.scope, ..HeaderFacts::default() };
+    let headers = jsonb(&response::headers(answer.status, &facts));
     Started {
         status: answer.status,
         lease: None,
@@ -138,6 +155,7 @@ fn refused(call: &Call, answer: &Answer) -> Started {
         allowed: None,
         expires_at: None,
         error,
+        headers,
     }
 }
 

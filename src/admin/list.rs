@@ -1,6 +1,7 @@
 //! Listing keys: the arguments, and the errors.
 
 use pure::error::CallError;
+use pure::validate;
 
 use super::arguments;
 use crate::pg::call::Call;
@@ -13,6 +14,9 @@ pub fn list(call: &Call, mut filter: ListFilter) -> Result<Vec<ListedKey>, CallE
     if filter.max_rows.is_some_and(|rows| rows < 0) {
         return Err(CallError::invalid("max_rows must not be negative")
             .hint("Leave it out to list all keys."));
+    }
+    if let Some(state) = filter.state {
+        validate::state(state.bytes(call))?;
     }
     filter.account = filter.account.map(|account| arguments::spelled_as_stored(call, account));
     Ok(list::list(call, filter))

@@ -9,7 +9,9 @@ use crate::admin::{delete, disable, revoke, rotate};
 use crate::pg::call::Call;
 use crate::pg::error::OrRaise;
 use crate::pg::ffi::guard::passing_errors;
-use crate::pg::types::{CidrArray, Interval, Json, Text, TextArray, Timestamp, Uuid, single_row};
+use crate::pg::types::appended::{Appended, also_named};
+use crate::pg::types::table::TableIterator;
+use crate::pg::types::{CidrArray, Interval, Json, Text, TextArray, Timestamp, Uuid};
 
 /// The columns of a key that was just issued.
 type IssuedRow = (Uuid, Text, Text, Text, Text, Text, Text, Timestamp, Option<Timestamp>);
@@ -44,6 +46,7 @@ type ListedRow = (
     Option<Text>,
     Option<Uuid>,
     Option<Text>,
+    Option<TextArray>,
 );
 
 fn listed_row(key: ListedKey) -> ListedRow {
@@ -62,6 +65,7 @@ fn listed_row(key: ListedKey) -> ListedRow {
         key.revoke_reason,
         key.rotated_from,
         key.state,
+        key.scopes,
     )
 }
 
@@ -76,9 +80,9 @@ fn create_once(
     scopes: default!(Option<TextArray>, "'{}'"),
     allowed_ips: default!(Option<CidrArray>, "NULL"),
     metadata: default!(Option<Json>, "'{}'"),
-    idempotency_key: default!(Option<Text>, "NULL"),
+    idempotency_key: default!(Appended<Text, 7>, "NULL"),
     call: Call,
-) -> single_row::TableIterator<
+) -> TableIterator<
     'static,
     (
         name!(id, Uuid),
@@ -101,52 +105,13 @@ fn create_once(
             scopes,
             allowed_ips,
             metadata,
-            idempotency_key,
+            idempotency_key: idempotency_key.0,
         };
-        single_row::TableIterator::once(issued_row(create::create(&call, &new_key).or_raise()))
+        TableIterator::once(&call, issued_row(create::create(&call, &new_key).or_raise()))
     })
 }
 
-/// The same for the SQL of releases before 0.7.0.
-#[pg_extern(sql = false)]
-#[expect(clippy::too_many_arguments, reason = "an SQL function has as many arguments")]
-fn vpk_create(
-    name: Option<Text>,
-    account: Option<Text>,
-    environment: Option<Text>,
-    expires_at: Option<Timestamp>,
-    scopes: Option<TextArray>,
-    allowed_ips: Option<CidrArray>,
-    metadata: Option<Json>,
-    call: Call,
-) -> single_row::TableIterator<
-    'static,
-    (
-        name!(id, Uuid),
-        name!(token, Text),
-        name!(name, Text),
-        name!(account, Text),
-        name!(environment, Text),
-        name!(prefix, Text),
-        name!(hint, Text),
-        name!(created_at, Timestamp),
-        name!(expires_at, Option<Timestamp>),
-    ),
-> {
-    passing_errors(|| {
-        let new_key = NewKey {
-            name,
-            account,
-            environment,
-            expires_at,
-            scopes,
-            allowed_ips,
-            metadata,
-            idempotency_key: None,
-        };
-        single_row::TableIterator::once(issued_row(create::create(&call, &new_key).or_raise()))
-    })
-}
+also_named!(create_once_wrapper, vpk_create_wrapper, pg_finfo_vpk_create_wrapper);
 
 #[pg_extern(volatile, parallel_unsafe, security_definer, name = "vpk_rotate")]
 #[search_path(pg_catalog, pg_temp)]
@@ -154,9 +119,9 @@ fn rotate_once(
     id: Option<Uuid>,
     grace: default!(Option<Interval>, "'0'"),
     expires_at: default!(Option<Timestamp>, "NULL"),
-    idempotency_key: default!(Option<Text>, "NULL"),
+    idempotency_key: default!(Appended<Text, 3>, "NULL"),
     call: Call,
-) -> single_row::TableIterator<
+) -> TableIterator<
     'static,
     (
         name!(id, Uuid),
@@ -171,39 +136,14 @@ fn rotate_once(
     ),
 > {
     passing_errors(|| {
-        single_row::TableIterator::once(issued_row(
-            rotate::rotate(&call, id, grace, expires_at, idempotency_key).or_raise(),
-        ))
+        TableIterator::once(
+            &call,
+            issued_row(rotate::rotate(&call, id, grace, expires_at, idempotency_key.0).or_raise()),
+        )
     })
 }
 
-/// The same for the SQL of releases before 0.7.0.
-#[pg_extern(sql = false)]
-fn vpk_rotate(
-    id: Option<Uuid>,
-    grace: Option<Interval>,
-    expires_at: Option<Timestamp>,
-    call: Call,
-) -> single_row::TableIterator<
-    'static,
-    (
-        name!(id, Uuid),
-        name!(token, Text),
-        name!(name, Text),
-        name!(account, Text),
-        name!(environment, Text),
-        name!(prefix, Text),
-        name!(hint, Text),
-        name!(created_at, Timestamp),
-        name!(expires_at, Option<Timestamp>),
-    ),
-> {
-    passing_errors(|| {
-        single_row::TableIterator::once(issued_row(
-            rotate::rotate(&call, id, grace, expires_at, None).or_raise(),
-        ))
-    })
-}
+also_named!(rotate_once_wrapper, vpk_rotate_wrapper, pg_finfo_vpk_rotate_wrapper);
 
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
 #[search_path(pg_catalog, pg_temp)]
@@ -259,21 +199,17 @@ fn vpk_purge_events(
 #[search_path(pg_catalog, pg_temp)]
 fn purge_in_parts(
     before: Option<Timestamp>,
-    max_rows: default!(Option<i32>, "NULL"),
+    max_rows: default!(Appended<i32, 1>, "NULL"),
     call: Call,
 ) -> i64 {
-    passing_errors(|| delete::purge(&call, before, max_rows).or_raise())
+    passing_errors(|| delete::purge(&call, before, max_rows.0).or_raise())
 }
 
-/// The same for the SQL of releases before 0.7.0.
-#[pg_extern(sql = false)]
-fn vpk_purge(before: Option<Timestamp>, call: Call) -> i64 {
-    passing_errors(|| delete::purge(&call, before, None).or_raise())
-}
+also_named!(purge_in_parts_wrapper, vpk_purge_wrapper, pg_finfo_vpk_purge_wrapper);
 
-#[pg_extern(volatile, parallel_unsafe, security_definer)]
+#[pg_extern(volatile, parallel_unsafe, security_definer, name = "vpk_update")]
 #[search_path(pg_catalog, pg_temp)]
-fn vpk_update(
+fn update_key(
     id: Option<Uuid>,
     name: default!(Option<Text>, "NULL"),
     expires_at: default!(Option<Timestamp>, "NULL"),
@@ -298,21 +234,25 @@ fn vpk_update(
         name!(revoke_reason, Option<Text>),
         name!(rotated_from, Option<Uuid>),
         name!(state, Option<Text>),
+        name!(scopes, Option<TextArray>),
     ),
 > {
     passing_errors(|| {
         let change = KeyChange { name, expires_at, scopes, allowed_ips, metadata };
-        TableIterator::once(listed_row(update::update(&call, id, &change).or_raise()))
+        TableIterator::once(&call, listed_row(update::update(&call, id, &change).or_raise()))
     })
 }
 
-#[pg_extern(volatile, parallel_unsafe, security_definer)]
+also_named!(update_key_wrapper, vpk_update_wrapper, pg_finfo_vpk_update_wrapper);
+
+#[pg_extern(volatile, parallel_unsafe, security_definer, name = "vpk_list")]
 #[search_path(pg_catalog, pg_temp)]
-fn vpk_list(
+fn list_keys(
     account: default!(Option<Text>, "NULL"),
     id: default!(Option<Uuid>, "NULL"),
     after: default!(Option<Uuid>, "NULL"),
     max_rows: default!(Option<i32>, "NULL"),
+    state: default!(Appended<Text, 4>, "NULL"),
     call: Call,
 ) -> TableIterator<
     'static,
@@ -331,11 +271,14 @@ fn vpk_list(
         name!(revoke_reason, Option<Text>),
         name!(rotated_from, Option<Uuid>),
         name!(state, Option<Text>),
+        name!(scopes, Option<TextArray>),
     ),
 > {
     passing_errors(|| {
-        let filter = ListFilter { account, id, after, max_rows };
+        let filter = ListFilter { account, id, after, max_rows, state: state.0 };
         let keys = list::list(&call, filter).or_raise();
-        TableIterator::new(keys.into_iter().map(listed_row))
+        TableIterator::new(&call, keys.into_iter().map(listed_row))
     })
 }
+
+also_named!(list_keys_wrapper, vpk_list_wrapper, pg_finfo_vpk_list_wrapper);

@@ -5,17 +5,23 @@ use pgrx::prelude::*;
 use crate::pg::call::Call;
 use crate::pg::error::OrRaise;
 use crate::pg::ffi::guard::passing_errors;
+use crate::pg::types::appended::{Appended, also_named};
 use crate::pg::types::status::StatusLabel;
+use crate::pg::types::table::TableIterator;
 use crate::pg::types::{Inet, Interval, Json, Text, Timestamp, Uuid};
 use crate::tasks;
+use crate::verify::RequestOptions;
 
-#[pg_extern(volatile, parallel_unsafe, security_definer)]
+#[pg_extern(volatile, parallel_unsafe, security_definer, name = "vpk_task_start")]
 #[search_path(pg_catalog, pg_temp)]
-fn vpk_task_start(
+#[expect(clippy::too_many_arguments, reason = "an SQL function has as many arguments")]
+fn start_task(
     token: Option<Text>,
     ttl: default!(Option<Interval>, "'15 min'"),
     client_ip: default!(Option<Inet>, "NULL"),
     scope: default!(Option<Text>, "NULL"),
+    request_id: default!(Appended<Text, 4>, "NULL"),
+    environment: default!(Appended<Text, 5>, "NULL"),
     call: Call,
 ) -> TableIterator<
     'static,
@@ -27,11 +33,18 @@ fn vpk_task_start(
         name!(allowed, Option<i32>),
         name!(expires_at, Option<Timestamp>),
         name!(error, Option<Json>),
+        name!(headers, Json),
     ),
 > {
     passing_errors(|| {
-        let started = tasks::start(&call, token, ttl, client_ip, scope).or_raise();
-        TableIterator::once((
+        let options = RequestOptions {
+            scope,
+            client_ip,
+            request_id: request_id.0,
+            environment: environment.0,
+        };
+        let started = tasks::start(&call, token, ttl, &options).or_raise();
+        let row = (
             StatusLabel::new(&call, started.status),
             started.status.http_status(),
             started.lease,
@@ -39,9 +52,13 @@ fn vpk_task_start(
             started.allowed,
             started.expires_at,
             started.error,
-        ))
+            started.headers,
+        );
+        TableIterator::once(&call, row)
     })
 }
+
+also_named!(start_task_wrapper, vpk_task_start_wrapper, pg_finfo_vpk_task_start_wrapper);
 
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
 #[search_path(pg_catalog, pg_temp)]

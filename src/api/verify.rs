@@ -11,8 +11,7 @@ use crate::pg::call::Call;
 use crate::pg::ffi::guard::passing_errors;
 use crate::pg::types::status::StatusLabel;
 use crate::pg::types::{Bytes, Inet, Json, Text, TextArray, Timestamp, Uuid};
-use crate::verify::authenticate::{self, AuthenticateOptions};
-use crate::verify::{self, body};
+use crate::verify::{self, RequestOptions, authenticate, body};
 
 #[pg_extern(volatile, parallel_unsafe)]
 fn vpk_verify(token: Option<Text>, call: Call) -> StatusLabel {
@@ -63,7 +62,7 @@ fn vpk_authenticate(
     ),
 > {
     passing_errors(|| {
-        let options = AuthenticateOptions { scope, client_ip, request_id, environment };
+        let options = RequestOptions { scope, client_ip, request_id, environment };
         let answer = authenticate::authenticate(&call, authorization, &options);
         TableIterator::once((
             StatusLabel::new(&call, answer.status),

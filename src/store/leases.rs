@@ -26,25 +26,32 @@ pub struct Tasks {
     pub running: i64,
     /// How many the plan allows; None is no limit.
     pub allowed: Option<i32>,
+    /// When the first of them ends; None where none is running.
+    pub first_end: Option<Timestamp>,
 }
 
 /// The tasks of an account, on the latest snapshot; None where the account or its plan is missing.
 pub fn count(call: &Call, account: Text) -> Option<Tasks> {
     let rows = COUNT.read_latest(call, &[Some(account.datum())]);
-    rows.first().map(|row| Tasks { running: row.bigint(0).unwrap_or(0), allowed: row.integer(1) })
+    rows.first().map(|row| Tasks {
+        running: row.bigint(0).unwrap_or(0),
+        allowed: row.integer(1),
+        first_end: row.timestamp(2),
+    })
 }
 
 /// Ended tasks leave dead index entries until the next vacuum. Only an ordered index scan can skip
 /// those that it has met before, and start behind the leases that have ended. `LIMIT NULL` prevents
 /// a bitmap scan, and reading the clock in a subselect makes it an index condition.
 static COUNT: Statement = Statement::new(
-    c"SELECT (SELECT pg_catalog.count(*)
-                FROM (SELECT FROM vpk.task_leases AS l
-                       WHERE l.account = a.account
-                         AND l.expires_at > (SELECT pg_catalog.clock_timestamp())
-                       ORDER BY l.expires_at LIMIT (SELECT NULL::bigint)) AS r),
-             p.concurrent_tasks::pg_catalog.int4
-        FROM vpk.accounts AS a JOIN vpk.plans AS p ON p.plan = a.plan
+    c"SELECT t.running, p.concurrent_tasks::pg_catalog.int4, t.first_end
+        FROM vpk.accounts AS a JOIN vpk.plans AS p ON p.plan = a.plan,
+             LATERAL (SELECT pg_catalog.count(*) AS running,
+                             pg_catalog.min(r.expires_at) AS first_end
+                        FROM (SELECT l.expires_at FROM vpk.task_leases AS l
+                               WHERE l.account = a.account
+                                 AND l.expires_at > (SELECT pg_catalog.clock_timestamp())
+                               ORDER BY l.expires_at LIMIT (SELECT NULL::bigint)) AS r) AS t
        WHERE a.account = $1",
     &[TEXTOID],
 );

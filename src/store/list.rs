@@ -1,13 +1,16 @@
 //! The statement that lists keys.
 
-use pgrx::pg_sys::{INT4OID, TEXTOID, UUIDOID};
+use pgrx::pg_sys::{INT4OID, TEXTOID, TIMESTAMPTZOID, UUIDOID};
+
+use pure::validate::LATEST_EXPIRY;
 
 use crate::pg::call::Call;
 use crate::pg::ffi::allocator;
+use crate::pg::server::clock;
 use crate::pg::sql::statement::{Row, Statement};
-use crate::pg::types::{Parameter, SqlValue, Text, Timestamp, Uuid};
+use crate::pg::types::{Parameter, SqlValue, Text, TextArray, Timestamp, Uuid};
 
-/// A row of vpk.key_list.
+/// A key as it is listed: the columns of vpk.key_list.
 pub struct ListedKey {
     /// Identifies the key.
     pub id: Option<Uuid>,
@@ -37,6 +40,8 @@ pub struct ListedKey {
     pub rotated_from: Option<Uuid>,
     /// `active`, `disabled`, `revoked` or `expired`.
     pub state: Option<Text>,
+    /// What it may be used for.
+    pub scopes: Option<TextArray>,
 }
 
 impl ListedKey {
@@ -51,11 +56,15 @@ impl ListedKey {
             created_at: row.timestamp(6),
             last_used_at: row.timestamp(7),
             uses: row.bigint(8),
-            expires_at: row.timestamp(9),
+            // Earlier releases accepted a later end.
+            expires_at: row
+                .timestamp(9)
+                .map(|end| Timestamp::from_micros(end.micros().min(LATEST_EXPIRY))),
             revoked_at: row.timestamp(10),
             revoke_reason: row.text(11),
             rotated_from: row.uuid(12),
             state: row.text(13),
+            scopes: row.text_array(14),
         }
     }
 }
@@ -71,22 +80,30 @@ pub struct ListFilter {
     pub after: Option<Uuid>,
     /// At most so many.
     pub max_rows: Option<i32>,
+    /// Keys in this state.
+    pub state: Option<Text>,
 }
 
 impl ListFilter {
-    fn parameters(self) -> [Parameter; 4] {
+    fn parameters(self) -> [Parameter; 6] {
         [
             self.account.map(Text::datum),
             self.id.map(Uuid::datum),
             self.after.map(Uuid::datum),
             self.max_rows.map(Into::into),
+            self.state.map(Text::datum),
+            Some(clock::now().datum()),
         ]
     }
 }
 
 /// Keys, newest first, as the calling query sees them.
 pub fn list(call: &Call, filter: ListFilter) -> Vec<ListedKey> {
-    let statement = if filter.max_rows.is_some() { &PAGE } else { &LIST };
+    let statement = match filter {
+        ListFilter { id: Some(_), .. } => &ONE,
+        ListFilter { account: Some(_), .. } => &OF_ACCOUNT,
+        _ => &ALL,
+    };
     let rows = statement.read(call, &filter.parameters());
     let mut listed = allocator::vec_or_raise(rows.iter().len());
     listed.extend(rows.iter().map(ListedKey::of));
@@ -96,35 +113,57 @@ pub fn list(call: &Call, filter: ListFilter) -> Vec<ListedKey> {
 /// One key, as the running function has just left it.
 pub fn list_after_change(call: &Call, id: Uuid) -> Option<ListedKey> {
     let filter = ListFilter { id: Some(id), ..ListFilter::default() };
-    LIST.write(call, &filter.parameters()).first().map(ListedKey::of)
+    ONE.write(call, &filter.parameters()).first().map(ListedKey::of)
 }
 
-/// A page, whose keys are found first: the view computes each state by the clock, so that the
-/// server computes all of its rows before it orders them.
-static PAGE: Statement = Statement::planned_at_each_call(
-    c"SELECT l.id, l.name, l.account, l.environment, l.prefix, l.hint, l.created_at,
-             l.last_used_at, l.uses, l.expires_at, l.revoked_at, l.revoke_reason, l.rotated_from,
-             l.state
-        FROM (SELECT k.id FROM vpk.keys AS k
-               WHERE ($1 IS NULL OR k.account = $1)
-                 AND ($2 IS NULL OR k.id = $2)
-                 AND ($3 IS NULL OR k.id < $3)
-               ORDER BY k.id DESC
-               LIMIT $4) AS p,
-             LATERAL (SELECT v.* FROM vpk.key_list AS v WHERE v.id = p.id OFFSET 0) AS l
-       ORDER BY p.id DESC",
-    &[TEXTOID, UUIDOID, UUIDOID, INT4OID],
+/// Keys that meet a condition. A page is found first, so that the server reads no more rows than
+/// it has.
+///
+/// The view vpk.key_list asks the clock for each row, so that the server would compute all of its
+/// rows first. Here one time is a parameter. So a key that is found in a state is shown in it.
+macro_rules! keys {
+    (where: $condition:literal, order: $order:literal) => {
+        Statement::planned_at_each_call(
+            sql!(
+                "SELECT p.id, p.name, p.account, p.environment, p.prefix, p.hint, p.created_at,
+                        u.last_used_at, coalesce(u.uses, 0), p.expires_at, p.revoked_at,
+                        p.revoke_reason, p.rotated_from, p.state, p.scopes
+                   FROM (SELECT l.*
+                           FROM (SELECT k.id, k.name, k.account, k.environment, k.prefix, k.hint,
+                                        k.created_at, k.expires_at, k.revoked_at, k.revoke_reason,
+                                        k.rotated_from, k.scopes,
+                                        CASE WHEN k.revoked_at IS NOT NULL THEN 'revoked'
+                                             WHEN k.expires_at <= $6 THEN 'expired'
+                                             WHEN k.disabled_at IS NOT NULL THEN 'disabled'
+                                             ELSE 'active'
+                                        END AS state
+                                   FROM vpk.keys AS k) AS l
+                          WHERE ",
+                $condition,
+                " AND ($5 IS NULL OR l.state = $5)
+                          ORDER BY ",
+                $order,
+                " LIMIT $4) AS p
+                   LEFT JOIN vpk.key_usage AS u ON u.key_id = p.id
+                  ORDER BY p.id DESC"
+            ),
+            &[TEXTOID, UUIDOID, UUIDOID, INT4OID, TEXTOID, TIMESTAMPTZOID],
+        )
+    };
+}
+
+static ONE: Statement = keys!(
+    where: "l.id = $2 AND ($1 IS NULL OR l.account = $1) AND ($3 IS NULL OR l.id < $3)",
+    order: "l.id DESC"
 );
 
-static LIST: Statement = Statement::planned_at_each_call(
-    c"SELECT l.id, l.name, l.account, l.environment, l.prefix, l.hint, l.created_at,
-             l.last_used_at, l.uses, l.expires_at, l.revoked_at, l.revoke_reason, l.rotated_from,
-             l.state
-        FROM vpk.key_list AS l
-       WHERE ($1 IS NULL OR l.account = $1)
-         AND ($2 IS NULL OR l.id = $2)
-         AND ($3 IS NULL OR l.id < $3)
-       ORDER BY l.id DESC
-       LIMIT $4",
-    &[TEXTOID, UUIDOID, UUIDOID, INT4OID],
+/// Only the index on account and id has this order. With an equality, that on the id alone has it
+/// too. The server takes that one for an account with many keys, and reads all newer keys of other
+/// accounts before the first of this one.
+static OF_ACCOUNT: Statement = keys!(
+    where: "l.account >= $1 AND ($3 IS NOT NULL OR l.account <= $1)
+            AND ($3 IS NULL OR (l.account, l.id) < ($1, $3))",
+    order: "l.account DESC, l.id DESC"
 );
+
+static ALL: Statement = keys!(where: "($3 IS NULL OR l.id < $3)", order: "l.id DESC");

@@ -1,18 +1,14 @@
 //! The full answer for a service: `vpk_authenticate`.
 
-use pure::answer::decision::Request;
-use pure::answer::response;
+use pure::answer::response::{self, HeaderFacts};
 use pure::answer::status::Status;
-use pure::encoding::widen;
-use pure::key::environment::{Environment, Environments};
 use pure::request::authorization::{MAX_LENGTH, has_bare_key};
 use pure::validate::LATEST_EXPIRY;
 
 use crate::pg::call::Call;
-use crate::pg::server::{clock, settings};
 use crate::pg::types::json::jsonb;
-use crate::pg::types::{Inet, Json, Text, TextArray, Timestamp, Uuid};
-use crate::verify::{Answer, body};
+use crate::pg::types::{Json, Text, TextArray, Timestamp, Uuid};
+use crate::verify::{Answer, RequestOptions, body};
 
 /// Everything that a service needs to serve a request, or to refuse it.
 pub struct Authentication {
@@ -42,51 +38,17 @@ pub struct Authentication {
     pub error: Option<Json>,
 }
 
-/// Optional arguments, beside the header.
-pub struct AuthenticateOptions {
-    /// The scope that the request needs; None is none.
-    pub scope: Option<Text>,
-    /// The address of the client; None is unknown.
-    pub client_ip: Option<Inet>,
-    /// An id for the answer to repeat; None asks for a new one.
-    pub request_id: Option<Text>,
-    /// The name of the only environment whose keys are accepted; None is all of the setting.
-    pub environment: Option<Text>,
-}
-
 /// Verifies the credential in a header's value, and composes the answer.
-pub fn authenticate(
-    call: &Call,
-    header: Option<Text>,
-    options: &AuthenticateOptions,
-) -> Authentication {
-    // A scope is short (see pure::validate::MAX_SCOPE_BYTES); no key has a longer one.
-    let scope = options.scope.map(|scope| scope.presented_unguarded(call, MAX_LENGTH).bytes);
-    let request = Request {
-        environments: accepted(call, options.environment),
-        client_ip: super::client_network(options.client_ip),
-        scope,
-        now: clock::now().micros(),
-    };
+pub fn authenticate(call: &Call, header: Option<Text>, options: &RequestOptions) -> Authentication {
+    let request = options.request_unguarded(call);
     let answer = super::header(call, header, &request);
     let has_bare_key = answer.status == Status::MissingApiKey
         && header.is_some_and(|it| has_bare_key(it.presented_unguarded(call, MAX_LENGTH).bytes));
     // From here on no table is read.
     let (request_id, error) = body::for_answer(call, &answer, options.request_id);
-    let scope = scope.map(widen);
-    let headers = jsonb(&response::headers(answer.status, scope.as_deref(), has_bare_key));
+    let facts = HeaderFacts { scope: request.scope, has_bare_key, ..HeaderFacts::default() };
+    let headers = jsonb(&response::headers(answer.status, &facts));
     shape(call, &answer, request_id, headers, error)
-}
-
-/// The environments that the setting accepts, reduced to the one that was asked for.
-fn accepted(call: &Call, asked_for: Option<Text>) -> Environments {
-    let here = settings::environments();
-    let name = asked_for.map(|name| name.presented_unguarded(call, MAX_LENGTH).bytes);
-    match name.map(Environment::from_name) {
-        None => here,
-        Some(Some(environment)) => here.only(environment),
-        Some(None) => Environments::default(),
-    }
 }
 
 /// A refused key has its id and account in the answer, for the caller's log, and nothing else: a

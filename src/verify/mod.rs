@@ -12,6 +12,7 @@ pub mod body;
 
 use pure::answer::decision::{self, Key, Request};
 use pure::answer::status::Status;
+use pure::key::environment::{Environment, Environments};
 use pure::key::token::{HASH_LENGTH, Token};
 use pure::request::{authorization, client_ip};
 use pure::white_space::is_blank;
@@ -32,6 +33,38 @@ pub struct Answer<'call> {
     /// The name of its account's plan. None where details were not asked for, or where the plan
     /// does not include API access.
     pub plan: Option<Text>,
+}
+
+/// What a caller says of a request, beside the credential.
+pub struct RequestOptions {
+    /// The scope that the request needs; None is none.
+    pub scope: Option<Text>,
+    /// The address of the client; None is unknown.
+    pub client_ip: Option<Inet>,
+    /// An id for the answer to repeat; None asks for a new one.
+    pub request_id: Option<Text>,
+    /// The name of the only environment whose keys are accepted; None is all of the setting.
+    pub environment: Option<Text>,
+}
+
+impl RequestOptions {
+    /// The request, as the decision takes it. Unguarded: see [`crate::pg::ffi::unguarded`].
+    pub fn request_unguarded<'call>(&self, call: &'call Call) -> Request<'call> {
+        // A scope is short (see pure::validate::MAX_SCOPE_BYTES); no key has a longer one. The same
+        // is true of an environment.
+        let bytes = |text: Text| text.presented_unguarded(call, authorization::MAX_LENGTH).bytes;
+        let here = settings::environments();
+        Request {
+            environments: match self.environment.map(|name| Environment::from_name(bytes(name))) {
+                None => here,
+                Some(Some(environment)) => here.only(environment),
+                Some(None) => Environments::default(),
+            },
+            client_ip: client_network(self.client_ip),
+            scope: self.scope.map(bytes),
+            now: clock::now().micros(),
+        }
+    }
 }
 
 impl Answer<'_> {

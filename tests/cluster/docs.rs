@@ -1,4 +1,4 @@
-//! The examples of README.md and docs/ are run, and do what they show.
+//! The examples of README.md, docs/ and docs/guides/ are run, and do what they show.
 //!
 //! Each ```sql block is given to psql, those of one page in one session on a fresh server. A block
 //! with output (```text, ```console or ```plain) that follows directly is what psql has to print;
@@ -116,13 +116,16 @@ fn check(page: &Path, text: &str) -> (usize, String) {
 #[test]
 fn every_example_does_what_it_shows() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let docs = fs::read_dir(root.join("docs")).into_iter().flatten();
-    let mut pages: Vec<PathBuf> = docs.map(|entry| entry.expect("a file").path()).collect();
+    let mut pages: Vec<PathBuf> = Vec::new();
+    for folder in ["docs", "docs/guides"] {
+        let files = fs::read_dir(root.join(folder)).expect(folder);
+        pages.extend(files.map(|entry| entry.expect("a file").path()));
+    }
     pages.retain(|page| page.extension().is_some_and(|extension| extension == "md"));
     pages.push(root.join("README.md"));
     pages.sort();
     let mut problems = String::new();
-    for page in pages.iter().filter(|page| page.exists()) {
+    for page in &pages {
         let text = fs::read_to_string(page).expect("a page");
         let name = page.strip_prefix(root).expect("a page of ours");
         let (examples, wrong) = check(name, &text);

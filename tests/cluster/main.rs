@@ -15,6 +15,7 @@ mod issuing;
 mod log;
 mod memory;
 mod migrations;
+mod reference;
 mod replicas;
 mod tasks;
 mod upgrades;

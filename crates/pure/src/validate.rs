@@ -155,6 +155,18 @@ fn is_joined(character: char, before: Option<char>, after: Option<char>) -> bool
     }
 }
 
+/// The states of keys, as vpk.key_list names them.
+const STATES: [&str; 4] = ["active", "disabled", "expired", "revoked"];
+
+/// Checks the name of a state of keys.
+pub fn state(value: &[u8]) -> Result<(), CallError> {
+    if STATES.iter().any(|state| state.as_bytes() == value) {
+        return Ok(());
+    }
+    Err(CallError::invalid(format!("invalid state {}", quoted(value)))
+        .hint("The states are \"active\", \"disabled\", \"expired\" and \"revoked\"."))
+}
+
 /// The environment of a name.
 pub fn environment(value: &[u8]) -> Result<Environment, CallError> {
     Environment::from_name(value).ok_or_else(|| {

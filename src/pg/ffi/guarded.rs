@@ -12,7 +12,7 @@ use pgrx::pg_sys::{
     ExprContextCallbackFunction, ExprState, FunctionCallInfo, GucAction, GucContext, GucSource,
     HeapTuple, Index, LOCKMODE, LOCKTAG, List, LockAcquireResult, MemoryContext, Node, Oid,
     PlanState, Relation, ResultRelInfo, SPIPlanPtr, Size, Snapshot, TupleDesc, TupleTableSlot,
-    TypeFuncClass,
+    Tuplestorestate, TypeFuncClass,
 };
 
 use crate::pg::ffi::guard::guarded;
@@ -204,6 +204,21 @@ guarded_functions! {
     fn lappend(list: *mut List, item: *mut c_void) -> *mut List;
     fn lappend_oid(list: *mut List, item: Oid) -> *mut List;
     fn RelationGetIndexList(relation: Relation) -> *mut List;
+}
+
+// src/backend/utils/sort/tuplestore.c
+guarded_functions! {
+    fn tuplestore_begin_heap(
+        random_access: bool,
+        inter_transaction: bool,
+        max_kilobytes: c_int,
+    ) -> *mut Tuplestorestate;
+    fn tuplestore_putvalues(
+        store: *mut Tuplestorestate,
+        columns: TupleDesc,
+        values: *const Datum,
+        nulls: *const bool,
+    );
 }
 
 // src/backend/utils/error/elog.c

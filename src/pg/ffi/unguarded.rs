@@ -22,8 +22,8 @@ use pgrx::pg_sys::{
     IndexScanDesc, LOCKMODE, List, MemoryContext, MemoryContextCallback, Oid, ParamListInfo,
     PlannedStmt, ProcessUtilityContext, Query, QueryCompletion, QueryDesc, QueryEnvironment,
     RegProcedure, Relation, ResultRelInfo, ScanDirection, ScanKey, Size, Snapshot, StrategyNumber,
-    TableAmRoutine, TimeLineID, TimestampTz, TransactionId, TupleDesc, TupleTableSlot,
-    Tuplestorestate, XLogRecPtr, varlena,
+    TableAmRoutine, TimeLineID, TimestampTz, TransactionId, TupleDesc, TupleTableSlot, XLogRecPtr,
+    varlena,
 };
 
 use crate::pg::ffi::compat::FileLocator;
@@ -124,19 +124,6 @@ unsafe extern "C-unwind" {
     // src/backend/utils/time/snapmgr.c
     pub(in crate::pg) fn PushActiveSnapshot(snapshot: Snapshot);
     pub(in crate::pg) fn PopActiveSnapshot();
-
-    // src/backend/utils/sort/tuplestore.c
-    pub(in crate::pg) fn tuplestore_begin_heap(
-        random_access: bool,
-        inter_transaction: bool,
-        max_kilobytes: c_int,
-    ) -> *mut Tuplestorestate;
-    pub(in crate::pg) fn tuplestore_putvalues(
-        store: *mut Tuplestorestate,
-        columns: TupleDesc,
-        values: *const Datum,
-        nulls: *const bool,
-    );
 
     // src/backend/storage/lmgr/lmgr.c
     pub(in crate::pg) fn ConditionalLockRelationOid(relation: Oid, lock: LOCKMODE) -> bool;

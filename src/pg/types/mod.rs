@@ -7,11 +7,12 @@
 //! it always is a datum of its SQL type. It is good for the call in which it was made. Neither a
 //! static variable nor another thread can have it, since a datum is neither `Send` nor `Sync`.
 
+pub mod appended;
 pub mod array;
 pub mod encoding;
 pub mod json;
-pub mod single_row;
 pub mod status;
+pub mod table;
 
 use core::{ptr, slice};
 use std::net::IpAddr;
@@ -102,6 +103,18 @@ pub(in crate::pg) trait FromRaw: Copy {
 
     /// The datum.
     fn raw(self) -> Datum;
+}
+
+impl FromRaw for i32 {
+    const OID: Oid = pg_sys::INT4OID;
+
+    unsafe fn from_raw(datum: Datum) -> i32 {
+        datum.value() as i32
+    }
+
+    fn raw(self) -> Datum {
+        Datum::from(self)
+    }
 }
 
 /// Declares a Rust type for each SQL type, which is an argument and a result of functions.

@@ -19,6 +19,8 @@ const SHAPES: &[&str] = &[
     "vpk_list(id => 'ID')",
     "vpk_list(account => 'ACCOUNT', id => 'ID')",
     "vpk_list(after => 'AFTER', max_rows => 10)",
+    "vpk_list(state => 'active', max_rows => 10)",
+    "vpk_list(account => 'ACCOUNT', state => 'revoked', max_rows => 2)",
     "vpk_update('ID', name => 'a name')",
     "vpk_update('ID', expires_at => 'infinity')",
     "vpk_disable('ID')",
@@ -81,5 +83,40 @@ fn a_call_costs_the_same_after_many_calls_of_every_shape() {
         assert!(at_first < 400, "{shape}: {at_first} buffers");
         // Row versions that nobody has removed add some.
         assert!(cost <= at_first * 2 + 100, "{shape}: {cost} buffers, at first {at_first}");
+    }
+}
+
+/// A page of an account with many keys costs little wherever it begins, also where all other
+/// accounts' keys are newer: an index on the ids alone would read those first.
+#[test]
+fn a_page_costs_the_same_wherever_its_keys_are() {
+    let cluster = Cluster::start(&[("autovacuum", "off")]);
+    let mut admin = cluster.client();
+    admin
+        .batch_execute(&format!(
+            "SELECT vpk_set_plan('old', 'Pro'), vpk_set_plan('new', 'Pro');
+             SELECT count(*) FROM generate_series(1, {KEYS} / 4) AS n, vpk_create('key ' || n, 'old');
+             SELECT count(*) FROM generate_series(1, {KEYS}) AS n, vpk_create('key ' || n, 'new');
+             INSERT INTO vpk.key_usage SELECT id, now(), 1 FROM vpk.keys"
+        ))
+        .expect("keys");
+    let middle =
+        "SELECT id::text FROM vpk.keys WHERE account = 'old' ORDER BY id OFFSET 2000 LIMIT 1";
+    let after = value(&mut admin, middle, &[]);
+    for statistics in ["", "ANALYZE vpk.keys, vpk.key_usage"] {
+        admin.batch_execute(statistics).expect("statistics");
+        for page in [
+            "vpk_list('old', max_rows => 20)",
+            "vpk_list('old', after => 'AFTER', max_rows => 20)",
+            "vpk_list('old', state => 'active', max_rows => 20)",
+            "vpk_list('old', after => 'AFTER', state => 'active', max_rows => 20)",
+            "vpk_list('old', 'AFTER')",
+        ] {
+            let sql = format!("SELECT name FROM {}", page.replace("AFTER", &after));
+            buffers(&mut admin, &sql);
+            let cost = buffers(&mut admin, &sql);
+            println!("{cost} {page}");
+            assert!(cost < 200, "{page}: {cost} buffers {statistics}");
+        }
     }
 }

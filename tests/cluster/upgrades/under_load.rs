@@ -156,15 +156,85 @@ fn services_go_on_during_the_update() {
     }
 }
 
+/// Statements that clients prepare once, with the columns that they read.
+const PREPARED: [&str; 8] = [
+    "SELECT vpk_verify(k.token)::text FROM vpk_create('brief', $1) AS k",
+    "SELECT id::text, name, state FROM vpk_list($1)",
+    "SELECT id::text, name, state FROM vpk.key_list WHERE account = $1",
+    "SELECT u.name, u.state FROM vpk_list($1, max_rows => 1) AS l, vpk_update(l.id, 'renamed') AS u",
+    "SELECT t.status::text, t.error::text, vpk_task_finish(t.lease)
+       FROM vpk_create('brief', $1) AS k, vpk_task_start(k.token, '1 hour') AS t",
+    "SELECT r.token FROM vpk_create('brief', $1) AS k, vpk_rotate(k.id) AS r",
+    "SELECT a.status::text, a.error::text
+       FROM vpk_create('brief', $1) AS k, vpk_authenticate('Bearer ' || k.token) AS a",
+    "SELECT vpk_purge('2001-01-01 00:00+00')::text WHERE $1 <> ''",
+];
+
+/// G8: a prepared statement that names its columns answers during the update and after it. One that
+/// does not name them has to be prepared again.
+#[test]
+fn prepared_statements_go_on_during_the_update() {
+    const UPDATES: usize = 5;
+    let cluster = Cluster::start(&[("synchronous_commit", "off")]);
+    // Updates from earlier versions lock tables in orders that a transaction can be ended for.
+    for (number, old) in ["0.6.0", "0.7.0"].into_iter().enumerate() {
+        let name = format!("prepared_{number}");
+        let mut owner = made_with(&cluster, &name, old);
+        let (done, rounds) = (AtomicBool::new(false), AtomicUsize::new(0));
+        let mut star = cluster.connect(&name, "postgres");
+        let stars = ["vpk_list()", "vpk.key_list"].map(|from| format!("SELECT * FROM {from}"));
+        let prepared = stars.each_ref().map(|sql| star.prepare(sql).expect("a statement"));
+        thread::scope(|scope| {
+            let _done = Done(&done);
+            for (number, sql) in PREPARED.iter().enumerate() {
+                let account = format!("account {number}");
+                set_plan(&mut owner, &account, "Pro");
+                create_for(&mut owner, "listed", &account);
+                let mut client = cluster.connect(&name, "postgres");
+                let (done, rounds) = (&done, &rounds);
+                scope.spawn(move || {
+                    let statement = client.prepare(sql).expect("a statement");
+                    while !done.load(Relaxed) {
+                        let rows = client.query(&statement, &[&account]);
+                        let rows = rows.unwrap_or_else(|error| panic!("{sql}: {}", report(&error)));
+                        assert!(!rows.is_empty(), "{sql}");
+                        rounds.fetch_add(1, Relaxed);
+                    }
+                });
+            }
+            let more = || {
+                let before = rounds.load(Relaxed);
+                wait_until("clients go on", || rounds.load(Relaxed) > before + 100);
+            };
+            for round in 1..=UPDATES {
+                more();
+                let mut transaction = owner.transaction().expect("a transaction");
+                run(&mut transaction, "ALTER EXTENSION vibepeak_keys UPDATE");
+                if round == UPDATES {
+                    transaction.commit().expect("the update");
+                } else {
+                    transaction.rollback().expect("it was taken back");
+                }
+            }
+            more();
+        });
+        for (sql, prepared) in stars.iter().zip(&prepared) {
+            let error = star.query(prepared, &[]).expect_err("it has a column more");
+            assert!(report(&error).starts_with("0A000 "), "{sql}: {}", report(&error));
+            star.query(sql.as_str(), &[]).expect("prepared again");
+        }
+    }
+}
+
 /// G8: an update gives way to a transaction that has locked the tables and views of keys in any
 /// order. Neither of them is ended for a deadlock.
 #[test]
 fn an_update_and_an_open_transaction_do_not_wait_for_each_other() {
-    const LIST: &str = "SELECT count(*) FROM vpk_list()";
+    const LIST: &str = "SELECT count(*) FROM vpk.key_list";
     let cluster = Cluster::start(&[]);
     for (number, (first, second)) in [(LIST, ""), ("", LIST)].into_iter().enumerate() {
         let name = format!("open_{number}");
-        let mut owner = made_with(&cluster, &name, old_versions().last().expect("a version"));
+        let mut owner = made_with(&cluster, &name, "0.6.0");
         let change = format!("SELECT vpk_revoke('{}')", create(&mut owner, "key").id);
         let mut open = cluster.connect(&name, "postgres");
         let mut open = open.transaction().expect("a transaction");

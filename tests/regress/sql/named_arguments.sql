@@ -10,10 +10,10 @@ SELECT status, request_id FROM vpk_authenticate(environment => 'test', request_i
 SELECT vpk_error(account => 'acme', request_id => 'r', status => 'PLAN_REQUIRED') #>> '{error,details,current_plan}' AS plan;
 SELECT name, expires_at FROM vpk_update(metadata => '{}', allowed_ips => '{}', scopes => '{run,walk}', expires_at => 'infinity',
                                         name => 'Renamed', id => :'id');
-SELECT name FROM vpk_list(max_rows => 1, after => NULL, id => :'id', account => 'acme');
+SELECT name FROM vpk_list(state => 'active', max_rows => 1, after => NULL, id => :'id', account => 'acme');
 SELECT vpk_disable(id => :'id') IS NOT NULL AS disabled;
 SELECT vpk_enable(id => :'id');
-SELECT status, lease FROM vpk_task_start(scope => 'run', client_ip => '192.0.2.1', ttl => '1 min', token => :'token') \gset
+SELECT status, lease FROM vpk_task_start(environment => 'test', request_id => 'r', scope => 'run', client_ip => '192.0.2.1', ttl => '1 min', token => :'token') \gset
 SELECT vpk_task_extend(ttl => '2 min', lease => :'lease') IS NOT NULL AS extended;
 SELECT vpk_task_finish(lease => :'lease');
 SELECT id AS new_id, token AS new_token, expires_at FROM vpk_rotate(idempotency_key => 'b', expires_at => '2999-01-01 00:00+00', grace => '1 hour', id => :'id') \gset

@@ -8,9 +8,9 @@ CREATE FUNCTION pg_temp.running(account text) RETURNS bigint LANGUAGE sql AS
     $$ SELECT count(*) FROM vpk.task_leases AS l WHERE l.account = $1 AND l.expires_at > clock_timestamp() $$;
 
 -- A lease, for 15 minutes unless another time is given; its id is random (version 4).
-SELECT lease, status, http_status, running, allowed, expires_at, error IS NULL AS no_error
+SELECT lease, status, http_status, running, allowed, expires_at, error IS NULL AS no_error, headers
   FROM vpk_task_start(:'token') \gset
-SELECT :'status' AS status, :http_status AS http_status, :running AS running, :allowed AS allowed, :'no_error' AS no_error,
+SELECT :'status' AS status, :'headers' AS headers, :http_status AS http_status, :running AS running, :allowed AS allowed, :'no_error' AS no_error,
        :'expires_at'::timestamptz - clock_timestamp() BETWEEN interval '14 minutes 50 s' AND interval '15 minutes' AS ttl,
        substr(:'lease', 15, 1) AS version;
 SELECT l.account, l.key_id = :'id' AS key, l.expires_at = :'expires_at' AS expires_at FROM vpk.task_leases AS l WHERE l.lease = :'lease';
@@ -22,9 +22,20 @@ SELECT status, running, allowed FROM vpk_task_start(:'second');
 SELECT status, http_status, lease, running, allowed, expires_at, error #- '{error,request_id}' AS error
   FROM vpk_task_start(:'token') \gx
 SELECT error #>> '{error,request_id}' ~ '^req_[0-9A-Za-z]{24}$' AS request_id FROM vpk_task_start(:'second');
+SELECT error #>> '{error,request_id}' AS request_id FROM vpk_task_start(:'second', request_id => 'req_abc123xyz');
+SELECT error #>> '{error,request_id}' ~ '^req_[0-9A-Za-z]{24}$' AS new_one
+  FROM vpk_task_start(:'second', request_id => 'vpk_live_aBcDeFgHiJkLmNoPqRsTuVwXyZ4Vi3OY');
 SELECT status, running, allowed FROM vpk_task_start(:'other');
 SELECT status, running, allowed FROM vpk_task_start(:'other');
 SELECT pg_temp.running('acme') AS acme, pg_temp.running('other') AS other;
+
+-- When to ask again: after the first end of a lease, from 1 to 60 seconds.
+SELECT headers FROM vpk_task_start(:'token');
+BEGIN;
+UPDATE vpk.task_leases AS l SET expires_at = clock_timestamp() + interval '40 s' WHERE l.lease = :'lease';
+SELECT s.headers - 'Retry-After' AS others, (s.headers ->> 'Retry-After')::integer BETWEEN 1 AND 40 AS retry_after
+  FROM vpk_task_start(:'token') AS s;
+ROLLBACK;
 
 -- Given back: whether it was still running.
 SELECT vpk_task_finish(:'lease') AS finished, vpk_task_finish(:'lease') AS again,
@@ -83,15 +94,17 @@ UPDATE vpk.plans SET concurrent_tasks = 3 WHERE plan = 'Pro';
 -- A plan with access and no tasks.
 SELECT vpk_set_plan('acme', 'None');
 SELECT vpk_verify(:'token');
-SELECT status, running, allowed FROM vpk_task_start(:'token');
+SELECT status, running, allowed, headers FROM vpk_task_start(:'token');
 SELECT vpk_set_plan('acme', 'Pro');
 
 -- The key is judged first, as everywhere.
-SELECT c.what, t.status, t.http_status, t.lease, t.running, t.allowed, t.expires_at, t.error #>> '{error,code}' AS code
+SELECT c.what, t.status, t.http_status, t.lease, t.running, t.allowed, t.expires_at, t.error #>> '{error,code}' AS code, t.headers
   FROM (VALUES (1, 'null', NULL), (2, 'blank', ' '), (3, 'malformed', 'x'), (4, 'unknown', 'vpk_live_aBcDeFgHiJkLmNoPqRsTuVwXyZ4Vi3OY'))
        AS c (n, what, token), LATERAL vpk_task_start(c.token) AS t
  ORDER BY c.n;
-SELECT status FROM vpk_task_start(:'token', scope => 'walk');
+SELECT status, headers FROM vpk_task_start(:'token', scope => 'walk');
+SELECT e.environment, t.status, t.error #>> '{error,request_id}' AS request_id
+  FROM unnest('{live,test,other}'::text[]) AS e (environment), LATERAL vpk_task_start(:'token', request_id => 'r', environment => e.environment) AS t;
 SELECT token AS limited FROM vpk_create('Limited', 'acme', allowed_ips => '{192.0.2.0/24}') \gset
 SELECT w.status AS nowhere, i.status AS inside, o.status AS outside
   FROM vpk_task_start(:'limited') AS w, vpk_task_start(:'limited', client_ip => '192.0.2.9') AS i,

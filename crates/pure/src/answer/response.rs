@@ -55,19 +55,31 @@ pub fn body(status: Status, request_id: &str, context: &Context) -> Option<Value
     Some(json!({ "error": error }))
 }
 
+/// The facts in header fields besides the status.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HeaderFacts<'call> {
+    /// The scope that the request needs.
+    pub scope: Option<&'call [u8]>,
+    /// Whether the credential is a key, without the word before it.
+    pub has_bare_key: bool,
+    /// When another request can succeed: so many microseconds from now, if that is known.
+    pub retry_after: Option<i64>,
+}
+
 /// The header fields of a status. Every 401 has `WWW-Authenticate` (RFC 9110, section 15.5.2). A
 /// request with a credential, or without the scope, gets the error code of RFC 6750, section 3.1.
 /// So does one with a key that is no credential, since nothing else says what is wrong with it.
-pub fn headers(status: Status, scope: Option<&str>, has_bare_key: bool) -> Value {
+pub fn headers(status: Status, facts: &HeaderFacts) -> Value {
     const CHALLENGE: &str = "Bearer realm=\"api\"";
     let field = match status {
-        Status::MissingApiKey if has_bare_key => {
+        Status::MissingApiKey if facts.has_bare_key => {
             let description = "The API key must follow the word Bearer and a space";
             format!("{CHALLENGE}, error=\"invalid_request\", error_description=\"{description}\"")
         }
         Status::MissingApiKey => CHALLENGE.to_owned(),
         Status::InsufficientScope => {
-            let scope = scope.filter(|scope| is_scope(scope.as_bytes()));
+            let scope = facts.scope.filter(|scope| is_scope(scope));
+            let scope = scope.and_then(|scope| str::from_utf8(scope).ok());
             let scope = scope.map(|scope| format!(", scope=\"{scope}\"")).unwrap_or_default();
             format!("{CHALLENGE}, error=\"insufficient_scope\"{scope}")
         }
@@ -75,9 +87,21 @@ pub fn headers(status: Status, scope: Option<&str>, has_bare_key: bool) -> Value
             let description = status.message();
             format!("{CHALLENGE}, error=\"invalid_token\", error_description=\"{description}\"")
         }
+        Status::ConcurrencyLimitExceeded => {
+            return json!({ "Retry-After": retry_seconds(facts.retry_after).to_string() });
+        }
         _ => return json!({}),
     };
     json!({ "WWW-Authenticate": field })
+}
+
+/// Seconds, rounded up, from 1 to 60. A task can be given back before its lease ends, so that a
+/// longer wait would be too long. Where nothing is known, it is the longest.
+fn retry_seconds(micros: Option<i64>) -> i64 {
+    const LONGEST: i64 = 60;
+    micros.map_or(LONGEST, |micros| {
+        micros.saturating_add(999_999).div_euclid(1_000_000).clamp(1, LONGEST)
+    })
 }
 
 #[cfg(test)]
@@ -141,35 +165,60 @@ mod tests {
 
     #[test]
     fn challenges() {
-        assert_eq!(headers(Status::Valid, None, false), json!({}));
-        assert_eq!(headers(Status::PlanRequired, None, false), json!({}));
+        let with_scope = |scope: &[u8]| {
+            let facts = HeaderFacts { scope: Some(scope), ..HeaderFacts::default() };
+            headers(Status::InsufficientScope, &facts)
+        };
+        assert_eq!(headers(Status::Valid, &HeaderFacts::default()), json!({}));
+        assert_eq!(headers(Status::PlanRequired, &HeaderFacts::default()), json!({}));
         assert_eq!(
-            headers(Status::MissingApiKey, None, false),
+            headers(Status::MissingApiKey, &HeaderFacts::default()),
             json!({"WWW-Authenticate": "Bearer realm=\"api\""})
         );
         assert_eq!(
-            headers(Status::MissingApiKey, None, true),
+            headers(
+                Status::MissingApiKey,
+                &HeaderFacts { has_bare_key: true, ..HeaderFacts::default() }
+            ),
             json!({"WWW-Authenticate":
                 "Bearer realm=\"api\", error=\"invalid_request\", \
                  error_description=\"The API key must follow the word Bearer and a space\""})
         );
         assert_eq!(
-            headers(Status::ApiKeyExpired, None, false),
+            headers(Status::ApiKeyExpired, &HeaderFacts::default()),
             json!({"WWW-Authenticate": "Bearer realm=\"api\", error=\"invalid_token\", \
                                         error_description=\"The API key has expired\""})
         );
         assert_eq!(
-            headers(Status::InsufficientScope, Some("tasks:write"), false),
+            with_scope(b"tasks:write"),
             json!({"WWW-Authenticate":
                 "Bearer realm=\"api\", error=\"insufficient_scope\", scope=\"tasks:write\""})
         );
         assert_eq!(
-            headers(Status::InsufficientScope, Some("a\" , b"), false),
+            with_scope(b"a\" , b"),
             json!({"WWW-Authenticate": "Bearer realm=\"api\", error=\"insufficient_scope\""})
         );
         // Nothing in a description may end its quoted string (RFC 6750, section 3).
         for status in Status::ALL {
             assert!(!status.message().contains(['"', '\\']));
+        }
+    }
+
+    #[test]
+    fn another_request_follows_after_1_to_60_seconds() {
+        for (micros, seconds) in [
+            (None, "60"),
+            (Some(i64::MIN), "1"),
+            (Some(0), "1"),
+            (Some(1_000_000), "1"),
+            (Some(1_000_001), "2"),
+            (Some(59_000_001), "60"),
+            (Some(61_000_000), "60"),
+            (Some(i64::MAX), "60"),
+        ] {
+            let facts = HeaderFacts { retry_after: micros, ..HeaderFacts::default() };
+            let expected = json!({"Retry-After": seconds});
+            assert_eq!(headers(Status::ConcurrencyLimitExceeded, &facts), expected, "{micros:?}");
         }
     }
 }
