@@ -18,7 +18,7 @@ export PG_CONFIG PROFILE DESTDIR
 .PHONY: help all setup developer-setup build install uninstall installcheck deb dist oci demo \
         demo-stop clean check test test-all test-attack test-attack-itself test-packages \
         test-assertions test-valgrind test-asan test-soak test-loom fuzz test-unit test-regress \
-        test-isolation test-upgraded test-cluster docs lint lint-all bench bench-versions \
+        test-isolation test-upgraded test-cluster test-examples docs lint lint-all bench bench-versions \
         bench-indexes bench-inside bench-instructions bench-issuing bench-preload bench-profile \
         bench-scale
 
@@ -72,14 +72,14 @@ test: export MAJORS ?= 15 18
 test: export ATTACK_SECONDS ?= 60
 test: export UPGRADED_FROM ?= ends
 test: ## run every test on PostgreSQL 15 and 18
-	@tools/test/run unit loom fuzz regress isolation upgraded cluster attack
+	@tools/test/run unit loom fuzz regress isolation upgraded cluster examples attack
 
 check: test ## the same as test
 
 test-all: export MAJORS = 15 16 17 18
 test-all: export ATTACK_SECONDS ?= 60
 test-all: ## run every test on every supported major version
-	@tools/test/run unit loom fuzz regress isolation upgraded cluster attack
+	@tools/test/run unit loom fuzz regress isolation upgraded cluster examples attack
 
 test-unit: ## unit tests in Rust
 	@tools/test/run unit
@@ -95,6 +95,9 @@ test-upgraded: ## SQL tests in databases made with released versions and upgrade
 
 test-cluster: ## tests in Rust that start servers
 	@tools/test/run cluster
+
+test-examples: ## send the list of requests to every service of examples/
+	@tools/test/examples
 
 test-attack: ## random clients against every promise, for ATTACK_SECONDS (1800)
 	@tools/test/run attack

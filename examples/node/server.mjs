@@ -1,55 +1,44 @@
-// A minimal HTTP server that asks PostgreSQL who calls. Run:
-//   npm install && PGHOST=... PGDATABASE=... PGUSER=... node server.mjs
-import http from 'node:http';
+// An API whose callers have API keys. Run: npm ci && PGHOST=... PGUSER=... node server.mjs
+import { randomUUID } from 'node:crypto';
+import Fastify from 'fastify';
 import pg from 'pg';
+import { UNAVAILABLE, ask, asTask, deny, requireKey } from './api-keys.mjs';
+import { authorize } from './authorize.mjs';
 
-const pool = new pg.Pool(); // PGHOST, PGDATABASE, PGUSER, ... say where
+// PGHOST, PGDATABASE, PGUSER, ... say where. A database that hangs must not hold requests for long.
+const pool = new pg.Pool({ connectionTimeoutMillis: 5000, query_timeout: 5000 });
 pool.on('error', (error) => console.error('idle connection lost:', error.message));
 
-// The headers are bind parameters: they never become part of the SQL text. The proxy in front of
-// this service adds the client's address to X-Forwarded-For. Without a proxy, pass
-// req.socket.remoteAddress instead: a client can send that header too.
-const authenticate = {
-  name: 'authenticate',
-  text: `SELECT status::text, http_status, key_id, account, headers, error
-           FROM keys.vpk_authenticate($1::text, client_ip => keys.vpk_client_ip($2::text))`,
-};
+// Without Fastify's logger: it would log paths, in which a client may have put its key.
+const app = Fastify();
 
-// What a new connection can mend: this one was lost, or what it has prepared is no longer valid.
-// The query changes nothing, so that it can be asked again.
-const mendable = /^(0A000|26000|42P05|57P0[123]|08...)$/;
-
-async function ask(values) {
-  const query = () => ({ ...authenticate, values }); // anew, since pg keeps its notes in it
+// Open to everybody. Whether this service can answer depends on the database.
+app.get('/health', async (request, reply) => {
   try {
-    return (await pool.query(query())).rows[0]; // on an error, the pool closes the connection
+    await ask(pool, { text: 'SELECT 1' });
+    return { status: 'ok' };
   } catch (error) {
-    if (error instanceof pg.DatabaseError && !mendable.test(error.code)) throw error;
-    console.error('asking again:', error.message);
+    console.error(error.code, error.message);
+    return deny(reply, UNAVAILABLE);
   }
-  const client = new pg.Client(); // the pool's other connections may be as old
-  try {
-    await client.connect();
-    return (await client.query(query())).rows[0];
-  } finally {
-    client.end().catch(() => {});
-  }
-}
+});
 
-function send(res, status, headers, body) {
-  res.writeHead(status, { 'Content-Type': 'application/json', ...headers });
-  res.end(JSON.stringify(body));
-}
+app.register(async (v1) => {
+  requireKey(v1, pool);
 
-const server = http.createServer(async (req, res) => {
-  try {
-    const answer = await ask([req.headers.authorization, req.headers['x-forwarded-for']]);
-    console.log(answer.status, answer.key_id, answer.account);
-    if (answer.status !== 'VALID') return send(res, answer.http_status, answer.headers, answer.error);
-    send(res, 200, {}, { hello: answer.account });
-  } catch (error) {
-    console.error(error.message); // no database, no access
-    send(res, 503, {}, { error: { code: 'UNAVAILABLE' } });
-  }
-}).listen(Number(process.env.PORT ?? 8080), '127.0.0.1');
-process.on('SIGTERM', () => server.close(() => pool.end())); // when all requests have answers
+  v1.get('/tasks/:id', async ({ params, caller }) => (
+    { id: params.id, account: caller.account, status: 'done' }
+  ));
+
+  v1.post('/tasks', { config: { scope: 'tasks:write' } }, (request, reply) =>
+    asTask(pool, request, reply, async ({ running, allowed }) => {
+      // Here the task does its work.
+      reply.code(201);
+      return { id: randomUUID(), account: request.caller.account, status: 'done', running, allowed };
+    }));
+}, { prefix: '/v1' });
+
+app.register(authorize, { pool });
+
+process.on('SIGTERM', () => app.close().then(() => pool.end())); // when all requests have answers
+await app.listen({ port: Number(process.env.PORT ?? 8080), host: '127.0.0.1' });

@@ -1,11 +1,9 @@
 //! The services of examples/ go on when their connections, or what these have prepared, are no
 //! longer good.
 
-use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
@@ -24,32 +22,15 @@ struct Service {
 impl Service {
     /// Starts the service of a name, for this database.
     fn start(cluster: &Cluster, name: &'static str, database: &str) -> Service {
-        let from_environment = |variable: &str| {
-            PathBuf::from(std::env::var_os(variable).expect("run by tools/test/rust-tests cluster"))
-        };
-        let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
-        let folder = cluster.data().with_file_name(format!("{name}_{database}"));
-        fs::create_dir(&folder).expect("a folder");
-        let command = match name {
-            "node" => {
-                let modules = from_environment("VIBEPEAK_NODE_PACKAGES");
-                symlink(modules, folder.join("node_modules")).expect("a link");
-                fs::copy(examples.join("node/server.mjs"), folder.join("server.mjs"))
-                    .expect("the example");
-                vec![PathBuf::from("node"), folder.join("server.mjs")]
-            }
-            "python" => {
-                let python = from_environment("VIBEPEAK_PYTHON_PACKAGES").join("bin/python");
-                vec![python, examples.join("python/server.py")]
-            }
-            _ => vec![from_environment("VIBEPEAK_RUST_EXAMPLE")],
-        };
+        let services = std::env::var_os("VIBEPEAK_EXAMPLES");
+        let services = PathBuf::from(services.expect("run by tools/test/rust-tests cluster"));
+        let log = cluster.data().with_file_name(format!("{name}_{database}.log"));
         const SCRIPT: &str = "log=$1; shift; \"$@\" </dev/null >\"$log\" 2>&1 &
             cat >/dev/null; kill -KILL $!; wait";
         let free = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
         let port = free.expect("a free port").port();
         let mut guard = Command::new("sh");
-        guard.args(["-c", SCRIPT, "guard"]).arg(folder.join("log")).args(command);
+        guard.args(["-c", SCRIPT, "guard"]).arg(log).arg(services.join(name));
         guard.env("PGHOST", cluster.socket()).env("PGUSER", "service");
         guard.env("PGDATABASE", database).env("PORT", port.to_string());
         let guard = guard.stdin(Stdio::piped()).spawn().expect("sh runs");
@@ -66,7 +47,7 @@ impl Service {
     fn ask(&self, token: &str) -> String {
         let mut stream = self.connect().expect("a connection");
         let request = format!(
-            "GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\
+            "GET /v1/tasks/1 HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\
              Authorization: Bearer {token}\r\n\r\n"
         );
         stream.write_all(request.as_bytes()).expect("it reads");
@@ -142,8 +123,9 @@ const FAILING: &str = "CREATE SCHEMA keys;
     CREATE TABLE keys.failing (code text, before timestamptz);
     INSERT INTO keys.failing VALUES ('', '-infinity');
     CREATE FUNCTION keys.vpk_client_ip(text) RETURNS inet LANGUAGE sql AS 'SELECT NULL::inet';
-    CREATE FUNCTION keys.vpk_authenticate(text, client_ip inet, OUT status text, OUT http_status integer,
-        OUT key_id uuid, OUT account text, OUT headers jsonb, OUT error jsonb)
+    CREATE FUNCTION keys.vpk_authenticate(text, scope text, INOUT request_id text, client_ip inet,
+        OUT status text, OUT http_status integer, OUT key_id uuid, OUT account text, OUT headers jsonb,
+        OUT error jsonb)
     LANGUAGE plpgsql SECURITY DEFINER AS $$
     DECLARE
         connected timestamptz := (SELECT backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid());
@@ -154,6 +136,8 @@ const FAILING: &str = "CREATE SCHEMA keys;
         END IF;
         status := 'VALID';
         http_status := 200;
+        account := 'one';
+        request_id := 'req_1';
     END
     $$";
 

@@ -1,105 +1,61 @@
-//! A minimal HTTP server that asks PostgreSQL who calls. Run:
+//! An API whose callers have API keys. Run:
 //!   PGHOST=... PGDATABASE=... PGUSER=... cargo run --locked
-use std::{collections::HashMap, env};
+mod api_keys;
 
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
-use axum::{Json, Router, extract::State};
-use deadpool_postgres::{Config, Object, Pool, PoolError};
+use std::env;
+use std::time::Duration;
+
+use api_keys::{Caller, Denial, Keys, as_task, require_key};
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use axum::{Extension, Json, Router, middleware};
 use serde_json::{Value, json};
+use sqlx::postgres::PgPoolOptions;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio_postgres::error::SqlState;
-use tokio_postgres::{Error, NoTls, Row, types};
+use uuid::Uuid;
 
-/// The headers are bind parameters: they never become part of the SQL text. The crate reads an enum
-/// of SQL only into a type of its own, hence the cast to text.
-///
-/// The proxy in front of this service adds the client's address to X-Forwarded-For. Without a
-/// proxy, pass the address of the connection instead: a client can send that header too.
-const AUTHENTICATE: &str = "SELECT status::text, http_status, key_id, account, headers, error
-    FROM keys.vpk_authenticate($1::text, client_ip => keys.vpk_client_ip($2::text))";
-
-type Answer = (StatusCode, HeaderMap, Json<Value>);
-
-/// How to connect, and a pool of connections.
-#[derive(Clone)]
-struct Database(Config, Pool);
-
-/// The values of the two headers.
-type Headers = [Option<String>; 2];
-
-async fn ask(connection: &Object, [authorization, forwarded]: &Headers) -> Result<Row, Error> {
-    let statement = connection.prepare_cached(AUTHENTICATE).await?;
-    connection.query_one(&statement, &[authorization, forwarded]).await
+/// Open to everybody. Whether this service can answer depends on the database.
+async fn health(State(keys): State<Keys>) -> Result<Json<Value>, Denial> {
+    keys.ask("SELECT 1", &[]).await.map_err(Denial::unavailable)?;
+    Ok(Json(json!({"status": "ok"})))
 }
 
-/// Whether a new connection can mend it: this one was lost, or what it has prepared is no longer
-/// valid.
-fn mendable(error: &Error) -> bool {
-    const CODES: [&str; 6] = ["0A000", "26000", "42P05", "57P01", "57P02", "57P03"];
-    let code = error.code().map(SqlState::code);
-    error.is_closed() || code.is_some_and(|code| CODES.contains(&code) || code.starts_with("08"))
+async fn read_task(Path(id): Path<String>, Extension(caller): Extension<Caller>) -> Json<Value> {
+    Json(json!({"id": id, "account": caller.account, "status": "done"}))
 }
 
-/// The query changes nothing, so that it can be asked again.
-async fn authenticate(
-    Database(config, pool): &Database,
-    headers: Headers,
-) -> Result<Row, PoolError> {
-    let connection = pool.get().await?; // a new one where the old one was closed
-    match ask(&connection, &headers).await {
-        Err(error) if mendable(&error) => eprintln!("asking again: {error}"),
-        answer => return Ok(answer?),
-    }
-    drop(Object::take(connection)); // it does not go back to the pool, whose others may be as old
-    let other = config.create_pool(None, NoTls).map_err(|_| PoolError::Closed)?;
-    Ok(ask(&other.get().await?, &headers).await?)
-}
-
-/// Any byte may come: each is a character, and no key has one beyond ASCII.
-fn text(value: &HeaderValue) -> String {
-    value.as_bytes().iter().map(|&byte| char::from(byte)).collect()
-}
-
-async fn answer(State(database): State<Database>, headers: HeaderMap) -> Answer {
-    // The last address is in the last of several headers.
-    let authorization = headers.get("authorization").map(text);
-    let forwarded = headers.get_all("x-forwarded-for").iter().next_back().map(text);
-    let row = match authenticate(&database, [authorization, forwarded]).await {
-        Ok(row) => row,
-        Err(error) => {
-            eprintln!("{error:?}"); // no database, no access
-            let body = json!({"error": {"code": "UNAVAILABLE"}});
-            return (StatusCode::SERVICE_UNAVAILABLE, HeaderMap::new(), Json(body));
-        }
-    };
-    let (status, account): (&str, Option<&str>) = (row.get("status"), row.get("account"));
-    println!("{status} {:?} {account:?}", row.get::<_, Option<uuid::Uuid>>("key_id"));
-    if status != "VALID" {
-        let http_status = StatusCode::from_u16(row.get::<_, i32>("http_status") as u16);
-        let types::Json(headers): types::Json<HashMap<String, String>> = row.get("headers");
-        let headers = HeaderMap::try_from(&headers).expect("header fields");
-        return (http_status.expect("a status"), headers, Json(row.get("error")));
-    }
-    (StatusCode::OK, HeaderMap::new(), Json(json!({"hello": account})))
+async fn create_task(
+    State(keys): State<Keys>,
+    Extension(caller): Extension<Caller>,
+) -> Result<(StatusCode, Json<Value>), Denial> {
+    let account = caller.account.clone();
+    let task = as_task(keys, &caller, |tasks| async move {
+        // Here the task does its work.
+        json!({"id": Uuid::new_v4().to_string(), "account": account, "status": "done",
+               "running": tasks.running, "allowed": tasks.allowed})
+    });
+    Ok((StatusCode::CREATED, Json(task.await?)))
 }
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let variable = |name| env::var(name).ok();
-    let user = variable("PGUSER").or(variable("USER")).ok_or("PGUSER is not set")?;
-    let config = Config {
-        host: variable("PGHOST"),
-        port: variable("PGPORT").map(|port| port.parse()).transpose()?,
-        dbname: variable("PGDATABASE").or(Some(user.clone())),
-        user: Some(user),
-        password: variable("PGPASSWORD"),
-        ..Config::default()
-    };
-    let pool = config.create_pool(None, NoTls)?; // no TLS: the server is on this machine
-    let port = variable("PORT").unwrap_or("8080".into());
+    // A connection that was lost is replaced when it is used: see Keys::ask.
+    let pool =
+        PgPoolOptions::new().acquire_timeout(Duration::from_secs(5)).test_before_acquire(false);
+    // PGHOST, PGDATABASE, PGUSER, ... say where.
+    let pool = pool.connect_lazy_with(Default::default());
+    let keys = Keys { pool, named_statements: env::var_os("UNNAMED_STATEMENTS").is_none() };
+    let key = |scope| middleware::from_fn_with_state((keys.clone(), scope), require_key);
+    let routes = Router::new()
+        .route("/health", get(health))
+        .route("/v1/tasks/{id}", get(read_task).layer(key(None)))
+        .route("/v1/tasks", post(create_task).layer(key(Some("tasks:write"))))
+        .with_state(keys.clone());
+    let port = env::var("PORT").unwrap_or("8080".into());
     let listener = tokio::net::TcpListener::bind(format!("127.0.0.1:{port}")).await?;
     let mut terminate = signal(SignalKind::terminate())?; // ends when all requests have answers
-    axum::serve(listener, Router::new().fallback(answer).with_state(Database(config, pool)))
+    axum::serve(listener, routes)
         .with_graceful_shutdown(async move { _ = terminate.recv().await })
         .await?;
     Ok(())

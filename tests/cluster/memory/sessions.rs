@@ -207,9 +207,18 @@ fn every_call_repeated_without_end_takes_no_more_memory() {
                 }
             };
             calls(&mut client, number / 5);
-            let before = measure(&mut client, process);
-            calls(&mut client, number);
-            assert_flat(call, &before, &measure(&mut client, process), 256);
+            // What a call loses, it loses each time. Others, autovacuum for one, may have the
+            // session make its plans anew, once.
+            let mut before = measure(&mut client, process);
+            for rounds_left in (0..3).rev() {
+                calls(&mut client, number);
+                let after = measure(&mut client, process);
+                if rounds_left == 0 || after.own - before.own <= 256 {
+                    assert_flat(call, &before, &after, 256);
+                    break;
+                }
+                before = after;
+            }
             // What follows is not to go through the keys of those before.
             run(&mut client, "SELECT vpk_delete_account('made')");
         }

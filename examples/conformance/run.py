@@ -1,0 +1,258 @@
+#!/usr/bin/env python3
+"""Sends the requests of requests.json to a service and checks its answers: see README.md."""
+import argparse
+import http.client
+import json
+import pathlib
+import re
+import subprocess
+import sys
+import threading
+import time
+import urllib.parse
+
+FOLDER = pathlib.Path(__file__).parent
+TOKEN = re.compile(r"vpk_(live|test)_[0-9A-Za-z]{32}")
+CLIENTS = 4
+# In seconds: who does not answer until then hangs.
+PATIENCE = 300
+
+
+def psql(*arguments):
+    """What psql prints. PGHOST and its like say where; the role is an admin of the keys."""
+    command = ["psql", "-XqAt", "-v", "ON_ERROR_STOP=1", *arguments]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, encoding="utf-8").stdout
+
+
+class Service:
+    """Sends requests, over one connection for each thread."""
+
+    def __init__(self, url, behind_proxy):
+        self.address = urllib.parse.urlsplit(url)
+        self.behind_proxy = behind_proxy
+        self.local = threading.local()
+
+    def send(self, request, keys):
+        """Sends a request of the list; returns status, header fields and body of the answer."""
+        fields = []
+        for name, values in request["headers"].items():
+            for value in [values] if isinstance(values, str) else values:
+                fields.append((name, re.sub(r"\{(\w+)\}", lambda key: keys[key[1]], value)))
+        if not self.behind_proxy:
+            fields = with_address(fields)
+        if request["method"] == "POST":
+            fields.append(("Content-Length", "0"))
+        if not hasattr(self.local, "connection"):
+            self.local.connection = http.client.HTTPConnection(
+                self.address.hostname, self.address.port, timeout=PATIENCE
+            )
+        connection = self.local.connection
+        reused = connection.sock is not None
+        try:
+            connection.putrequest(request["method"], request["path"])
+            for name, value in fields:
+                connection.putheader(name, value.encode("latin-1"))
+            connection.endheaders()
+            response = connection.getresponse()
+            return response.status, response.headers, response.read()
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()  # the next request connects again
+            if reused and isinstance(error, (http.client.RemoteDisconnected, BrokenPipeError)):
+                return self.send(request, keys)  # a service closes what is idle
+            raise
+
+
+def with_address(fields):
+    """Adds the client's address, as a proxy in front of the service does."""
+    *_, last = [-1, *(at for at, field in enumerate(fields) if field[0] == "X-Forwarded-For")]
+    if last < 0:
+        return [*fields, ("X-Forwarded-For", "127.0.0.1")]
+    added = ("X-Forwarded-For", fields[last][1] + ", 127.0.0.1")
+    return [*fields[:last], added, *fields[last + 1 :]]
+
+
+def differences(expected, found, where):
+    """How a JSON value differs from the expected one, in which /.../ is a regular expression."""
+    if isinstance(expected, dict) and isinstance(found, dict):
+        for name in sorted(expected.keys() | found.keys()):
+            yield from differences(expected.get(name), found.get(name), f"{where}.{name}")
+    elif isinstance(expected, str) and re.fullmatch("/.+/", expected):
+        if not isinstance(found, str) or not re.search(expected[1:-1], found):
+            yield f"{where} is {found!r}, not {expected}"
+    elif expected != found:
+        yield f"{where} is {found!r}, not {expected!r}"
+
+
+def faults(expected, answer):
+    """What is wrong with an answer."""
+    status, headers, body = answer
+    if status != expected["status"]:
+        yield f"status is {status}, not {expected['status']}"
+    # Those that say why a request is denied are there only where they are expected.
+    for name in {"WWW-Authenticate": None, "Retry-After": None, **expected["headers"]}:
+        yield from differences(expected["headers"].get(name), headers.get(name), name)
+    if headers.get_content_type() != "application/json":
+        yield f"Content-Type is {headers.get('Content-Type')!r}"
+    if TOKEN.search(str(headers)) or TOKEN.search(body.decode("latin-1")):
+        yield "a key is in the answer"
+    try:
+        yield from differences(expected["body"], json.loads(body), "body")
+    except ValueError:
+        yield f"the body is no JSON: {body[:200]!r}"
+
+
+class Run:
+    """The list, the service that it is sent to, and the result so far."""
+
+    def __init__(self, service):
+        content = json.loads((FOLDER / "requests.json").read_text(encoding="utf-8"))
+        self.unavailable, self.requests = content["unavailable"], content["requests"]
+        self.service = service
+        self.keys = dict(line.split("=") for line in psql("-f", FOLDER / "keys.sql").splitlines())
+        self.passed = self.failed = 0
+        wait_until(self.is_up)
+
+    def is_up(self):
+        """Whether the service listens."""
+        try:
+            return self.send(self.requests[0])[0] != 503
+        except OSError:
+            return False
+
+    def send(self, line, **other_keys):
+        return self.service.send(line["request"], {**self.keys, **other_keys})
+
+    def count(self, name, found):
+        """Counts a test, with the faults that it found."""
+        for fault in found:
+            print(f"FAILED: {name}: {fault}", flush=True)
+        self.passed += not found
+        self.failed += bool(found)
+
+    def check(self, name, line, expected):
+        """Sends a request and counts the test of its answer."""
+        try:
+            self.count(name, list(faults(expected, self.send(line))))
+        except (OSError, http.client.HTTPException) as error:
+            self.count(name, [f"no answer: {error!r}"])
+
+    def whole_list(self):
+        for line in self.requests:
+            self.check(line["name"], line, line["answer"])
+
+    def while_clients_send(self, one_request, meanwhile):
+        """Does something while clients send one request after another; returns their faults."""
+        found, ended = [], threading.Event()
+
+        def client(number):
+            while not ended.is_set():
+                try:
+                    found.extend(one_request(number))
+                except (OSError, http.client.HTTPException) as error:
+                    found.append(f"no answer: {error!r}")
+
+        clients = [threading.Thread(target=client, args=[number]) for number in range(CLIENTS)]
+        for thread in clients:
+            thread.start()
+        try:
+            meanwhile()
+        finally:
+            ended.set()
+            for thread in clients:
+                thread.join()
+        return sorted(set(found))
+
+    def revocation(self):
+        """A request that begins after a revocation's commit is denied."""
+        by_name = {line["name"]: line for line in self.requests}
+        line, refused = by_name["a key without scopes may read"], by_name["a key that is revoked"]
+        create = "SELECT id, token FROM keys.vpk_create('race', account => 'conformance Plus')"
+        key_id, token = psql("-c", create).strip().split("|")
+        answers, committed = [0] * CLIENTS, threading.Event()
+
+        def one_request(number):
+            after = committed.is_set()
+            answer = self.send(line, unscoped=token)
+            answers[number] += 1
+            if not after and not list(faults(line["answer"], answer)):
+                return []
+            return faults(refused["answer"], answer)
+
+        def revoke():
+            wait_until(lambda: min(answers) > 0)
+            psql("-c", f"SELECT keys.vpk_revoke('{key_id}')")
+            committed.set()
+            before = list(answers)
+            wait_until(lambda: all(now > then + 1 for now, then in zip(answers, before)))
+
+        self.count("while a key is revoked", self.while_clients_send(one_request, revoke))
+
+    def restart(self, stop, start):
+        """Without the database, each answer is 503; when it is back, each is the list's again."""
+        reading = [line for line in self.requests if line["request"]["method"] == "GET"]
+        answers = [0] * CLIENTS
+
+        def one_request(number):
+            line = reading[answers[number] % len(reading)]
+            answer = self.send(line)
+            answers[number] += 1
+            expected = self.unavailable if answer[0] == 503 else line["answer"]
+            return [f"{line['name']}: {fault}" for fault in faults(expected, answer)]
+
+        def stop_and_start():
+            wait_until(lambda: min(answers) > 0)
+            subprocess.run(stop, shell=True, check=True)
+            self.outage()
+            subprocess.run(start, shell=True, check=True)
+            for line in self.requests:
+                wait_until(lambda line=line: self.send(line)[0] != 503)
+
+        self.count("while the server restarts", self.while_clients_send(one_request, stop_and_start))
+        self.whole_list()
+
+    def outage(self):
+        """Each request at once, since a service may wait for its database in each."""
+
+        threads = []
+        for line in self.requests:
+            arguments = [f"without a database: {line['name']}", line, self.unavailable]
+            threads.append(threading.Thread(target=self.check, args=arguments))
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+
+def wait_until(condition):
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError("the service or its database does not go on")
+        time.sleep(0.01)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("url", help="of the service, such as http://127.0.0.1:8080")
+    parser.add_argument(
+        "--behind-proxy",
+        action="store_true",
+        help="the URL is that of a proxy, which adds X-Forwarded-For; otherwise this program does",
+    )
+    parser.add_argument("--stop", metavar="COMMAND", help="stops the database's server")
+    parser.add_argument("--start", metavar="COMMAND", help="starts it again")
+    arguments = parser.parse_args()
+    run = Run(Service(arguments.url, arguments.behind_proxy))
+    run.whole_list()
+    run.revocation()
+    if arguments.stop and arguments.start:
+        run.restart(arguments.stop, arguments.start)
+    if run.failed:
+        print(f"{run.failed} of {run.passed + run.failed} tests failed.")
+    else:
+        print(f"All {run.passed} tests passed.")
+    sys.exit(run.failed > 0)
+
+
+if __name__ == "__main__":
+    main()
