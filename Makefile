@@ -15,11 +15,12 @@ PROFILE ?= release
 export PG_CONFIG PROFILE DESTDIR
 
 .DEFAULT_GOAL := build
-.PHONY: help all setup developer-setup build install uninstall installcheck demo demo-stop clean \
-        check test test-all test-attack test-attack-itself test-assertions test-valgrind test-asan \
-        test-soak test-loom fuzz test-unit test-regress test-isolation test-upgraded test-cluster \
-        test-examples test-page test-packages docs lint lint-all bench bench-versions bench-indexes \
-        bench-inside bench-instructions bench-issuing bench-preload bench-profile bench-scale
+.PHONY: help all setup developer-setup build install uninstall installcheck deb dist oci demo \
+        demo-stop clean check test test-all test-attack test-attack-itself test-packages \
+        test-assertions test-valgrind test-asan test-soak test-loom fuzz test-unit test-regress \
+        test-isolation test-upgraded test-cluster test-examples test-page docs lint lint-all bench \
+        bench-versions bench-indexes bench-inside bench-instructions bench-issuing bench-preload \
+        bench-profile bench-scale
 
 ##@ For users
 
@@ -43,6 +44,15 @@ uninstall: ## remove the extension's files from the PostgreSQL of PG_CONFIG
 
 installcheck: ## run the SQL tests against the running server of PG_CONFIG
 	@tools/installcheck
+
+deb: ## make Debian packages for each of MAJORS (15 to 18) or for PG_CONFIG
+	@tools/package/deb
+
+dist: ## make the source archive for PGXN
+	@tools/package/dist
+
+oci: ## make an image for CloudNativePG's image volumes (PostgreSQL 18)
+	@tools/package/oci
 
 demo: ## start a private server and walk through the life of a key
 	@tools/demo start
@@ -98,8 +108,8 @@ test-attack: ## random clients against every promise, for ATTACK_SECONDS (1800)
 test-attack-itself: ## see the attack find each of eight faults that are built in (an hour or more)
 	@tools/test/attack-test
 
-test-packages: ## contrib/monitoring with a server, an exporter and Prometheus
-	@tools/test/monitoring
+test-packages: ## packages, the first hour of a new user, and contrib/monitoring
+	@tools/test/packages
 
 test-assertions: ## SQL tests on a server built with assertions
 	@tools/test/assertions

@@ -3,6 +3,7 @@
 
 mod advice;
 mod cache;
+mod command_line;
 mod docs;
 mod doctor;
 mod drivers;
