@@ -57,12 +57,32 @@ fn call_everything(client: &mut Client) {
     let later =
         "SELECT count(*)::text FROM pg_depend AS d JOIN pg_extension AS e ON e.oid = d.refobjid
                   WHERE e.extname = 'vibepeak_keys' AND d.classid = 'pg_proc'::regclass
-                    AND d.objid = to_regproc($1)";
+                    AND d.objid = to_regprocedure($1)";
     let unknown = "'00000000-0000-0000-0000-000000000000'";
     for (function, sql) in [
-        ("vpk_doctor", "SELECT FROM vpk_doctor()"),
-        ("vpk.stats_row", "SELECT FROM vpk.stats"),
-        ("vpk_add_uses", &format!("SELECT vpk_add_uses({unknown}, now(), 1)")),
+        ("vpk_doctor()", "SELECT FROM vpk_doctor()"),
+        ("vpk.stats_row()", "SELECT FROM vpk.stats"),
+        (
+            "vpk_add_uses(uuid, timestamptz, bigint)",
+            &format!("SELECT vpk_add_uses({unknown}, now(), 1)"),
+        ),
+        ("vpk_client_ip(text)", "SELECT vpk_client_ip('192.0.2.1')"),
+        (
+            "vpk_doctor_accept(text, text, timestamptz)",
+            "SELECT vpk_doctor_accept('preloaded', 'nothing', '-infinity')",
+        ),
+        ("vpk_grant_verifier(regrole)", "SELECT vpk_grant_verifier('verifier'::regrole)"),
+        ("vpk_grant_admin(regrole)", "SELECT vpk_grant_admin('admin'::regrole)"),
+        ("vpk_grant_backup(regrole)", "SELECT vpk_grant_backup('verifier'::regrole)"),
+        ("vpk_grant_backup(text)", "SELECT vpk_grant_backup('verifier')"),
+        (
+            "vpk_purge_events(timestamptz, integer)",
+            "SELECT vpk_purge_events(now() - interval '10 years')",
+        ),
+        (
+            "vpk_rename_account(text, text)",
+            "SELECT vpk_set_plan('old', 'Pro'), vpk_rename_account('old', 'new')",
+        ),
     ] {
         if value(client, later, &[&function]) == "1" {
             run(client, sql);
@@ -70,8 +90,8 @@ fn call_everything(client: &mut Client) {
     }
     // The server does not count calls that raise an error.
     for (function, sql) in [
-        ("vpk_pending_uses", "SELECT FROM vpk_pending_uses()"),
-        ("vpk_settle_uses", &format!("SELECT vpk_settle_uses({unknown}, 1)")),
+        ("vpk_pending_uses(integer)", "SELECT FROM vpk_pending_uses()"),
+        ("vpk_settle_uses(uuid, bigint)", &format!("SELECT vpk_settle_uses({unknown}, 1)")),
     ] {
         if value(client, later, &[&function]) == "1" {
             let error = client.batch_execute(sql).expect_err("this server is not a standby");
