@@ -66,14 +66,19 @@ impl Worker<'_> {
         self.run(&format!("BEGIN ISOLATION LEVEL {isolation}"));
         if self.random.below(2) == 0 {
             // The snapshot of a stricter level is from before the leases that follow.
-            self.run("SELECT count(*) FROM vpk.task_leases");
+            if !self.run("SELECT count(*) FROM vpk.task_leases") {
+                self.run("ROLLBACK");
+                return;
+            }
             thread::sleep(Duration::from_millis(*self.random.pick(&[0, 2, 10])));
         }
         let mut failed = false;
         for _ in 0..=self.random.below(3) {
             let savepoint = self.random.below(3) == 0;
-            if savepoint {
-                self.run("SAVEPOINT s");
+            // At the strictest level the server may end a transaction at any statement.
+            if savepoint && !self.run("SAVEPOINT s") {
+                failed = true;
+                break;
             }
             let done = self.call(account);
             if savepoint && (!done || self.random.below(2) == 0) {
