@@ -17,7 +17,7 @@ const FULL: &str = "53100";
 
 /// A server whose folders can be put on small disks, if root may mount them here: in most
 /// containers it may not.
-fn cluster(settings: &[(&str, &str)]) -> Option<Cluster> {
+pub(super) fn cluster(settings: &[(&str, &str)]) -> Option<Cluster> {
     let root = std::env::var("VIBEPEAK_SERVER_USER").is_ok_and(|user| !user.is_empty());
     if !root || !Cluster::can_mount() {
         println!("not run: no disk can be mounted here; it takes root, outside of most containers");
@@ -29,7 +29,7 @@ fn cluster(settings: &[(&str, &str)]) -> Option<Cluster> {
 }
 
 /// Creates the tablespace `small`, and returns its folder.
-fn small_tablespace(client: &mut Client) -> String {
+pub(super) fn small_tablespace(client: &mut Client) -> String {
     run(client, "CREATE TABLESPACE small LOCATION ''");
     let sql = "SELECT 'data/pg_tblspc/' || oid FROM pg_tablespace WHERE spcname = 'small'";
     value(client, sql, &[])

@@ -3,6 +3,7 @@
 
 use std::thread;
 
+use super::disk;
 use crate::support::keys::create;
 use crate::support::{Client, Cluster, pid, value, wait_for_lock};
 use postgres::error::{DbError, ErrorPosition};
@@ -125,6 +126,31 @@ fn every_field_of_a_servers_error_passes_through_a_function() {
                        WHERE name = 'ErrorContext'";
         assert_eq!(value(&mut client, errors, &[]), "8192", "of a session without errors");
     }
+}
+
+/// A disk that is really full, under a table of the operator's.
+#[test]
+fn every_field_of_an_error_passes_where_a_disk_is_full() {
+    let Some(cluster) = disk::cluster(&[]) else { return };
+    let mut client = cluster.client();
+    let id = create(&mut client, "a key").id;
+    let folder = disk::small_tablespace(&mut client);
+    cluster.mount(&folder, 2);
+    let rules = "CREATE TABLE history (line text) TABLESPACE small;
+        CREATE FUNCTION keeps() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            INSERT INTO public.history SELECT repeat('x', 1000) FROM generate_series(1, 5000);
+            RETURN NEW;
+        END $$;
+        CREATE TRIGGER keeps BEFORE UPDATE ON vpk.keys FOR EACH ROW EXECUTE FUNCTION keeps()";
+    client.batch_execute(rules).expect("the rules");
+    let sql = format!("UPDATE vpk.keys SET name = name WHERE id = '{id}'");
+    // The first one finds more room than those after it.
+    failure(&mut client, &sql);
+    let direct = failure(&mut client, &sql);
+    assert_eq!(direct.code().code(), "53100", "{direct:?}");
+    let passed = failure(&mut client, &format!("SELECT vpk_revoke('{id}')"));
+    assert_passed("a full disk", &direct, &passed, &[]);
 }
 
 /// Where the statement waits for another session: a timeout, a cancel, a deadlock, a change that
