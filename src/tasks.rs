@@ -120,7 +120,7 @@ pub fn extend(
 
 /// Takes the lock of the account of what `look` finds, and returns that. Looks again after the
 /// wait, in which the account may have been renamed. Then gives up the lock of the earlier name
-/// before it takes another: whoever renames an account takes both, in an order of its own.
+/// before it takes another: a rename takes both locks, and may have taken the other one first.
 fn while_locked<T>(call: &Call, look: impl Fn() -> T, account: impl Fn(&T) -> Option<Text>) -> T {
     let mut found = look();
     while let Some(locked) = account(&found) {

@@ -37,7 +37,7 @@ pub struct Answer<'call> {
 
 /// What a caller says of a request, beside the credential.
 pub struct RequestOptions {
-    /// The scope that the request needs; None is none.
+    /// The scope that the request needs; None if it needs no scope.
     pub scope: Option<Text>,
     /// The address of the client; None is unknown.
     pub client_ip: Option<Inet>,

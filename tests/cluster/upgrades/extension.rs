@@ -275,7 +275,8 @@ fn a_database_is_updated_whatever_the_name_of_the_schema() {
     assert_same("created there", &fresh, &catalogue(&mut client));
 }
 
-/// G6, G8: what an update makes belongs to the owner of the extension, whoever runs it.
+/// G6, G8: new objects of an update belong to the owner of the extension's tables, also if another
+/// superuser runs the update.
 #[test]
 fn what_another_superuser_updates_stays_the_owners() {
     let cluster = server();
