@@ -9,7 +9,7 @@ use crate::support::known::{assert_healthy, run};
 use crate::support::process::{contexts, soak};
 use crate::support::random::Random;
 use crate::support::usage::{FLUSH_EVERY_200MS, use_key, wait_for_uses};
-use crate::support::{Client, Cluster, pid, report, sqlstate, value, wait_until};
+use crate::support::{Client, Cluster, filled, pid, report, sqlstate, value, wait_until};
 
 /// The calls, with a key K that they may end, its id and a lease of it; and what each leaves behind
 /// where it succeeds.
@@ -153,8 +153,8 @@ fn a_call_without_memory_is_refused_and_never_half_done() {
     for round in 0..rounds {
         for call in CALLS {
             let Prepared { key, lease } = prepare(&mut admin);
-            let sql =
-                call.replace("KEY", &key.token).replace("ID", &key.id).replace("LEASE", &lease);
+            let values = [("KEY", &*key.token), ("ID", &*key.id), ("LEASE", &*lease)];
+            let sql = filled(call, &values);
             let drawn = draw(&mut random, sql, round % 2 == 1);
             let mut before = String::new();
             let (client, result) = attempt(&cluster, &drawn, || before = everything(&mut admin));
@@ -300,8 +300,8 @@ fn a_session_that_runs_out_of_memory_repeatedly_does_not_grow() {
     let mut failed = 0;
     for round in 0..rounds {
         for call in CALLS {
-            let sql =
-                call.replace("KEY", &key.token).replace("ID", &key.id).replace("LEASE", &lease);
+            let values = [("KEY", &*key.token), ("ID", &*key.id), ("LEASE", &*lease)];
+            let sql = filled(call, &values);
             run(&mut client, "BEGIN");
             cluster.limit(process, Some(8));
             let result = client.batch_execute(&sql);

@@ -9,7 +9,7 @@ use crate::support::keys::{checksum, create_for, set_plan};
 use crate::support::known::run;
 use crate::support::process::{contexts, own_memory, soak};
 use crate::support::random::Random;
-use crate::support::{Client, Cluster, pid, value};
+use crate::support::{Client, Cluster, filled, pid, value};
 
 /// What a session's contexts may have more at the end, in kilobytes. A leak of 64 bytes for each
 /// call would be more: of what reads, always, and of what writes, in the long variant.
@@ -187,10 +187,9 @@ fn every_call_repeated_without_end_takes_no_more_memory() {
     let poor = create_for(&mut client, "key", "poor");
     let lease =
         value(&mut client, "SELECT lease::text FROM vpk_task_start($1, '1 day')", &[&key.token]);
-    let fill = |call: &str| {
-        let filled = call.replace("POOR", &poor.token).replace("KEY", &key.token);
-        filled.replace("ID", &key.id).replace("LEASE", &lease)
-    };
+    let values =
+        [("POOR", &*poor.token), ("KEY", &*key.token), ("ID", &*key.id), ("LEASE", &*lease)];
+    let fill = |call: &str| filled(call, &values);
     assert_eq!(not_called(&mut client), Vec::<String>::new());
     for (calls, number, refused) in
         [(READS, reads, false), (WRITES, writes, false), (REFUSED, writes, true)]

@@ -36,6 +36,23 @@ pub fn wait_longer_until(what: &str, limit: u64, mut so: impl FnMut() -> bool) {
     }
 }
 
+/// A text with values where their names stand. A value is never searched for names: the letters of
+/// a token can spell one.
+pub fn filled(text: &str, values: &[(&str, &str)]) -> String {
+    let mut filled = String::new();
+    let mut rest = text;
+    loop {
+        let first = values.iter().filter_map(|(name, value)| {
+            let at = rest.find(name)?;
+            Some((at, at + name.len(), value))
+        });
+        let Some((from, to, value)) = first.min() else { return filled + rest };
+        filled += &rest[..from];
+        filled += value;
+        rest = &rest[to..];
+    }
+}
+
 /// The first value of a query's only row, as its text.
 pub fn value(
     client: &mut impl GenericClient,
