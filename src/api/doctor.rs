@@ -9,6 +9,7 @@ use crate::pg::call::Call;
 use crate::pg::error::OrRaise;
 use crate::pg::ffi::guard::passing_errors;
 use crate::pg::types::encoding::shown_here;
+use crate::pg::types::table::TableIterator;
 use crate::pg::types::{Text, Timestamp};
 
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
@@ -21,18 +22,16 @@ fn vpk_doctor(
 > {
     passing_errors(|| {
         let text = |text: &str| Text::new(&call, &shown_here(narrow(text)));
-        let rows: Vec<_> = doctor::examine(&call)
-            .iter()
-            .map(|finding| {
-                (
-                    text(finding.item),
-                    finding.ok,
-                    text(&finding.detail),
-                    finding.advice.as_deref().map(text),
-                )
-            })
-            .collect();
-        TableIterator::new(rows)
+        let findings = doctor::examine(&call);
+        let rows = findings.iter().map(|finding| {
+            (
+                text(finding.item),
+                finding.ok,
+                text(&finding.detail),
+                finding.advice.as_deref().map(text),
+            )
+        });
+        TableIterator::new(&call, rows)
     })
 }
 

@@ -7,6 +7,7 @@ use pure::answer::status::Status;
 use crate::pg::call::Call;
 use crate::pg::error::OrRaise;
 use crate::pg::ffi::guard::passing_errors;
+use crate::pg::types::table::TableIterator;
 use crate::pg::types::{Text, TextArray, Timestamp, Uuid};
 use crate::usage::{handover, stats};
 
@@ -34,7 +35,7 @@ fn labelled_stats_row(
             unlabelled(&call);
         let labels = Status::ALL.iter().map(|status| status.label());
         let statuses = answers.as_ref().map(|_| TextArray::new(labels));
-        TableIterator::once((
+        let row = (
             since,
             answers,
             pending,
@@ -45,7 +46,8 @@ fn labelled_stats_row(
             error_at,
             error,
             statuses,
-        ))
+        );
+        TableIterator::once(&call, row)
     })
 }
 
@@ -67,7 +69,7 @@ fn stats_row(
         name!(last_error, Option<Text>),
     ),
 > {
-    passing_errors(|| TableIterator::once(unlabelled(&call)))
+    passing_errors(|| TableIterator::once(&call, unlabelled(&call)))
 }
 
 /// The columns of `vpk.stats_row()` that every release has.
@@ -108,15 +110,11 @@ fn vpk_pending_uses(
 ) -> TableIterator<'static, (name!(key_id, Uuid), name!(last_used_at, Timestamp), name!(uses, i64))>
 {
     passing_errors(|| {
-        let reports: Vec<_> = handover::pending(max_rows)
-            .or_raise()
-            .into_iter()
-            .map(|reports| {
-                let uses = i64::try_from(reports.uses).unwrap_or(i64::MAX);
-                (Uuid::new(&call, reports.key), Timestamp::from_micros(reports.last_used_at), uses)
-            })
-            .collect();
-        TableIterator::new(reports)
+        let rows = handover::pending(max_rows).or_raise().into_iter().map(|reports| {
+            let uses = i64::try_from(reports.uses).unwrap_or(i64::MAX);
+            (Uuid::new(&call, reports.key), Timestamp::from_micros(reports.last_used_at), uses)
+        });
+        TableIterator::new(&call, rows)
     })
 }
 

@@ -10,6 +10,7 @@ use pure::encoding::narrow;
 use crate::pg::call::Call;
 use crate::pg::ffi::guard::passing_errors;
 use crate::pg::types::status::StatusLabel;
+use crate::pg::types::table::TableIterator;
 use crate::pg::types::{Bytes, Inet, Json, Text, TextArray, Timestamp, Uuid};
 use crate::verify::{self, RequestOptions, authenticate, body};
 
@@ -64,7 +65,7 @@ fn vpk_authenticate(
     passing_errors(|| {
         let options = RequestOptions { scope, client_ip, request_id, environment };
         let answer = authenticate::authenticate(&call, authorization, &options);
-        TableIterator::once((
+        let row = (
             StatusLabel::new(&call, answer.status),
             answer.status.http_status(),
             answer.key_id,
@@ -78,7 +79,8 @@ fn vpk_authenticate(
             answer.request_id,
             answer.headers,
             answer.error,
-        ))
+        );
+        TableIterator::once(&call, row)
     })
 }
 
@@ -118,17 +120,14 @@ fn status_rows(
     passing_errors(|| {
         let facts = body::facts(&call, Status::PlanRequired, None, None);
         let plans = body::plan_names(facts.required_plans);
-        let rows: Vec<_> = Status::ALL
-            .iter()
-            .map(|&status| {
-                (
-                    StatusLabel::new(&call, status),
-                    status.http_status(),
-                    Text::new(&call, &narrow(&response::message(status, &plans))),
-                    Text::new(&call, status.description().as_bytes()),
-                )
-            })
-            .collect();
-        TableIterator::new(rows)
+        let rows = Status::ALL.iter().map(|&status| {
+            (
+                StatusLabel::new(&call, status),
+                status.http_status(),
+                Text::new(&call, &narrow(&response::message(status, &plans))),
+                Text::new(&call, status.description().as_bytes()),
+            )
+        });
+        TableIterator::new(&call, rows)
     })
 }

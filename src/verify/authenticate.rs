@@ -71,7 +71,7 @@ fn shape(
         environment: valid
             .and_then(|key| key.environment)
             .map(|environment| Text::new(call, environment.name().as_bytes())),
-        scopes: details.map(|details| details.scopes_array),
+        scopes: details.map(|details| details.scopes),
         metadata: details.map(|details| details.metadata),
         expires_at: valid
             .and_then(|key| key.expires_at)

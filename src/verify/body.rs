@@ -108,16 +108,20 @@ pub fn compose(
     facts: &BodyFacts,
     presented_id: Option<&[u8]>,
 ) -> (Text, Option<Json>) {
+    let new;
     let id = match presented_id.and_then(id::echoed_request_id) {
-        Some(id) => id.to_owned(),
-        None => random::request_id(),
+        Some(id) => id,
+        None => {
+            new = random::request_id();
+            new.as_str()
+        }
     };
     let context = Context {
         current_plan: facts.current_plan.map(|plan| widen(plan.bytes(call))),
         required_plans: plan_names(facts.required_plans),
         tasks: facts.tasks,
     };
-    let body = response::body(status, &id, &context);
+    let body = response::body(status, id, &context);
     (Text::new(call, id.as_bytes()), body.as_ref().map(jsonb))
 }
 

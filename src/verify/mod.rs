@@ -198,7 +198,7 @@ fn stored_status(call: &Call, hash: &Hash, request: &Request) -> (Status, Option
         if let (Some(epoch), Some(cached)) = (epoch, key.to_cached(api_access)) {
             tables.cache_key(epoch, hash, cached);
         }
-        Ok((decide(&key, api_access, request), Some(key.id)))
+        Ok((decide(call, &key, api_access, request), Some(key.id)))
     })
 }
 
@@ -217,14 +217,19 @@ fn stored<'call>(
         let Some(key) = tables.key(&hash, with_details)? else {
             return Ok(Answer::without_key(Status::InvalidApiKey));
         };
-        let api_access = tables.has_access(key.account)?;
-        let plan = if with_details && api_access { tables.plan_of(key.account)? } else { None };
-        Ok(Answer { status: decide(&key, api_access, request), key: Some(key), plan })
+        let plan = tables.plan_of(key.account)?;
+        let api_access = plan.map(|plan| tables.includes_access(plan)).transpose()?.flatten();
+        let api_access = api_access.unwrap_or(false);
+        let status = decide(call, &key, api_access, request);
+        Ok(Answer { status, key: Some(key), plan: plan.filter(|_| with_details && api_access) })
     })
 }
 
 /// Decides on a stored key.
-fn decide(stored: &StoredKey, api_access: bool, request: &Request) -> Status {
+fn decide(call: &Call, stored: &StoredKey, api_access: bool, request: &Request) -> Status {
+    // Only a request that needs a scope asks for those of the key.
+    let details = stored.details.filter(|_| request.scope.is_some());
+    let scopes = details.map_or(&[][..], |details| details.scopes.elements_unguarded(call));
     // A key of an environment that this library does not know is not accepted.
     stored.environment.map_or(Status::InvalidApiKey, |environment| {
         let key = Key {
@@ -233,7 +238,7 @@ fn decide(stored: &StoredKey, api_access: bool, request: &Request) -> Status {
             expires_at: stored.expires_at,
             disabled: stored.disabled,
             allowed_ips: stored.allowed_ips,
-            scopes: stored.details.map_or(&[], |details| details.scopes),
+            scopes,
             api_access,
         };
         decision::decide(&key, request)

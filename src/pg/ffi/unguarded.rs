@@ -76,12 +76,19 @@ unsafe extern "C-unwind" {
         attribute: c_int,
         descriptor: TupleDesc,
     ) -> bool;
-    pub(in crate::pg) fn nocachegetattr(
+    pub(in crate::pg) fn heap_deform_tuple(
         tuple: HeapTuple,
-        attribute: c_int,
         descriptor: TupleDesc,
-    ) -> Datum;
-    pub(in crate::pg) fn CreateTupleDescCopy(descriptor: TupleDesc) -> TupleDesc;
+        values: *mut Datum,
+        nulls: *mut bool,
+    );
+    pub(in crate::pg) fn CreateTemplateTupleDesc(attributes: c_int) -> TupleDesc;
+    pub(in crate::pg) fn TupleDescCopyEntry(
+        target: TupleDesc,
+        target_attribute: AttrNumber,
+        source: TupleDesc,
+        source_attribute: AttrNumber,
+    );
     pub(in crate::pg) fn equalTupleDescs(one: TupleDesc, other: TupleDesc) -> bool;
     pub(in crate::pg) fn FreeTupleDesc(descriptor: TupleDesc);
 

@@ -45,7 +45,9 @@ use core::ptr;
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::Relaxed;
 
-use pgrx::pg_sys::{self, ForkNumber, HeapTupleData, ItemIdData, PageHeaderData, TupleDesc};
+use pgrx::pg_sys::{
+    self, AttrNumber, ForkNumber, HeapTupleData, ItemIdData, PageHeaderData, TupleDesc,
+};
 
 use pure::cache::tids::{CachedTid, CachedTids};
 
@@ -54,7 +56,7 @@ use crate::pg::ffi::{compat, unguarded};
 use crate::pg::read::catalog::{self, File, Table};
 use crate::pg::read::scan::{LOCK, Opened};
 use crate::pg::read::snapshot::Snapshot;
-use crate::pg::read::tuple::Tuple;
+use crate::pg::read::tuple::{MAX_COLUMNS, Tuple};
 use crate::pg::server::{database, settings};
 
 /// One look-up out of so many goes through the index. The number has no factor in common with the
@@ -95,12 +97,11 @@ pub fn knows(table: Table) -> bool {
 /// The result of `read` for a row that was remembered with this tag, if it is visible and still
 /// there.
 ///
-/// `read` returns None for a row that is not the wanted one. It reads no column beyond the first
-/// `columns`, does not wait, and holds nothing with a destructor.
+/// `read` returns None for a row that is not the wanted one. It reads no column beyond those that
+/// [`remember`] was told of, does not wait, and holds nothing with a destructor.
 pub fn row<R: Copy>(
     table: Table,
     tag: u32,
-    columns: pg_sys::AttrNumber,
     snapshot: Snapshot,
     read: impl FnOnce(&Tuple) -> Option<R>,
 ) -> Option<R> {
@@ -108,10 +109,6 @@ pub fn row<R: Copy>(
         return None;
     }
     let (relation, File { locator, descriptor }) = catalog::file(table)?;
-    // SAFETY: the descriptor is never freed (src/include/access/tupdesc.h).
-    if unsafe { (*descriptor).natts } < columns.into() {
-        return None;
-    }
     let limit = settings::cache_share();
     // SAFETY: the closure uses the value alone, which calls no server function.
     let tid = unsafe { MEMORY.with(|memory| memory.tids.find(tag, limit)) }?;
@@ -128,8 +125,8 @@ pub fn row<R: Copy>(
     // releases the pin (src/backend/utils/resowner/resowner.c). The descriptor is that of the
     // table's file, and is never freed.
     unsafe {
-        let found = visible(tid, relation, columns, snapshot)
-            .and_then(|tuple| read(&Tuple::on_page(tuple, descriptor, columns)));
+        let found = visible(tid, relation, (*descriptor).natts, snapshot)
+            .and_then(|tuple| read(&Tuple::on_page(tuple, descriptor)));
         unguarded::ReleaseBuffer(tid.buffer);
         found
     }
@@ -179,7 +176,7 @@ fn is_unlocked(table: Table) -> bool {
 unsafe fn visible(
     tid: CachedTid,
     relation: pg_sys::Oid,
-    columns: pg_sys::AttrNumber,
+    columns: i32,
     snapshot: Snapshot,
 ) -> Option<HeapTupleData> {
     // SAFETY: the caller's: the buffer is pinned. An error between lock and release releases both
@@ -226,7 +223,7 @@ unsafe fn tuple_at(tid: CachedTid, relation: pg_sys::Oid) -> Option<HeapTupleDat
 ///
 /// # Safety
 /// The tuple is on a page that is pinned and locked.
-unsafe fn is_complete(tuple: &HeapTupleData, columns: pg_sys::AttrNumber) -> bool {
+unsafe fn is_complete(tuple: &HeapTupleData, columns: i32) -> bool {
     // SAFETY: the caller's: a tuple begins with this header (src/include/access/htup_details.h).
     let (columns_and_flags, status) =
         unsafe { ((*tuple.t_data).t_infomask2, (*tuple.t_data).t_infomask) };
@@ -249,8 +246,10 @@ fn is_settled(status: u32) -> bool {
         || database::in_recovery()
 }
 
-/// Remembers where a row is that was read in an open table, and the table's file.
-pub fn remember(table: Table, opened: &Opened, tag: u32, tuple: &Tuple) {
+/// Remembers where a row is that was read in an open table, and the table's file. Of its row, only
+/// the first `columns` columns can be read.
+pub fn remember(table: Table, columns: AttrNumber, opened: &Opened, tag: u32, tuple: &Tuple) {
+    assert!(usize::try_from(columns).is_ok_and(|columns| columns <= MAX_COLUMNS));
     let limit = settings::cache_share();
     let Some(tid) = tuple.tid().filter(|_| limit > 0 && opened.is_heap()) else { return };
     // SAFETY: the closure uses the value alone. It allocates by Rust's allocator, which calls no
@@ -266,7 +265,10 @@ pub fn remember(table: Table, opened: &Opened, tag: u32, tuple: &Tuple) {
     unsafe {
         let context = pg_sys::CurrentMemoryContext;
         pg_sys::CurrentMemoryContext = pg_sys::TopMemoryContext;
-        let copy = unguarded::CreateTupleDescCopy((*opened.heap()).rd_att);
+        let copy = unguarded::CreateTemplateTupleDesc(columns.into());
+        for column in 1..=columns {
+            unguarded::TupleDescCopyEntry(copy, column, (*opened.heap()).rd_att, column);
+        }
         pg_sys::CurrentMemoryContext = context;
         let descriptor = if !kept.is_null() && unguarded::equalTupleDescs(kept, copy) {
             unguarded::FreeTupleDesc(copy);

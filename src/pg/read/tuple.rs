@@ -1,6 +1,7 @@
 //! A row, while it is read.
 
 use core::marker::PhantomData;
+use core::mem::MaybeUninit;
 
 use pgrx::pg_sys::{self, AttrNumber, Datum};
 
@@ -24,9 +25,20 @@ pub struct Tuple(Source);
 enum Source {
     /// In a slot that a scan has filled.
     Slot(*mut pg_sys::TupleTableSlot),
-    /// On a page: the tuple, its tuple descriptor, and the number of columns that may be read.
-    Page(pg_sys::HeapTupleData, pg_sys::TupleDesc, AttrNumber),
+    /// On a page.
+    Page {
+        /// The values of its columns.
+        values: [MaybeUninit<Datum>; MAX_COLUMNS],
+        /// Which of them are null.
+        nulls: [bool; MAX_COLUMNS],
+        /// Its tuple descriptor.
+        #[cfg(debug_assertions)]
+        descriptor: pg_sys::TupleDesc,
+    },
 }
+
+/// How many columns of a row on a page can be read.
+pub const MAX_COLUMNS: usize = 17;
 
 /// A value in a row, which is good for as long as the row is read. Its methods are unguarded (see
 /// [`crate::pg::read`]).
@@ -47,18 +59,31 @@ impl Tuple {
         Tuple(Source::Slot(slot))
     }
 
-    /// The row on a page, of which the first `columns` columns may be read.
+    /// The row on a page, of which the columns of the descriptor may be read.
     ///
     /// # Safety
     /// The page is pinned for as long as the result is used. The tuple was visible while the page
-    /// was locked, and has no value outside the page. The descriptor is that of its table. Both
-    /// have these columns.
+    /// was locked, and has no value outside the page. The descriptor is that of its table, or of
+    /// the table's first columns: at most [`MAX_COLUMNS`].
     pub(in crate::pg) unsafe fn on_page(
-        tuple: pg_sys::HeapTupleData,
+        mut tuple: pg_sys::HeapTupleData,
         descriptor: pg_sys::TupleDesc,
-        columns: AttrNumber,
     ) -> Tuple {
-        Tuple(Source::Page(tuple, descriptor, columns))
+        let mut values = [const { MaybeUninit::uninit() }; MAX_COLUMNS];
+        let mut nulls = [true; MAX_COLUMNS];
+        // SAFETY: the caller's. The function writes as many values and nulls as the descriptor has
+        // columns, and keeps offsets in the descriptor
+        // (src/backend/access/common/heaptuple.c: heap_deform_tuple).
+        unsafe {
+            let values = values.as_mut_ptr().cast();
+            unguarded::heap_deform_tuple(&mut tuple, descriptor, values, nulls.as_mut_ptr());
+        }
+        Tuple(Source::Page {
+            values,
+            nulls,
+            #[cfg(debug_assertions)]
+            descriptor,
+        })
     }
 
     /// Whether a column has a value.
@@ -135,7 +160,7 @@ impl Tuple {
         unsafe {
             let descriptor = match &self.0 {
                 Source::Slot(slot) => (**slot).tts_tupleDescriptor,
-                Source::Page(_, descriptor, _) => *descriptor,
+                Source::Page { descriptor, .. } => *descriptor,
             };
             let found = crate::pg::ffi::guarded::SPI_gettypeid(descriptor, column.into());
             assert_eq!(found, kind, "the type of column {column}");
@@ -158,16 +183,11 @@ impl Tuple {
                 let at = column as usize - 1;
                 (!*(**slot).tts_isnull.add(at)).then(|| *(**slot).tts_values.add(at))
             },
-            // SAFETY: the tuple has the column. nocachegetattr is asked for a column that is not
-            // null; it reads the tuple, and fills in offsets that the tuple descriptor keeps
-            // (src/backend/access/common/heaptuple.c).
-            Source::Page(tuple, descriptor, columns) => unsafe {
-                assert!(column <= *columns, "column {column} is not to be read in place");
-                (!is_null(tuple, column)).then(|| {
-                    let tuple = (&raw const *tuple).cast_mut();
-                    unguarded::nocachegetattr(tuple, column.into(), *descriptor)
-                })
-            },
+            Source::Page { values, nulls, .. } => {
+                let at = column as usize - 1;
+                // SAFETY: where a value is not null, the server has written it.
+                (!nulls[at]).then(|| unsafe { values[at].assume_init() })
+            }
         }
     }
 
@@ -235,22 +255,5 @@ impl InRow<'_, Json> {
         // SAFETY: a jsonb is a varlena; the result is the same value, in memory that stays for the
         // call.
         unsafe { Json::from_raw(detoasted_copy_unguarded(call, self.value.raw())) }
-    }
-}
-
-/// Whether a column is null.
-///
-/// # Safety
-/// The tuple is on a pinned page and has the column.
-unsafe fn is_null(tuple: &pg_sys::HeapTupleData, column: AttrNumber) -> bool {
-    let at = column as usize - 1;
-    // SAFETY: the caller's. Where there are nulls, a bitmap follows the header. It has a bit for
-    // each column, which is set where there is a value (src/include/access/htup_details.h,
-    // tupmacs.h: att_isnull).
-    unsafe {
-        let header = tuple.t_data;
-        let has_nulls = u32::from((*header).t_infomask) & pg_sys::HEAP_HASNULL != 0;
-        let bits = (&raw const (*header).t_bits).cast::<u8>();
-        has_nulls && *bits.add(at / 8) & 1 << (at % 8) == 0
     }
 }

@@ -2,16 +2,18 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::PgLogLevel;
+use pgrx::{PgSqlErrorCode, pg_sys};
 
 use pure::key::environment::Environment;
 use pure::key::token::Token;
-use pure::request::id;
+use pure::random::Pool;
+use pure::request::id::NewRequestId;
 use pure::{random, uuid};
 
 use crate::pg::call::Call;
+use crate::pg::ffi::per_backend::PerBackend;
 use crate::pg::server::clock::UNIX_EPOCH_OFFSET;
 use crate::pg::types::{Timestamp, Uuid};
 
@@ -21,8 +23,14 @@ pub fn draw_token(environment: Environment) -> Token {
 }
 
 /// A new request id.
-pub fn request_id() -> String {
-    or_raise(id::new_request_id(random::fill))
+pub fn request_id() -> NewRequestId {
+    static POOL: PerBackend<Pool> = PerBackend::new(Pool::new());
+    // SAFETY: reads a variable (src/backend/utils/init/globals.c).
+    let process = unsafe { pg_sys::MyProcPid };
+    or_raise(NewRequestId::draw(|target| {
+        // SAFETY: the closure uses the pool alone, and calls the operating system.
+        unsafe { POOL.with(|pool| pool.take(process, target, random::fill)) }
+    }))
 }
 
 /// An id that nobody can guess.

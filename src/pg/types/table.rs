@@ -53,8 +53,12 @@ macro_rules! returned_rows {
 }
 
 returned_rows! {
+    (A B C)
+    (A B C D)
     (A B C D E F G H)
     (A B C D E F G H I)
+    (A B C D E F G H I J)
+    (A B C D E F G H I J K L M)
     (A B C D E F G H I J K L M N O)
 }
 

@@ -103,11 +103,10 @@ impl<'call> LookUp<'call> {
         value: impl FnOnce() -> Wanted,
         read: impl Fn(&Tuple) -> Option<R>,
     ) -> Result<Option<R>, Moved> {
-        if self.missed != Some(table) {
-            let columns = columns::last(table);
-            if let Some(found) = in_place::row(table, tag, columns, self.snapshot, &read) {
-                return Ok(Some(found));
-            }
+        if self.missed != Some(table)
+            && let Some(found) = in_place::row(table, tag, self.snapshot, &read)
+        {
+            return Ok(Some(found));
         }
         let opened = self.opened[table as usize].as_ref().ok_or(Moved(table))?;
         let mut found = None;
@@ -116,7 +115,7 @@ impl<'call> LookUp<'call> {
             if found.is_none() {
                 return ControlFlow::Continue(());
             }
-            in_place::remember(table, opened, tag, tuple);
+            in_place::remember(table, columns::last(table), opened, tag, tuple);
             ControlFlow::Break(())
         });
         Ok(found)

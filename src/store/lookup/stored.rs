@@ -29,7 +29,7 @@ pub struct StoredKey<'call> {
     /// The networks that the key may be used from; None is no limit.
     pub allowed_ips: Option<&'call [Network]>,
     /// The rest of the key, where it was asked for.
-    pub details: Option<Details<'call>>,
+    pub details: Option<Details>,
 }
 
 impl<'call> StoredKey<'call> {
@@ -70,26 +70,21 @@ impl<'call> StoredKey<'call> {
 
 /// The rest of a stored key.
 #[derive(Clone, Copy)]
-pub struct Details<'call> {
+pub struct Details {
     /// What the key is called.
     pub name: Text,
     /// What the key may be used for.
-    pub scopes: &'call [&'call [u8]],
-    /// The same scopes as an SQL value.
-    pub scopes_array: TextArray,
+    pub scopes: TextArray,
     /// What the application keeps with the key.
     pub metadata: Json,
 }
 
-impl<'call> Details<'call> {
-    fn read(call: &'call Call, tuple: &Tuple) -> Option<Details<'call>> {
+impl Details {
+    fn read(call: &Call, tuple: &Tuple) -> Option<Details> {
         use columns::keys::*;
-        let scopes_array = tuple.text_array(SCOPES)?.kept(call);
-        let scopes = scopes_array.elements_unguarded(call);
         Some(Details {
             name: tuple.text(NAME)?.kept(call),
-            scopes: call.keep_unguarded(scopes.iter().filter_map(|scope| *scope)),
-            scopes_array,
+            scopes: tuple.text_array(SCOPES)?.kept(call),
             metadata: tuple.json(METADATA)?.kept(call),
         })
     }

@@ -18,8 +18,8 @@ pub struct Key<'a> {
     pub disabled: bool,
     /// The networks it is limited to; None is no limit.
     pub allowed_ips: Option<&'a [Network]>,
-    /// Its scopes.
-    pub scopes: &'a [&'a [u8]],
+    /// Its scopes. None is a null among them, which is no scope.
+    pub scopes: &'a [Option<&'a [u8]>],
     /// Whether the account's plan includes API access.
     pub api_access: bool,
 }
@@ -54,7 +54,7 @@ pub fn decide(key: &Key, request: &Request) -> Status {
         Status::IpNotAllowed
     } else if !key.api_access {
         Status::PlanRequired
-    } else if request.scope.is_some_and(|scope| !key.scopes.contains(&scope)) {
+    } else if request.scope.is_some_and(|scope| !key.scopes.contains(&Some(scope))) {
         Status::InsufficientScope
     } else {
         Status::Valid
@@ -76,7 +76,7 @@ mod tests {
     #[test]
     fn truth_table() {
         let allowed = [Network::v4([192, 0, 2, 0], 24)];
-        let scopes: [&[u8]; 1] = [b"read"];
+        let scopes: [Option<&[u8]>; 2] = [None, Some(b"read")];
         for bits in 0..1u32 << 7 {
             let is = |bit: u32| bits >> bit & 1 == 1;
             let key = Key {

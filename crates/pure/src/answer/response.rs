@@ -34,12 +34,14 @@ pub fn message(status: Status, required_plans: &[String]) -> Cow<'static, str> {
 
 /// The body of a refusal; None for `VALID`.
 pub fn body(status: Status, request_id: &str, context: &Context) -> Option<Value> {
+    if status == Status::Valid {
+        return None;
+    }
     let mut error = Map::new();
     error.insert("code".into(), status.label().into());
     error.insert("message".into(), message(status, &context.required_plans).into());
     error.insert("request_id".into(), request_id.into());
     match (status, context.tasks) {
-        (Status::Valid, _) => return None,
         (Status::PlanRequired, _) => {
             let details = json!({
                 "current_plan": context.current_plan,

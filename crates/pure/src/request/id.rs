@@ -12,12 +12,27 @@ pub fn echoed_request_id(id: &[u8]) -> Option<&str> {
     sane.then(|| std::str::from_utf8(id).ok()).flatten()
 }
 
-/// A new request id: `req_` and 24 random characters. `draw` fills its argument with random bytes;
-/// an error of it is returned.
-pub fn new_request_id<E>(mut draw: impl FnMut(&mut [u8]) -> Result<(), E>) -> Result<String, E> {
-    let mut characters = [0; 24];
-    random_characters(&mut characters, &mut draw)?;
-    Ok(format!("req_{}", characters.map(char::from).iter().collect::<String>()))
+/// What a new request id begins with.
+const PREFIX: &[u8; 4] = b"req_";
+
+/// A new request id: `req_` and 24 random characters.
+#[derive(Clone, Copy, Debug)]
+pub struct NewRequestId([u8; PREFIX.len() + 24]);
+
+impl NewRequestId {
+    /// Draws one. `draw` fills its argument with random bytes; an error of it is returned.
+    pub fn draw<E>(mut draw: impl FnMut(&mut [u8]) -> Result<(), E>) -> Result<NewRequestId, E> {
+        let mut id = [0; _];
+        let (prefix, characters) = id.split_at_mut(PREFIX.len());
+        prefix.copy_from_slice(PREFIX);
+        random_characters(characters, &mut draw)?;
+        Ok(NewRequestId(id))
+    }
+
+    /// The id.
+    pub fn as_str(&self) -> &str {
+        str::from_utf8(&self.0).expect("the digits of base 62 are ASCII")
+    }
 }
 
 #[cfg(test)]
@@ -32,7 +47,8 @@ mod tests {
         for id in [&b""[..], &[b'a'; 129], b"a\nb", "ä".as_bytes(), b"vpk_live_123456789"] {
             assert_eq!(echoed_request_id(id), None);
         }
-        let made = new_request_id(random::fill).expect("entropy");
+        let made = NewRequestId::draw(random::fill).expect("entropy");
+        let made = made.as_str();
         assert!(made.starts_with("req_") && made.len() == 28);
         assert!(made[4..].bytes().all(|byte| byte.is_ascii_alphanumeric()));
     }
