@@ -85,7 +85,7 @@ pub fn bare_request() -> Request<'static> {
 
 /// Verifies a token as it was presented, and notes the answer.
 pub fn token(call: &Call, token: Option<Text>, request: &Request) -> Status {
-    noted_status(token_hash(call, token), request, call)
+    noted(unnoted(call, token, request, false), request).status
 }
 
 /// Verifies a key by its SHA-256, and notes the answer.
@@ -97,16 +97,7 @@ pub fn hash(call: &Call, hash: Option<Bytes>, request: &Request) -> Status {
         }
         Some(_) => Err(Status::InvalidApiKey),
     };
-    noted_status(hash, request, call)
-}
-
-fn noted_status(hash: Result<Hash, Status>, request: &Request, call: &Call) -> Status {
-    let (status, id) = match hash {
-        Ok(hash) => stored_status(call, &hash, request),
-        Err(status) => (status, None),
-    };
-    conclude(status, id.as_ref(), request);
-    status
+    noted(stored(call, hash, request, false), request).status
 }
 
 /// The last step of an answer: notes it.
@@ -114,8 +105,9 @@ fn noted_status(hash: Result<Hash, Status>, request: &Request, call: &Call) -> S
 /// Limits that consume something (rates, quotas) belong here, before the note: they are asked only
 /// where the decision is VALID, since the decision itself has no side effects. None exists yet; the
 /// limit of concurrent tasks is asked by [`crate::tasks`].
-fn conclude(status: Status, key: Option<&[u8; 16]>, request: &Request) {
-    usage::note(status, key, request.now);
+fn noted<'call>(answer: Answer<'call>, request: &Request) -> Answer<'call> {
+    usage::note(answer.status, answer.key.as_ref().map(|key| &key.id), request.now);
+    answer
 }
 
 /// Verifies a token as it was presented, without noting the answer.
@@ -130,9 +122,7 @@ pub fn unnoted<'call>(
 
 /// Verifies the credential in the value of an `Authorization` header, and notes the answer.
 pub fn header<'call>(call: &'call Call, header: Option<Text>, request: &Request) -> Answer<'call> {
-    let answer = stored(call, header_hash(call, header), request, true);
-    conclude(answer.status, answer.key.as_ref().map(|key| &key.id), request);
-    answer
+    noted(stored(call, header_hash(call, header), request, true), request)
 }
 
 /// The client's address in the value of a header, which nobody has to trust; None where it has no
@@ -182,24 +172,6 @@ fn credential_hash(bytes: &[u8]) -> Result<Hash, Status> {
 
 fn blank_or_invalid(bytes: &[u8]) -> Status {
     if is_blank(bytes) { Status::MissingApiKey } else { Status::InvalidApiKey }
-}
-
-/// The status of a key by its hash, with the key's id where there is such a key.
-fn stored_status(call: &Call, hash: &Hash, request: &Request) -> (Status, Option<[u8; 16]>) {
-    lookup::now(call, |tables| {
-        let epoch = tables.epoch();
-        if let Some(cached) = epoch.and_then(|epoch| tables.cached_key(epoch, hash)) {
-            return Ok((decision::decide(&cached.key(), request), Some(cached.id)));
-        }
-        let Some(key) = tables.key(hash, false)? else {
-            return Ok((Status::InvalidApiKey, None));
-        };
-        let api_access = tables.has_access(key.account)?;
-        if let (Some(epoch), Some(cached)) = (epoch, key.to_cached(api_access)) {
-            tables.cache_key(epoch, hash, cached);
-        }
-        Ok((decide(call, &key, api_access, request), Some(key.id)))
-    })
 }
 
 /// The answer to a key by its hash.

@@ -1,7 +1,7 @@
 //! The parts of vibepeak_keys that do not depend on PostgreSQL.
 //!
 //! The key format, the statuses and their HTTP responses, the decision, and the limits of what may
-//! be stored are functions of their arguments. The caches and the usage slots are data structures
+//! be stored are functions of their arguments. The cache and the usage slots are data structures
 //! that the extension places in its memory.
 
 #![forbid(unsafe_code)]
@@ -14,12 +14,8 @@ pub mod answer {
     pub mod status;
 }
 
-/// The caches of one session: keys, TIDs, and accounts with API access.
+/// The cache of one session: where rows are.
 pub mod cache {
-    pub mod access;
-    pub mod epoch;
-    pub mod keys;
-    mod table;
     pub mod tids;
 }
 

@@ -22,8 +22,7 @@ use pgrx::pg_sys::{
     IndexScanDesc, LOCKMODE, List, MemoryContext, MemoryContextCallback, Oid, ParamListInfo,
     PlannedStmt, ProcessUtilityContext, Query, QueryCompletion, QueryDesc, QueryEnvironment,
     RegProcedure, Relation, ResultRelInfo, ScanDirection, ScanKey, Size, Snapshot, StrategyNumber,
-    TableAmRoutine, TimeLineID, TimestampTz, TransactionId, TupleDesc, TupleTableSlot, XLogRecPtr,
-    varlena,
+    TableAmRoutine, TimeLineID, TimestampTz, TupleDesc, TupleTableSlot, XLogRecPtr, varlena,
 };
 
 use crate::pg::ffi::compat::FileLocator;
@@ -138,7 +137,6 @@ unsafe extern "C-unwind" {
 
     // src/backend/access/transam/xlog.c, src/backend/access/transam/xact.c
     pub(in crate::pg) fn RecoveryInProgress() -> bool;
-    pub(in crate::pg) fn GetTopTransactionIdIfAny() -> TransactionId;
     pub(in crate::pg) fn GetFlushRecPtr(timeline: *mut TimeLineID) -> XLogRecPtr;
 
     // src/backend/replication/syncrep.c

@@ -106,8 +106,8 @@ static KNOWN: PerBackend<Option<Relations>> = PerBackend::new(None);
 /// How many times [`KNOWN`] was emptied.
 static CHANGES: AtomicU64 = AtomicU64::new(0);
 
-/// The number of invalidations so far. While it is unchanged, each table has the same file.
-pub fn changes() -> u64 {
+/// The number of invalidations so far.
+fn changes() -> u64 {
     CHANGES.load(Relaxed)
 }
 

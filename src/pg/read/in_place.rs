@@ -59,12 +59,13 @@ use crate::pg::read::snapshot::Snapshot;
 use crate::pg::read::tuple::{MAX_COLUMNS, Tuple};
 use crate::pg::server::{database, settings};
 
-/// One look-up out of so many goes through the index. The number has no factor in common with the
-/// number of look-ups of a verification, so that each kind of row has its turn.
+/// One look-up in a table out of so many goes through the index.
 const THROUGH_INDEX_EVERY: u32 = 128;
 
-/// The number of look-ups so far.
-static LOOK_UPS: AtomicU32 = AtomicU32::new(0);
+/// The number of look-ups so far, by [`Table`]. The first numbers differ, so that the look-ups of
+/// one verification go through their indexes at different times.
+static LOOK_UPS: [AtomicU32; Table::COUNT] =
+    [AtomicU32::new(0), AtomicU32::new(32), AtomicU32::new(64), AtomicU32::new(96)];
 
 /// What this backend remembers of rows.
 struct Memory {
@@ -91,7 +92,7 @@ pub fn accept_invalidations() {
 
 /// Whether rows of a table may be found here. Only those of a heap ever are.
 pub fn knows(table: Table) -> bool {
-    settings::cache_share() > 0 && catalog::file(table).is_some()
+    settings::backend_cache() > 0 && catalog::file(table).is_some()
 }
 
 /// The result of `read` for a row that was remembered with this tag, if it is visible and still
@@ -105,11 +106,11 @@ pub fn row<R: Copy>(
     snapshot: Snapshot,
     read: impl FnOnce(&Tuple) -> Option<R>,
 ) -> Option<R> {
-    if goes_through_index() && is_unlocked(table) {
+    if goes_through_index(table) && is_unlocked(table) {
         return None;
     }
     let (relation, File { locator, descriptor }) = catalog::file(table)?;
-    let limit = settings::cache_share();
+    let limit = settings::backend_cache();
     // SAFETY: the closure uses the value alone, which calls no server function.
     let tid = unsafe { MEMORY.with(|memory| memory.tids.find(tag, limit)) }?;
     // SAFETY: the function takes any numbers, and pins the buffer where it has the block of the
@@ -132,27 +133,15 @@ pub fn row<R: Copy>(
     }
 }
 
-/// Counts a look-up that is answered from the cache and touches no page. False where it must not
-/// be, to keep the pages in the server's cache: the next look-up by [`row`] goes through the index.
-pub fn may_leave_the_page() -> bool {
-    let number = LOOK_UPS.load(Relaxed).wrapping_add(1);
-    let may = !number.is_multiple_of(THROUGH_INDEX_EVERY);
-    if may {
-        // Nobody else writes here, so that an atomic addition would cost more and add nothing.
-        LOOK_UPS.store(number, Relaxed);
-    }
-    may
-}
-
 /// Whether this look-up should go through the index. A pin by ReadRecentBuffer does not count as a
 /// use of the page, as a pin by a scan does. Without this, pages in constant use would be the first
 /// to be evicted where memory is short.
-fn goes_through_index() -> bool {
-    let goes = !may_leave_the_page();
-    if goes {
-        LOOK_UPS.store(LOOK_UPS.load(Relaxed).wrapping_add(1), Relaxed);
-    }
-    goes
+fn goes_through_index(table: Table) -> bool {
+    let look_ups = &LOOK_UPS[table as usize];
+    // Nobody else writes here, so that an atomic addition would cost more and add nothing.
+    let number = look_ups.load(Relaxed).wrapping_add(1);
+    look_ups.store(number, Relaxed);
+    number.is_multiple_of(THROUGH_INDEX_EVERY)
 }
 
 /// Whether a table and its index could be locked for reading right now.
@@ -250,7 +239,7 @@ fn is_settled(status: u32) -> bool {
 /// the first `columns` columns can be read.
 pub fn remember(table: Table, columns: AttrNumber, opened: &Opened, tag: u32, tuple: &Tuple) {
     assert!(usize::try_from(columns).is_ok_and(|columns| columns <= MAX_COLUMNS));
-    let limit = settings::cache_share();
+    let limit = settings::backend_cache();
     let Some(tid) = tuple.tid().filter(|_| limit > 0 && opened.is_heap()) else { return };
     // SAFETY: the closure uses the value alone. It allocates by Rust's allocator, which calls no
     // server function but to end the session.

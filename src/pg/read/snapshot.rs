@@ -25,24 +25,6 @@ impl Snapshot {
     pub(in crate::pg) fn as_ptr(self) -> pg_sys::Snapshot {
         self.0
     }
-
-    /// The number of the snapshot. Two snapshots with the same number show the same versions of
-    /// rows. None in a transaction that has written, since its snapshots also show what it did
-    /// itself.
-    ///
-    /// The number counts the transactions that have completed. By it, the server itself finds that
-    /// a snapshot is still the latest (src/backend/storage/ipc/procarray.c: GetSnapshotDataReuse).
-    /// It is counted up together with the end of each transaction that has an id, in recovery too,
-    /// before anybody sees the effects of the transaction. A transaction that changes a row has an
-    /// id.
-    pub fn number(self) -> Option<u64> {
-        // SAFETY: the pointer is that of the room, which stays. The function reads a variable
-        // (src/backend/access/transam/xact.c: GetTopTransactionIdIfAny).
-        unsafe {
-            let written = unguarded::GetTopTransactionIdIfAny() != pg_sys::TransactionId::INVALID;
-            (!written).then(|| (*self.0).snapXactCompletionCount)
-        }
-    }
 }
 
 /// Takes a snapshot that shows what is committed at this instant, and what the own transaction did

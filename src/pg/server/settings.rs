@@ -55,10 +55,9 @@ pub fn redact_logs() -> bool {
     REDACT_LOGS.get()
 }
 
-/// The number of bytes that a backend may use for cached TIDs, and again for cached keys: half of
-/// `vibepeak_keys.backend_cache`.
-pub fn cache_share() -> usize {
-    usize::try_from(BACKEND_CACHE.get()).unwrap_or(0) * 1_024 / 2
+/// The number of bytes that a backend may use for cached TIDs (`vibepeak_keys.backend_cache`).
+pub fn backend_cache() -> usize {
+    usize::try_from(BACKEND_CACHE.get()).unwrap_or(0) * 1_024
 }
 
 /// The maximum number of distinct keys that are used between flushes (`vibepeak_keys.usage_slots`).
@@ -86,8 +85,8 @@ pub(in crate::pg) fn define(preloading: bool) {
     );
     GucRegistry::define_int_guc(
         c"vibepeak_keys.backend_cache",
-        c"Sets the maximum memory each session uses to cache keys.",
-        c"Each key takes 80 bytes. 0 caches nothing: each verification reads the index.",
+        c"Sets the maximum memory each session uses to cache where rows are.",
+        c"Each key, account or plan takes 16 bytes. With 0, each verification reads the indexes.",
         &BACKEND_CACHE,
         0,
         1_048_576,

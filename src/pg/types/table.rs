@@ -2,11 +2,12 @@
 //! mode").
 //!
 //! pgrx returns a table row by row. The server calls the function once more to learn that there is
-//! no other row, which costs the same for SECURITY DEFINER and SET again. And pgrx looks up the
-//! result's columns when the function has returned. An update of the extension may have appended a
-//! column meanwhile, which the function knows nothing of. Here the columns are those that the
-//! calling statement expects. They may be fewer than the row has, and then are the first ones: the
-//! statement began before that update, or the database was not updated yet.
+//! no other row, which costs the same for SECURITY DEFINER and SET again. And when the function has
+//! returned, pgrx looks up the result's columns. That takes longer than a verification, and an
+//! update of the extension may have appended a column meanwhile, which the function knows nothing
+//! of. Here the columns are those that the calling statement expects. They may be fewer than the
+//! row has, and then are the first ones: the statement began before that update, or the database
+//! was not updated yet.
 
 use core::marker::PhantomData;
 use core::ptr;

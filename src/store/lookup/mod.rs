@@ -1,7 +1,6 @@
 //! Lookups on the way to an answer: rows of the tables, read through an index without SQL, under
 //! the latest snapshot.
 
-mod cache;
 pub(super) mod columns;
 mod stored;
 

@@ -3,12 +3,16 @@
 //! A TID is found by a tag, 32 bits of the value that a row is looked up by. It is only a hint: two
 //! rows may have the same tag, and a row may have moved or been removed since. The reader checks
 //! the row that it finds there.
+//!
+//! The cache is made of sets of a few TIDs each, of which the tag chooses one. A TID that finds no
+//! room in its set makes the cache twice as large, or replaces another one where the limit or the
+//! memory does not allow that.
 
-use crate::cache::table::{Entry, Table};
+use crate::fallible;
 
-/// How many TIDs have room for one tag: as many as fit into a cache line.
+/// How many TIDs have room in a set: as many as fit into a cache line.
 const WAYS: usize = 4;
-/// How many sets of TIDs the table begins with.
+/// How many sets the cache begins with.
 const FIRST_SETS: usize = 16;
 
 /// The TID of a row: see src/include/storage/itemptr.h and buf.h.
@@ -44,50 +48,105 @@ struct Tagged {
     tid: CachedTid,
 }
 
-const _: () = assert!(size_of::<Tagged>() * WAYS == 64);
+const NO_TID: Tagged = Tagged { tag: 0, tid: CachedTid { block: 0, buffer: 0, offset: 0 } };
 
-impl Entry<1> for Tagged {
-    const UNUSED: Tagged = Tagged { tag: 0, tid: CachedTid { block: 0, buffer: 0, offset: 0 } };
-
-    #[inline]
-    fn tags(&self) -> [u32; 1] {
-        [self.tag]
-    }
-
-    #[inline]
-    fn is_used(&self, _generation: u32) -> bool {
+impl Tagged {
+    const fn is_some(&self) -> bool {
         self.tid.offset != 0
     }
+}
 
-    #[inline]
-    fn is_same(&self, other: &Tagged) -> bool {
-        self.tag == other.tag
+/// The TIDs of some tags, the one that was found last before the others.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+struct Set([Tagged; WAYS]);
+
+const _: () = assert!(size_of::<Set>() == 64);
+
+impl Set {
+    /// Puts a TID first: in place of the same tag's, or else where there is room, or else, if
+    /// `replace`, in place of the last one. Returns whether it is there now.
+    fn put(&mut self, new: Tagged, replace: bool) -> bool {
+        let Set(tids) = self;
+        let same = tids.iter().position(|tid| tid.is_some() && tid.tag == new.tag);
+        let way = same
+            .or_else(|| tids.iter().position(|tid| !tid.is_some()))
+            .or_else(|| replace.then_some(WAYS - 1));
+        let Some(way) = way else { return false };
+        tids.copy_within(..way, 1);
+        tids[0] = new;
+        true
     }
 }
 
 /// The TIDs by their tags.
 #[derive(Default)]
-pub struct CachedTids(Table<Tagged, WAYS, 1>);
+pub struct CachedTids {
+    /// None, or a power of two.
+    sets: Vec<Set>,
+}
 
 impl CachedTids {
     /// A cache that takes no memory yet.
     pub const fn new() -> CachedTids {
-        CachedTids(Table::new())
+        CachedTids { sets: Vec::new() }
+    }
+
+    /// How many bytes of memory it takes.
+    const fn size(&self) -> usize {
+        size_of_val(self.sets.as_slice())
     }
 
     /// The TID that was last remembered for a tag, unless another one has replaced it. If the cache
     /// takes more than `limit` bytes, it is emptied first.
     #[inline]
     pub fn find(&mut self, tag: u32, limit: usize) -> Option<CachedTid> {
-        self.0.shrink(limit);
-        let is = |entry: &Tagged| entry.tag == tag && entry.tid.offset != 0;
-        self.0.find_and_advance([tag], is).map(|entry| entry.tid)
+        if self.size() > limit {
+            self.sets = Vec::new();
+        }
+        let Set(tids) = self.set(tag)?;
+        let way = tids.iter().position(|tid| tid.tag == tag && tid.is_some())?;
+        let found = tids[way].tid;
+        // Away from the end of the set, where TIDs are replaced.
+        if way > 0 {
+            tids.swap(way, way - 1);
+        }
+        Some(found)
     }
 
     /// Remembers a TID. The cache takes `limit` bytes at most; beyond that, it replaces another
     /// TID.
     pub fn remember(&mut self, tag: u32, tid: CachedTid, limit: usize) {
-        self.0.insert(Tagged { tag, tid }, FIRST_SETS, limit);
+        let new = Tagged { tag, tid };
+        if self.sets.is_empty() {
+            self.resize(FIRST_SETS, limit);
+        }
+        if self.set(tag).is_some_and(|set| !set.put(new, false)) {
+            self.resize(self.sets.len() * 2, limit);
+            self.set(tag).map(|set| set.put(new, true));
+        }
+    }
+
+    /// Gives the cache so many sets, if they are within the limit and there is memory.
+    fn resize(&mut self, sets: usize, limit: usize) {
+        if sets * size_of::<Set>() > limit {
+            return;
+        }
+        let Some(mut larger) = fallible::try_vec(sets) else { return };
+        larger.resize(sets, Set([NO_TID; WAYS]));
+        for Set(tids) in core::mem::replace(&mut self.sets, larger) {
+            // The first one last, so that it is first again.
+            for tid in tids.into_iter().rev().filter(Tagged::is_some) {
+                self.set(tid.tag).map(|set| set.put(tid, true));
+            }
+        }
+    }
+
+    /// The set that a tag chooses; None where there are no sets.
+    #[inline]
+    fn set(&mut self, tag: u32) -> Option<&mut Set> {
+        let last = self.sets.len().checked_sub(1)?;
+        self.sets.get_mut(tag as usize & last)
     }
 }
 
@@ -123,13 +182,36 @@ mod tests {
     }
 
     #[test]
+    fn a_tag_has_one_tid() {
+        let mut tids = CachedTids::new();
+        let limit = FIRST_SETS * 64;
+        for (tag, number) in [(0, 1), (16, 2), (0, 3), (0, 4)] {
+            tids.remember(tag, tid(number), limit);
+        }
+        let blocks = tids.sets[0].0.map(|tagged| tagged.tid.block);
+        assert_eq!(blocks, [4, 2, 0, 0]);
+    }
+
+    #[test]
+    fn the_cache_grows_by_doubling() {
+        let mut tids = CachedTids::new();
+        let mut sizes = Vec::new();
+        for number in 0..1_024 {
+            tids.remember(number, tid(number), 16 * FIRST_SETS * 64);
+            sizes.push(tids.size() / (FIRST_SETS * 64));
+        }
+        sizes.dedup();
+        assert_eq!(sizes, [1, 2, 4, 8, 16]);
+    }
+
+    #[test]
     fn the_cache_grows_up_to_its_limit() {
         let mut tids = CachedTids::new();
         let tags = (0..10_000u32).map(|number| number.wrapping_mul(2_654_435_761));
         for (number, tag) in tags.clone().enumerate() {
             tids.remember(tag, tid(number as u32), MUCH);
         }
-        assert!(tids.0.size() <= MUCH);
+        assert!(tids.size() <= MUCH);
         for (number, tag) in tags.enumerate() {
             assert_eq!(tids.find(tag, MUCH), Some(tid(number as u32)));
         }
@@ -144,7 +226,7 @@ mod tests {
             tids.remember(number * 16 + 1, tid(number), limit);
             assert_eq!(tids.find(1, limit), Some(tid(1)));
         }
-        assert_eq!(tids.0.size(), limit);
+        assert_eq!(tids.size(), limit);
     }
 
     #[test]
@@ -152,7 +234,7 @@ mod tests {
         let mut tids = CachedTids::new();
         tids.remember(1, tid(1), 0);
         tids.remember(1, tid(1), FIRST_SETS * 64 - 1);
-        assert_eq!((tids.find(1, MUCH), tids.0.size()), (None, 0));
+        assert_eq!((tids.find(1, MUCH), tids.size()), (None, 0));
     }
 
     #[test]
@@ -162,7 +244,7 @@ mod tests {
             tids.remember(number, tid(number), MUCH);
         }
         assert_eq!(tids.find(1, 4_096), None);
-        assert_eq!(tids.0.size(), 0);
+        assert_eq!(tids.size(), 0);
         tids.remember(1, tid(3), 4_096);
         assert_eq!(tids.find(1, 4_096), Some(tid(3)));
     }
@@ -192,7 +274,7 @@ mod tests {
                 }
                 tids.remember(tag, tid(block), limit);
                 last.insert(tag, tid(block));
-                prop_assert!(tids.0.size() <= limit);
+                prop_assert!(tids.size() <= limit);
             }
         }
     }
