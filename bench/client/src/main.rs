@@ -11,12 +11,14 @@ mod machine;
 mod pgbench;
 mod plot;
 mod process;
+mod reach;
 mod report;
 mod request;
 mod rounds;
 mod statistics;
 mod table;
 mod versions;
+mod work;
 
 use std::env;
 use std::path::Path;
@@ -27,7 +29,8 @@ use connection::Result;
 use drive::How;
 use report::Options;
 
-const USAGE: &str = "usage: report SERVER PROGRAMS RESULTS ROUNDS SECONDS CELLS | inside SERVER ROUNDS | \
+const USAGE: &str = "usage: report SERVER PROGRAMS RESULTS ROUNDS SECONDS CELLS | \
+     reach SERVER ROUNDS SECONDS CELLS | inside SERVER ROUNDS | \
      drive SERVER wire|inside SECONDS | versions BASE NEW ROUNDS SECONDS";
 
 fn main() -> ExitCode {
@@ -51,8 +54,16 @@ fn run(arguments: &[String]) -> Result<()> {
             seconds: seconds.parse()?,
             cells,
         }),
+        ["reach", server, rounds, seconds, cells] => reach::print(
+            Path::new(server),
+            rounds.parse()?,
+            Duration::from_secs_f64(seconds.parse()?),
+            cells,
+        ),
         ["inside", server, rounds] => {
-            println!("{}", inside::report(Path::new(server), rounds.parse()?)?);
+            let (server, rounds) = (Path::new(server), rounds.parse()?);
+            println!("{}", inside::report(server, rounds)?);
+            println!("{}", inside::table_of_rows(&inside::rows(server, rounds, "")?)?);
             Ok(())
         }
         ["drive", server, how, seconds] => {
