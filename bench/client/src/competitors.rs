@@ -52,7 +52,7 @@ impl Tokens {
 
 /// What a statement answers with.
 #[derive(Clone, Copy)]
-enum Kind {
+pub enum Kind {
     One,
     /// The status of a key that is in order, whatever the token.
     Constant,
@@ -78,7 +78,7 @@ pub struct Competitor {
 }
 
 impl Competitor {
-    const fn new(name: &'static str, sql: &'static str, kind: Kind) -> Self {
+    pub const fn new(name: &'static str, sql: &'static str, kind: Kind) -> Self {
         Self { name, short: name, sql, scheme: "", hashed: false, setting: None, kind }
     }
 

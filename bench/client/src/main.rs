@@ -17,6 +17,7 @@ mod request;
 mod rounds;
 mod statistics;
 mod table;
+mod tasks;
 mod versions;
 mod work;
 
@@ -31,6 +32,7 @@ use report::Options;
 
 const USAGE: &str = "usage: report SERVER PROGRAMS RESULTS ROUNDS SECONDS CELLS | \
      reach SERVER ROUNDS SECONDS CELLS | inside SERVER ROUNDS | \
+     tasks SERVER LEASES ROUNDS SECONDS CELLS | \
      drive SERVER wire|inside SECONDS | versions BASE NEW ROUNDS SECONDS";
 
 fn main() -> ExitCode {
@@ -56,6 +58,13 @@ fn run(arguments: &[String]) -> Result<()> {
         }),
         ["reach", server, rounds, seconds, cells] => reach::print(
             Path::new(server),
+            rounds.parse()?,
+            Duration::from_secs_f64(seconds.parse()?),
+            cells,
+        ),
+        ["tasks", server, leases, rounds, seconds, cells] => tasks::report(
+            Path::new(server),
+            &leases.split(' ').map(str::parse).collect::<std::result::Result<Vec<u64>, _>>()?,
             rounds.parse()?,
             Duration::from_secs_f64(seconds.parse()?),
             cells,
