@@ -20,7 +20,7 @@ export PG_CONFIG PROFILE DESTDIR
         test-assertions test-valgrind test-asan test-soak test-loom fuzz test-unit test-regress \
         test-isolation test-upgraded test-cluster test-examples test-page docs lint lint-all bench \
         bench-versions bench-indexes bench-inside bench-instructions bench-issuing bench-preload \
-        bench-profile bench-scale
+        bench-profile bench-reach bench-scale bench-tasks
 
 ##@ For users
 
@@ -144,6 +144,9 @@ docs: ## build the documentation as a site, in target/docs
 bench: ## compare verifications with SELECT 1 and with other ways, side by side
 	@bench/run
 
+bench-reach: ## the short form: only what is demanded of vpk_authenticate and vpk_verify
+	@bench/reach
+
 bench-versions: ## compare vpk_verify with that of another revision, BENCH_BASE
 	@bench/versions
 
@@ -161,6 +164,9 @@ bench-preload: ## measure the cost of preloading the library
 
 bench-issuing: ## compare one statement that creates many keys with plain SQL
 	@bench/issuing
+
+bench-tasks: ## compare starting and finishing tasks with what people write
+	@bench/tasks
 
 bench-indexes: ## compare ways to find a key by its hash
 	@bench/indexes

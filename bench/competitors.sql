@@ -1,5 +1,29 @@
--- The alternatives as people usually write them. First, a table with an index on the hash of the
--- key.
+-- The alternatives as people usually write them. First, the tables of a team that is careful: they
+-- have what an answer is made from, under the same names as in the extension.
+
+CREATE TABLE bench.plans (plan text PRIMARY KEY, api_access boolean NOT NULL);
+CREATE TABLE bench.accounts (account text PRIMARY KEY, plan text NOT NULL REFERENCES bench.plans);
+CREATE TABLE bench.keys (
+    id          uuid PRIMARY KEY,
+    key_hash    bytea NOT NULL UNIQUE,
+    account     text NOT NULL REFERENCES bench.accounts,
+    environment text NOT NULL,
+    name        text NOT NULL,
+    scopes      text[] NOT NULL,
+    metadata    jsonb NOT NULL,
+    created_at  timestamptz NOT NULL,
+    expires_at  timestamptz,
+    revoked_at  timestamptz,
+    disabled_at timestamptz
+);
+INSERT INTO bench.plans SELECT plan, api_access FROM vpk.plans;
+INSERT INTO bench.accounts SELECT account, plan FROM vpk.accounts;
+INSERT INTO bench.keys
+    SELECT id, key_hash, account, environment, name, scopes, metadata, created_at, expires_at,
+           revoked_at, disabled_at
+      FROM vpk.keys;
+
+-- A table with an index on the hash of the key.
 
 CREATE TABLE bench.api_keys (
     id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

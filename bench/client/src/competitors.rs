@@ -3,7 +3,7 @@
 use crate::connection::Answer;
 
 /// The tokens that a statement is called with.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Tokens {
     OneKey,
     KeysInUse,
@@ -13,17 +13,24 @@ pub enum Tokens {
 }
 
 impl Tokens {
-    pub const ALL: [Self; 5] =
-        [Self::OneKey, Self::KeysInUse, Self::EveryKey, Self::Malformed, Self::Unknown];
-
     /// The query that has them, all of the same length.
-    pub const fn query(self) -> &'static str {
+    const fn query(self) -> &'static str {
         match self {
             Self::OneKey => "SELECT token FROM bench.one_key LIMIT 1",
             Self::KeysInUse => "SELECT token FROM bench.keys_in_use",
             Self::EveryKey => "SELECT token FROM bench.every_key",
             Self::Malformed => "SELECT token FROM bench.malformed",
             Self::Unknown => "SELECT token FROM bench.unknown",
+        }
+    }
+
+    /// The query for what a competitor is given of them.
+    pub fn query_for(self, competitor: &Competitor) -> String {
+        let query = self.query();
+        if competitor.hashed {
+            format!("SELECT encode(sha256(token::bytea), 'hex') FROM ({query}) AS t")
+        } else {
+            query.to_owned()
         }
     }
 
@@ -45,8 +52,10 @@ impl Tokens {
 
 /// What a statement answers with.
 #[derive(Clone, Copy)]
-enum Kind {
+pub enum Kind {
     One,
+    /// The status of a key that is in order, whatever the token.
+    Constant,
     Status,
     Row,
     Boolean,
@@ -55,18 +64,22 @@ enum Kind {
 #[derive(Clone, Copy)]
 pub struct Competitor {
     pub name: &'static str,
+    /// The name in a sentence.
+    pub short: &'static str,
     /// The statement; its parameter, if it has one, is the token.
     pub sql: &'static str,
     /// What stands before the token in the parameter.
     pub scheme: &'static str,
+    /// Whether the parameter is the token's hash instead.
+    pub hashed: bool,
     /// What a session is told before.
     pub setting: Option<&'static str>,
     kind: Kind,
 }
 
 impl Competitor {
-    const fn new(name: &'static str, sql: &'static str, kind: Kind) -> Self {
-        Self { name, sql, scheme: "", setting: None, kind }
+    pub const fn new(name: &'static str, sql: &'static str, kind: Kind) -> Self {
+        Self { name, short: name, sql, scheme: "", hashed: false, setting: None, kind }
     }
 
     pub const fn is_ours(&self) -> bool {
@@ -77,7 +90,7 @@ impl Competitor {
     pub const fn answer(&self, tokens: Tokens) -> Answer {
         match (self.kind, tokens.are_keys()) {
             (Kind::One, _) => Answer::Value("1"),
-            (Kind::Status, true) => Answer::Value("VALID"),
+            (Kind::Constant, _) | (Kind::Status, true) => Answer::Value("VALID"),
             (Kind::Status, false) => Answer::Value("INVALID_API_KEY"),
             (Kind::Row, true) => Answer::Row,
             (Kind::Row, false) => Answer::Nothing,
@@ -88,15 +101,71 @@ impl Competitor {
 }
 
 pub const SELECT_1: Competitor = Competitor::new("`SELECT 1`", "SELECT 1", Kind::One);
-pub const VERIFY: Competitor =
-    Competitor::new("`SELECT vpk_verify($1)`", "SELECT vpk_verify($1)", Kind::Status);
+pub const VERIFY: Competitor = Competitor {
+    short: "`vpk_verify`",
+    ..Competitor::new("`SELECT vpk_verify($1)`", "SELECT vpk_verify($1)", Kind::Status)
+};
 pub const AUTHENTICATE: Competitor = Competitor {
+    short: "`vpk_authenticate`",
     scheme: "Bearer ",
     ..Competitor::new(
         "`SELECT * FROM vpk_authenticate($1)`",
         "SELECT * FROM vpk_authenticate($1)",
         Kind::Status,
     )
+};
+
+/// A row with the columns of vpk_authenticate, and with its values for a key, without a function.
+pub const CONSTANT: Competitor = Competitor {
+    short: "the constant row",
+    ..Competitor::new(
+        "floor: a constant row of its 13 columns",
+        "SELECT 'VALID'::vpk.vpk_status AS status, 200 AS http_status, \
+            '01900000-0000-7000-8000-000000000000'::uuid AS key_id, 'key 100000' AS key_name, \
+            'default' AS account, 'Pro' AS plan, 'live' AS environment, '{}'::text[] AS scopes, \
+            '{}'::jsonb AS metadata, NULL::timestamptz AS expires_at, \
+            'req_000000000000000000000000' AS request_id, '{}'::jsonb AS headers, \
+            NULL::jsonb AS error",
+        Kind::Constant,
+    )
+};
+/// A function that takes the arguments of vpk_authenticate and returns that row.
+pub const EMPTY: Competitor = Competitor {
+    short: "the empty function",
+    scheme: "Bearer ",
+    ..Competitor::new(
+        "floor: a C function in FROM that returns that row",
+        "SELECT * FROM empty_answer($1)",
+        Kind::Constant,
+    )
+};
+/// What a team writes that wants to know the same from tables of its own.
+macro_rules! careful {
+    ($hash:literal) => {
+        concat!(
+            "SELECT k.id, k.name, k.account, a.plan, k.environment, k.scopes, k.metadata, \
+                    k.expires_at, k.revoked_at, k.disabled_at, p.api_access \
+               FROM keys AS k JOIN accounts AS a ON a.account = k.account \
+               JOIN plans AS p ON p.plan = a.plan \
+              WHERE k.key_hash = ",
+            $hash
+        )
+    };
+}
+
+pub const CAREFUL: Competitor = Competitor {
+    short: "the careful query",
+    ..Competitor::new(
+        "careful query: keys, accounts and plans by `sha256($1)`",
+        careful!("sha256($1::bytea)"),
+        Kind::Row,
+    )
+};
+/// The application has hashed the token. This client has done so before it began.
+pub const CAREFUL_HASHED: Competitor = Competitor {
+    scheme: "\\x",
+    hashed: true,
+    ..Competitor::new("the same, `key_hash = $1`, hashed beforehand", careful!("$1"), Kind::Row)
 };
 pub const LOOK_UP: Competitor = Competitor::new(
     "look-up: `SELECT … WHERE key_hash = sha256($1)`",

@@ -1,6 +1,8 @@
 //! A connection to the server: one write and one wait for each call, and no more looking at the
 //! answer than it takes to know that it is the right one.
 
+use std::error::Error;
+use std::fmt;
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -9,7 +11,22 @@ use bytes::BytesMut;
 use postgres_protocol::message::frontend;
 
 /// What goes wrong ends the benchmark: a message for the user.
-pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+pub type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+
+/// An error of the server's.
+#[derive(Debug)]
+pub struct ServerError {
+    pub sqlstate: String,
+    text: String,
+}
+
+impl fmt::Display for ServerError {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl Error for ServerError {}
 
 /// A row: its columns as text, or null.
 pub type Row = Vec<Option<String>>;
@@ -107,6 +124,18 @@ impl Connection {
         }
     }
 
+    /// Sends a request and returns the last row of its answer.
+    pub fn row(&mut self, request: &[u8]) -> Result<Option<Row>> {
+        let mut last = None;
+        self.exchange(request, |message| {
+            if message.tag == b'D' {
+                last = Some(row(message.body)?);
+            }
+            Ok(())
+        })?;
+        Ok(last)
+    }
+
     /// Sends a request that has no rows to answer with.
     pub fn command(&mut self, request: &[u8]) -> Result<()> {
         self.exchange(request, |_| Ok(()))
@@ -120,13 +149,15 @@ impl Connection {
     ) -> Result<()> {
         self.stream.write_all(request)?;
         let mut filled = 0;
+        let mut failed = None;
         loop {
             if filled == self.input.len() {
                 self.input.resize(filled * 2, 0);
             }
             let read = self.stream.read(&mut self.input[filled..])?;
             if read == 0 {
-                return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+                let lost = || io::Error::from(io::ErrorKind::UnexpectedEof).into();
+                return Err(failed.unwrap_or_else(lost));
             }
             filled += read;
 
@@ -134,8 +165,8 @@ impl Connection {
             while let Some(message) = message(&self.input[at..filled]) {
                 at += 5 + message.body.len();
                 match message.tag {
-                    b'Z' => return Ok(()),
-                    b'E' => return Err(error(message.body).into()),
+                    b'Z' => return failed.map_or(Ok(()), Err),
+                    b'E' => failed = Some(error(message.body).into()),
                     _ => each(&message)?,
                 }
             }
@@ -186,16 +217,18 @@ fn row(body: &[u8]) -> Result<Row> {
     Ok(row)
 }
 
-/// Severity and text of an error.
-fn error(body: &[u8]) -> String {
-    let mut text = String::new();
+/// Its SQLSTATE, and severity and text.
+fn error(body: &[u8]) -> ServerError {
+    let mut error = ServerError { sqlstate: String::new(), text: String::new() };
     for field in body.split(|byte| *byte == 0) {
-        if let [b'S' | b'M', value @ ..] = field {
-            if !text.is_empty() {
-                text.push_str(": ");
-            }
-            text.push_str(&String::from_utf8_lossy(value));
+        let [code, value @ ..] = field else { continue };
+        let value = String::from_utf8_lossy(value);
+        match code {
+            b'C' => error.sqlstate = value.into_owned(),
+            b'S' => error.text = value.into_owned(),
+            b'M' => error.text = format!("{}: {value}", error.text),
+            _ => {}
         }
     }
-    text
+    error
 }

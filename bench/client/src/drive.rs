@@ -19,7 +19,7 @@ pub enum How {
 /// Prints which process serves the session, and verifies 10 k keys over and over for a while.
 pub fn drive(server: &Path, how: &How, time: Duration) -> Result<()> {
     let mut database = Connection::open(server)?;
-    let pool = Pool::read(&mut database, Tokens::KeysInUse)?;
+    let pool = Pool::read(&mut database, Tokens::KeysInUse, &VERIFY)?;
     let mut request =
         Request::prepare(&VERIFY, Protocol::Prepared, pool.token_length(), &mut database)?;
     let mut round = |database: &mut Connection| -> Result<()> {

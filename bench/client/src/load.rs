@@ -11,17 +11,23 @@ use crate::competitors::{Competitor, Tokens};
 use crate::connection::{Answer, Connection, Result};
 use crate::process;
 use crate::request::Request;
+use crate::work::Writer;
 
-/// Tokens of the same length, one after the other.
+/// Tokens of the same length, or their hashes, one after the other.
 pub struct Pool {
     bytes: Vec<u8>,
     token_length: usize,
 }
 
 impl Pool {
-    pub fn read(database: &mut Connection, tokens: Tokens) -> Result<Self> {
+    /// What a competitor is called with.
+    pub fn read(
+        database: &mut Connection,
+        tokens: Tokens,
+        competitor: &Competitor,
+    ) -> Result<Self> {
         let mut pool = Self { bytes: Vec::new(), token_length: 0 };
-        for row in database.query(tokens.query())? {
+        for row in database.query(&tokens.query_for(competitor))? {
             let token = row.first().and_then(Option::as_ref).ok_or("a token is null")?;
             if pool.token_length != 0 && pool.token_length != token.len() {
                 return Err("tokens of different lengths".into());
@@ -55,6 +61,8 @@ pub struct Outcome {
     /// Calls, and bytes of WAL that were written meanwhile, the start included.
     pub calls: u64,
     pub wal: u64,
+    /// Transactions a second of the client that wrote meanwhile, if there was one.
+    pub written: Option<f64>,
 }
 
 /// For at most this long, a competitor is called before it is measured.
@@ -87,11 +95,13 @@ pub fn run(
         })
         .collect::<Result<Vec<_>>>()?;
 
+    let writer = if group.at_work { Some(Writer::start(server)?) } else { None };
     let before = wal_position(control)?;
     together(&mut clients, |client| client.start(pool))?;
     let used = processor_time(&clients)?;
     let measured = together(&mut clients, |client| client.measure(pool, time))?;
     let used = processor_time(&clients)? - used;
+    let written = writer.map(Writer::finish).transpose()?;
     if competitor.is_ours() {
         wait_for_uses(control)?;
     }
@@ -105,7 +115,7 @@ pub fn run(
     }
     let calls = clients.iter().map(|client| client.calls).sum();
     let processor_time = used / latencies.len() as f64;
-    Ok(Outcome { per_second, processor_time, latencies, calls, wal: after - before })
+    Ok(Outcome { per_second, processor_time, latencies, calls, wal: after - before, written })
 }
 
 /// Of all the processes that serve these clients.

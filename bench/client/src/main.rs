@@ -11,12 +11,15 @@ mod machine;
 mod pgbench;
 mod plot;
 mod process;
+mod reach;
 mod report;
 mod request;
 mod rounds;
 mod statistics;
 mod table;
+mod tasks;
 mod versions;
+mod work;
 
 use std::env;
 use std::path::Path;
@@ -27,7 +30,9 @@ use connection::Result;
 use drive::How;
 use report::Options;
 
-const USAGE: &str = "usage: report SERVER PROGRAMS RESULTS ROUNDS SECONDS CELLS | inside SERVER ROUNDS | \
+const USAGE: &str = "usage: report SERVER PROGRAMS RESULTS ROUNDS SECONDS CELLS | \
+     reach SERVER ROUNDS SECONDS CELLS | inside SERVER ROUNDS | \
+     tasks SERVER LEASES ROUNDS SECONDS CELLS | \
      drive SERVER wire|inside SECONDS | versions BASE NEW ROUNDS SECONDS";
 
 fn main() -> ExitCode {
@@ -51,8 +56,23 @@ fn run(arguments: &[String]) -> Result<()> {
             seconds: seconds.parse()?,
             cells,
         }),
+        ["reach", server, rounds, seconds, cells] => reach::print(
+            Path::new(server),
+            rounds.parse()?,
+            Duration::from_secs_f64(seconds.parse()?),
+            cells,
+        ),
+        ["tasks", server, leases, rounds, seconds, cells] => tasks::report(
+            Path::new(server),
+            &leases.split(' ').map(str::parse).collect::<std::result::Result<Vec<u64>, _>>()?,
+            rounds.parse()?,
+            Duration::from_secs_f64(seconds.parse()?),
+            cells,
+        ),
         ["inside", server, rounds] => {
-            println!("{}", inside::report(Path::new(server), rounds.parse()?)?);
+            let (server, rounds) = (Path::new(server), rounds.parse()?);
+            println!("{}", inside::report(server, rounds)?);
+            println!("{}", inside::table_of_rows(&inside::rows(server, rounds, "")?)?);
             Ok(())
         }
         ["drive", server, how, seconds] => {

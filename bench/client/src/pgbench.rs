@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::awake::Awake;
-use crate::cells::{GROUPS, Group};
+use crate::cells;
 use crate::competitors::SELECT_1;
 use crate::connection::{Connection, Result};
 use crate::load::{self, Pool};
@@ -20,8 +20,8 @@ pub fn compare(
     time: Duration,
 ) -> Result<(f64, f64)> {
     let mut control = Connection::open(server)?;
-    let group: &Group = &GROUPS[0];
-    let pool = Pool::read(&mut control, group.tokens)?;
+    let group = &cells::all()[0];
+    let pool = Pool::read(&mut control, group.tokens, &SELECT_1)?;
     let _awake = Awake::keep()?;
     let (mut own, mut others) = (Vec::new(), Vec::new());
     for _ in 0..rounds {

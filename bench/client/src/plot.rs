@@ -16,7 +16,10 @@ const LONGEST: f64 = WIDTH - LEFT - 50.0;
 const OURS: &str = "#2f6fb7";
 const OTHERS: &str = "#a9b1ba";
 
+/// The groups that have floors: what the others have beside these would make it too long.
 pub fn svg(results: &[Standings]) -> Result<String> {
+    let results: Vec<&Standings> =
+        results.iter().filter(|standings| standings.group.has_floors()).collect();
     let lines: usize = results.iter().map(|standings| standings.scores.len() + 2).sum();
     let height = LINE * (lines + 2) as f64;
     let mut svg = format!(

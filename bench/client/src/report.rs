@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::cells;
 use crate::connection::{Connection, Result};
 use crate::machine::{self, Usage};
-use crate::{inside, pgbench, plot, rounds, table};
+use crate::{inside, pgbench, plot, reach, rounds, table};
 
 /// From which share of the processors on, in percent, others spoil the results.
 const DISTURBED: f64 = 5.0;
@@ -28,7 +28,10 @@ pub struct Options<'a> {
 pub fn write(options: &Options) -> Result<()> {
     let Options { server, rounds, seconds, .. } = *options;
     let time = Duration::from_secs_f64(seconds);
-    let groups = cells::chosen(options.cells);
+    let groups: Vec<_> = cells::all()
+        .into_iter()
+        .filter(|group| cells::is_wanted(&group.to_string(), options.cells))
+        .collect();
     if groups.is_empty() {
         return Err("BENCH_CELLS chooses none of the groups".into());
     }
@@ -42,6 +45,7 @@ pub fn write(options: &Options) -> Result<()> {
     )?;
     let (own, pgbench) = pgbench::compare(server, options.programs, rounds, time)?;
     let inside = inside::report(server, rounds)?;
+    let rows = inside::rows(server, rounds, "")?;
     let memory = inside::memory_report(server)?;
     let minutes = began.elapsed().as_secs_f64() / 60.0;
     let (others, stolen) = Usage::now(server)?.of_others_since(&before);
@@ -64,9 +68,13 @@ pub fn write(options: &Options) -> Result<()> {
          (`vibepeak_keys.usage_slots` at its default).\n\n\
          `SELECT 1`, prepared, 1 client: {own:.0} calls a second by this load generator\n\
          and {pgbench:.0} by pgbench, in turns.\n\n\
-         ## Inside the server\n\n{inside}\n{memory}\n",
+         ## What is demanded\n\n{reach}\n{reach_inside}\n\
+         ## Inside the server\n\n{inside}\n{rows}\n{memory}\n",
         machine = machine::description(&mut database)?,
         table = table::markdown(&results)?,
+        reach = reach::markdown(&results)?,
+        reach_inside = inside::reach_of_rows(&rows)?,
+        rows = inside::table_of_rows(&rows)?,
     );
     fs::write(options.results.join("results.md"), &page)?;
     fs::write(options.results.join("results.svg"), plot::svg(&results)?)?;

@@ -27,6 +27,17 @@ impl Request {
         token_length: usize,
         connection: &mut Connection,
     ) -> Result<Self> {
+        Self::prepare_as(STATEMENT, competitor, protocol, token_length, connection)
+    }
+
+    /// The same, with a name for what is prepared.
+    pub fn prepare_as(
+        statement: &str,
+        competitor: &Competitor,
+        protocol: Protocol,
+        token_length: usize,
+        connection: &mut Connection,
+    ) -> Result<Self> {
         if let Some(setting) = competitor.setting {
             connection.query(setting)?;
         }
@@ -45,10 +56,10 @@ impl Request {
             }
             Protocol::Prepared => {
                 let mut prepare = BytesMut::new();
-                frontend::parse(STATEMENT, sql, [], &mut prepare)?;
+                frontend::parse(statement, sql, [], &mut prepare)?;
                 frontend::sync(&mut prepare);
                 connection.command(&prepare)?;
-                execute(STATEMENT, sql, &parameter, &mut bytes)?;
+                execute(statement, sql, &parameter, &mut bytes)?;
             }
         }
         let token = bytes.windows(token_length).position(|window| window == blank.as_bytes());

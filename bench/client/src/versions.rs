@@ -13,8 +13,8 @@ use crate::statistics::{median, turns};
 
 /// The groups that are compared: those in which verifications of keys meet, over the wire.
 fn groups() -> Vec<Group> {
-    let compared = |group: &&Group| group.awake && group.tokens.are_keys();
-    cells::GROUPS.iter().filter(compared).copied().collect()
+    let compared = |group: &Group| group.awake && group.tokens.are_keys();
+    cells::all().into_iter().filter(compared).collect()
 }
 
 /// Prints a table with the calls a second of both versions, and their ratio; then the processor
@@ -28,7 +28,7 @@ pub fn report(base: &Path, new: &Path, rounds: usize, time: Duration) -> Result<
     for group in groups() {
         let mut pools = Vec::new();
         for control in &mut controls {
-            pools.push(Pool::read(control, group.tokens)?);
+            pools.push(Pool::read(control, group.tokens, &VERIFY)?);
         }
         let mut per_second: [Vec<f64>; 2] = Default::default();
         let mut processor_time: [Vec<f64>; 2] = Default::default();
@@ -40,7 +40,7 @@ pub fn report(base: &Path, new: &Path, rounds: usize, time: Duration) -> Result<
                     load::run(servers[turn], control, &group, &VERIFY, &pools[turn], time)?;
                 per_second[turn].push(outcome.per_second);
                 processor_time[turn].push(outcome.processor_time);
-                control.query("VACUUM vpk.key_usage")?;
+                control.query("VACUUM vpk.key_usage, bench.work")?;
             }
         }
         row(&group.to_string(), &per_second[0], &per_second[1], 0);
