@@ -53,6 +53,7 @@ pub mod usage {
     pub mod shared;
     pub mod slots;
     pub mod spin;
+    pub mod written;
 }
 
 pub mod characters;
