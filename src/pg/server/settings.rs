@@ -48,7 +48,6 @@ static BACKEND_CACHE: GucSetting<i32> = GucSetting::<i32>::new(2_048);
 static USAGE_SLOTS: GucSetting<i32> = GucSetting::<i32>::new(65_536);
 /// `vibepeak_keys.usage_flush_interval`, in milliseconds.
 static USAGE_FLUSH_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(5_000);
-
 /// `vibepeak_keys.usage_rewrite_interval`, in milliseconds.
 static USAGE_REWRITE_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(60_000);
 
@@ -115,7 +114,7 @@ pub(in crate::pg) fn define(preloading: bool) {
     GucRegistry::define_int_guc(
         c"vibepeak_keys.usage_flush_interval",
         c"Sets the time between flushes of key usage to vpk.key_usage.",
-        c"A crash of the server loses the uses of at most one such interval, and of keys in constant use those of one usage_rewrite_interval before it.",
+        c"A crash loses at most the uses of one such interval, and of keys in constant use those of one rewrite interval before it.",
         &USAGE_FLUSH_INTERVAL,
         100,
         3_600_000,
@@ -125,7 +124,7 @@ pub(in crate::pg) fn define(preloading: bool) {
     GucRegistry::define_int_guc(
         c"vibepeak_keys.usage_rewrite_interval",
         c"Sets the time for which flushes do not write the row of a key in vpk.key_usage again.",
-        c"Lists show the uses since then all the same. 0 writes the row at each flush after a use.",
+        c"Lists show the uses since then, and a crash loses them. 0 writes all uses at each flush.",
         &USAGE_REWRITE_INTERVAL,
         0,
         3_600_000,

@@ -27,8 +27,7 @@ pub fn latest() -> Seen {
 }
 
 impl Seen {
-    /// Whether the query sees what a transaction did that has committed by now, or will. The number
-    /// is the full one.
+    /// Whether the query sees what a transaction did, of this full number, that does not fail.
     pub fn shows(self, transaction: u64) -> bool {
         // SAFETY: the snapshot is an MVCC snapshot or null. Its transaction ids have 32 bits, which
         // come again. An id that is half of them old is of the past

@@ -70,9 +70,9 @@ pub(super) fn names(names: impl IntoIterator<Item = &'static str>) -> Parameter 
 /// Privileges on objects of the extension beyond those that vpk_grant_verifier, vpk_grant_admin and
 /// vpk_grant_backup grant, each with its role. A role that was granted vpk_verify counts as a
 /// verifier, one that may delete plans as an admin, one that may read vpk.stats as a monitor, and
-/// one that may read every table and sequence as one for backups. Who may read vpk.key_list needs
-/// the functions of that view. The privileges of a role that is
-/// no admin, but may call all functions that admins may, are one line.
+/// one that may read every table and sequence as one for backups. A role that may read vpk.key_list
+/// needs the functions of that view. The privileges of a role that is no admin, but may call all
+/// functions that admins may, are one line.
 pub fn stray_grants(call: &Call) -> Listing {
     let parameters = [
         names(VERIFIER_FUNCTIONS),

@@ -355,6 +355,43 @@ mod tests {
     }
 
     #[test]
+    fn no_key_rests_where_half_of_the_slots_are_taken() {
+        let header = Header::default();
+        let slots: Vec<_> = (0..4).map(|_| Slot::default()).collect();
+        let ledger = Ledger { header: &header, slots: Slots(&slots) };
+        let minute = Duration::from_secs(60);
+        ledger.note(1, &[1; 16], 1, None);
+        let rest = ledger.rest(1_000_000, minute);
+        let (batch, _) = ledger.slots.collect(1, 0, 10, rest);
+        ledger.begin(batch.iter(), 7);
+        ledger.end(batch.iter(), rest);
+        let due = |seconds: i64| {
+            let rest = ledger.rest(seconds * 1_000_000, minute);
+            ledger.slots.collect(1, 0, 10, rest).0.len()
+        };
+        ledger.note(1, &[1; 16], 2, None);
+        assert_eq!((due(2), due(61)), (0, 1));
+        ledger.note(1, &[2; 16], 2, None);
+        assert_eq!(due(2), 2);
+    }
+
+    #[test]
+    fn a_failed_flush_is_no_flush_and_lists_find_its_uses() {
+        let header = Header::default();
+        let slots: Vec<_> = (0..4).map(|_| Slot::default()).collect();
+        let ledger = Ledger { header: &header, slots: Slots(&slots) };
+        ledger.note(1, &[1; 16], 1, None);
+        let (batch, _) = ledger.slots.collect(1, 0, 10, Rest::NONE);
+        header.flusher.store(4711, Relaxed);
+        ledger.begin(batch.iter(), 7);
+        assert_eq!(ledger.unseen(1, &[1; 16], |_| true).uses, 0, "it has committed");
+        header.flusher.store(0, Relaxed);
+        assert_eq!(ledger.unseen(1, &[1; 16], |_| true).uses, 1);
+        let rest = ledger.rest(1_000_000, Duration::from_secs(60));
+        assert_eq!(ledger.slots.collect(1, 0, 10, rest).0.len(), 1);
+    }
+
+    #[test]
     fn a_ledger_continues_from_an_export() {
         let (header, next) = (Header::default(), Header::default());
         let slots: Vec<_> = (0..8).map(|_| Slot::default()).collect();

@@ -326,7 +326,6 @@ fn home(database: u32, key: [u64; 2], slots: usize) -> usize {
 mod tests {
     use std::collections::HashMap;
     use std::thread;
-    use std::time::Duration;
 
     use super::*;
 
@@ -417,100 +416,6 @@ mod tests {
             assert_eq!(slots.all(), None);
         });
         assert_eq!(totals(slots)[&(1, key(1))], (2, 2));
-    }
-
-    /// Flushes everything that does not rest, at an instant in seconds, as a transaction of this
-    /// number. Returns the keys.
-    fn flush(slots: Slots, transaction: u64, seconds: i64) -> Vec<[u8; 16]> {
-        let rest = Rest::before(seconds * 1_000_000, Duration::from_secs(60));
-        let (batch, _) = slots.collect(1, 0, 1000, rest);
-        slots.begin(batch.iter(), transaction);
-        slots.settle(batch.iter(), Some(rest));
-        batch.iter().map(|pending| pending.key).collect()
-    }
-
-    /// G4: a first use is collected at once, and so is one after a pause; in between a key rests.
-    #[test]
-    fn a_key_rests_after_a_flush_and_its_uses_stay() {
-        let memory = slots(16);
-        let slots = Slots(&memory);
-        slots.note(1, &key(1), 10, 1);
-        assert_eq!(flush(slots, 1, 5), [key(1)]);
-        for seconds in (10..65).step_by(5) {
-            slots.note(1, &key(1), seconds * 1_000_000, 1);
-            assert_eq!(flush(slots, 2, seconds), [[0; 16]; 0]);
-        }
-        let rest = Rest::before(64_999_999, Duration::from_secs(60));
-        assert_eq!((slots.databases(rest), slots.databases(Rest::NONE)), (vec![], vec![1]));
-        slots.note(1, &key(2), 60_000_000, 1);
-        assert_eq!(slots.databases(rest), [1]);
-        assert_eq!(flush(slots, 2, 62), [key(2)]);
-        assert_eq!(slots.pending(1), 11);
-        assert_eq!(flush(slots, 3, 65), [key(1)]);
-        assert_eq!(slots.pending(1), 0);
-        // Nothing was used for two intervals.
-        slots.note(1, &key(1), 200_000_000, 1);
-        assert_eq!(flush(slots, 4, 200), [key(1)]);
-    }
-
-    #[test]
-    fn a_key_rests_in_whichever_slot_it_is_used() {
-        let memory = slots(8);
-        let slots = Slots(&memory);
-        let used = [1, 2, 3].map(key);
-        used.iter().for_each(|key| _ = slots.note(1, key, 1, 1));
-        assert_eq!(flush(slots, 1, 5).len(), 3);
-        // Each of them takes the first free slot of its own, whoever had it.
-        used.iter().rev().for_each(|key| _ = slots.note(1, key, 2, 1));
-        assert_eq!(flush(slots, 2, 10), [[0; 16]; 0]);
-        // The same key of another database is another one.
-        slots.note(2, &key(1), 2, 1);
-        let rest = Rest::before(10_000_000, Duration::from_secs(60));
-        assert_eq!(slots.databases(rest), [2]);
-    }
-
-    #[test]
-    fn a_slot_without_uses_is_free_for_any_key() {
-        let memory = slots(1);
-        let slots = Slots(&memory);
-        slots.note(1, &key(1), 1, 1);
-        assert_eq!(slots.note(1, &key(2), 1, 1), Noted::Full);
-        flush(slots, 1, 5);
-        assert_eq!(slots.note(1, &key(2), 1, 1), Noted::Claimed);
-        assert_eq!(flush(slots, 2, 6), [key(2)]);
-    }
-
-    #[test]
-    fn what_a_query_does_not_see_is_found_with_its_last_use() {
-        let memory = slots(8);
-        let slots = Slots(&memory);
-        let unseen = |number, open, seen: u64| {
-            let found = slots.unseen(1, &key(number), open, |transaction| transaction <= seen);
-            (found.uses, found.last_used_at)
-        };
-        assert_eq!(unseen(1, 0, 9), (0, None));
-        slots.note(1, &key(1), 20, 2);
-        slots.note(1, &key(2), 10, 3);
-        assert_eq!(unseen(1, 0, 9), (2, Some(20)));
-        assert_eq!(unseen(2, 0, 9), (3, Some(10)));
-        let (batch, _) = slots.collect(1, 0, 10, Rest::NONE);
-        slots.begin(batch.iter(), 7);
-        slots.note(1, &key(1), 30, 1);
-        // On their way: a query that sees the transaction finds the later use only.
-        assert_eq!(unseen(1, 7, 6), (3, Some(30)));
-        assert_eq!(unseen(1, 7, 7), (1, Some(30)));
-        assert_eq!(unseen(2, 7, 7), (0, None));
-        slots.settle(batch.iter(), Some(Rest::NONE));
-        assert_eq!(unseen(1, 0, 6), (3, Some(30)));
-        assert_eq!(unseen(1, 0, 7), (1, Some(30)));
-        assert_eq!(unseen(2, 0, 6), (3, Some(10)));
-        assert_eq!(unseen(2, 0, 7), (0, None));
-        // Another key takes every slot: the number stays.
-        for number in 10..30 {
-            slots.note(1, &key(number), 40, 1);
-        }
-        assert_eq!(unseen(2, 0, 6), (3, None));
-        assert_eq!(unseen(2, 0, 7), (0, None));
     }
 
     /// G4: eight threads note while one collects and settles: no use is lost or counted twice.
