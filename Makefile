@@ -19,8 +19,8 @@ export PG_CONFIG PROFILE DESTDIR
         demo-stop clean check test test-all test-attack test-attack-itself test-packages \
         test-assertions test-valgrind test-asan test-soak test-loom fuzz test-unit test-regress \
         test-isolation test-upgraded test-cluster test-examples test-page docs lint lint-all bench \
-        bench-versions bench-indexes bench-inside bench-instructions bench-issuing bench-preload \
-        bench-profile bench-reach bench-scale bench-tasks
+        bench-versions bench-flush bench-indexes bench-inside bench-instructions bench-issuing \
+        bench-preload bench-profile bench-reach bench-scale bench-tasks
 
 ##@ For users
 
@@ -152,6 +152,9 @@ bench-versions: ## compare vpk_verify with that of another revision, BENCH_BASE
 
 bench-instructions: ## count the instructions of vpk_verify, beside another revision, BENCH_BASE
 	@bench/instructions
+
+bench-flush: ## measure what flushing the uses of keys in constant use costs
+	@bench/flush
 
 bench-inside: ## measure the cost of a verification inside the server
 	@bench/inside

@@ -153,6 +153,10 @@ COMMENT ON FUNCTION vpk_add_uses(uuid, timestamptz, bigint) IS
 COMMENT ON FUNCTION vpk.plan_in_use(text) IS 'Returns whether an account is on a plan; for the triggers on vpk.plans';
 COMMENT ON FUNCTION vpk.event_actor() IS 'Returns who acts through the role that calls; the default of vpk.events.actor';
 COMMENT ON FUNCTION vpk.check_plan(text) IS 'Checks the name of a new plan; for a trigger on vpk.plans';
+COMMENT ON FUNCTION vpk.current_uses(uuid, bigint) IS
+    'Returns how often a key was used, for vpk.key_list: what its table shows, and what only the memory has';
+COMMENT ON FUNCTION vpk.current_last_use(uuid, timestamptz) IS
+    'Returns when a key was last used, for vpk.key_list: what its table shows, or what only the memory has';
 COMMENT ON FUNCTION vpk.stats_row() IS 'The row of vpk.stats';
 COMMENT ON FUNCTION vpk.status_rows() IS 'The rows of vpk.status_codes';
 

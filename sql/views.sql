@@ -8,8 +8,8 @@ CREATE VIEW vpk.key_list AS
            k.prefix,
            k.hint,
            k.created_at,
-           u.last_used_at,
-           coalesce(u.uses, 0) AS uses,
+           vpk.current_last_use(k.id, u.last_used_at) AS last_used_at,
+           vpk.current_uses(k.id, u.uses) AS uses,
            -- Some drivers cannot read a year beyond 9999. Earlier releases accepted such an end.
            CASE
                WHEN k.expires_at > pg_catalog.timestamptz '9999-12-31 00:00:00+00'

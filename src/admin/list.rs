@@ -5,7 +5,9 @@ use pure::validate;
 
 use super::arguments;
 use crate::pg::call::Call;
+use crate::pg::sql::visibility::{self, Seen};
 use crate::store::list;
+use crate::usage::current;
 
 pub use crate::store::list::{ListFilter, ListedKey};
 
@@ -19,5 +21,15 @@ pub fn list(call: &Call, mut filter: ListFilter) -> Result<Vec<ListedKey>, CallE
         validate::state(state.bytes(call))?;
     }
     filter.account = filter.account.map(|account| arguments::spelled_as_stored(call, account));
-    Ok(list::list(call, filter))
+    let mut keys = list::list(call, filter);
+    let seen = visibility::by_caller();
+    keys.iter_mut().for_each(|key| with_current_uses(key, seen));
+    Ok(keys)
+}
+
+/// Adds the uses that only this server's memory has.
+pub(super) fn with_current_uses(key: &mut ListedKey, seen: Seen) {
+    if let Some(id) = key.id {
+        current::complete(id, &mut key.uses, &mut key.last_used_at, seen);
+    }
 }

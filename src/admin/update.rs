@@ -3,9 +3,10 @@
 use pure::error::CallError;
 
 use super::arguments::{self, required};
+use super::list::with_current_uses;
 use crate::pg::call::Call;
 use crate::pg::error;
-use crate::pg::sql::commit;
+use crate::pg::sql::{commit, visibility};
 use crate::pg::types::Uuid;
 use crate::store::events::Caller;
 use crate::store::keys;
@@ -29,7 +30,9 @@ pub fn update(call: &Call, id: Option<Uuid>, change: &KeyChange) -> Result<Liste
     if change.expires_at.is_some() || change.scopes.is_some() || change.allowed_ips.is_some() {
         commit::until_applied();
     }
-    let key = list::list_after_change(call, id).ok_or_else(arguments::unknown_key)?;
+    let mut key = list::list_after_change(call, id).ok_or_else(arguments::unknown_key)?;
+    // A flush that has committed since then counts as seen: so none of its uses counts twice.
+    with_current_uses(&mut key, visibility::latest());
     let KeyChange { name, expires_at, scopes, allowed_ips, metadata } = change;
     let given = [
         name.is_some(),

@@ -1,4 +1,5 @@
-//! The counters of `vpk.stats`, and handing over a standby's uses to the primary.
+//! The counters of `vpk.stats`, the uses of keys in `vpk.key_list`, and handing over a standby's uses
+//! to the primary.
 
 use pgrx::prelude::*;
 
@@ -7,9 +8,10 @@ use pure::answer::status::Status;
 use crate::pg::call::Call;
 use crate::pg::error::OrRaise;
 use crate::pg::ffi::guard::passing_errors;
+use crate::pg::sql::visibility;
 use crate::pg::types::table::TableIterator;
 use crate::pg::types::{Text, TextArray, Timestamp, Uuid};
-use crate::usage::{handover, stats};
+use crate::usage::{current, handover, stats};
 
 /// The row of the view `vpk.stats`, which picks each answer by the label beside it.
 #[pg_extern(volatile, parallel_unsafe, schema = "vpk", name = "stats_row")]
@@ -101,6 +103,24 @@ fn unlabelled(call: &Call) -> UnlabelledRow {
         stats.failure.as_ref().map(|(at, _)| Timestamp::from_micros(*at)),
         stats.failure.as_ref().map(|(_, message)| Text::new(call, message)),
     )
+}
+
+/// For the view `vpk.key_list`, which passes what its snapshot shows in the table.
+#[pg_extern(stable, parallel_safe, schema = "vpk")]
+fn current_uses(key_id: Option<Uuid>, uses: Option<i64>) -> i64 {
+    passing_errors(|| {
+        let uses = uses.unwrap_or(0);
+        key_id.map_or(uses, |key| current::uses(key, uses, visibility::by_caller()))
+    })
+}
+
+/// For the view `vpk.key_list`, in the same way.
+#[pg_extern(stable, parallel_safe, schema = "vpk")]
+fn current_last_use(key_id: Option<Uuid>, last_used_at: Option<Timestamp>) -> Option<Timestamp> {
+    passing_errors(|| match key_id {
+        Some(key) => current::last_use(key, last_used_at, visibility::by_caller()),
+        None => last_used_at,
+    })
 }
 
 #[pg_extern(volatile, parallel_unsafe)]

@@ -58,6 +58,7 @@ pub mod sql {
     pub mod isolation;
     pub mod lock;
     pub mod statement;
+    pub mod visibility;
 }
 
 pub mod call;

@@ -9,7 +9,8 @@ use pure::usage::slots::Pending;
 
 use crate::pg::background::worker::Connected;
 use crate::pg::background::{shmem, worker};
-use crate::pg::server::clock;
+use crate::pg::server::{clock, settings};
+use crate::pg::sql::visibility;
 use crate::store::usage::{self, Skipped};
 
 /// How long it begins transactions. Including the last one, it blocks dropping and renaming the
@@ -41,20 +42,28 @@ pub fn run(connected: Connected, database: u32) {
 
 fn flush(mut connected: Connected, ledger: Ledger, database: u32, tally: Option<&Tally>) {
     let started = Instant::now();
+    let rest = ledger.rest(clock::now().micros(), settings::usage_rewrite_interval());
+    // Of a flusher that failed.
+    ledger.header.open.store(0, Relaxed);
     let mut next = Some(0);
     while let Some(from) = next {
         if started.elapsed() >= STAY {
             ledger.header.wanted.store(true, Relaxed);
             break;
         }
-        let (batch, rest) = ledger.slots.collect(database, from, BATCH);
-        next = rest;
+        let (batch, more) = ledger.slots.collect(database, from, BATCH, rest);
+        next = more;
         if batch.is_empty() {
             continue;
         }
-        let skipped = connected.transaction(|call| usage::flush(call, &batch));
-        let (flushed, forgotten) = sort(&batch, skipped, clock::now().micros());
-        ledger.settle(flushed.iter().chain(&forgotten));
+        let (flushed, forgotten) = connected.transaction(|call| {
+            let skipped = usage::flush(call, &batch);
+            let (flushed, forgotten) = sort(&batch, skipped, clock::now().micros());
+            ledger.begin(flushed.iter(), visibility::own_transaction());
+            (flushed, forgotten)
+        });
+        ledger.end(flushed.iter(), rest);
+        ledger.settle(forgotten.iter());
         if let Some(tally) = tally {
             tally.flushed.fetch_add(flushed.iter().map(|pending| pending.uses).sum(), Relaxed);
         }

@@ -10,6 +10,7 @@ use std::cell::RefCell;
 use pure::error::CallError;
 use pure::usage::handover::{Handover, Report};
 use pure::usage::shared::Ledger;
+use pure::usage::written::Rest;
 
 use crate::pg::background::{shmem, usage_file, worker};
 use crate::pg::call::Call;
@@ -43,7 +44,7 @@ pub fn pending(max_rows: Option<i32>) -> Result<Vec<Report>, CallError> {
         return Err(CallError::busy("another session is handing over the uses of this standby")
             .hint("Try again when its transaction on this standby has ended."));
     }
-    let handover = Handover::new(ledger.slots.collect(database::own(), 0, limit).0);
+    let handover = Handover::new(ledger.slots.collect(database::own(), 0, limit, Rest::NONE).0);
     let reports = handover.report();
     HANDOVER.replace(handover);
     Ok(reports)

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use pure::usage::backoff::Turns;
 use pure::usage::shared::Ledger;
+use pure::usage::written::Rest;
 
 use crate::pg::background::worker::{self, Unconnected, WorkerState};
 use crate::pg::background::{databases, shmem, usage_file};
@@ -49,7 +50,8 @@ pub fn run(mut unconnected: Unconnected) {
 
 /// Flushes pending uses, and forgets those of databases that were dropped.
 fn round(unconnected: &mut Unconnected, ledger: Ledger, turns: &mut Turns) {
-    let pending = ledger.slots.databases();
+    let rest = ledger.rest(clock::now().micros(), settings::usage_rewrite_interval());
+    let pending = ledger.slots.databases(rest);
     if pending.is_empty() {
         return;
     }
@@ -62,7 +64,7 @@ fn round(unconnected: &mut Unconnected, ledger: Ledger, turns: &mut Turns) {
     counted.into_iter().filter(dropped).for_each(|oid| ledger.close(oid));
     for oid in turns.order(&pending) {
         if dropped(&oid) {
-            let (uses, _) = ledger.slots.collect(oid, 0, usize::MAX);
+            let (uses, _) = ledger.slots.collect(oid, 0, usize::MAX, Rest::NONE);
             ledger.settle(uses.iter());
         } else if find(oid).is_some_and(|database| database.open)
             && !turns.rests(oid, Instant::now())

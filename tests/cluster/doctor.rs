@@ -2,6 +2,7 @@
 
 use crate::support::keys::{create, verify};
 use crate::support::known::run;
+use crate::support::usage::FLUSH_EVERY_100MS;
 use crate::support::{Client, Cluster, value, wait_until};
 
 /// What is found of an item: whether it is well, the detail, and the advice.
@@ -58,7 +59,7 @@ fn writes_nothing(client: &mut Client, standby: bool) {
 /// On a primary all is well from the start; on its standby too, where uses wait for a promotion.
 #[test]
 fn the_doctor_finds_a_primary_and_its_standby_well() {
-    let primary = Cluster::start(&[("vibepeak_keys.usage_flush_interval", "100ms")]);
+    let primary = Cluster::start(FLUSH_EVERY_100MS);
     let mut client = primary.client();
     all_well(&mut client);
     found(&mut client, "preloaded", Some(true), "the server loaded the library");
@@ -260,7 +261,7 @@ fn the_doctor_reads_settings_as_the_server_does() {
 #[test]
 fn the_doctor_reports_unused_keys() {
     const ITEM: &str = "unused_keys";
-    let cluster = Cluster::start(&[("vibepeak_keys.usage_flush_interval", "100ms")]);
+    let cluster = Cluster::start(FLUSH_EVERY_100MS);
     let mut client = cluster.client();
     let [never, long_ago, lately, young, disabled] =
         ["never", "long ago", "lately", "young", "disabled"].map(|name| create(&mut client, name));
@@ -339,7 +340,7 @@ fn the_doctor_reports_dropped_uses() {
 #[test]
 fn the_doctor_reports_a_failed_flush_until_one_succeeds() {
     const ITEM: &str = "usage_worker";
-    let cluster = Cluster::start(&[("vibepeak_keys.usage_flush_interval", "100ms")]);
+    let cluster = Cluster::start(FLUSH_EVERY_100MS);
     let mut client = cluster.client();
     all_well(&mut client);
     let key = create(&mut client, "used");

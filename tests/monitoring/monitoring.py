@@ -136,6 +136,7 @@ def setUpModule():
     unittest.addModuleCleanup(SCRATCH.cleanup)
     sql("ALTER SYSTEM SET vibepeak_keys.usage_slots = 64;"
         "ALTER SYSTEM SET vibepeak_keys.usage_flush_interval = '100ms';"
+        "ALTER SYSTEM SET vibepeak_keys.usage_rewrite_interval = 0;"
         f"CREATE DATABASE {DATABASE};", database="postgres")
     control("restart")
     sql("CREATE SCHEMA keys; CREATE EXTENSION vibepeak_keys SCHEMA keys;")

@@ -49,6 +49,7 @@ pub mod usage {
     pub mod shared;
     pub mod slots;
     pub mod spin;
+    pub mod written;
 }
 
 pub mod characters;

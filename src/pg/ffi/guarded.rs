@@ -9,10 +9,10 @@ use core::ffi::{c_char, c_int, c_long, c_void};
 
 use pgrx::pg_sys::{
     AclMode, AclResult, AttrNumber, Datum, EState, ErrorData, Expr, ExprContext,
-    ExprContextCallbackFunction, ExprState, FunctionCallInfo, GucAction, GucContext, GucSource,
-    HeapTuple, Index, LOCKMODE, LOCKTAG, List, LockAcquireResult, MemoryContext, Node, Oid,
-    PlanState, Relation, ResultRelInfo, SPIPlanPtr, Size, Snapshot, TupleDesc, TupleTableSlot,
-    Tuplestorestate, TypeFuncClass,
+    ExprContextCallbackFunction, ExprState, FullTransactionId, FunctionCallInfo, GucAction,
+    GucContext, GucSource, HeapTuple, Index, LOCKMODE, LOCKTAG, List, LockAcquireResult,
+    MemoryContext, Node, Oid, PlanState, Relation, ResultRelInfo, SPIPlanPtr, Size, Snapshot,
+    TransactionId, TupleDesc, TupleTableSlot, Tuplestorestate, TypeFuncClass,
 };
 
 use crate::pg::ffi::guard::guarded;
@@ -79,15 +79,19 @@ guarded_functions! {
 }
 
 // src/backend/utils/time/snapmgr.c, src/backend/storage/ipc/procarray.c,
-// src/backend/access/transam/xact.c
+// src/backend/access/transam/xact.c, varsup.c
 guarded_functions! {
+    fn ActiveSnapshotSet() -> bool;
     fn GetActiveSnapshot() -> Snapshot;
+    fn XidInMVCCSnapshot(transaction: TransactionId, snapshot: Snapshot) -> bool;
     fn GetTransactionSnapshot() -> Snapshot;
     fn GetSnapshotData(snapshot: Snapshot) -> Snapshot;
     fn PushActiveSnapshot(snapshot: Snapshot);
     fn PopActiveSnapshot();
     fn StartTransactionCommand();
     fn CommitTransactionCommand();
+    fn GetTopFullTransactionIdIfAny() -> FullTransactionId;
+    fn ReadNextFullTransactionId() -> FullTransactionId;
 }
 
 // src/backend/storage/lmgr/lock.c, lmgr.c

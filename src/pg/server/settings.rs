@@ -48,6 +48,8 @@ static BACKEND_CACHE: GucSetting<i32> = GucSetting::<i32>::new(2_048);
 static USAGE_SLOTS: GucSetting<i32> = GucSetting::<i32>::new(65_536);
 /// `vibepeak_keys.usage_flush_interval`, in milliseconds.
 static USAGE_FLUSH_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(5_000);
+/// `vibepeak_keys.usage_rewrite_interval`, in milliseconds.
+static USAGE_REWRITE_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(60_000);
 
 /// Whether keys are redacted in the log and wherever statements are shown
 /// (`vibepeak_keys.redact_logs`).
@@ -68,6 +70,11 @@ pub fn usage_slots() -> usize {
 /// The time between flushes (`vibepeak_keys.usage_flush_interval`).
 pub fn usage_flush_interval() -> Duration {
     Duration::from_millis(USAGE_FLUSH_INTERVAL.get().try_into().unwrap_or(0))
+}
+
+/// For how long a flush does not write a key's row again (`vibepeak_keys.usage_rewrite_interval`).
+pub fn usage_rewrite_interval() -> Duration {
+    Duration::from_millis(USAGE_REWRITE_INTERVAL.get().try_into().unwrap_or(0))
 }
 
 /// Defines the settings. Called once, when the library is loaded.
@@ -106,9 +113,19 @@ pub(in crate::pg) fn define(preloading: bool) {
     GucRegistry::define_int_guc(
         c"vibepeak_keys.usage_flush_interval",
         c"Sets the time between flushes of key usage to vpk.key_usage.",
-        c"A crash of the server loses the uses that were counted since the last flush.",
+        c"A crash loses at most the uses of one such interval, and of keys in constant use those of one rewrite interval before it.",
         &USAGE_FLUSH_INTERVAL,
         100,
+        3_600_000,
+        GucContext::Sighup,
+        GucFlags::UNIT_MS,
+    );
+    GucRegistry::define_int_guc(
+        c"vibepeak_keys.usage_rewrite_interval",
+        c"Sets the time for which flushes do not write the row of a key in vpk.key_usage again.",
+        c"Lists show the uses since then, and a crash loses them. 0 writes all uses at each flush.",
+        &USAGE_REWRITE_INTERVAL,
+        0,
         3_600_000,
         GucContext::Sighup,
         GucFlags::UNIT_MS,

@@ -70,8 +70,9 @@ pub(super) fn names(names: impl IntoIterator<Item = &'static str>) -> Parameter 
 /// Privileges on objects of the extension beyond those that vpk_grant_verifier, vpk_grant_admin and
 /// vpk_grant_backup grant, each with its role. A role that was granted vpk_verify counts as a
 /// verifier, one that may delete plans as an admin, one that may read vpk.stats as a monitor, and
-/// one that may read every table and sequence as one for backups. The privileges of a role that is
-/// no admin, but may call all functions that admins may, are one line.
+/// one that may read every table and sequence as one for backups. A role that may read vpk.key_list
+/// needs the functions of that view. The privileges of a role that is no admin, but may call all
+/// functions that admins may, are one line.
 pub fn stray_grants(call: &Call) -> Listing {
     let parameters = [
         names(VERIFIER_FUNCTIONS),
@@ -142,6 +143,7 @@ static STRAY_GRANTS: Statement = Statement::new(
         SELECT r.grantee, pg_catalog.bool_or(r.name = 'vpk_verify') AS verifier,
                pg_catalog.bool_or(r.plain = 'DELETE ON vpk.plans') AS admin,
                pg_catalog.bool_or(r.plain = 'SELECT ON vpk.stats') AS monitor,
+               pg_catalog.bool_or(r.plain LIKE 'SELECT%ON vpk.key_list') AS lister,
                (SELECT pg_catalog.count(*) FROM relations AS t WHERE t.relkind IN ('r', 'S'))
                    = pg_catalog.count(DISTINCT r.name)
                          FILTER (WHERE r.kind = 'table' AND r.plain = 'SELECT ON ' || r.name)
@@ -172,6 +174,7 @@ static STRAY_GRANTS: Statement = Statement::new(
                  THEN (k.verifier AND r.name = ANY ($1))
                    OR (k.admin AND r.name <> ALL ($2))
                    OR (k.monitor AND r.name = 'stats_row')
+                   OR (k.lister AND r.name IN ('current_uses', 'current_last_use'))
                  WHEN r.kind IN ('table', 'relation')
                  THEN (k.verifier AND r.plain = ANY ($3))
                    OR (k.admin AND r.plain = ANY ($4))

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::support::keys::{Key, create_for, revoke, set_plan};
 use crate::support::known::{DISABLED, PLAN, REVOKED, VALID, assert_healthy, run};
 use crate::support::random::Random;
-use crate::support::usage::Done;
+use crate::support::usage::{ALL_AT_EACH_FLUSH, Done};
 use crate::support::{Client, Cluster, caught_up, pid, report, value};
 
 const CLIENTS: usize = 8;
@@ -184,6 +184,7 @@ fn no_answer_is_wrong_at_any_time() {
         ("deadlock_timeout", "5s"),
         ("max_standby_streaming_delay", "100ms"),
         ("vibepeak_keys.usage_flush_interval", "200ms"),
+        ALL_AT_EACH_FLUSH,
     ]);
     let mut admin = cluster.client();
     run(&mut admin, "CREATE TABLESPACE elsewhere LOCATION ''");

@@ -5,7 +5,8 @@ use std::thread;
 use crate::support::keys::{Key, create, verify};
 use crate::support::known::{assert_healthy, run};
 use crate::support::usage::{
-    counter, create_and_use, flush_every, start_flushing_hourly, stats, wait_until_flushed,
+    ALL_AT_EACH_FLUSH, FLUSH_EVERY_100MS, counter, create_and_use, flush_every,
+    start_flushing_hourly, stats, wait_until_flushed,
 };
 use crate::support::{Client, Cluster, sqlstate, value, wait_until};
 
@@ -54,8 +55,7 @@ fn each_use_is_flushed_or_counted_as_dropped_when_slots_run_out() {
 /// connection is refused by the server, and accepted when another one has ended.
 #[test]
 fn verifying_never_fails_when_all_connections_are_taken() {
-    let settings = [("max_connections", "8"), ("vibepeak_keys.usage_flush_interval", "100ms")];
-    let cluster = Cluster::start(&settings);
+    let cluster = Cluster::start(&[&[("max_connections", "8")], FLUSH_EVERY_100MS].concat());
     let mut sessions: Vec<Client> = Vec::new();
     let refused = loop {
         match cluster.try_connect("postgres", "postgres") {
@@ -86,6 +86,7 @@ fn a_session_that_knows_a_key_verifies_it_when_all_locks_are_taken() {
         ("max_locks_per_transaction", "10"),
         ("max_connections", "10"),
         ("vibepeak_keys.usage_flush_interval", "100ms"),
+        ALL_AT_EACH_FLUSH,
     ];
     let cluster = Cluster::start(&settings);
     let (mut holder, mut client, mut other) =

@@ -5,7 +5,10 @@ use std::fs;
 use crate::support::keys::create;
 use crate::support::known::assert_healthy;
 use crate::support::process::{open_files, own_memory, soak};
-use crate::support::usage::{counter, counters_of, number_at, wait_for_uses, wait_until_flushed};
+use crate::support::usage::{
+    ALL_AT_EACH_FLUSH, FLUSH_EVERY_100MS, counter, counters_of, number_at, wait_for_uses,
+    wait_until_flushed,
+};
 use crate::support::{Client, Cluster, value, wait_until};
 
 /// How many sessions are there, beside the one that asks.
@@ -19,7 +22,11 @@ fn sessions(client: &mut Client) -> String {
 #[test]
 fn a_thousand_short_sessions_are_answered_and_counted() {
     let number: i64 = if soak() { 20_000 } else { 1_000 };
-    let settings = [("vibepeak_keys.usage_flush_interval", "300ms"), ("max_connections", "20")];
+    let settings = [
+        ("vibepeak_keys.usage_flush_interval", "300ms"),
+        ALL_AT_EACH_FLUSH,
+        ("max_connections", "20"),
+    ];
     let cluster = Cluster::start(&settings);
     let names = ["postgres", "second", "third", "fourth"];
     for name in &names[1..] {
@@ -64,8 +71,7 @@ fn a_thousand_short_sessions_are_answered_and_counted() {
 #[test]
 fn dropped_databases_free_their_tallies() {
     let number = if soak() { 600 } else { 12 };
-    let settings = [("vibepeak_keys.usage_flush_interval", "100ms")];
-    let cluster = Cluster::start(&settings);
+    let cluster = Cluster::start(FLUSH_EVERY_100MS);
     cluster.database("model", "UTF8");
     let mut admin = cluster.client();
     for at in 0..number {

@@ -3,7 +3,7 @@
 
 use crate::support::keys::{Key, create, revoke, verify};
 use crate::support::patroni::Patroni;
-use crate::support::usage::{counter, use_key, wait_for_uses};
+use crate::support::usage::{FLUSH_EVERY_200MS, counter, use_key, wait_for_uses};
 use crate::support::{Client, caught_up, value, wait_longer_until, wait_until};
 
 fn check(client: &mut Client, valid: &[Key], revoked: &[Key]) {
@@ -19,8 +19,7 @@ fn check(client: &mut Client, valid: &[Key], revoked: &[Key]) {
 /// comes back as its standby, and refuses what was revoked meanwhile.
 #[test]
 fn patroni_fails_over_and_every_acknowledged_key_is_there() {
-    let settings = [("vibepeak_keys.usage_flush_interval", "200ms")];
-    let Some(mut patroni) = Patroni::start(&settings) else { return };
+    let Some(mut patroni) = Patroni::start(FLUSH_EVERY_200MS) else { return };
     let leader = patroni.leader();
     let standby = 1 - leader;
     let (mut admin, mut reader) = (patroni.client(leader), patroni.client(standby));

@@ -7,10 +7,17 @@ use serde_json::Value;
 use super::keys::Key;
 use super::{Client, Cluster, GenericClient, value, wait_until};
 
-/// Settings under which uses are flushed every 200 ms.
-pub const FLUSH_EVERY_200MS: &[(&str, &str)] = &[("vibepeak_keys.usage_flush_interval", "200ms")];
+/// Setting under which each flush writes all uses.
+pub const ALL_AT_EACH_FLUSH: (&str, &str) = ("vibepeak_keys.usage_rewrite_interval", "0");
+/// Settings under which all uses are flushed every 100 ms.
+pub const FLUSH_EVERY_100MS: &[(&str, &str)] =
+    &[("vibepeak_keys.usage_flush_interval", "100ms"), ALL_AT_EACH_FLUSH];
+/// Settings under which all uses are flushed every 200 ms.
+pub const FLUSH_EVERY_200MS: &[(&str, &str)] =
+    &[("vibepeak_keys.usage_flush_interval", "200ms"), ALL_AT_EACH_FLUSH];
 /// Settings under which uses stay pending, once the server has started.
-pub const FLUSH_HOURLY: &[(&str, &str)] = &[("vibepeak_keys.usage_flush_interval", "1h")];
+pub const FLUSH_HOURLY: &[(&str, &str)] =
+    &[("vibepeak_keys.usage_flush_interval", "1h"), ALL_AT_EACH_FLUSH];
 
 /// A server where uses stay pending. The launcher has looked for some at the start.
 pub fn start_flushing_hourly(settings: &[(&str, &str)]) -> Cluster {
@@ -39,7 +46,16 @@ impl Drop for Done<'_> {
 
 /// Changes how often uses are flushed, from now on.
 pub fn flush_every(client: &mut Client, interval: &str) {
-    let sql = format!("ALTER SYSTEM SET vibepeak_keys.usage_flush_interval = '{interval}'");
+    set_interval(client, "flush", interval);
+}
+
+/// Changes for how long flushes do not write a row again, from now on.
+pub fn rewrite_every(client: &mut Client, interval: &str) {
+    set_interval(client, "rewrite", interval);
+}
+
+fn set_interval(client: &mut Client, of: &str, interval: &str) {
+    let sql = format!("ALTER SYSTEM SET vibepeak_keys.usage_{of}_interval = '{interval}'");
     client.batch_execute(&sql).expect("the setting");
     client.batch_execute("SELECT pg_reload_conf()").expect("a reload");
 }

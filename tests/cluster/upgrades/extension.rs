@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use crate::dumps::{self, Folder};
 use crate::support::keys::{Key, authenticate, create, create_for, revoke, set_plan, verify};
 use crate::support::known::run;
+use crate::support::usage::FLUSH_EVERY_100MS;
 use crate::support::{Client, Cluster, value, wait_until};
 use crate::upgrades::released::CURRENT;
 use crate::upgrades::{GRANTS, assert_same, catalogue, column, made_with, old_versions, update};
@@ -22,7 +23,7 @@ const GIVEN_AWAY: &str = "
 
 /// A server that flushes uses every 100 ms.
 fn server() -> Cluster {
-    let cluster = Cluster::start(&[("vibepeak_keys.usage_flush_interval", "100")]);
+    let cluster = Cluster::start(FLUSH_EVERY_100MS);
     let roles = "CREATE ROLE somebody; CREATE ROLE verifier LOGIN; CREATE ROLE admin LOGIN";
     run(&mut cluster.client(), roles);
     cluster

@@ -6,13 +6,13 @@ use std::thread;
 
 use crate::support::keys::{Key, create};
 use crate::support::usage::{
-    Done, counter, flush_every, start_flushing_hourly, stats, use_key, uses, wait_for_flushes,
-    wait_for_rest, wait_for_uses, wait_until_flushed,
+    ALL_AT_EACH_FLUSH, Done, counter, flush_every, start_flushing_hourly, stats, use_key, uses,
+    wait_for_flushes, wait_for_rest, wait_for_uses, wait_until_flushed,
 };
 use crate::support::{Cluster, value, wait_until};
 
 const OFTEN: &[(&str, &str)] =
-    &[("autovacuum", "off"), ("vibepeak_keys.usage_flush_interval", "100ms")];
+    &[("autovacuum", "off"), ("vibepeak_keys.usage_flush_interval", "100ms"), ALL_AT_EACH_FLUSH];
 
 /// A key of a database, used so many times.
 fn used(cluster: &Cluster, database: &str, times: i32) -> Key {

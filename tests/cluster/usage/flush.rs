@@ -6,8 +6,8 @@ use std::thread;
 
 use crate::support::keys::{Key, checksum, create, create_for, revoke, set_plan, verify};
 use crate::support::usage::{
-    Done, FLUSH_EVERY_200MS, FLUSH_HOURLY, counter, flush_every, launcher, stats, use_key, uses,
-    wait_for_flushes, wait_for_uses, wait_until_flushed,
+    Done, FLUSH_EVERY_100MS, FLUSH_EVERY_200MS, FLUSH_HOURLY, counter, flush_every, launcher,
+    stats, use_key, uses, wait_for_flushes, wait_for_uses, wait_until_flushed,
 };
 use crate::support::{Client, Cluster, sqlstate, value, wait_until};
 
@@ -172,7 +172,7 @@ fn the_last_use_never_moves_backwards() {
 #[test]
 fn totals_are_exact_when_clients_and_flushes_run_together() {
     const CLIENTS: usize = 6;
-    let cluster = Cluster::start(&[("vibepeak_keys.usage_flush_interval", "100ms")]);
+    let cluster = Cluster::start(FLUSH_EVERY_100MS);
     let mut client = cluster.client();
     let shared = create(&mut client, "shared");
     let own: Vec<_> = (0..CLIENTS).map(|_| create(&mut client, "own")).collect();

@@ -6,4 +6,5 @@ mod databases;
 mod flush;
 mod handover;
 mod restarts;
+mod rewrites;
 mod tables;

@@ -4,8 +4,8 @@ use std::thread;
 
 use crate::support::keys::{Key, create, create_for, revoke, set_plan, verify};
 use crate::support::usage::{
-    FLUSH_EVERY_200MS, counter, flush_every, start_flushing_hourly, stats, use_key, uses,
-    wait_for_flushes, wait_for_pending, wait_for_uses, wait_until_flushed,
+    FLUSH_EVERY_100MS, FLUSH_EVERY_200MS, counter, flush_every, start_flushing_hourly, stats,
+    use_key, uses, wait_for_flushes, wait_for_pending, wait_for_uses, wait_until_flushed,
 };
 use crate::support::{Client, Cluster, pid, value, wait_for_lock, wait_until};
 
@@ -150,7 +150,7 @@ fn keys_being_removed_delay_the_flush_of_no_other_key() {
 /// G4: accounts that come and go while flushes run leave no row behind, and no error.
 #[test]
 fn accounts_that_come_and_go_leave_no_usage_behind() {
-    let cluster = Cluster::start(&[("vibepeak_keys.usage_flush_interval", "100ms")]);
+    let cluster = Cluster::start(FLUSH_EVERY_100MS);
     let mut client = cluster.client();
     let other = create(&mut client, "other");
     for round in 0..60 {

@@ -58,6 +58,8 @@ SELECT ok FROM pg_temp.finding('privileges');
 GRANT EXECUTE ON FUNCTION vpk_purge(timestamptz, integer) TO regress_vpk_verifier;
 GRANT EXECUTE ON FUNCTION vpk_grant_admin(regrole), vpk.plan_in_use(text), vpk.plans_before_write() TO regress_vpk_admin;
 GRANT SELECT ON vpk.key_list TO regress_vpk_verifier;
+-- The functions of the view are no further finding.
+GRANT EXECUTE ON FUNCTION vpk.current_uses, vpk.current_last_use TO regress_vpk_verifier;
 GRANT INSERT ON vpk.accounts TO regress_vpk_admin;
 GRANT USAGE ON SEQUENCE vpk.events_id_seq TO regress_vpk_admin;
 GRANT CREATE ON SCHEMA vpk TO regress_vpk_both;
@@ -65,6 +67,7 @@ SELECT * FROM pg_temp.finding('privileges') \gx
 REVOKE EXECUTE ON FUNCTION vpk_purge(timestamptz, integer) FROM regress_vpk_verifier;
 REVOKE EXECUTE ON FUNCTION vpk_grant_admin(regrole), vpk.plan_in_use(text), vpk.plans_before_write() FROM regress_vpk_admin;
 REVOKE SELECT ON vpk.key_list FROM regress_vpk_verifier;
+REVOKE EXECUTE ON FUNCTION vpk.current_uses, vpk.current_last_use FROM regress_vpk_verifier;
 REVOKE INSERT ON vpk.accounts FROM regress_vpk_admin;
 REVOKE USAGE ON SEQUENCE vpk.events_id_seq FROM regress_vpk_admin;
 REVOKE CREATE ON SCHEMA vpk FROM regress_vpk_both;

@@ -1,8 +1,8 @@
 //! Work that only one process at a time may do. The process that does it writes its process id to a
 //! place in shared memory, which is 0 otherwise.
 
-use crate::sync::AtomicI32;
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
+use crate::sync::{AtomicI32, AtomicU64};
 
 /// Writes the own process id, unless another one is there. Returns whether it was written.
 pub fn claim(place: &AtomicI32, own: i32) -> bool {
@@ -12,6 +12,12 @@ pub fn claim(place: &AtomicI32, own: i32) -> bool {
 /// Removes the own process id.
 pub fn release(place: &AtomicI32) {
     place.store(0, Release);
+}
+
+/// A number of the process whose id is in the place; 0 where there is none. A process that fails
+/// leaves its number.
+pub fn number_of(place: &AtomicI32, number: &AtomicU64) -> u64 {
+    if place.load(Acquire) == 0 { 0 } else { number.load(Acquire) }
 }
 
 /// Runs `run` while the own process id is in the place; returns None if another one is there. `run`

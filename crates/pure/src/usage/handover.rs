@@ -78,6 +78,7 @@ impl Handover {
 mod tests {
     use super::*;
     use crate::usage::slots::{Slot, Slots};
+    use crate::usage::written::Rest;
 
     fn pending(slot: usize, key: u8, last_used_at: i64, uses: u64) -> Pending {
         Pending { slot, database: 1, key: [key; 16], last_used_at, uses }
@@ -110,9 +111,9 @@ mod tests {
         let memory: Vec<_> = (0..8).map(|_| Slot::default()).collect();
         let slots = Slots(&memory);
         slots.note(1, &[1; 16], 10, 3);
-        let mut handover = Handover::new(slots.collect(1, 0, 100).0);
+        let mut handover = Handover::new(slots.collect(1, 0, 100, Rest::NONE).0);
         slots.note(1, &[1; 16], 20, 4);
-        slots.settle(handover.take(&[1; 16], u64::MAX).iter());
+        slots.settle(handover.take(&[1; 16], u64::MAX).iter(), None);
         let left = slots.all().expect("no slot is locked");
         assert_eq!((left.len(), left[0].uses, left[0].last_used_at), (1, 4, 20));
     }

@@ -6,15 +6,17 @@ use std::sync::Arc;
 use loom::model::Builder;
 use loom::thread;
 
-use crate::sync::Ordering::Relaxed;
+use crate::sync::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::{AtomicI32, AtomicU64};
-use crate::usage::claim::try_exclusive;
+use crate::usage::claim::{number_of, try_exclusive};
 use crate::usage::handover::Handover;
 use crate::usage::slots::{Noted, Slot, Slots};
 use crate::usage::spin::SpinLock;
+use crate::usage::written::Rest;
 
 const DATABASE: u32 = 1;
 const KEY: [u8; 16] = [1; 16];
+const TRANSACTION: u64 = 7;
 
 fn check(preemptions: usize, run: impl Fn() + Sync + Send + 'static) {
     let mut model = Builder::new();
@@ -80,8 +82,8 @@ fn uses_noted_during_a_flush_are_counted_once() {
                 })
                 .collect();
             let slots = Slots(&memory);
-            let (batch, _) = slots.collect(DATABASE, 0, 10);
-            slots.settle(batch.iter());
+            let (batch, _) = slots.collect(DATABASE, 0, 10, Rest::NONE);
+            slots.settle(batch.iter(), None);
             let flushed: u64 = batch.iter().map(|pending| pending.uses).sum();
             let noted: u64 = writers.into_iter().map(|it| it.join().expect("a thread")).sum();
             let left: u64 = slots.all().expect("no slot is locked").iter().map(|it| it.uses).sum();
@@ -90,13 +92,45 @@ fn uses_noted_during_a_flush_are_counted_once() {
     }
 }
 
+/// G4: a query never counts a use twice or misses one, wherever it comes between the commit of a
+/// flush and its settling.
+#[test]
+fn a_query_counts_each_use_once_while_they_are_flushed() {
+    check(3, || {
+        let shared =
+            Arc::new(([Slot::default()], AtomicI32::new(0), AtomicU64::new(0), AtomicU64::new(0)));
+        let noted = note(&shared.0, 0);
+        let flusher = Arc::clone(&shared);
+        // As `Ledger::begin` and `Ledger::end` do, without the many counters of a header.
+        let flusher = thread::spawn(move || {
+            let (memory, place, open, table) = &*flusher;
+            let slots = Slots(memory);
+            try_exclusive(place, 1, || {
+                let (batch, _) = slots.collect(DATABASE, 0, 10, Rest::NONE);
+                open.store(TRANSACTION, Release);
+                slots.begin(batch.iter(), TRANSACTION);
+                table.store(batch.iter().map(|pending| pending.uses).sum(), Release);
+                slots.settle(batch.iter(), Some(Rest::NONE));
+                open.store(0, Release);
+            });
+        });
+        let (memory, place, open, table) = &*shared;
+        // The snapshot is taken first, and shows the row as it is then.
+        let row = table.load(Acquire);
+        let open = number_of(place, open);
+        let unseen = Slots(memory).unseen(DATABASE, &KEY, open, |_| row > 0);
+        assert_eq!(row + unseen.uses, noted);
+        flusher.join().expect("a thread");
+    });
+}
+
 /// Hands over pending uses, if no other caller does; returns their number.
 fn hand_over(memory: &[Slot], place: &AtomicI32, own: i32) -> u64 {
     let slots = Slots(memory);
     let handed_over = try_exclusive(place, own, || {
-        let mut handover = Handover::new(slots.collect(DATABASE, 0, 10).0);
+        let mut handover = Handover::new(slots.collect(DATABASE, 0, 10, Rest::NONE).0);
         let reported: u64 = handover.report().iter().map(|report| report.uses).sum();
-        slots.settle(handover.take(&KEY, reported).iter());
+        slots.settle(handover.take(&KEY, reported).iter(), None);
         reported
     });
     handed_over.unwrap_or(0)

@@ -4,15 +4,19 @@
 //! one writer at a time, which its field names. Each database has a [`Tally`], which is found by
 //! its OID.
 
+use std::time::Duration;
+
 use crate::answer::status::Status;
 use crate::instant::Micros;
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::{
     AtomicBool, AtomicI32, AtomicI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, fence, yield_now,
 };
+use crate::usage::claim;
 use crate::usage::file::{Counters, UsageSnapshot};
-use crate::usage::slots::{Noted, Pending, Slots};
+use crate::usage::slots::{Noted, Pending, Slots, Unseen};
 use crate::usage::spin::SpinLock;
+use crate::usage::written::Rest;
 
 /// The number of tallies. Uses are also noted in databases without one.
 const DATABASES: usize = 256;
@@ -34,6 +38,9 @@ pub struct Header {
     /// The pid of the process that flushes or settles uses, 0 if there is none: see
     /// [`crate::usage::claim`].
     pub flusher: AtomicI32,
+    /// The transaction whose uses the flusher is about to settle, 0 if there is none. The flusher
+    /// writes it.
+    pub open: AtomicU64,
     /// How many flushes have ended without an error. The flusher writes it.
     pub flushes: AtomicU64,
     /// Held while assigning a tally to a database or freeing one.
@@ -195,10 +202,47 @@ impl<'memory> Ledger<'memory> {
         });
     }
 
-    /// Subtracts uses that have been written to the table, or whose key no longer exists.
-    pub fn settle<'a>(self, collected: impl Iterator<Item = &'a Pending>) {
-        let emptied = self.slots.settle(collected);
+    /// Which keys rest in a flush that begins now. None does where half of the slots are taken.
+    pub fn rest(self, now: Micros, interval: Duration) -> Rest {
+        Rest::before(now, if self.crowded() { Duration::ZERO } else { interval })
+    }
+
+    /// Records that a transaction, of this number, is about to commit uses.
+    pub fn begin<'a>(self, collected: impl Iterator<Item = &'a Pending>, transaction: u64) {
+        self.header.open.store(transaction, Release);
+        self.slots.begin(collected, transaction);
+    }
+
+    /// Subtracts uses that a transaction has committed, as [`Ledger::begin`] has recorded. `rest` is
+    /// what they were collected with.
+    pub fn end<'a>(self, collected: impl Iterator<Item = &'a Pending>, rest: Rest) {
+        let emptied = self.slots.settle(collected, Some(rest));
         self.header.occupied.fetch_sub(emptied, Relaxed);
+        self.header.open.store(0, Release);
+    }
+
+    /// Subtracts uses that another server has written to the table, or whose key no longer exists.
+    pub fn settle<'a>(self, collected: impl Iterator<Item = &'a Pending>) {
+        let emptied = self.slots.settle(collected, None);
+        self.header.occupied.fetch_sub(emptied, Relaxed);
+    }
+
+    /// The uses of a key that a query does not see in the table. `shows` says whether the query's
+    /// snapshot shows what a transaction did that has committed.
+    ///
+    /// The sum of both is right at any time, although the query's snapshot is older than the look at
+    /// the memory. A flush records in each slot what it is about to commit, and by which
+    /// transaction. The record stays when the uses have left the slot. So the snapshot decides
+    /// whether they count as pending, and the instants between commit and settling do not matter.
+    ///
+    /// Uses of an earlier flush than the last one from the slot are not found, where the snapshot is
+    /// older than that too: the sum is then too small, and never too large.
+    pub fn unseen(self, database: u32, key: &[u8; 16], shows: impl FnMut(u64) -> bool) -> Unseen {
+        // Before the slots: a transaction that the snapshot shows has committed before, and is this
+        // one, or its uses have left the slots. A flusher that fails leaves its transaction here,
+        // and ends before the transaction does.
+        let open = claim::number_of(&self.header.flusher, &self.header.open);
+        self.slots.unseen(database, key, open, shows)
     }
 
     /// What survives a restart. Call it when no other process uses the ledger. None if a process
@@ -305,9 +349,46 @@ mod tests {
         assert_eq!(asked, [false, false, true, false, false, false]);
         assert!(ledger.crowded());
         assert_eq!(tally.dropped.load(Relaxed), 2);
-        let (batch, _) = ledger.slots.collect(1, 0, 10);
+        let (batch, _) = ledger.slots.collect(1, 0, 10, Rest::NONE);
         ledger.settle(batch.iter());
         assert_eq!((header.occupied.load(Relaxed), ledger.crowded()), (0, false));
+    }
+
+    #[test]
+    fn no_key_rests_where_half_of_the_slots_are_taken() {
+        let header = Header::default();
+        let slots: Vec<_> = (0..4).map(|_| Slot::default()).collect();
+        let ledger = Ledger { header: &header, slots: Slots(&slots) };
+        let minute = Duration::from_secs(60);
+        ledger.note(1, &[1; 16], 1, None);
+        let rest = ledger.rest(1_000_000, minute);
+        let (batch, _) = ledger.slots.collect(1, 0, 10, rest);
+        ledger.begin(batch.iter(), 7);
+        ledger.end(batch.iter(), rest);
+        let due = |seconds: i64| {
+            let rest = ledger.rest(seconds * 1_000_000, minute);
+            ledger.slots.collect(1, 0, 10, rest).0.len()
+        };
+        ledger.note(1, &[1; 16], 2, None);
+        assert_eq!((due(2), due(61)), (0, 1));
+        ledger.note(1, &[2; 16], 2, None);
+        assert_eq!(due(2), 2);
+    }
+
+    #[test]
+    fn a_failed_flush_is_no_flush_and_lists_find_its_uses() {
+        let header = Header::default();
+        let slots: Vec<_> = (0..4).map(|_| Slot::default()).collect();
+        let ledger = Ledger { header: &header, slots: Slots(&slots) };
+        ledger.note(1, &[1; 16], 1, None);
+        let (batch, _) = ledger.slots.collect(1, 0, 10, Rest::NONE);
+        header.flusher.store(4711, Relaxed);
+        ledger.begin(batch.iter(), 7);
+        assert_eq!(ledger.unseen(1, &[1; 16], |_| true).uses, 0, "it has committed");
+        header.flusher.store(0, Relaxed);
+        assert_eq!(ledger.unseen(1, &[1; 16], |_| true).uses, 1);
+        let rest = ledger.rest(1_000_000, Duration::from_secs(60));
+        assert_eq!(ledger.slots.collect(1, 0, 10, rest).0.len(), 1);
     }
 
     #[test]

@@ -12,12 +12,16 @@
 //! Uses stay in their slot until the transaction that wrote them to the table has committed, and
 //! are subtracted then. The caller ensures that only one process at a time does that
 //! ([`crate::usage::claim`]). It may wait for a lock, since a process that holds one never
-//! waits.
+//! waits. So may one that lists keys.
+//!
+//! A slot without uses is free for any key. What the last flush wrote from it stays beside them
+//! ([`Written`]).
 
 use crate::instant::Micros;
 use crate::sync::Ordering::Relaxed;
 use crate::sync::{AtomicI64, AtomicU32, AtomicU64, spin_loop};
 use crate::usage::spin::SpinLock;
+use crate::usage::written::{Copied, MOST, Rest, Written, mark};
 
 /// How many slots a verification looks at before it gives up.
 const PROBES: usize = 64;
@@ -33,7 +37,11 @@ pub struct Slot {
     key: [AtomicU64; 2],
     last_used_at: AtomicI64,
     uses: AtomicU64,
+    /// What the last flush wrote from here, be it of this key or of one that had the slot before.
+    written: Written,
 }
+
+const _: () = assert!(size_of::<Slot>() == 64);
 
 /// Uses of a key that were found in a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +56,15 @@ pub struct Pending {
     pub last_used_at: Micros,
     /// The number of uses.
     pub uses: u64,
+}
+
+/// Uses of a key that a query does not see in the table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unseen {
+    /// The number of uses.
+    pub uses: u64,
+    /// The latest use, where the memory still has it.
+    pub last_used_at: Option<Micros>,
 }
 
 /// What happened to a use.
@@ -96,31 +113,62 @@ impl<'memory> Slots<'memory> {
         self.0[home..].iter().chain(&self.0[..home]).take(PROBES)
     }
 
-    /// Reads the uses of a database in up to `limit` slots, from slot `from` on. Also returns the
-    /// slot to continue from, if there are more.
+    /// Reads the uses of a database in up to `limit` slots, from slot `from` on, except for those of
+    /// keys that rest. Also returns the slot to continue from, if there are more. Of more than
+    /// [`MOST`] uses in a slot, some wait for the next time.
     pub fn collect(
         self,
         database: u32,
         from: usize,
         limit: usize,
+        rest: Rest,
     ) -> (Vec<Pending>, Option<usize>) {
         let mut found = Vec::new();
         for (at, slot) in self.0.iter().enumerate().skip(from) {
             if found.len() == limit {
                 return (found, Some(at));
             }
-            if slot.uses.load(Relaxed) > 0 && slot.database.load(Relaxed) == database {
-                // A locked slot is left for the next flush.
-                let read = slot.held.try_with(|| slot.read(at)).flatten();
-                found.extend(read.filter(|read| read.database == database));
+            if slot.uses.load(Relaxed) > 0
+                && slot.database.load(Relaxed) == database
+                && !self.rests(slot, rest)
+            {
+                let read = slot.held.with(|| slot.read(at));
+                let read = read.filter(|read| read.database == database);
+                found.extend(read.map(|read| Pending { uses: read.uses.min(MOST), ..read }));
             }
         }
         (found, None)
     }
 
-    /// Subtracts uses that were collected and have been written to the table. Returns how many
-    /// slots are now empty.
-    pub fn settle<'a>(self, collected: impl Iterator<Item = &'a Pending>) -> usize {
+    /// Whether the key of a slot rests. As a rule the slot's own record says so. The key has taken
+    /// another slot if its own was locked, or taken by another key: then that slot's record does.
+    fn rests(self, slot: &Slot, rest: Rest) -> bool {
+        if rest.is_none() {
+            return false;
+        }
+        let (database, key) = slot.owner();
+        let mark = mark(database, key);
+        slot.written.rests(mark, rest).unwrap_or_else(|| {
+            self.probed(database, key).any(|other| other.written.rests(mark, rest) == Some(true))
+        })
+    }
+
+    /// Records that a transaction, of this number, is about to commit uses that were collected.
+    pub fn begin<'a>(self, collected: impl Iterator<Item = &'a Pending>, transaction: u64) {
+        for pending in collected {
+            let Some(slot) = self.0.get(pending.slot) else { continue };
+            let mark = mark(pending.database, halves(&pending.key));
+            slot.held.with(|| slot.written.begin(mark, transaction, pending.uses));
+        }
+    }
+
+    /// Subtracts uses that were collected. `flush` is what they were collected with, where the
+    /// transaction of [`Slots::begin`] has committed them. Returns how many slots are now empty.
+    pub fn settle<'a>(
+        self,
+        collected: impl Iterator<Item = &'a Pending>,
+        flush: Option<Rest>,
+    ) -> usize {
         let mut emptied = 0;
         for pending in collected {
             let Some(slot) = self.0.get(pending.slot) else { continue };
@@ -128,9 +176,41 @@ impl<'memory> Slots<'memory> {
                 let left = slot.uses.load(Relaxed).saturating_sub(pending.uses);
                 slot.uses.store(left, Relaxed);
                 emptied += usize::from(left == 0);
+                if let Some(rest) = flush {
+                    slot.written.end(rest);
+                }
             });
         }
         emptied
+    }
+
+    /// The uses of a key that a query does not see in the table: see [`Copied::unseen`].
+    pub fn unseen(
+        self,
+        database: u32,
+        key: &[u8; 16],
+        open: u64,
+        mut shows: impl FnMut(u64) -> bool,
+    ) -> Unseen {
+        let key = halves(key);
+        let mark = mark(database, key);
+        let mut unseen = Unseen::default();
+        for slot in self.probed(database, key) {
+            // A look without the lock, at 64 slots for each key of a list.
+            if slot.owner() != (database, key) && !slot.written.is_of(mark) {
+                continue;
+            }
+            let (held, last_used_at, written) = slot.held.with(|| slot.copy(database, key, mark));
+            let uses = match written {
+                Some(written) => written.unseen(held, open, &mut shows),
+                None => held,
+            };
+            if uses > 0 {
+                unseen.uses = unseen.uses.saturating_add(uses);
+                unseen.last_used_at = unseen.last_used_at.max(last_used_at);
+            }
+        }
+        unseen
     }
 
     /// All pending uses; None if a slot is locked, whose content may be half written.
@@ -151,12 +231,14 @@ impl<'memory> Slots<'memory> {
             .sum()
     }
 
-    /// The databases that have pending uses, in order.
-    pub fn databases(self) -> Vec<u32> {
+    /// The databases that have pending uses of keys that do not rest, in order.
+    pub fn databases(self, rest: Rest) -> Vec<u32> {
         let mut found: Vec<u32> = Vec::new();
         for slot in self.0.iter().filter(|slot| slot.uses.load(Relaxed) > 0) {
             let database = slot.database.load(Relaxed);
-            if let Err(at) = found.binary_search(&database) {
+            if let Err(at) = found.binary_search(&database)
+                && !self.rests(slot, rest)
+            {
                 found.insert(at, database);
             }
         }
@@ -170,6 +252,12 @@ impl Slot {
             || (self.key[1].load(Relaxed) == key[1]
                 && self.key[0].load(Relaxed) == key[0]
                 && self.database.load(Relaxed) == database)
+    }
+
+    /// The database and the key that has the slot, or had it last.
+    fn owner(&self) -> (u32, [u64; 2]) {
+        let key = [&self.key[0], &self.key[1]].map(|half| half.load(Relaxed));
+        (self.database.load(Relaxed), key)
     }
 
     /// Adds uses if the slot holds this key or is empty. The caller holds its lock.
@@ -189,6 +277,19 @@ impl Slot {
         self.last_used_at.store(at, Relaxed);
         self.uses.store(uses, Relaxed);
         Some(Noted::Claimed)
+    }
+
+    /// The uses that it holds of a key, the latest, and what the last flush wrote of this key. The
+    /// caller holds its lock.
+    fn copy(
+        &self,
+        database: u32,
+        key: [u64; 2],
+        mark: u64,
+    ) -> (u64, Option<Micros>, Option<Copied>) {
+        let own = self.owner() == (database, key);
+        let held = if own { self.uses.load(Relaxed) } else { 0 };
+        (held, own.then(|| self.last_used_at.load(Relaxed)), self.written.copy(mark))
     }
 
     /// Reads the slot. The caller holds its lock.
@@ -257,7 +358,7 @@ mod tests {
         let totals = totals(slots);
         assert_eq!(totals[&(1, key(1))], (20, 2));
         assert_eq!(totals[&(2, key(1))], (5, 3));
-        assert_eq!(slots.databases(), [1, 2]);
+        assert_eq!(slots.databases(Rest::NONE), [1, 2]);
         assert_eq!((slots.pending(1), slots.pending(2), slots.pending(3)), (2, 3, 0));
     }
 
@@ -268,10 +369,10 @@ mod tests {
         slots.note(1, &key(1), 10, 2);
         slots.note(1, &key(2), 10, 1);
         slots.note(2, &key(3), 10, 1);
-        let (batch, rest) = slots.collect(1, 0, 100);
+        let (batch, rest) = slots.collect(1, 0, 100, Rest::NONE);
         assert_eq!((batch.len(), rest), (2, None));
         slots.note(1, &key(1), 11, 5);
-        assert_eq!(slots.settle(batch.iter()), 1);
+        assert_eq!(slots.settle(batch.iter(), None), 1);
         assert_eq!(totals(slots), [((1, key(1)), (11, 5)), ((2, key(3)), (10, 1))].into());
     }
 
@@ -283,10 +384,10 @@ mod tests {
         let mut from = Some(0);
         let mut seen = Vec::new();
         while let Some(at) = from {
-            let (batch, next) = slots.collect(1, at, 7);
+            let (batch, next) = slots.collect(1, at, 7, Rest::NONE);
             assert!(batch.len() <= 7);
             seen.extend(batch.iter().map(|pending| pending.key));
-            slots.settle(batch.iter());
+            slots.settle(batch.iter(), None);
             from = next;
         }
         seen.sort_unstable();
@@ -313,7 +414,6 @@ mod tests {
         memory[own].held.with(|| {
             assert_eq!(slots.note(1, &key(1), 2, 1), Noted::Claimed);
             assert_eq!(slots.all(), None);
-            assert_eq!(slots.collect(1, 0, 10).0.len(), 1);
         });
         assert_eq!(totals(slots)[&(1, key(1))], (2, 2));
     }
@@ -335,9 +435,9 @@ mod tests {
                 })
                 .collect();
             let mut flush = || {
-                let (batch, _) = slots.collect(1, 0, 1000);
+                let (batch, _) = slots.collect(1, 0, 1000, Rest::NONE);
                 batch.iter().for_each(|b| *flushed.entry(b.key).or_default() += b.uses);
-                slots.settle(batch.iter());
+                slots.settle(batch.iter(), None);
             };
             while writers.iter().any(|writer| !writer.is_finished()) {
                 flush();
