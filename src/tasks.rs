@@ -5,14 +5,13 @@
 //! waited for, even where the caller's own snapshot is older.
 
 use pure::answer::decision::Request;
-use pure::answer::response::{self, HeaderFacts};
+use pure::answer::response::HeaderFacts;
 use pure::answer::status::Status;
 use pure::error::CallError;
 
 use crate::pg::call::Call;
 use crate::pg::server::{clock, random};
 use crate::pg::sql::lock;
-use crate::pg::types::json::jsonb;
 use crate::pg::types::{Interval, Json, Text, Timestamp, Uuid};
 use crate::store::leases::{self, NewLease, Tasks};
 use crate::usage;
@@ -71,7 +70,7 @@ pub fn start(
         let (_, error) = body::compose(call, status, &facts, request_id);
         let retry_after = first_end.map(|end| end.micros() - clock::now().micros());
         let facts = HeaderFacts { retry_after, ..HeaderFacts::default() };
-        let headers = jsonb(&response::headers(status, &facts));
+        let headers = body::headers(call, status, &facts);
         let running = Some(saturated(running));
         return Ok(Started {
             status,
@@ -101,7 +100,7 @@ pub fn start(
         allowed,
         expires_at: Some(expires_at),
         error: None,
-        headers: jsonb(&response::headers(Status::Valid, &HeaderFacts::default())),
+        headers: body::headers(call, Status::Valid, &HeaderFacts::default()),
     })
 }
 
@@ -147,7 +146,7 @@ fn note(status: Status, key: Option<&[u8; 16]>) {
 fn refused(call: &Call, answer: &Answer, request: &Request, request_id: Option<Text>) -> Started {
     let (_, error) = body::for_answer(call, answer, request_id);
     let facts = HeaderFacts { scope: request.scope, ..HeaderFacts::default() };
-    let headers = jsonb(&response::headers(answer.status, &facts));
+    let headers = body::headers(call, answer.status, &facts);
     Started {
         status: answer.status,
         lease: None,

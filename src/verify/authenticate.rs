@@ -1,12 +1,11 @@
 //! The full answer for a service: `vpk_authenticate`.
 
-use pure::answer::response::{self, HeaderFacts};
+use pure::answer::response::HeaderFacts;
 use pure::answer::status::Status;
 use pure::request::authorization::{MAX_LENGTH, has_bare_key};
 use pure::validate::LATEST_EXPIRY;
 
 use crate::pg::call::Call;
-use crate::pg::types::json::jsonb;
 use crate::pg::types::{Json, Text, TextArray, Timestamp, Uuid};
 use crate::verify::{Answer, RequestOptions, body};
 
@@ -47,7 +46,7 @@ pub fn authenticate(call: &Call, header: Option<Text>, options: &RequestOptions)
     // From here on no table is read.
     let (request_id, error) = body::for_answer(call, &answer, options.request_id);
     let facts = HeaderFacts { scope: request.scope, has_bare_key, ..HeaderFacts::default() };
-    let headers = jsonb(&response::headers(answer.status, &facts));
+    let headers = body::headers(call, answer.status, &facts);
     shape(call, &answer, request_id, headers, error)
 }
 

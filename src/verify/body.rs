@@ -1,6 +1,6 @@
-//! The JSON body of an answer, with facts from the tables.
+//! The JSON of an answer: the body, with facts from the tables, and the header fields.
 
-use pure::answer::response::{self, Context};
+use pure::answer::response::{self, Context, HeaderFacts};
 use pure::answer::status::Status;
 use pure::characters::{self, MAX_SPELLED_BYTES};
 use pure::encoding::widen;
@@ -10,6 +10,7 @@ use crate::pg::call::Call;
 use crate::pg::server::random;
 use crate::pg::types::encoding::ServerEncoding;
 use crate::pg::types::json::jsonb;
+use crate::pg::types::kept_json::KeptJson;
 use crate::pg::types::{Json, Text};
 use crate::store::lookup::{self, Plan};
 use crate::verify::Answer;
@@ -116,13 +117,36 @@ pub fn compose(
             new.as_str()
         }
     };
-    let context = Context {
-        current_plan: facts.current_plan.map(|plan| widen(plan.bytes(call))),
-        required_plans: plan_names(facts.required_plans),
-        tasks: facts.tasks,
+    let body = match status {
+        Status::Valid => None,
+        _ if response::has_details(status) => {
+            let context = Context {
+                current_plan: facts.current_plan.map(|plan| widen(plan.bytes(call))),
+                required_plans: plan_names(facts.required_plans),
+                tasks: facts.tasks,
+            };
+            Some(jsonb(&response::body(status, id, &context)))
+        }
+        _ => {
+            let without_id = || response::body(status, "", &Context::default());
+            Some(BODIES.ending_in(call, status as usize, id, without_id))
+        }
     };
-    let body = response::body(status, id, &context);
-    (Text::new(call, id.as_bytes()), body.as_ref().map(jsonb))
+    (Text::new(call, id.as_bytes()), body)
+}
+
+/// The bodies without details, by status.
+static BODIES: KeptJson<{ Status::COUNT }> = KeptJson::new();
+
+/// The header fields of a status, by their names.
+pub fn headers(call: &Call, status: Status, facts: &HeaderFacts) -> Json {
+    /// Those that depend on the status alone.
+    static HEADERS: KeptJson<{ Status::COUNT }> = KeptJson::new();
+    let headers = || response::headers(status, facts);
+    if response::headers_vary(status, facts) {
+        return jsonb(&headers());
+    }
+    HEADERS.get(call, status as usize, headers)
 }
 
 /// The names of plans, as widened text.

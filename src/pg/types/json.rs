@@ -9,18 +9,8 @@ use pure::encoding;
 use crate::pg::ffi::guarded;
 use crate::pg::types::{FromRaw, Json};
 
-/// The jsonb `{}`: the header of a varlena of 8 bytes (src/include/varatt.h, in 15 postgres.h:
-/// SET_VARSIZE_4B), and that of an object without members (src/include/utils/jsonb.h).
-static EMPTY_OBJECT: [u32; 2] =
-    [if cfg!(target_endian = "big") { 8 } else { 8 << 2 }, pg_sys::JB_FOBJECT];
-
 /// A jsonb of a value whose strings are widened text (see [`encoding`]).
 pub fn jsonb(value: &serde_json::Value) -> Json {
-    if value.as_object().is_some_and(serde_json::Map::is_empty) {
-        // Nearly every answer has it.
-        // SAFETY: it is a jsonb, and stays.
-        return unsafe { Json::from_raw(pg_sys::Datum::from(EMPTY_OBJECT.as_ptr())) };
-    }
     let mut text = encoding::narrow(&value.to_string());
     text.push(0);
     // SAFETY: jsonb_in takes a null-terminated string in the server's encoding and returns a jsonb

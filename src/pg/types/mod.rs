@@ -11,6 +11,7 @@ pub mod appended;
 pub mod array;
 pub mod encoding;
 pub mod json;
+pub mod kept_json;
 pub mod status;
 pub mod table;
 
@@ -441,7 +442,12 @@ pub(in crate::pg) unsafe fn packed_unguarded<'kept>(datum: Datum) -> &'kept [u8]
 
 /// A varlena of these bytes, in the call's memory. Unguarded: see [`crate::pg::ffi::unguarded`].
 pub(in crate::pg) fn varlena_unguarded(call: &Call, bytes: &[u8]) -> Datum {
-    let size = pg_sys::VARHDRSZ + bytes.len();
+    varlena_of_parts_unguarded(call, [bytes, &[]])
+}
+
+/// The same of bytes in two parts.
+pub(in crate::pg) fn varlena_of_parts_unguarded(call: &Call, [first, rest]: [&[u8]; 2]) -> Datum {
+    let size = pg_sys::VARHDRSZ + first.len() + rest.len();
     // SAFETY: the allocation has room for the header and the bytes. It succeeds below 1 GB alone
     // (src/include/utils/memutils.h: MaxAllocSize), which a header of four bytes can say
     // (src/include/varatt.h, in 15 postgres.h: SET_VARSIZE_4B). The target is new memory.
@@ -449,7 +455,8 @@ pub(in crate::pg) fn varlena_unguarded(call: &Call, bytes: &[u8]) -> Datum {
         let target = unguarded::MemoryContextAlloc(call.memory(), size);
         pgrx::varlena::set_varsize_4b(target.cast(), size as i32);
         let contents = target.cast::<u8>().add(pg_sys::VARHDRSZ);
-        ptr::copy_nonoverlapping(bytes.as_ptr(), contents, bytes.len());
+        ptr::copy_nonoverlapping(first.as_ptr(), contents, first.len());
+        ptr::copy_nonoverlapping(rest.as_ptr(), contents.add(first.len()), rest.len());
         Datum::from(target)
     }
 }

@@ -35,6 +35,14 @@ SELECT vpk_error('INVALID_API_KEY') #>> '{error,request_id}' ~ '^req_[0-9A-Za-z]
        vpk_error('INVALID_API_KEY', repeat('x', 129)) #>> '{error,request_id}' ~ '^req_[0-9A-Za-z]{24}$' AS long,
        vpk_error('INVALID_API_KEY', E'a\nb') #>> '{error,request_id}' ~ '^req_[0-9A-Za-z]{24}$' AS line_end;
 
+-- Whatever the length of the id, each byte is as the server makes it of the same text.
+SELECT count(body) AS bodies,
+       bool_and(made *= expected) AS as_the_server_makes_it,
+       bool_and(body #>> '{error,request_id}' = id AND body #>> '{error,code}' = status::text) AS right
+  FROM vpk.status_codes, generate_series(1, 128) AS length,
+       LATERAL left(repeat('r"\ ', 32), length) AS id, LATERAL vpk_error(status, id) AS body,
+       LATERAL (SELECT body) AS made (b), LATERAL (SELECT body::text::jsonb) AS expected (b);
+
 -- Messages and required plans follow the table, in the order of rank.
 CREATE FUNCTION pg_temp.plan_required(OUT message text, OUT required_plans jsonb) LANGUAGE sql AS $$
     SELECT e #>> '{error,message}', e #> '{error,details,required_plans}'

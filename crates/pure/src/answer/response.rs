@@ -32,11 +32,13 @@ pub fn message(status: Status, required_plans: &[String]) -> Cow<'static, str> {
     format!("API access requires {article} {plans} plan. Please upgrade your subscription.").into()
 }
 
-/// The body of a refusal; None for `VALID`.
-pub fn body(status: Status, request_id: &str, context: &Context) -> Option<Value> {
-    if status == Status::Valid {
-        return None;
-    }
+/// Whether the body of a status says more than the status and the request id.
+pub const fn has_details(status: Status) -> bool {
+    matches!(status, Status::PlanRequired | Status::ConcurrencyLimitExceeded)
+}
+
+/// The body of a refusal.
+pub fn body(status: Status, request_id: &str, context: &Context) -> Value {
     let mut error = Map::new();
     error.insert("code".into(), status.label().into());
     error.insert("message".into(), message(status, &context.required_plans).into());
@@ -54,7 +56,7 @@ pub fn body(status: Status, request_id: &str, context: &Context) -> Option<Value
         }
         _ => {}
     }
-    Some(json!({ "error": error }))
+    json!({ "error": error })
 }
 
 /// The facts in header fields besides the status.
@@ -66,6 +68,12 @@ pub struct HeaderFacts<'call> {
     pub has_bare_key: bool,
     /// When another request can succeed: so many microseconds from now, if that is known.
     pub retry_after: Option<i64>,
+}
+
+/// Whether the header fields of a status depend on facts.
+pub const fn headers_vary(status: Status, facts: &HeaderFacts) -> bool {
+    facts.has_bare_key
+        || matches!(status, Status::InsufficientScope | Status::ConcurrencyLimitExceeded)
 }
 
 /// The header fields of a status. Every 401 has `WWW-Authenticate` (RFC 9110, section 15.5.2). A
@@ -118,10 +126,10 @@ mod tests {
     fn bodies_of_the_api_documentation() {
         assert_eq!(
             body(Status::InvalidApiKey, "req_abc123xyz", &Context::default()),
-            Some(json!({"error": {
+            json!({"error": {
                 "code": "INVALID_API_KEY",
                 "message": "The provided API key is invalid or has been revoked",
-                "request_id": "req_abc123xyz"}}))
+                "request_id": "req_abc123xyz"}})
         );
         let context = Context {
             current_plan: Some("Free".into()),
@@ -130,14 +138,13 @@ mod tests {
         };
         assert_eq!(
             body(Status::PlanRequired, "req_abc123xyz", &context),
-            Some(json!({"error": {
+            json!({"error": {
                 "code": "PLAN_REQUIRED",
                 "message": "API access requires a Plus or Pro plan. \
                             Please upgrade your subscription.",
                 "request_id": "req_abc123xyz",
-                "details": {"current_plan": "Free", "required_plans": ["Plus", "Pro"]}}}))
+                "details": {"current_plan": "Free", "required_plans": ["Plus", "Pro"]}}})
         );
-        assert_eq!(body(Status::Valid, "req_abc123xyz", &context), None);
     }
 
     #[test]
@@ -161,7 +168,7 @@ mod tests {
     #[test]
     fn tasks_are_in_the_body() {
         let context = Context { tasks: Some((Some(3), 3)), ..Context::default() };
-        let body = body(Status::ConcurrencyLimitExceeded, "r", &context).expect("a refusal");
+        let body = body(Status::ConcurrencyLimitExceeded, "r", &context);
         assert_eq!(body["error"]["details"], json!({"allowed": 3, "running": 3}));
     }
 
