@@ -1,5 +1,5 @@
-//! The counters of `vpk.stats`, the uses of keys in `vpk.key_list`, and handing over a standby's uses
-//! to the primary.
+//! The counters of `vpk.stats`, the uses of keys in `vpk.key_list`, and handing over a standby's
+//! uses to the primary.
 
 use pgrx::prelude::*;
 

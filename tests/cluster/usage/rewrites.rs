@@ -1,5 +1,5 @@
-//! G4: the row of a key in constant use is written once in an interval, while lists show each use at
-//! once.
+//! G4: the row of a key in constant use is written once in an interval, while lists show each use
+//! at once.
 
 use crate::support::keys::{Key, create, create_for, set_plan};
 use crate::support::known::run;
@@ -148,8 +148,8 @@ fn a_list_under_an_older_snapshot_misses_no_use_that_was_flushed_since() {
     assert_eq!(rows.iter().map(|row| row.get(0)).collect::<Vec<i64>>(), [4, 1]);
 }
 
-/// G4 and G6: whoever may read the view, and call its functions, sees all uses: also a role that has
-/// these privileges alone, and one that reads a view on it.
+/// G4 and G6: whoever may read the view, and call its functions, sees all uses: also a role that
+/// has these privileges alone, and one that reads a view on it.
 #[test]
 fn whoever_may_read_the_view_sees_the_uses_in_memory() {
     let cluster = start_flushing_hourly(&[]);

@@ -213,8 +213,8 @@ impl<'memory> Ledger<'memory> {
         self.slots.begin(collected, transaction);
     }
 
-    /// Subtracts uses that a transaction has committed, as [`Ledger::begin`] has recorded. `rest` is
-    /// what they were collected with.
+    /// Subtracts uses that a transaction has committed, as [`Ledger::begin`] has recorded. They
+    /// were collected with `rest`.
     pub fn end<'a>(self, collected: impl Iterator<Item = &'a Pending>, rest: Rest) {
         let emptied = self.slots.settle(collected, Some(rest));
         self.header.occupied.fetch_sub(emptied, Relaxed);
@@ -230,13 +230,14 @@ impl<'memory> Ledger<'memory> {
     /// The uses of a key that a query does not see in the table. `shows` says whether the query's
     /// snapshot shows what a transaction did that has committed.
     ///
-    /// The sum of both is right at any time, although the query's snapshot is older than the look at
-    /// the memory. A flush records in each slot what it is about to commit, and by which
-    /// transaction. The record stays when the uses have left the slot. So the snapshot decides
-    /// whether they count as pending, and the instants between commit and settling do not matter.
+    /// With what the query sees there, the sum is right at any time, although its snapshot is older
+    /// than the look at the memory. A flush records in each slot what it is about to commit, and by
+    /// which transaction. The record stays when the uses have left the slot. So the snapshot
+    /// decides whether they count as pending, and the instants between commit and settling do not
+    /// matter.
     ///
-    /// Uses of an earlier flush than the last one from the slot are not found, where the snapshot is
-    /// older than that too: the sum is then too small, and never too large.
+    /// A snapshot may be older than two flushes from a slot, whose record is of the last one. The
+    /// uses of the others are not found: the sum is then too small, and never too large.
     pub fn unseen(self, database: u32, key: &[u8; 16], shows: impl FnMut(u64) -> bool) -> Unseen {
         // Before the slots: a transaction that the snapshot shows has committed before, and is this
         // one, or its uses have left the slots. A flusher that fails leaves its transaction here,

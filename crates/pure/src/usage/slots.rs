@@ -41,6 +41,7 @@ pub struct Slot {
     written: Written,
 }
 
+#[cfg(not(loom))]
 const _: () = assert!(size_of::<Slot>() == 64);
 
 /// Uses of a key that were found in a slot.
@@ -113,7 +114,7 @@ impl<'memory> Slots<'memory> {
         self.0[home..].iter().chain(&self.0[..home]).take(PROBES)
     }
 
-    /// Reads the uses of a database in up to `limit` slots, from slot `from` on, except for those of
+    /// Reads the uses of a database in up to `limit` slots, from slot `from` on, except for uses of
     /// keys that rest. Also returns the slot to continue from, if there are more. Of more than
     /// [`MOST`] uses in a slot, some wait for the next time.
     pub fn collect(
