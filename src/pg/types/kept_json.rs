@@ -1,10 +1,10 @@
 //! jsonb values that a backend makes once and keeps. Making one of a text takes longer than a
 //! verification.
 //!
-//! A value may end in a text that is another each time. In a jsonb, the bytes of the last value come
-//! last. So such a text is appended to a value that has an empty one there, and its length is added
-//! to the lengths of the values that it is the end of. (src/include/utils/jsonb.h; stored values have
-//! this format, so that it is the same in all versions.)
+//! A value may end in a text that is another each time. In a jsonb, the bytes of the last value
+//! come last. So such a text is appended to a value that has an empty one there, and its length is
+//! added to the lengths of the values that it is the end of. (src/include/utils/jsonb.h; stored
+//! values have this format, so that it is the same in all versions.)
 
 use core::slice;
 
@@ -30,8 +30,8 @@ pub struct KeptJson<const N: usize>(PerBackend<[Option<Kept>; N]>);
 struct Kept {
     /// What follows the header of the varlena, which precedes it in memory.
     content: &'static [u8],
-    /// Where in the content the lengths are of a text at its end and of its object; None where there
-    /// is no such text.
+    /// Where in the content the lengths are of a text at its end and of its object; None where
+    /// there is no such text.
     lengths: Option<[usize; DEPTH]>,
 }
 
@@ -49,8 +49,8 @@ impl<const N: usize> KeptJson<N> {
     }
 
     /// The value of a number with this ASCII text at its end. `make` returns it with an empty text
-    /// there: an object whose only member is an object, of whose members the text is the last one in
-    /// the order of jsonb, by the length of the names.
+    /// there: an object whose only member is an object, of whose members the text is the last one
+    /// in the order of jsonb, by the length of the names.
     pub fn ending_in(
         &self,
         call: &Call,
