@@ -33,6 +33,13 @@ pub mod key {
     pub mod token;
 }
 
+/// Rate limits: policies and their buckets.
+pub mod limits {
+    pub mod bucket;
+    pub mod charge;
+    pub mod policy;
+}
+
 /// The values that a caller sends with a request.
 pub mod request {
     pub mod authorization;
