@@ -33,11 +33,18 @@ pub mod key {
     pub mod token;
 }
 
-/// Rate limits: policies and their buckets.
+/// Rate limits and quotas: which apply to a call, what they decide, and what the caller is told.
 pub mod limits {
+    pub mod applicable;
     pub mod bucket;
     pub mod charge;
+    pub mod civil;
+    pub mod header_fields;
+    pub mod name;
+    pub mod period;
+    pub mod policies;
     pub mod policy;
+    pub mod quotas;
 }
 
 /// The values that a caller sends with a request.
