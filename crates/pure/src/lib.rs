@@ -40,11 +40,13 @@ pub mod limits {
     pub mod charge;
     pub mod civil;
     pub mod header_fields;
+    pub mod id;
     pub mod name;
     pub mod period;
     pub mod policies;
     pub mod policy;
     pub mod quotas;
+    pub mod sets;
 }
 
 /// The values that a caller sends with a request.

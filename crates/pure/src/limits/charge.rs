@@ -33,9 +33,13 @@ pub fn cost_of(cost: Option<i32>) -> u32 {
 }
 
 /// Decides on a call. A cost of 0 is answered as a cost of 1.
-pub fn verdict(limits: &[Limit], cost: u32, now: Nanos) -> Verdict {
+pub fn verdict<'call>(
+    limits: impl IntoIterator<Item = &'call Limit>,
+    cost: u32,
+    now: Nanos,
+) -> Verdict {
     let mut verdict = Verdict::Passes;
-    for (at, limit) in limits.iter().enumerate() {
+    for (at, limit) in limits.into_iter().enumerate() {
         let wait = limit.bucket.wait(limit.rate, cost, now);
         let longest = match verdict {
             Verdict::Passes => Wait::None,
@@ -54,7 +58,7 @@ pub fn charge(limits: &mut [Limit], cost: u32, now: Nanos) -> Verdict {
     for limit in &mut *limits {
         limit.bucket = limit.bucket.capped(limit.rate, now);
     }
-    let verdict = verdict(limits, cost, now);
+    let verdict = verdict(&*limits, cost, now);
     if verdict == Verdict::Passes {
         for limit in limits {
             limit.bucket = limit.bucket.charged(limit.rate, cost, now);

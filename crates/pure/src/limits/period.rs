@@ -89,8 +89,8 @@ pub trait Zone {
     /// What clocks show at an instant.
     fn to_local(&self, instant: Micros) -> Micros;
 
-    /// The instant at which clocks show a time. If they show it twice or never, it is one of the
-    /// two, or one nearby. Of two midnights, the later one is never the earlier instant.
+    /// The instant at which clocks show a time: the later one if they show it twice. If they skip
+    /// it, the instant at which they would have shown it, had they not been set forward.
     fn to_instant(&self, local: Micros) -> Micros;
 }
 
@@ -133,19 +133,9 @@ pub fn containing(span: Span, anchor: Option<Day>, zone: &impl Zone, instant: Mi
     }
     let start_of = |number: i64| midnight(span.first_day(anchor, number));
     let mut number = span.number_near(anchor, zone.to_local(instant).div_euclid(DAY));
-    // At most two steps: a period can begin on a later day of its month, and clocks can be set
-    // forward or back by up to a day.
-    for _ in 0..3 {
-        if start_of(number) <= instant {
-            break;
-        }
-        number -= 1;
-    }
-    for _ in 0..3 {
-        if start_of(number + 1) > instant {
-            break;
-        }
-        number += 1;
+    // A period can begin later in its month, and a midnight that clocks skip can come later.
+    for _ in 0..2 {
+        number -= i64::from(start_of(number) > instant);
     }
     Period { start: start_of(number), end: start_of(number + 1) }
 }
@@ -160,8 +150,7 @@ mod tests {
     const SECOND: Micros = 1_000_000;
 
     /// A zone with an offset in minutes from each instant on, in order. It answers as PostgreSQL
-    /// does: of two instants the later one, and of a time that is skipped the instant at which it
-    /// would have been shown (src/backend/utils/adt/datetime.c: DetermineTimeZoneOffset).
+    /// does (src/backend/utils/adt/datetime.c: DetermineTimeZoneOffset).
     #[derive(Clone, Debug)]
     struct Offsets(Vec<(Micros, i64)>);
 

@@ -1,0 +1,453 @@
+//! Buckets in memory that processes share.
+//!
+//! The memory is an array of sets. A set has a lock and room for [`WAYS`] buckets. All buckets of a
+//! holder, an account or a key, are in one set, which its hash names. So the lock of a set is held
+//! while the policies of a holder are decided and charged, and a call takes the locks of at most
+//! two sets, always in the same order.
+//!
+//! A bucket that is full is as good as none, so its place is free for another. Where no place is
+//! free, the call passes for that policy, and the caller counts it.
+//!
+//! A lock is held for some hundred instructions that cannot fail, and never while its holder waits
+//! for anything but the lock of the second set.
+
+use crate::limits::bucket::{Bucket, Nanos};
+use crate::limits::charge::{self, Limit, Verdict};
+use crate::sync::Ordering::Relaxed;
+use crate::sync::{AtomicU32, AtomicU64};
+use crate::usage::spin::SpinLock;
+
+/// How many buckets a set has room for: with the lock, their tags fill a cache line.
+pub const WAYS: usize = 15;
+
+/// Identifies a bucket, by hashes that nobody can foresee.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BucketId {
+    /// The hash of the holder. All buckets of the holder have it.
+    pub holder: u64,
+    /// The hash of the holder and the policy.
+    pub policy: u64,
+}
+
+/// Some buckets and their lock. All zeroes are an empty set.
+#[repr(C, align(64))]
+#[derive(Default)]
+pub struct Set {
+    lock: SpinLock,
+    /// A part of each bucket's id; 0 is a free place.
+    tags: [AtomicU32; WAYS],
+    places: [Place; WAYS],
+}
+
+const _: () = assert!(size_of::<Set>() == 576);
+
+/// A bucket with its id and its database.
+#[derive(Default)]
+#[repr(C)]
+struct Place {
+    id: [AtomicU64; 2],
+    /// The bucket, with the database as its tag: see [`Bucket::to_words`].
+    words: [AtomicU64; 2],
+}
+
+/// A bucket in the memory, as it outlives a restart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// The database, by OID.
+    pub database: u32,
+    /// Identifies the bucket.
+    pub id: BucketId,
+    /// The bucket.
+    pub bucket: Bucket,
+}
+
+/// A policy that applies to a call, with the id of its bucket.
+#[derive(Clone, Copy, Debug)]
+pub struct Counted {
+    /// Identifies the bucket.
+    pub id: BucketId,
+    /// The policy and, after the decision, the bucket.
+    pub limit: Limit,
+}
+
+/// The sets.
+#[derive(Clone, Copy)]
+pub struct Sets<'memory>(pub &'memory [Set]);
+
+impl<'memory> Sets<'memory> {
+    /// Decides on a call by all policies, and charges them if it passes. The policies have the
+    /// account's buckets, and then the key's.
+    ///
+    /// Also returns for how many policies there was no place. They let the call pass uncounted.
+    pub fn charge(
+        self,
+        database: u32,
+        counted: &mut [Counted],
+        cost: u32,
+        now: Nanos,
+    ) -> (Verdict, usize) {
+        self.while_locked(counted, |counted| {
+            for each in &mut *counted {
+                let set = self.set(each.id);
+                let found = set.and_then(|set| set.find(each.id).map(|at| set.places[at].bucket()));
+                let bucket = found.unwrap_or_default();
+                each.limit.bucket = bucket.capped(each.limit.rate, now);
+            }
+            let verdict = charge::verdict(counted.iter().map(|each| &each.limit), cost, now);
+            let mut unstored = 0;
+            for each in counted {
+                let Limit { rate, ref mut bucket } = each.limit;
+                if verdict == Verdict::Passes {
+                    *bucket = bucket.charged(rate, cost, now);
+                }
+                let stored = Stored { database, id: each.id, bucket: *bucket };
+                let is_stored = self.set(each.id).is_some_and(|set| set.store(stored, now));
+                unstored += usize::from(!is_stored);
+            }
+            (verdict, unstored)
+        })
+    }
+
+    /// Reads the buckets of policies, and decides as a call of this cost would be decided. Charges
+    /// nothing.
+    pub fn peek(self, counted: &mut [Counted], cost: u32, now: Nanos) -> Verdict {
+        self.while_locked(counted, |counted| {
+            for each in &mut *counted {
+                let set = self.set(each.id);
+                let found = set.and_then(|set| set.find(each.id).map(|at| set.places[at].bucket()));
+                each.limit.bucket = found.unwrap_or_default();
+            }
+            charge::verdict(counted.iter().map(|each| &each.limit), cost, now)
+        })
+    }
+
+    /// Gives a bucket another id as well: of the account that takes over what this one has used.
+    pub fn copy(self, from: BucketId, to: BucketId, now: Nanos) {
+        let Some((from_set, to_set)) = self.set(from).zip(self.set(to)) else { return };
+        let found = from_set.lock.with(|| Some(from_set.places[from_set.find(from)?].stored()));
+        if let Some(stored) = found {
+            to_set.lock.with(|| to_set.store(Stored { id: to, ..stored }, now));
+        }
+    }
+
+    /// Forgets a bucket, which is full then. Returns whether it was not.
+    pub fn forget(self, id: BucketId, now: Nanos) -> bool {
+        let Some(set) = self.set(id) else { return false };
+        set.lock.with(|| {
+            let Some(at) = set.find(id) else { return false };
+            set.tags[at].store(0, Relaxed);
+            !set.places[at].bucket().is_full(now)
+        })
+    }
+
+    /// Forgets the buckets of databases that were dropped.
+    pub fn forget_databases(self, is_dropped: impl Fn(u32) -> bool) {
+        for set in self.0 {
+            set.lock.with(|| {
+                for (tag, place) in set.tags.iter().zip(&set.places) {
+                    if is_dropped(place.database()) {
+                        tag.store(0, Relaxed);
+                    }
+                }
+            });
+        }
+    }
+
+    /// How many buckets are not full.
+    pub fn in_use(self, now: Nanos) -> usize {
+        let used = |set: &Set| {
+            let places = set.tags.iter().zip(&set.places);
+            let used = places
+                .filter(|(tag, place)| tag.load(Relaxed) != 0 && !place.bucket().is_full(now));
+            used.count()
+        };
+        self.0.iter().map(used).sum()
+    }
+
+    /// The buckets that are not full, as the time that is left until they are. None if a set is
+    /// locked, whose content may be half written.
+    pub fn export(self, now: Nanos) -> Option<Vec<Stored>> {
+        let mut stored = Vec::new();
+        for set in self.0 {
+            set.lock.try_with(|| {
+                for (tag, place) in set.tags.iter().zip(&set.places) {
+                    let Stored { bucket, .. } = place.stored();
+                    if tag.load(Relaxed) != 0 && !bucket.is_full(now) {
+                        stored.push(Stored { bucket: bucket.time_left(now), ..place.stored() });
+                    }
+                }
+            })?;
+        }
+        Some(stored)
+    }
+
+    /// Loads what was exported. Returns for how many buckets there was no place.
+    pub fn import(self, exported: &[Stored], now: Nanos) -> usize {
+        let load = |each: &&Stored| {
+            let stored = Stored { bucket: each.bucket.resumed(now), ..**each };
+            self.set(each.id).is_some_and(|set| set.lock.with(|| set.store(stored, now)))
+        };
+        exported.len() - exported.iter().filter(load).count()
+    }
+
+    /// The set of a bucket; None if there is no set at all.
+    fn set(self, id: BucketId) -> Option<&'memory Set> {
+        self.0.get(self.number(id))
+    }
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the result is less than the number of sets"
+    )]
+    fn number(self, id: BucketId) -> usize {
+        // The high half of a product maps evenly onto the sets.
+        ((u128::from(id.holder) * self.0.len() as u128) >> 64) as usize
+    }
+
+    /// Runs `run` while the sets of the first and the last bucket are locked, which are all sets:
+    /// the buckets of a holder are in one.
+    fn while_locked<R>(self, counted: &mut [Counted], run: impl FnOnce(&mut [Counted]) -> R) -> R {
+        let numbers = match &*counted {
+            [] => None,
+            [only] => Some((self.number(only.id), self.number(only.id))),
+            [first, .., last] => Some((self.number(first.id), self.number(last.id))),
+        };
+        let Some((first, last)) = numbers else { return run(counted) };
+        let lower = self.0.get(first.min(last));
+        let upper = self.0.get(first.max(last)).filter(|_| first != last);
+        match (lower, upper) {
+            (Some(lower), Some(upper)) => lower.lock.with(|| upper.lock.with(|| run(counted))),
+            (Some(lower), None) => lower.lock.with(|| run(counted)),
+            (None, _) => run(counted),
+        }
+    }
+}
+
+impl Set {
+    /// The place of a bucket. The caller holds the lock.
+    fn find(&self, id: BucketId) -> Option<usize> {
+        let tag = tag(id);
+        let mut tags = self.tags.iter().zip(&self.places);
+        tags.position(|(it, place)| it.load(Relaxed) == tag && place.id() == id)
+    }
+
+    /// Stores a bucket in its place or, if it is not full, in a free one. Returns false if none is
+    /// free. The caller holds the lock.
+    fn store(&self, stored: Stored, now: Nanos) -> bool {
+        let Stored { id, bucket, .. } = stored;
+        let at = match self.find(id) {
+            Some(at) => at,
+            None if bucket.is_full(now) => return true,
+            None => match self.free(now) {
+                Some(at) => at,
+                None => return false,
+            },
+        };
+        self.tags[at].store(tag(id), Relaxed);
+        self.places[at].set(stored);
+        true
+    }
+
+    /// A free place. The caller holds the lock.
+    fn free(&self, now: Nanos) -> Option<usize> {
+        let unused = self.tags.iter().position(|tag| tag.load(Relaxed) == 0);
+        unused.or_else(|| self.places.iter().position(|place| place.bucket().is_full(now)))
+    }
+}
+
+impl Place {
+    fn id(&self) -> BucketId {
+        let [holder, policy] = [0, 1].map(|half| self.id[half].load(Relaxed));
+        BucketId { holder, policy }
+    }
+
+    fn stored(&self) -> Stored {
+        let words = [0, 1].map(|word| self.words[word].load(Relaxed));
+        let (database, bucket) = Bucket::from_words(words);
+        #[expect(clippy::cast_possible_truncation, reason = "it was an OID")]
+        let database = database as u32;
+        Stored { database, id: self.id(), bucket }
+    }
+
+    fn bucket(&self) -> Bucket {
+        self.stored().bucket
+    }
+
+    fn database(&self) -> u32 {
+        self.stored().database
+    }
+
+    fn set(&self, stored: Stored) {
+        let Stored { database, id, bucket } = stored;
+        self.id[0].store(id.holder, Relaxed);
+        self.id[1].store(id.policy, Relaxed);
+        let words = bucket.to_words(database.into());
+        self.words.iter().zip(words).for_each(|(to, from)| to.store(from, Relaxed));
+    }
+}
+
+/// The part of an id that stands for it in the first cache line of a set. Never 0.
+#[expect(clippy::cast_possible_truncation, reason = "a part of it")]
+const fn tag(id: BucketId) -> u32 {
+    id.policy as u32 | 1
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::thread;
+
+    use super::*;
+    use crate::limits::bucket::Wait;
+    use crate::limits::policy::Policy;
+
+    const SECOND: Nanos = 1_000_000_000;
+
+    fn sets(number: usize) -> Vec<Set> {
+        (0..number).map(|_| Set::default()).collect()
+    }
+
+    /// A number that looks like a hash.
+    fn hash(number: u64) -> u64 {
+        (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29).wrapping_mul(0xbf58_476d)
+    }
+
+    fn counted(holder: u64, policy: u64, amount: i64, period: i64) -> Counted {
+        let rate = Policy::new(amount, period, None).expect("a policy").rate(1);
+        let id = BucketId { holder: hash(holder), policy: hash(holder * 1_000 + policy) };
+        Counted { id, limit: Limit { rate, bucket: Bucket::default() } }
+    }
+
+    #[test]
+    fn a_bucket_is_found_again() {
+        let memory = sets(4);
+        let sets = Sets(&memory);
+        let mut minute = [counted(1, 1, 3, 60)];
+        for _ in 0..3 {
+            assert_eq!(sets.charge(5, &mut minute, 1, SECOND), (Verdict::Passes, 0));
+        }
+        let (verdict, _) = sets.charge(5, &mut minute, 1, SECOND);
+        let refused = Verdict::Refused { by: 0, wait: Wait::Nanos(20 * SECOND) };
+        assert_eq!((verdict, sets.peek(&mut minute, 1, SECOND)), (refused, refused));
+        assert_eq!(minute[0].limit.bucket.remaining(minute[0].limit.rate, SECOND), 0);
+        // Another policy, and other holders, one of them in the same set and with the same tag.
+        let mut alike = minute[0];
+        alike.id.holder ^= 1;
+        for other in [counted(1, 2, 3, 60), counted(2, 1, 3, 60), alike] {
+            assert_eq!(sets.charge(5, &mut [other], 3, SECOND).0, Verdict::Passes);
+        }
+        assert_eq!(sets.in_use(SECOND), 4);
+        let renamed = counted(3, 1, 3, 60);
+        sets.copy(minute[0].id, renamed.id, SECOND);
+        assert_eq!(sets.peek(&mut [renamed], 1, SECOND), refused);
+        assert!(sets.forget(minute[0].id, SECOND) && !sets.forget(minute[0].id, SECOND));
+        assert_eq!(sets.charge(5, &mut minute, 3, SECOND).0, Verdict::Passes);
+        assert_eq!(sets.in_use(61 * SECOND), 0);
+        sets.forget_databases(|database| database == 5);
+        assert_eq!(sets.in_use(SECOND), 0);
+    }
+
+    #[test]
+    fn a_refused_call_stores_no_charge() {
+        let memory = sets(4);
+        let sets = Sets(&memory);
+        let mut both = [counted(1, 1, 100, 60), counted(7, 1, 2, 1)];
+        let passed = (0..5).filter(|_| sets.charge(1, &mut both, 1, 0).0 == Verdict::Passes);
+        assert_eq!(passed.count(), 2);
+        sets.peek(&mut both, 1, 0);
+        let remaining = both.map(|it| it.limit.bucket.remaining(it.limit.rate, 0));
+        assert_eq!(remaining, [98, 0]);
+        // A cost of 0 takes no place.
+        assert_eq!(sets.charge(1, &mut [counted(9, 1, 1, 1)], 0, 0).0, Verdict::Passes);
+        assert_eq!(sets.in_use(0), 2);
+    }
+
+    #[test]
+    fn full_buckets_make_room_and_others_do_not() {
+        let memory = sets(1);
+        let sets = Sets(&memory);
+        let call = |holder, now| sets.charge(1, &mut [counted(holder, 1, 1, 60)], 1, now);
+        for holder in 0..WAYS as u64 {
+            assert_eq!(call(holder, SECOND), (Verdict::Passes, 0));
+        }
+        for _ in 0..2 {
+            assert_eq!(call(99, SECOND), (Verdict::Passes, 1), "there is no room");
+        }
+        assert!((0..WAYS as u64).all(|holder| call(holder, SECOND).0 != Verdict::Passes));
+        assert_eq!(call(99, 61 * SECOND), (Verdict::Passes, 0));
+        assert_ne!(call(99, 61 * SECOND).0, Verdict::Passes);
+    }
+
+    #[test]
+    fn without_sets_every_call_passes() {
+        let mut minute = [counted(1, 1, 1, 60)];
+        for _ in 0..2 {
+            assert_eq!(Sets(&[]).charge(1, &mut minute, 1, 0), (Verdict::Passes, 1));
+        }
+        assert_eq!(Sets(&[]).charge(1, &mut [], 1, 0), (Verdict::Passes, 0));
+    }
+
+    #[test]
+    fn buckets_outlive_a_restart_of_the_clock() {
+        let (memory, other) = (sets(4), sets(9));
+        let (before, after) = (Sets(&memory), Sets(&other));
+        for holder in 0..20 {
+            before.charge(holder as u32, &mut [counted(holder, 1, 4, 60)], 3, 500 * SECOND);
+        }
+        let exported = before.export(510 * SECOND).expect("no set is locked");
+        assert_eq!(exported.len(), 20);
+        assert_eq!(after.import(&exported, SECOND), 0);
+        for holder in 0..20 {
+            let mut minute = [counted(holder, 1, 4, 60)];
+            let now = SECOND + 5 * SECOND;
+            assert_eq!(after.peek(&mut minute, 1, now), Verdict::Passes);
+            assert_eq!(minute[0].limit.bucket.remaining(minute[0].limit.rate, now), 2);
+        }
+        assert_eq!(after.export(SECOND).map(|it| it.len()), Some(20));
+        memory[0].lock.with(|| assert_eq!(before.export(0), None));
+        assert!(Sets(&[]).import(&exported, 0) == 20);
+    }
+
+    /// Of racing calls exactly as many pass as the policies allow together, with keys of their own
+    /// sets in either order of locks.
+    #[test]
+    fn exactly_as_many_racing_calls_pass_as_all_policies_allow() {
+        const CALLS: usize = 2_000;
+        let memory = sets(3);
+        let sets = Sets(&memory);
+        let passed: [AtomicUsize; 4] = core::array::from_fn(|_| AtomicUsize::new(0));
+        thread::scope(|scope| {
+            for thread in 0..8 {
+                let passed = &passed;
+                scope.spawn(move || {
+                    for call in 0..CALLS {
+                        let key = (call + thread) % 4;
+                        // Two policies of the account, and one of each of its keys.
+                        let mut all = [
+                            counted(1, 1, 5_000, 60),
+                            counted(1, 2, 3_000, 60),
+                            counted(10 + key as u64, 1, 1_000, 60),
+                        ];
+                        let (verdict, unstored) = sets.charge(1, &mut all, 1, SECOND);
+                        assert_eq!(unstored, 0);
+                        if verdict == Verdict::Passes {
+                            passed[key].fetch_add(1, Relaxed);
+                        }
+                    }
+                });
+            }
+        });
+        let passed = passed.map(|it| it.into_inner());
+        assert_eq!(passed.iter().sum::<usize>(), 3_000);
+        let mut account = [counted(1, 1, 5_000, 60), counted(1, 2, 3_000, 60)];
+        sets.peek(&mut account, 1, SECOND);
+        let remaining = account.map(|it| it.limit.bucket.remaining(it.limit.rate, SECOND));
+        assert_eq!(remaining, [2_000, 0]);
+        for (key, passed) in passed.iter().enumerate() {
+            let mut own = [counted(10 + key as u64, 1, 1_000, 60)];
+            sets.peek(&mut own, 1, SECOND);
+            let remaining = own[0].limit.bucket.remaining(own[0].limit.rate, SECOND);
+            assert_eq!((*passed <= 1_000, remaining as usize), (true, 1_000 - passed));
+        }
+    }
+}
