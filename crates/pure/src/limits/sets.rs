@@ -70,6 +70,18 @@ pub struct Counted {
     pub limit: Limit,
 }
 
+impl AsRef<Limit> for Counted {
+    fn as_ref(&self) -> &Limit {
+        &self.limit
+    }
+}
+
+impl AsMut<Limit> for Counted {
+    fn as_mut(&mut self) -> &mut Limit {
+        &mut self.limit
+    }
+}
+
 /// The sets.
 #[derive(Clone, Copy)]
 pub struct Sets<'memory>(pub &'memory [Set]);
@@ -87,24 +99,14 @@ impl<'memory> Sets<'memory> {
         now: Nanos,
     ) -> (Verdict, usize) {
         self.while_locked(counted, |counted| {
-            for each in &mut *counted {
-                let set = self.set(each.id);
-                let found = set.and_then(|set| set.find(each.id).map(|at| set.places[at].bucket()));
-                let bucket = found.unwrap_or_default();
-                each.limit.bucket = bucket.capped(each.limit.rate, now);
-            }
-            let verdict = charge::verdict(counted.iter().map(|each| &each.limit), cost, now);
-            let mut unstored = 0;
-            for each in counted {
-                let Limit { rate, ref mut bucket } = each.limit;
-                if verdict == Verdict::Passes {
-                    *bucket = bucket.charged(rate, cost, now);
-                }
-                let stored = Stored { database, id: each.id, bucket: *bucket };
-                let is_stored = self.set(each.id).is_some_and(|set| set.store(stored, now));
-                unstored += usize::from(!is_stored);
-            }
-            (verdict, unstored)
+            self.read(counted);
+            let verdict = charge::charge(counted, cost, now);
+            let is_stored = |each: &&Counted| {
+                let stored = Stored { database, id: each.id, bucket: each.limit.bucket };
+                self.set(each.id).is_some_and(|set| set.store(stored, now))
+            };
+            let stored = counted.iter().filter(is_stored).count();
+            (verdict, counted.len() - stored)
         })
     }
 
@@ -112,13 +114,18 @@ impl<'memory> Sets<'memory> {
     /// nothing.
     pub fn peek(self, counted: &mut [Counted], cost: u32, now: Nanos) -> Verdict {
         self.while_locked(counted, |counted| {
-            for each in &mut *counted {
-                let set = self.set(each.id);
-                let found = set.and_then(|set| set.find(each.id).map(|at| set.places[at].bucket()));
-                each.limit.bucket = found.unwrap_or_default();
-            }
-            charge::verdict(counted.iter().map(|each| &each.limit), cost, now)
+            self.read(counted);
+            charge::verdict(counted, cost, now)
         })
+    }
+
+    /// Reads the buckets of policies. The caller holds the locks of their sets.
+    fn read(self, counted: &mut [Counted]) {
+        for each in counted {
+            let set = self.set(each.id);
+            let found = set.and_then(|set| Some(set.places[set.find(each.id)?].bucket()));
+            each.limit.bucket = found.unwrap_or_default();
+        }
     }
 
     /// Gives a bucket another id as well: of the account that takes over what this one has used.
@@ -360,6 +367,17 @@ mod tests {
         // A cost of 0 takes no place.
         assert_eq!(sets.charge(1, &mut [counted(9, 1, 1, 1)], 0, 0).0, Verdict::Passes);
         assert_eq!(sets.in_use(0), 2);
+    }
+
+    #[test]
+    fn a_refused_call_stores_the_pace_of_a_narrower_policy() {
+        let memory = sets(4);
+        let sets = Sets(&memory);
+        let mut policy = [counted(1, 1, 1_000, 86_400)];
+        assert_eq!(sets.charge(1, &mut policy, 1_000, SECOND).0, Verdict::Passes);
+        policy[0].limit.rate = counted(1, 1, 2, 1).limit.rate;
+        assert_ne!(sets.charge(1, &mut policy, 1, SECOND).0, Verdict::Passes);
+        assert_eq!(sets.charge(1, &mut policy, 2, 2 * SECOND).0, Verdict::Passes);
     }
 
     #[test]
