@@ -316,8 +316,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2_000))]
 
-        /// Any policy, at any time, on any number of servers: nothing overflows, and every answer is
-        /// in its bounds.
+        /// Any policy, at any time, on any number of servers: nothing overflows, and every answer
+        /// is in its bounds.
         #[test]
         fn answers_keep_their_bounds(
             policy in policies(),

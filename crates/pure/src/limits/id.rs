@@ -1,5 +1,5 @@
-//! The ids of buckets: hashes under a key that only this server has. So nobody can choose names whose
-//! buckets meet, and the memory says nothing of the names.
+//! The ids of buckets: hashes under a key that only this server has. So nobody can choose names
+//! whose buckets meet, and the memory says nothing of the names.
 
 use sha2::{Digest, Sha256};
 

@@ -1,10 +1,10 @@
-//! The quotas of a plan, an account or a key, as its column `quotas` holds them, and the decision by
-//! one of them.
+//! The quotas of a plan, an account or a key, as its column `quotas` holds them, and the decision
+//! by one of them.
 //!
-//! The column is a text that an operator can read and write:
-//! `calls=10000/month in America/Sao_Paulo from 2026-01-31 warn 80%, tokens=5000000/day`. Each quota
-//! has a meter, an amount and a span. The rest is optional and in this order: the time zone, the
-//! date from which periods are counted, and the share from which on an event warns.
+//! The column is a text that an operator can read and write, such as
+//! `calls=10000/month in America/Sao_Paulo from 2026-01-31 warn 80%, tokens=5000000/day`. Each
+//! quota has a meter, an amount and a span. The rest is optional and in this order: the time zone,
+//! the date from which periods are counted, and the share from which on an event warns.
 
 use core::fmt::{self, Display};
 
