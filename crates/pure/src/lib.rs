@@ -41,6 +41,8 @@ pub mod limits {
     pub mod civil;
     pub mod header_fields;
     pub mod id;
+    #[cfg(all(loom, test))]
+    mod interleavings;
     pub mod name;
     pub mod period;
     pub mod policies;

@@ -142,9 +142,7 @@ impl Bucket {
     /// The tag and the bucket of two words.
     pub const fn from_words([full_at, word]: [u64; 2]) -> (u64, Bucket) {
         let parts = word & ((1 << PARTS_BITS) - 1);
-        #[expect(clippy::cast_possible_truncation, reason = "20 bits")]
-        let parts = parts as u32;
-        (word >> PARTS_BITS, Bucket { full_at, parts })
+        (word >> PARTS_BITS, Bucket { full_at, parts: parts as u32 })
     }
 }
 

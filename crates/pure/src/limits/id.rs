@@ -48,21 +48,32 @@ impl HashKey {
         }
         HolderHash(first_half(&hash.finalize().into()))
     }
-
-    /// The id of the bucket of a holder's policy.
-    pub fn bucket(&self, holder: HolderHash, policy: Name) -> BucketId {
-        let hash = Sha256::new().chain_update(self.0).chain_update(holder.0);
-        let hash = hash.chain_update(policy.as_str()).finalize();
-        let [policy, _] = halves(first_half(&hash.into()));
-        BucketId { policy, ..holder.only_bucket() }
-    }
 }
 
 impl HolderHash {
+    /// The id of the bucket of a holder's policy.
+    pub fn bucket(self, policy: NameHash) -> BucketId {
+        let [holder, seed] = halves(self.0);
+        // Of one holder, policies of different hashes have different ids: each step can be undone.
+        let mixed = (seed ^ policy.0).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        BucketId { holder, policy: mixed ^ mixed >> 32 }
+    }
+
     /// The id of the bucket of a holder that has one policy without a name.
     pub fn only_bucket(self) -> BucketId {
         let [holder, policy] = halves(self.0);
         BucketId { holder, policy }
+    }
+}
+
+/// The hash of a policy's name, which a session can keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NameHash(u64);
+
+impl NameHash {
+    /// The hash of a name.
+    pub fn of(name: Name) -> NameHash {
+        NameHash(halves(first_half(&Sha256::digest(name.as_str()).into()))[0])
     }
 }
 
@@ -104,7 +115,8 @@ mod tests {
                 let holder = key.holder(database, name);
                 assert_eq!(key.holder(database, name), holder);
                 let policies = [&b"minute"[..], b"second"].map(|name| Name::parse(name));
-                let buckets = policies.map(|name| key.bucket(holder, name.expect("a name")));
+                let hashes = policies.map(|name| NameHash::of(name.expect("a name")));
+                let buckets = hashes.map(|name| holder.bucket(name));
                 assert!(buckets.iter().all(|it| it.holder == holder.only_bucket().holder));
                 let all = buckets.into_iter().chain([holder.only_bucket()]);
                 ids.extend(all.map(|it| (it.holder, it.policy)));

@@ -132,11 +132,9 @@ pub fn containing(span: Span, anchor: Option<Day>, zone: &impl Zone, instant: Mi
         Span::Day | Span::Week | Span::Month | Span::Year => {}
     }
     let start_of = |number: i64| midnight(span.first_day(anchor, number));
-    let mut number = span.number_near(anchor, zone.to_local(instant).div_euclid(DAY));
+    let near = span.number_near(anchor, zone.to_local(instant).div_euclid(DAY));
     // A period can begin later in its month, and a midnight that clocks skip can come later.
-    for _ in 0..2 {
-        number -= i64::from(start_of(number) > instant);
-    }
+    let number = near - i64::from(start_of(near) > instant);
     Period { start: start_of(number), end: start_of(number + 1) }
 }
 
