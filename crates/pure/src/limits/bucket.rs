@@ -7,7 +7,7 @@
 //! All numbers are exact: the time between two calls is no whole number of nanoseconds for most
 //! policies, and the bucket keeps the rest. So 7 calls a minute are neither 6 nor 8.
 
-use crate::limits::policy::Rate;
+use crate::limits::policy::{MAX_AMOUNT, Rate};
 
 /// An instant of a clock that never goes back, in nanoseconds.
 pub type Nanos = u64;
@@ -18,7 +18,7 @@ const PARTS_BITS: u32 = 20;
 /// The largest tag of a bucket in shared memory.
 pub const MAX_TAG: u64 = u64::MAX >> PARTS_BITS;
 
-const _: () = assert!(crate::limits::policy::MAX_AMOUNT < 1 << PARTS_BITS);
+const _: () = assert!(MAX_AMOUNT < 1 << PARTS_BITS);
 
 /// What a policy has left. The default is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,7 +57,7 @@ impl Bucket {
         self.full_at < now || self.full_at == now && self.parts == 0
     }
 
-    /// Whether a call passes. A cost of 0 is answered as a cost of 1.
+    /// How long a call has to wait. A cost of 0 is answered as a cost of 1.
     pub fn wait(self, rate: Rate, cost: u32, now: Nanos) -> Wait {
         let cost = cost.max(1);
         if cost > rate.burst() {

@@ -34,18 +34,17 @@ impl HashKey {
         let mut hash = Sha256::new();
         hash.update(self.0);
         hash.update(database.to_le_bytes());
-        match holder {
-            HolderName::Account(name) => hash.update([&b"A"[..], name].concat()),
-            HolderName::Key(id) => hash.update([&b"K"[..], id].concat()),
-            HolderName::Client(network) => hash.update([&b"C"[..], network].concat()),
+        let (kind, numbers, name): (_, _, &[u8]) = match holder {
+            HolderName::Account(name) => (b"A", [0; 3], name),
+            HolderName::Key(id) => (b"K", [0; 3], id),
+            HolderName::Client(network) => (b"C", [0; 3], network),
             HolderName::Identifier(name, policy) => {
-                hash.update(b"I");
-                for number in [policy.amount(), policy.period(), policy.burst()] {
-                    hash.update(number.to_le_bytes());
-                }
-                hash.update(name);
+                (b"I", [policy.amount(), policy.period(), policy.burst()], name)
             }
-        }
+        };
+        hash.update(kind);
+        numbers.iter().for_each(|number| hash.update(number.to_le_bytes()));
+        hash.update(name);
         HolderHash(first_half(&hash.finalize().into()))
     }
 }

@@ -27,7 +27,7 @@ fn calls_are_decided_one_after_the_other() {
     model.check(|| {
         let memory: Arc<[Set; 2]> = Arc::default();
         let call = |memory: &[Set], mut all: [Counted; 2]| {
-            u32::from(Sets(memory).charge(1, &mut all, 1, 0).0 == Verdict::Passes)
+            u32::from(Sets(memory).charge(1, &mut all, 1, || 0).verdict == Verdict::Passes)
         };
         let (account, key) = (counted(0, 2), counted(1, 1));
         let others = Arc::clone(&memory);

@@ -9,7 +9,8 @@
 //! free, the call passes for that policy, and the caller counts it.
 //!
 //! A lock is held for some hundred instructions that cannot fail, and never while its holder waits
-//! for anything but the lock of the second set.
+//! for anything but the lock of the second set. The clock is read under the lock: a process that is
+//! stopped between the two would take the bucket back to the time before.
 
 use crate::limits::bucket::{Bucket, Nanos};
 use crate::limits::charge::{self, Limit, Verdict};
@@ -83,6 +84,17 @@ impl AsMut<Limit> for Counted {
     }
 }
 
+/// What became of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decided {
+    /// What the policies say to it.
+    pub verdict: Verdict,
+    /// When they did.
+    pub now: Nanos,
+    /// For how many policies there was no place. They let the call pass uncounted.
+    pub unstored: usize,
+}
+
 /// The sets.
 #[derive(Clone, Copy)]
 pub struct Sets<'memory>(pub &'memory [Set]);
@@ -96,19 +108,18 @@ pub struct Locked<'memory> {
 
 impl<'memory> Sets<'memory> {
     /// Decides on a call by the policies of one or two holders, and charges them if it passes.
-    ///
-    /// Also returns for how many policies there was no place. They let the call pass uncounted.
     pub fn charge(
         self,
         database: u32,
         counted: &mut [Counted],
         cost: u32,
-        now: Nanos,
-    ) -> (Verdict, usize) {
+        clock: impl FnOnce() -> Nanos,
+    ) -> Decided {
         self.while_locked(holders(counted), |locked| {
+            let now = clock();
             locked.read(counted);
             let verdict = charge::charge(counted, cost, now);
-            (verdict, locked.store(database, counted, now))
+            Decided { verdict, now, unstored: locked.store(database, counted, now) }
         })
     }
 
@@ -335,6 +346,17 @@ mod tests {
         (0..number).map(|_| Set::default()).collect()
     }
 
+    /// Charges at a time.
+    fn charge(sets: Sets, database: u32, all: &mut [Counted], cost: u32, now: Nanos) -> Decided {
+        sets.charge(database, all, cost, || now)
+    }
+
+    /// The verdict on a call, and the number of policies without a place.
+    fn call(sets: Sets, all: &mut [Counted], cost: u32, now: Nanos) -> (Verdict, usize) {
+        let Decided { verdict, unstored, .. } = charge(sets, 1, all, cost, now);
+        (verdict, unstored)
+    }
+
     /// A number that looks like a hash.
     fn hash(number: u64) -> u64 {
         (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29).wrapping_mul(0xbf58_476d)
@@ -352,9 +374,9 @@ mod tests {
         let sets = Sets(&memory);
         let mut minute = [counted(1, 1, 3, 60)];
         for _ in 0..3 {
-            assert_eq!(sets.charge(5, &mut minute, 1, SECOND), (Verdict::Passes, 0));
+            assert_eq!(charge(sets, 5, &mut minute, 1, SECOND).verdict, Verdict::Passes);
         }
-        let (verdict, _) = sets.charge(5, &mut minute, 1, SECOND);
+        let verdict = charge(sets, 5, &mut minute, 1, SECOND).verdict;
         let refused = Verdict::Refused { by: 0, wait: Wait::Nanos(20 * SECOND) };
         assert_eq!((verdict, sets.peek(&mut minute, 1, SECOND)), (refused, refused));
         assert_eq!(minute[0].limit.bucket.remaining(minute[0].limit.rate, SECOND), 0);
@@ -362,17 +384,29 @@ mod tests {
         let mut alike = minute[0];
         alike.id.holder ^= 1;
         for other in [counted(1, 2, 3, 60), counted(2, 1, 3, 60), alike] {
-            assert_eq!(sets.charge(5, &mut [other], 3, SECOND).0, Verdict::Passes);
+            assert_eq!(charge(sets, 5, &mut [other], 3, SECOND).verdict, Verdict::Passes);
         }
         assert_eq!(sets.in_use(SECOND), 4);
         let renamed = counted(3, 1, 3, 60);
         sets.copy(minute[0].id, renamed.id, SECOND);
         assert_eq!(sets.peek(&mut [renamed], 1, SECOND), refused);
         assert!(sets.forget(minute[0].id, SECOND) && !sets.forget(minute[0].id, SECOND));
-        assert_eq!(sets.charge(5, &mut minute, 3, SECOND).0, Verdict::Passes);
+        assert_eq!(charge(sets, 5, &mut minute, 3, SECOND).verdict, Verdict::Passes);
         assert_eq!(sets.in_use(61 * SECOND), 0);
         sets.forget_databases(|database| database == 5);
         assert_eq!(sets.in_use(SECOND), 0);
+    }
+
+    #[test]
+    fn the_clock_is_read_under_the_lock() {
+        let memory = sets(2);
+        let mut minute = [counted(1, 1, 3, 60)];
+        let number = Sets(&memory).number(minute[0].id.holder);
+        let decided = Sets(&memory).charge(1, &mut minute, 1, || {
+            assert!(memory[number].lock.try_with(|| ()).is_none());
+            7
+        });
+        assert_eq!(decided, Decided { verdict: Verdict::Passes, now: 7, unstored: 0 });
     }
 
     #[test]
@@ -380,13 +414,13 @@ mod tests {
         let memory = sets(4);
         let sets = Sets(&memory);
         let mut both = [counted(1, 1, 100, 60), counted(7, 1, 2, 1)];
-        let passed = (0..5).filter(|_| sets.charge(1, &mut both, 1, 0).0 == Verdict::Passes);
+        let passed = (0..5).filter(|_| call(sets, &mut both, 1, 0).0 == Verdict::Passes);
         assert_eq!(passed.count(), 2);
         sets.peek(&mut both, 1, 0);
         let remaining = both.map(|it| it.limit.bucket.remaining(it.limit.rate, 0));
         assert_eq!(remaining, [98, 0]);
         // A cost of 0 takes no place.
-        assert_eq!(sets.charge(1, &mut [counted(9, 1, 1, 1)], 0, 0).0, Verdict::Passes);
+        assert_eq!(call(sets, &mut [counted(9, 1, 1, 1)], 0, 0).0, Verdict::Passes);
         assert_eq!(sets.in_use(0), 2);
     }
 
@@ -395,26 +429,26 @@ mod tests {
         let memory = sets(4);
         let sets = Sets(&memory);
         let mut policy = [counted(1, 1, 1_000, 86_400)];
-        assert_eq!(sets.charge(1, &mut policy, 1_000, SECOND).0, Verdict::Passes);
+        assert_eq!(call(sets, &mut policy, 1_000, SECOND).0, Verdict::Passes);
         policy[0].limit.rate = counted(1, 1, 2, 1).limit.rate;
-        assert_ne!(sets.charge(1, &mut policy, 1, SECOND).0, Verdict::Passes);
-        assert_eq!(sets.charge(1, &mut policy, 2, 2 * SECOND).0, Verdict::Passes);
+        assert_ne!(call(sets, &mut policy, 1, SECOND).0, Verdict::Passes);
+        assert_eq!(call(sets, &mut policy, 2, 2 * SECOND).0, Verdict::Passes);
     }
 
     #[test]
     fn full_buckets_make_room_and_others_do_not() {
         let memory = sets(1);
         let sets = Sets(&memory);
-        let call = |holder, now| sets.charge(1, &mut [counted(holder, 1, 1, 60)], 1, now);
+        let one = |holder, now| call(sets, &mut [counted(holder, 1, 1, 60)], 1, now);
         for holder in 0..WAYS as u64 {
-            assert_eq!(call(holder, SECOND), (Verdict::Passes, 0));
+            assert_eq!(one(holder, SECOND), (Verdict::Passes, 0));
         }
         for _ in 0..2 {
-            assert_eq!(call(99, SECOND), (Verdict::Passes, 1), "there is no room");
+            assert_eq!(one(99, SECOND), (Verdict::Passes, 1), "there is no room");
         }
-        assert!((0..WAYS as u64).all(|holder| call(holder, SECOND).0 != Verdict::Passes));
-        assert_eq!(call(99, 61 * SECOND), (Verdict::Passes, 0));
-        assert_ne!(call(99, 61 * SECOND).0, Verdict::Passes);
+        assert!((0..WAYS as u64).all(|holder| one(holder, SECOND).0 != Verdict::Passes));
+        assert_eq!(one(99, 61 * SECOND), (Verdict::Passes, 0));
+        assert_ne!(one(99, 61 * SECOND).0, Verdict::Passes);
     }
 
     #[test]
@@ -435,9 +469,9 @@ mod tests {
     fn without_sets_every_call_passes() {
         let mut minute = [counted(1, 1, 1, 60)];
         for _ in 0..2 {
-            assert_eq!(Sets(&[]).charge(1, &mut minute, 1, 0), (Verdict::Passes, 1));
+            assert_eq!(call(Sets(&[]), &mut minute, 1, 0), (Verdict::Passes, 1));
         }
-        assert_eq!(Sets(&[]).charge(1, &mut [], 1, 0), (Verdict::Passes, 0));
+        assert_eq!(call(Sets(&[]), &mut [], 1, 0), (Verdict::Passes, 0));
     }
 
     #[test]
@@ -445,7 +479,7 @@ mod tests {
         let (memory, other) = (sets(4), sets(9));
         let (before, after) = (Sets(&memory), Sets(&other));
         for holder in 0..20 {
-            before.charge(holder as u32, &mut [counted(holder, 1, 4, 60)], 3, 500 * SECOND);
+            charge(before, holder as u32, &mut [counted(holder, 1, 4, 60)], 3, 500 * SECOND);
         }
         let exported = before.export(510 * SECOND).expect("no set is locked");
         assert_eq!(exported.len(), 20);
@@ -476,15 +510,15 @@ mod tests {
                 let (passed, start) = (&passed, &start);
                 scope.spawn(move || {
                     start.wait();
-                    for call in 0..CALLS {
-                        let key = (call + thread) % 4;
+                    for turn in 0..CALLS {
+                        let key = (turn + thread) % 4;
                         // Two policies of the account, and one of each of its keys.
                         let mut all = [
                             counted(1, 1, 150_000, 86_400),
                             counted(1, 2, 120_000, 86_400),
                             counted(10 + key as u64, 1, 35_000, 86_400),
                         ];
-                        let (verdict, unstored) = sets.charge(1, &mut all, 1, SECOND);
+                        let (verdict, unstored) = call(sets, &mut all, 1, SECOND);
                         assert_eq!(unstored, 0);
                         if verdict == Verdict::Passes {
                             passed[key].fetch_add(1, Relaxed);
