@@ -48,6 +48,7 @@ pub mod limits {
     pub mod policies;
     pub mod policy;
     pub mod quotas;
+    pub mod set;
     pub mod sets;
 }
 

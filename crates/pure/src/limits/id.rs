@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 
 use crate::limits::name::Name;
 use crate::limits::policy::Policy;
-use crate::limits::sets::BucketId;
+use crate::limits::set::BucketId;
 
 /// The key of the hashes: random, made when the server starts, and kept with the buckets.
 #[derive(Clone, Copy)]

@@ -9,7 +9,8 @@ use loom::thread;
 use crate::limits::bucket::Bucket;
 use crate::limits::charge::{Limit, Verdict};
 use crate::limits::policy::Policy;
-use crate::limits::sets::{BucketId, Counted, Set, Sets};
+use crate::limits::set::{BucketId, Set};
+use crate::limits::sets::{Counted, Sets};
 
 /// A policy of the holder of a set of two, with a bucket for so many calls.
 fn counted(set: u64, calls: i64) -> Counted {

@@ -126,7 +126,8 @@ pub fn containing(span: Span, anchor: Option<Day>, zone: &impl Zone, instant: Mi
     match span {
         Span::Total => return Period { start: Micros::MIN, end: Micros::MAX },
         Span::Hour => {
-            let start = instant - (instant - midnight(anchor)).rem_euclid(HOUR);
+            let offset = instant.rem_euclid(HOUR) - midnight(anchor).rem_euclid(HOUR);
+            let start = instant - offset.rem_euclid(HOUR);
             return Period { start, end: start + HOUR };
         }
         Span::Day | Span::Week | Span::Month | Span::Year => {}

@@ -1,6 +1,6 @@
 //! Buckets in memory that processes share.
 //!
-//! The memory is an array of sets. A set has a lock and room for [`WAYS`] buckets. All buckets of a
+//! The memory is an array of sets. A set has a lock and room for a few buckets. All buckets of a
 //! holder, an account or a key, are in one set, which its hash names. So the lock of a set is held
 //! while the policies of a holder are decided and charged, and a call takes the locks of at most
 //! two sets, always in the same order.
@@ -12,56 +12,9 @@
 //! for anything but the lock of the second set. The clock is read under the lock: a process that is
 //! stopped between the two would take the bucket back to the time before.
 
-use crate::limits::bucket::{Bucket, Nanos};
+use crate::limits::bucket::Nanos;
 use crate::limits::charge::{self, Limit, Verdict};
-use crate::sync::Ordering::Relaxed;
-use crate::sync::{AtomicU32, AtomicU64};
-use crate::usage::spin::SpinLock;
-
-/// How many buckets a set has room for: with the lock, their tags fill a cache line.
-pub const WAYS: usize = 15;
-
-/// Identifies a bucket, by hashes that nobody can foresee.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct BucketId {
-    /// The hash of the holder. All buckets of the holder have it.
-    pub holder: u64,
-    /// The hash of the holder and the policy.
-    pub policy: u64,
-}
-
-/// Some buckets and their lock. All zeroes are an empty set.
-#[repr(C, align(64))]
-#[derive(Default)]
-pub struct Set {
-    lock: SpinLock,
-    /// A part of each bucket's id; 0 is a free place.
-    tags: [AtomicU32; WAYS],
-    places: [Place; WAYS],
-}
-
-#[cfg(not(all(loom, test)))]
-const _: () = assert!(size_of::<Set>() == 576);
-
-/// A bucket with its id and its database.
-#[derive(Default)]
-#[repr(C)]
-struct Place {
-    id: [AtomicU64; 2],
-    /// The bucket, with the database as its tag: see [`Bucket::to_words`].
-    words: [AtomicU64; 2],
-}
-
-/// A bucket in the memory, as it outlives a restart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stored {
-    /// The database, by OID.
-    pub database: u32,
-    /// Identifies the bucket.
-    pub id: BucketId,
-    /// The bucket.
-    pub bucket: Bucket,
-}
+use crate::limits::set::{BucketId, Set, Stored};
 
 /// A policy that applies to a call, with the id of its bucket.
 #[derive(Clone, Copy, Debug)]
@@ -145,65 +98,42 @@ impl<'memory> Sets<'memory> {
     }
 
     /// Gives a bucket another id as well: of the account that takes over what this one has used.
-    pub fn copy(self, from: BucketId, to: BucketId, now: Nanos) {
+    pub fn copy(self, database: u32, from: BucketId, to: BucketId, now: Nanos) {
         let Some((from_set, to_set)) = self.set(from.holder).zip(self.set(to.holder)) else {
             return;
         };
-        let found = from_set.lock.with(|| Some(from_set.places[from_set.find(from)?].stored()));
-        if let Some(stored) = found {
-            to_set.lock.with(|| to_set.store(Stored { id: to, ..stored }, now));
+        if let Some(bucket) = from_set.lock.with(|| from_set.bucket(from)) {
+            to_set.lock.with(|| to_set.store(Stored { database, id: to, bucket }, now));
         }
     }
 
     /// Forgets a bucket, which is full then. Returns whether it was not.
     pub fn forget(self, id: BucketId, now: Nanos) -> bool {
-        let Some(set) = self.set(id.holder) else { return false };
-        set.lock.with(|| {
-            let Some(at) = set.find(id) else { return false };
-            set.tags[at].store(0, Relaxed);
-            !set.places[at].bucket().is_full(now)
-        })
+        let forget = |set: &Set| set.lock.with(|| set.forget(id, now));
+        self.set(id.holder).is_some_and(forget)
     }
 
     /// Forgets the buckets of databases that were dropped.
     pub fn forget_databases(self, is_dropped: impl Fn(u32) -> bool) {
         for set in self.0 {
-            set.lock.with(|| {
-                for (tag, place) in set.tags.iter().zip(&set.places) {
-                    if is_dropped(place.database()) {
-                        tag.store(0, Relaxed);
-                    }
-                }
-            });
+            set.lock.with(|| set.forget_databases(&is_dropped));
         }
     }
 
     /// How many buckets are not full.
     pub fn in_use(self, now: Nanos) -> usize {
-        let used = |set: &Set| {
-            let places = set.tags.iter().zip(&set.places);
-            let used = places
-                .filter(|(tag, place)| tag.load(Relaxed) != 0 && !place.bucket().is_full(now));
-            used.count()
-        };
-        self.0.iter().map(used).sum()
+        self.0.iter().map(|set| set.used(now).count()).sum()
     }
 
     /// The buckets that are not full, as the time that is left until they are. None if a set is
     /// locked, whose content may be half written.
     pub fn export(self, now: Nanos) -> Option<Vec<Stored>> {
-        let mut stored = Vec::new();
+        let mut exported = Vec::new();
         for set in self.0 {
-            set.lock.try_with(|| {
-                for (tag, place) in set.tags.iter().zip(&set.places) {
-                    let Stored { bucket, .. } = place.stored();
-                    if tag.load(Relaxed) != 0 && !bucket.is_full(now) {
-                        stored.push(Stored { bucket: bucket.time_left(now), ..place.stored() });
-                    }
-                }
-            })?;
+            let left = |stored: Stored| Stored { bucket: stored.bucket.time_left(now), ..stored };
+            set.lock.try_with(|| exported.extend(set.used(now).map(left)))?;
         }
-        Some(stored)
+        Some(exported)
     }
 
     /// Loads what was exported. Returns for how many buckets there was no place.
@@ -234,8 +164,7 @@ impl<'memory> Locked<'memory> {
     /// Reads the buckets of policies of the holders.
     pub fn read(self, counted: &mut [Counted]) {
         for each in counted {
-            let set = self.set(each.id);
-            let found = set.and_then(|set| Some(set.places[set.find(each.id)?].bucket()));
+            let found = self.set(each.id).and_then(|set| set.bucket(each.id));
             each.limit.bucket = found.unwrap_or_default();
         }
     }
@@ -261,75 +190,6 @@ fn holders(counted: &[Counted]) -> [u64; 2] {
     [counted.first(), counted.last()].map(|each| each.map_or(0, |each| each.id.holder))
 }
 
-impl Set {
-    /// The place of a bucket. The caller holds the lock.
-    fn find(&self, id: BucketId) -> Option<usize> {
-        let tag = tag(id);
-        let mut tags = self.tags.iter().zip(&self.places);
-        tags.position(|(it, place)| it.load(Relaxed) == tag && place.id() == id)
-    }
-
-    /// Stores a bucket in its place or, if it is not full, in a free one. Returns false if none is
-    /// free. The caller holds the lock.
-    fn store(&self, stored: Stored, now: Nanos) -> bool {
-        let Stored { id, bucket, .. } = stored;
-        let at = match self.find(id) {
-            Some(at) => at,
-            None if bucket.is_full(now) => return true,
-            None => match self.free(now) {
-                Some(at) => at,
-                None => return false,
-            },
-        };
-        self.tags[at].store(tag(id), Relaxed);
-        self.places[at].set(stored);
-        true
-    }
-
-    /// A free place. The caller holds the lock.
-    fn free(&self, now: Nanos) -> Option<usize> {
-        let unused = self.tags.iter().position(|tag| tag.load(Relaxed) == 0);
-        unused.or_else(|| self.places.iter().position(|place| place.bucket().is_full(now)))
-    }
-}
-
-impl Place {
-    fn id(&self) -> BucketId {
-        let [holder, policy] = [0, 1].map(|half| self.id[half].load(Relaxed));
-        BucketId { holder, policy }
-    }
-
-    fn stored(&self) -> Stored {
-        let words = [0, 1].map(|word| self.words[word].load(Relaxed));
-        let (database, bucket) = Bucket::from_words(words);
-        #[expect(clippy::cast_possible_truncation, reason = "it was an OID")]
-        let database = database as u32;
-        Stored { database, id: self.id(), bucket }
-    }
-
-    fn bucket(&self) -> Bucket {
-        self.stored().bucket
-    }
-
-    fn database(&self) -> u32 {
-        self.stored().database
-    }
-
-    fn set(&self, stored: Stored) {
-        let Stored { database, id, bucket } = stored;
-        self.id[0].store(id.holder, Relaxed);
-        self.id[1].store(id.policy, Relaxed);
-        let words = bucket.to_words(database.into());
-        self.words.iter().zip(words).for_each(|(to, from)| to.store(from, Relaxed));
-    }
-}
-
-/// The part of an id that stands for it in the first cache line of a set. Never 0.
-#[expect(clippy::cast_possible_truncation, reason = "a part of it")]
-const fn tag(id: BucketId) -> u32 {
-    id.policy as u32 | 1
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Barrier;
@@ -337,8 +197,10 @@ mod tests {
     use std::thread;
 
     use super::*;
-    use crate::limits::bucket::Wait;
+    use crate::limits::bucket::{Bucket, Wait};
     use crate::limits::policy::Policy;
+    use crate::limits::set::WAYS;
+    use crate::sync::Ordering::Relaxed;
 
     const SECOND: Nanos = 1_000_000_000;
 
@@ -388,7 +250,7 @@ mod tests {
         }
         assert_eq!(sets.in_use(SECOND), 4);
         let renamed = counted(3, 1, 3, 60);
-        sets.copy(minute[0].id, renamed.id, SECOND);
+        sets.copy(5, minute[0].id, renamed.id, SECOND);
         assert_eq!(sets.peek(&mut [renamed], 1, SECOND), refused);
         assert!(sets.forget(minute[0].id, SECOND) && !sets.forget(minute[0].id, SECOND));
         assert_eq!(charge(sets, 5, &mut minute, 3, SECOND).verdict, Verdict::Passes);
