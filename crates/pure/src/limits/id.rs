@@ -113,8 +113,8 @@ mod tests {
             for (database, name) in (1..3).flat_map(|it| names.map(|name| (it, name))) {
                 let holder = key.holder(database, name);
                 assert_eq!(key.holder(database, name), holder);
-                let policies = [&b"minute"[..], b"second"].map(|name| Name::parse(name));
-                let hashes = policies.map(|name| NameHash::of(name.expect("a name")));
+                let hashes = [&b"minute"[..], b"second"]
+                    .map(|name| NameHash::of(Name::parse(name).expect("a name")));
                 let buckets = hashes.map(|name| holder.bucket(name));
                 assert!(buckets.iter().all(|it| it.holder == holder.only_bucket().holder));
                 let all = buckets.into_iter().chain([holder.only_bucket()]);
