@@ -29,6 +29,25 @@ pub mod key {
     pub mod token;
 }
 
+/// Rate limits and quotas: which apply to a call, what they decide, and what the caller is told.
+pub mod limits {
+    pub mod applicable;
+    pub mod bucket;
+    pub mod charge;
+    pub mod civil;
+    pub mod header_fields;
+    pub mod id;
+    #[cfg(all(loom, test))]
+    mod interleavings;
+    pub mod name;
+    pub mod period;
+    pub mod policies;
+    pub mod policy;
+    pub mod quotas;
+    pub mod set;
+    pub mod sets;
+}
+
 /// The values that a caller sends with a request.
 pub mod request {
     pub mod authorization;

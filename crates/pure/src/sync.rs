@@ -1,5 +1,5 @@
-//! Atomic numbers, from the core library, or from loom while it checks all interleavings of the
-//! tests in [`crate::usage`] (see tools/test/loom).
+//! Atomic numbers, from the core library, or from loom while it checks all interleavings of some
+//! tests (see tools/test/loom).
 
 #[cfg(not(all(loom, test)))]
 pub use core::{

@@ -1,0 +1,126 @@
+//! The ids of buckets: hashes under a key that only this server has. So nobody can choose names
+//! whose buckets meet, and the memory says nothing of the names.
+
+use sha2::{Digest, Sha256};
+
+use crate::limits::name::Name;
+use crate::limits::policy::Policy;
+use crate::limits::set::BucketId;
+
+/// The key of the hashes: random, made when the server starts, and kept with the buckets.
+#[derive(Clone, Copy)]
+pub struct HashKey(pub [u8; 16]);
+
+/// Who has buckets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HolderName<'call> {
+    /// An account, by its name.
+    Account(&'call [u8]),
+    /// A key, by its id.
+    Key(&'call [u8; 16]),
+    /// What an application limits by itself, under a policy that is not stored.
+    Identifier(&'call [u8], Policy),
+    /// The client of requests with invalid keys, by the bytes of its network.
+    Client(&'call [u8]),
+}
+
+/// The hash of a holder in a database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HolderHash([u8; 16]);
+
+impl HashKey {
+    /// The hash of a holder.
+    pub fn holder(&self, database: u32, holder: HolderName) -> HolderHash {
+        let mut hash = Sha256::new();
+        hash.update(self.0);
+        hash.update(database.to_le_bytes());
+        let (kind, numbers, name): (_, _, &[u8]) = match holder {
+            HolderName::Account(name) => (b"A", [0; 3], name),
+            HolderName::Key(id) => (b"K", [0; 3], id),
+            HolderName::Client(network) => (b"C", [0; 3], network),
+            HolderName::Identifier(name, policy) => {
+                (b"I", [policy.amount(), policy.period(), policy.burst()], name)
+            }
+        };
+        hash.update(kind);
+        numbers.iter().for_each(|number| hash.update(number.to_le_bytes()));
+        hash.update(name);
+        HolderHash(first_half(&hash.finalize().into()))
+    }
+}
+
+impl HolderHash {
+    /// The id of the bucket of a holder's policy.
+    pub fn bucket(self, policy: NameHash) -> BucketId {
+        let [holder, seed] = halves(self.0);
+        // Of one holder, policies of different hashes have different ids: each step can be undone.
+        let mixed = (seed ^ policy.0).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        BucketId { holder, policy: mixed ^ mixed >> 32 }
+    }
+
+    /// The id of the bucket of a holder that has one policy without a name.
+    pub fn only_bucket(self) -> BucketId {
+        let [holder, policy] = halves(self.0);
+        BucketId { holder, policy }
+    }
+}
+
+/// The hash of a policy's name, which a session can keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NameHash(u64);
+
+impl NameHash {
+    /// The hash of a name.
+    pub fn of(name: Name) -> NameHash {
+        NameHash(halves(first_half(&Sha256::digest(name.as_str()).into()))[0])
+    }
+}
+
+fn first_half(hash: &[u8; 32]) -> [u8; 16] {
+    let mut half = [0; 16];
+    half.copy_from_slice(&hash[..16]);
+    half
+}
+
+fn halves(hash: [u8; 16]) -> [u64; 2] {
+    let hash = u128::from_le_bytes(hash);
+    #[expect(clippy::cast_possible_truncation, reason = "the two halves")]
+    let halves = [hash as u64, (hash >> 64) as u64];
+    halves
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_bucket_has_an_id_of_its_own() {
+        let policy = |amount| Policy::new(amount, 60, None).expect("a policy");
+        let id = [7; 16];
+        let names = [
+            HolderName::Account(b"acme"),
+            HolderName::Account(b"acm"),
+            HolderName::Account(&id),
+            HolderName::Key(&id),
+            HolderName::Client(&id),
+            HolderName::Identifier(b"acme", policy(1)),
+            HolderName::Identifier(b"acme", policy(2)),
+        ];
+        let mut ids = HashSet::new();
+        for key in [HashKey([1; 16]), HashKey([2; 16])] {
+            for (database, name) in (1..3).flat_map(|it| names.map(|name| (it, name))) {
+                let holder = key.holder(database, name);
+                assert_eq!(key.holder(database, name), holder);
+                let hashes = [&b"minute"[..], b"second"]
+                    .map(|name| NameHash::of(Name::parse(name).expect("a name")));
+                let buckets = hashes.map(|name| holder.bucket(name));
+                assert!(buckets.iter().all(|it| it.holder == holder.only_bucket().holder));
+                let all = buckets.into_iter().chain([holder.only_bucket()]);
+                ids.extend(all.map(|it| (it.holder, it.policy)));
+            }
+        }
+        assert_eq!(ids.len(), 2 * 2 * names.len() * 3);
+    }
+}

@@ -1,0 +1,64 @@
+//! Names of policies and meters, which stand in a column, a header field and a JSON body.
+
+use core::fmt::{self, Display};
+
+/// The longest name, in bytes.
+pub const MAX_NAME: usize = 32;
+
+/// A name: 1 to [`MAX_NAME`] letters and digits of ASCII, `_`, `-` and `.`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Name {
+    length: u8,
+    bytes: [u8; MAX_NAME],
+}
+
+impl Name {
+    /// The name in a text, if it is one.
+    pub fn parse(text: &[u8]) -> Option<Name> {
+        let is_good =
+            |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+        if text.is_empty() || !text.iter().all(is_good) {
+            return None;
+        }
+        let mut bytes = [0; MAX_NAME];
+        bytes.get_mut(..text.len())?.copy_from_slice(text);
+        Some(Name { length: text.len().try_into().ok()?, bytes })
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        self.bytes
+            .get(..self.length.into())
+            .and_then(|name| str::from_utf8(name).ok())
+            .unwrap_or("")
+    }
+}
+
+impl Display for Name {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), formatter)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names() {
+        for good in ["minute", "a", "Burst_1", "per-key.read", &"a".repeat(MAX_NAME)] {
+            assert_eq!(Name::parse(good.as_bytes()).expect("a name").as_str(), good);
+        }
+        for bad in
+            ["", " ", "a b", "a=b", "a,b", "a/b", "a\"b", "\u{e9}", &"a".repeat(MAX_NAME + 1)]
+        {
+            assert_eq!(Name::parse(bad.as_bytes()), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! A few buckets in memory that processes share, and the lock that guards them. See
+//! [`crate::limits::sets`].
+
+use crate::limits::bucket::{Bucket, Nanos};
+use crate::sync::Ordering::Relaxed;
+use crate::sync::{AtomicU32, AtomicU64};
+use crate::usage::spin::SpinLock;
+
+/// How many buckets a set has room for: with the lock, their tags fill two cache lines. In larger
+/// sets, fewer calls find no room, since the buckets of accounts come in clumps.
+pub const WAYS: usize = 31;
+
+/// Identifies a bucket, by hashes that nobody can foresee.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BucketId {
+    /// The hash of the holder. All buckets of the holder have it.
+    pub holder: u64,
+    /// The hash of the holder and the policy.
+    pub policy: u64,
+}
+
+/// Some buckets and their lock. All zeroes are an empty set.
+#[repr(C, align(64))]
+#[derive(Default)]
+pub struct Set {
+    /// Held while a bucket is read or changed.
+    pub(super) lock: SpinLock,
+    /// A part of each bucket's id; 0 is a free place.
+    tags: [AtomicU32; WAYS],
+    places: [Place; WAYS],
+}
+
+#[cfg(not(all(loom, test)))]
+const _: () = assert!(size_of::<Set>() == 18 * 64);
+
+/// A bucket with its id and its database.
+#[derive(Default)]
+#[repr(C)]
+struct Place {
+    id: [AtomicU64; 2],
+    /// The bucket, with the database as its tag: see [`Bucket::to_words`].
+    words: [AtomicU64; 2],
+}
+
+/// A bucket in the memory, as it outlives a restart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// The database, by OID.
+    pub database: u32,
+    /// Identifies the bucket.
+    pub id: BucketId,
+    /// The bucket.
+    pub bucket: Bucket,
+}
+
+impl Set {
+    /// A bucket by its id, if it has a place. The caller holds the lock.
+    pub(super) fn bucket(&self, id: BucketId) -> Option<Bucket> {
+        self.find(id).map(|at| self.places[at].stored().bucket)
+    }
+
+    /// Stores a bucket in its place or, if it is not full, in a free one. Returns false if none is
+    /// free. The caller holds the lock.
+    pub(super) fn store(&self, stored: Stored, now: Nanos) -> bool {
+        let Stored { id, bucket, .. } = stored;
+        let at = match self.find(id) {
+            Some(at) => at,
+            None if bucket.is_full(now) => return true,
+            None => match self.free(now) {
+                Some(at) => at,
+                None => return false,
+            },
+        };
+        self.tags[at].store(tag(id), Relaxed);
+        self.places[at].set(stored);
+        true
+    }
+
+    /// Forgets a bucket. Returns whether it was not full. The caller holds the lock.
+    pub(super) fn forget(&self, id: BucketId, now: Nanos) -> bool {
+        let Some(at) = self.find(id) else { return false };
+        self.tags[at].store(0, Relaxed);
+        !self.places[at].stored().bucket.is_full(now)
+    }
+
+    /// Forgets the buckets of some databases. The caller holds the lock.
+    pub(super) fn forget_databases(&self, is_dropped: impl Fn(u32) -> bool) {
+        for (tag, place) in self.tags.iter().zip(&self.places) {
+            if is_dropped(place.stored().database) {
+                tag.store(0, Relaxed);
+            }
+        }
+    }
+
+    /// The buckets that are not full.
+    pub(super) fn used(&self, now: Nanos) -> impl Iterator<Item = Stored> {
+        let places = self.tags.iter().zip(&self.places);
+        let stored = places.filter(|(tag, _)| tag.load(Relaxed) != 0).map(|(_, it)| it.stored());
+        stored.filter(move |stored| !stored.bucket.is_full(now))
+    }
+
+    fn find(&self, id: BucketId) -> Option<usize> {
+        let tag = tag(id);
+        let mut tags = self.tags.iter().zip(&self.places);
+        tags.position(|(it, place)| it.load(Relaxed) == tag && place.id() == id)
+    }
+
+    /// A free place.
+    fn free(&self, now: Nanos) -> Option<usize> {
+        let unused = self.tags.iter().position(|tag| tag.load(Relaxed) == 0);
+        unused.or_else(|| self.places.iter().position(|place| place.stored().bucket.is_full(now)))
+    }
+}
+
+impl Place {
+    fn id(&self) -> BucketId {
+        let [holder, policy] = [0, 1].map(|half| self.id[half].load(Relaxed));
+        BucketId { holder, policy }
+    }
+
+    fn stored(&self) -> Stored {
+        let words = [0, 1].map(|word| self.words[word].load(Relaxed));
+        let (database, bucket) = Bucket::from_words(words);
+        #[expect(clippy::cast_possible_truncation, reason = "it was an OID")]
+        let database = database as u32;
+        Stored { database, id: self.id(), bucket }
+    }
+
+    fn set(&self, stored: Stored) {
+        let Stored { database, id, bucket } = stored;
+        self.id[0].store(id.holder, Relaxed);
+        self.id[1].store(id.policy, Relaxed);
+        let words = bucket.to_words(database.into());
+        self.words.iter().zip(words).for_each(|(to, from)| to.store(from, Relaxed));
+    }
+}
+
+/// The part of an id that stands for it in the first cache line of a set. Never 0.
+#[expect(clippy::cast_possible_truncation, reason = "a part of it")]
+const fn tag(id: BucketId) -> u32 {
+    id.policy as u32 | 1
+}
