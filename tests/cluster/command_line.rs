@@ -239,7 +239,8 @@ fn a_token_to_verify_is_in_no_arguments_environment_or_log() {
 fn problems_have_a_message_and_an_exit_status() {
     let mut terminal = Terminal::start(&[]);
     let said = terminal.say(&["-d", "template1", "ls"], "");
-    assert!(said.messages.contains("extension vibepeak_keys is not in this database"), "{said:?}");
+    assert!(said.messages.contains("is not in the database \"template1\"\nHINT:"), "{said:?}");
+    assert!(said.messages.contains("-d DATABASE"), "{said:?}");
     assert_eq!(said.status, 3);
     assert_eq!(terminal.say(&["-d", "missing", "ls"], "").status, 2);
     for wrong in [

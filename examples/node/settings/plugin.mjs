@@ -34,7 +34,7 @@ export default async function settings(app, { pool, userOf, signIn, secret, scop
     reply.headers(headers);
     request.settingsUser = await userOf(request);
     if (request.settingsUser) return;
-    if (request.url === `${app.prefix}/`) return reply.redirect(signIn);
+    if ([app.prefix, `${app.prefix}/`].includes(request.url)) return reply.redirect(signIn);
     return reply.code(401).send({ message: 'You are not signed in.' });
   });
 

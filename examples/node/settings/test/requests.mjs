@@ -31,8 +31,10 @@ const post = (path, csrfToken, data = {}) => context.request.post(settings(path)
 
 test('nobody reaches the page or its data without having signed in', async () => {
   const get = (path) => fetch(settings(path), { redirect: 'manual' });
-  const page = await get('/');
-  assert.deepEqual([page.status, page.headers.get('location')], [302, '/sign-in']);
+  for (const path of ['', '/']) {
+    const page = await get(path);
+    assert.deepEqual([page.status, page.headers.get('location')], [302, '/sign-in'], path);
+  }
   for (const path of ['/keys', '/session', '/settings.js']) assert.equal((await get(path)).status, 401, path);
   const change = await fetch(settings('/keys'), { method: 'POST' });
   assert.equal(change.status, 401);
