@@ -20,7 +20,7 @@ export PG_CONFIG PROFILE DESTDIR
         test-assertions test-valgrind test-asan test-soak test-loom fuzz test-unit test-regress \
         test-isolation test-upgraded test-cluster test-examples test-page docs lint lint-all bench \
         bench-versions bench-indexes bench-inside bench-instructions bench-issuing bench-preload \
-        bench-profile bench-reach bench-scale bench-tasks
+        bench-first bench-office bench-profile bench-reach bench-scale bench-tasks
 
 ##@ For users
 
@@ -164,6 +164,12 @@ bench-preload: ## measure the cost of preloading the library
 
 bench-issuing: ## compare one statement that creates many keys with plain SQL
 	@bench/issuing
+
+bench-first: ## measure the first calls of a session
+	@bench/first
+
+bench-office: ## measure and explain what admins do, in a table of ten million keys
+	@bench/office
 
 bench-tasks: ## compare starting and finishing tasks with what people write
 	@bench/tasks
