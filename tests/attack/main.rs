@@ -1,6 +1,6 @@
 //! The attack: random clients against servers of their own, in eight parts, one file each. Every
 //! answer is judged by what the documentation promises; `make test-attack` runs it, and
-//! tests/README.md says how.
+//! docs/testing.md says how.
 //!
 //! `attack [PART...]` runs all parts or the named ones. It reads
 //!   ATTACK_SECONDS  the time for all parts together, 1800; a part has its share, also alone

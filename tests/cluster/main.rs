@@ -1,5 +1,5 @@
 //! Tests with a real client on servers that each test starts; `make test-cluster` runs them, and
-//! tests/README.md says how to run one.
+//! docs/testing.md says how to run one.
 
 mod advice;
 mod cache;
