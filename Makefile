@@ -19,8 +19,8 @@ export PG_CONFIG PROFILE DESTDIR
         demo-stop clean check test test-all test-attack test-attack-itself test-packages \
         test-assertions test-valgrind test-asan test-soak test-loom fuzz test-unit test-regress \
         test-isolation test-upgraded test-cluster test-examples test-page docs lint lint-all bench \
-        bench-versions bench-flush bench-indexes bench-inside bench-instructions bench-issuing \
-        bench-preload bench-profile bench-reach bench-scale bench-tasks
+        bench-versions bench-first bench-flush bench-indexes bench-inside bench-instructions \
+        bench-issuing bench-office bench-preload bench-profile bench-reach bench-scale bench-tasks
 
 ##@ For users
 
@@ -167,6 +167,12 @@ bench-preload: ## measure the cost of preloading the library
 
 bench-issuing: ## compare one statement that creates many keys with plain SQL
 	@bench/issuing
+
+bench-first: ## measure the first calls of a session
+	@bench/first
+
+bench-office: ## measure and explain what admins do, in a table of ten million keys
+	@bench/office
 
 bench-tasks: ## compare starting and finishing tasks with what people write
 	@bench/tasks

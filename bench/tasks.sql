@@ -1,5 +1,5 @@
--- The data for bench/tasks: eight clients with an account each, and eight with one account; and what
--- people write to limit how many tasks of an account run.
+-- The data for bench/tasks: eight clients with an account each, and eight with one account. And
+-- what people write to limit how many tasks of an account run.
 
 CREATE EXTENSION vibepeak_keys;
 CREATE SCHEMA bench;

@@ -60,8 +60,9 @@ pub fn start(
 
     let expires_at = end_of(call, ttl)?;
     // An account or plan that has just been removed allows no task.
-    let none = Tasks { running: 0, allowed: Some(0), first_end: None };
-    let Tasks { running, allowed, first_end } = leases::count(call, key.account).unwrap_or(none);
+    let none = Tasks { running: 0, allowed: Some(0), first_end: None, some_ended: false };
+    let Tasks { running, allowed, first_end, some_ended } =
+        leases::count(call, key.account).unwrap_or(none);
     if allowed.is_some_and(|allowed| running >= i64::from(allowed)) {
         let status = Status::ConcurrencyLimitExceeded;
         note(status, None);
@@ -82,7 +83,9 @@ pub fn start(
             headers,
         });
     }
-    leases::clear_ended(call, key.account);
+    if some_ended {
+        leases::clear_ended(call, key.account);
+    }
     let lease = random::uuid_v4(call);
     let new = NewLease {
         lease,

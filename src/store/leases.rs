@@ -28,6 +28,8 @@ pub struct Tasks {
     pub allowed: Option<i32>,
     /// When the first of them ends; None where none is running.
     pub first_end: Option<Timestamp>,
+    /// Whether there are leases that have ended.
+    pub some_ended: bool,
 }
 
 /// The tasks of an account, on the latest snapshot; None where the account or its plan is missing.
@@ -37,6 +39,7 @@ pub fn count(call: &Call, account: Text) -> Option<Tasks> {
         running: row.bigint(0).unwrap_or(0),
         allowed: row.integer(1),
         first_end: row.timestamp(2),
+        some_ended: row.is(3),
     })
 }
 
@@ -44,7 +47,11 @@ pub fn count(call: &Call, account: Text) -> Option<Tasks> {
 /// those that it has met before, and start behind the leases that have ended. `LIMIT NULL` prevents
 /// a bitmap scan, and reading the clock in a subselect makes it an index condition.
 static COUNT: Statement = Statement::new(
-    c"SELECT t.running, p.concurrent_tasks::pg_catalog.int4, t.first_end
+    c"SELECT t.running, p.concurrent_tasks::pg_catalog.int4, t.first_end,
+             (SELECT true FROM vpk.task_leases AS e
+               WHERE e.account = a.account
+                 AND e.expires_at <= (SELECT pg_catalog.clock_timestamp())
+               ORDER BY e.expires_at LIMIT 1)
         FROM vpk.accounts AS a JOIN vpk.plans AS p ON p.plan = a.plan,
              LATERAL (SELECT pg_catalog.count(*) AS running,
                              pg_catalog.min(r.expires_at) AS first_end
@@ -65,14 +72,16 @@ pub fn clear_ended(call: &Call, account: Text) {
     }
 }
 
-/// For its shape see [`COUNT`].
+/// For its shape see [`COUNT`]. An array, since a join may begin with the leases of all accounts:
+/// while few tasks are running, the server takes the table for small, but it can have many leases
+/// that are gone and not yet vacuumed.
 static CLEAR_ENDED: Statement = Statement::new(
     c"DELETE FROM vpk.task_leases AS l
-       WHERE l.lease IN (SELECT e.lease FROM vpk.task_leases AS e
-                          WHERE e.account = $1
-                            AND e.expires_at <= (SELECT pg_catalog.clock_timestamp())
-                          ORDER BY e.expires_at LIMIT (SELECT NULL::bigint)
-                            FOR UPDATE SKIP LOCKED)",
+       WHERE l.lease = ANY (ARRAY(SELECT e.lease FROM vpk.task_leases AS e
+                                   WHERE e.account = $1
+                                     AND e.expires_at <= (SELECT pg_catalog.clock_timestamp())
+                                   ORDER BY e.expires_at LIMIT (SELECT NULL::bigint)
+                                     FOR UPDATE SKIP LOCKED))",
     &[TEXTOID],
 );
 

@@ -101,7 +101,9 @@ impl ListFilter {
 pub fn list(call: &Call, filter: ListFilter) -> Vec<ListedKey> {
     let statement = match filter {
         ListFilter { id: Some(_), .. } => &ONE,
-        ListFilter { account: Some(_), .. } => &OF_ACCOUNT,
+        ListFilter { account: Some(_), max_rows: Some(_), .. } => &PAGE_OF_ACCOUNT,
+        ListFilter { account: Some(_), .. } => &ALL_OF_ACCOUNT,
+        ListFilter { max_rows: Some(_), .. } => &PAGE,
         _ => &ALL,
     };
     let rows = statement.read(call, &filter.parameters());
@@ -117,33 +119,43 @@ pub fn list_after_change(call: &Call, id: Uuid) -> Option<ListedKey> {
 }
 
 /// Keys that meet a condition. A page is found first, so that the server reads no more rows than
-/// it has.
+/// it has. Without a page it sorts once, after the join.
 ///
 /// The view vpk.key_list asks the clock for each row, so that the server would compute all of its
 /// rows first. Here one time is a parameter. So a key that is found in a state is shown in it.
+///
+/// The condition on the state names columns: the server knows how many keys meet it, and does not
+/// read a whole account for a page of active keys. It sees one branch, since it plans for the
+/// parameters of each call.
 macro_rules! keys {
-    (where: $condition:literal, order: $order:literal) => {
+    (where: $condition:literal, page: $page:literal) => {
         Statement::planned_at_each_call(
             sql!(
                 "SELECT p.id, p.name, p.account, p.environment, p.prefix, p.hint, p.created_at,
                         u.last_used_at, coalesce(u.uses, 0), p.expires_at, p.revoked_at,
                         p.revoke_reason, p.rotated_from, p.state, p.scopes
-                   FROM (SELECT l.*
-                           FROM (SELECT k.id, k.name, k.account, k.environment, k.prefix, k.hint,
-                                        k.created_at, k.expires_at, k.revoked_at, k.revoke_reason,
-                                        k.rotated_from, k.scopes,
-                                        CASE WHEN k.revoked_at IS NOT NULL THEN 'revoked'
-                                             WHEN k.expires_at <= $6 THEN 'expired'
-                                             WHEN k.disabled_at IS NOT NULL THEN 'disabled'
-                                             ELSE 'active'
-                                        END AS state
-                                   FROM vpk.keys AS k) AS l
+                   FROM (SELECT k.id, k.name, k.account, k.environment, k.prefix, k.hint,
+                                k.created_at, k.expires_at, k.revoked_at, k.revoke_reason,
+                                k.rotated_from, k.scopes,
+                                CASE WHEN k.revoked_at IS NOT NULL THEN 'revoked'
+                                     WHEN k.expires_at <= $6 THEN 'expired'
+                                     WHEN k.disabled_at IS NOT NULL THEN 'disabled'
+                                     ELSE 'active'
+                                END AS state
+                           FROM vpk.keys AS k
                           WHERE ",
                 $condition,
-                " AND ($5 IS NULL OR l.state = $5)
-                          ORDER BY ",
-                $order,
-                " LIMIT $4) AS p
+                " AND CASE $5
+                           WHEN 'revoked' THEN k.revoked_at IS NOT NULL
+                           WHEN 'expired' THEN k.revoked_at IS NULL AND k.expires_at <= $6
+                           WHEN 'disabled' THEN k.revoked_at IS NULL AND k.disabled_at IS NOT NULL
+                                AND (k.expires_at IS NULL OR k.expires_at > $6)
+                           WHEN 'active' THEN k.revoked_at IS NULL AND k.disabled_at IS NULL
+                                AND (k.expires_at IS NULL OR k.expires_at > $6)
+                           ELSE $5 IS NULL
+                      END ",
+                $page,
+                ") AS p
                    LEFT JOIN vpk.key_usage AS u ON u.key_id = p.id
                   ORDER BY p.id DESC"
             ),
@@ -153,17 +165,23 @@ macro_rules! keys {
 }
 
 static ONE: Statement = keys!(
-    where: "l.id = $2 AND ($1 IS NULL OR l.account = $1) AND ($3 IS NULL OR l.id < $3)",
-    order: "l.id DESC"
+    where: "k.id = $2 AND ($1 IS NULL OR k.account = $1) AND ($3 IS NULL OR k.id < $3)",
+    page: "LIMIT $4"
 );
 
 /// Only the index on account and id has this order. With an equality, that on the id alone has it
 /// too. The server takes that one for an account with many keys, and reads all newer keys of other
 /// accounts before the first of this one.
-static OF_ACCOUNT: Statement = keys!(
-    where: "l.account >= $1 AND ($3 IS NOT NULL OR l.account <= $1)
-            AND ($3 IS NULL OR (l.account, l.id) < ($1, $3))",
-    order: "l.account DESC, l.id DESC"
+static PAGE_OF_ACCOUNT: Statement = keys!(
+    where: "k.account >= $1 AND ($3 IS NOT NULL OR k.account <= $1)
+            AND ($3 IS NULL OR (k.account, k.id) < ($1, $3))",
+    page: "ORDER BY k.account DESC, k.id DESC LIMIT $4"
 );
 
-static ALL: Statement = keys!(where: "($3 IS NULL OR l.id < $3)", order: "l.id DESC");
+static ALL_OF_ACCOUNT: Statement =
+    keys!(where: "k.account = $1 AND ($3 IS NULL OR k.id < $3)", page: "");
+
+static PAGE: Statement =
+    keys!(where: "($3 IS NULL OR k.id < $3)", page: "ORDER BY k.id DESC LIMIT $4");
+
+static ALL: Statement = keys!(where: "($3 IS NULL OR k.id < $3)", page: "");

@@ -3,7 +3,7 @@
 use crate::support::keys::{create, verify};
 use crate::support::known::run;
 use crate::support::usage::FLUSH_EVERY_100MS;
-use crate::support::{Client, Cluster, value, wait_until};
+use crate::support::{Client, Cluster, buffers, value, wait_until};
 
 /// What is found of an item: whether it is well, the detail, and the advice.
 #[derive(Debug)]
@@ -375,4 +375,29 @@ fn the_doctor_reports_that_the_worker_found_no_room() {
     cluster.set(&[("max_worker_processes", "8")]);
     cluster.up();
     all_well(&mut cluster.client());
+}
+
+/// Unused keys and accounts without access are found by reading all keys; those that expire soon
+/// are not.
+#[test]
+fn the_doctor_reads_the_keys_twice() {
+    let cluster = Cluster::start(&[("autovacuum", "off")]);
+    let mut client = cluster.client();
+    let cost = |client: &mut Client| {
+        let doctor = "SELECT count(*) FROM vpk_doctor()";
+        buffers(client, doctor);
+        buffers(client, doctor)
+    };
+    let without = cost(&mut client);
+    client
+        .batch_execute(
+            "SELECT count(*) FROM generate_series(1, 20000) AS n,
+                 vpk_create('key ' || n, expires_at => now() + interval '1 day' * n);
+             ANALYZE vpk.keys",
+        )
+        .expect("keys");
+    let table = "SELECT (pg_relation_size('vpk.keys') / 8192)::text";
+    let table: u64 = value(&mut client, table, &[]).parse().expect("a number");
+    let with = cost(&mut client);
+    assert!(with < without + table * 5 / 2, "{without} + {table} buffers, {with} with all keys");
 }

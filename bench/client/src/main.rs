@@ -5,6 +5,7 @@ mod cells;
 mod competitors;
 mod connection;
 mod drive;
+mod first;
 mod inside;
 mod load;
 mod machine;
@@ -32,7 +33,7 @@ use report::Options;
 
 const USAGE: &str = "usage: report SERVER PROGRAMS RESULTS ROUNDS SECONDS CELLS | \
      reach SERVER ROUNDS SECONDS CELLS | inside SERVER ROUNDS | \
-     tasks SERVER LEASES ROUNDS SECONDS CELLS | \
+     first SERVER ROUNDS | tasks SERVER LEASES ROUNDS SECONDS CELLS | \
      drive SERVER wire|inside SECONDS | versions BASE NEW ROUNDS SECONDS";
 
 fn main() -> ExitCode {
@@ -62,6 +63,7 @@ fn run(arguments: &[String]) -> Result<()> {
             Duration::from_secs_f64(seconds.parse()?),
             cells,
         ),
+        ["first", server, rounds] => first::report(Path::new(server), rounds.parse()?),
         ["tasks", server, leases, rounds, seconds, cells] => tasks::report(
             Path::new(server),
             &leases.split(' ').map(str::parse).collect::<std::result::Result<Vec<u64>, _>>()?,

@@ -343,13 +343,17 @@ pub fn expiring_keys(call: &Call) -> Listing {
     Listing::read(call, &EXPIRING_KEYS, &[])
 }
 
+/// The condition on the first end is that of the index for vpk_purge. A key that is not revoked
+/// ends when it expires.
 static EXPIRING_KEYS: Statement = Statement::new(
     listing!(
-        "SELECT pg_catalog.format('\"%s\" (%s)', l.name, coalesce(l.hint, l.id::text)) AS line,
-            l.expires_at
-       FROM vpk.key_list AS l JOIN vpk.keys AS k ON k.id = l.id
-      WHERE l.state = 'active' AND k.rotated_at IS NULL
-        AND l.expires_at <= pg_catalog.clock_timestamp() + interval '14 days'",
+        "SELECT pg_catalog.format('\"%s\" (%s)', k.name, coalesce(k.hint, k.id::text)) AS line,
+            k.expires_at
+       FROM vpk.keys AS k
+      WHERE k.revoked_at IS NULL AND k.disabled_at IS NULL AND k.rotated_at IS NULL
+        AND LEAST(k.revoked_at, k.expires_at) > (SELECT pg_catalog.clock_timestamp())
+        AND LEAST(k.revoked_at, k.expires_at)
+            <= (SELECT pg_catalog.clock_timestamp()) + interval '14 days'",
         order: "l.expires_at, "
     ),
     &[],

@@ -120,3 +120,26 @@ fn a_page_costs_the_same_wherever_its_keys_are() {
         }
     }
 }
+
+/// A page of the active keys of an account whose keys are spread over the whole table: the server
+/// knows that it need not read all of them.
+#[test]
+fn a_page_of_active_keys_does_not_read_the_whole_account() {
+    let cluster = Cluster::start(&[("autovacuum", "off")]);
+    let mut admin = cluster.client();
+    admin
+        .batch_execute(&format!(
+            "SELECT vpk_set_plan('few', 'Pro'), vpk_set_plan('many', 'Pro');
+             SELECT count(*) FROM generate_series(1, {KEYS}) AS n,
+                 vpk_create('key ' || n, CASE WHEN n % 20 = 0 THEN 'few' ELSE 'many' END);
+             SELECT count(vpk_revoke(id)) FROM vpk.keys WHERE name LIKE 'key %00';
+             ANALYZE vpk.keys, vpk.key_usage"
+        ))
+        .expect("keys");
+    let [whole, page] = ["state => 'active'", "state => 'active', max_rows => 20"].map(|filter| {
+        let sql = format!("SELECT name FROM vpk_list('few', {filter})");
+        buffers(&mut admin, &sql);
+        buffers(&mut admin, &sql)
+    });
+    assert!(page * 4 < whole, "{page} buffers for a page, {whole} for all");
+}
