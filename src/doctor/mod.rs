@@ -16,7 +16,7 @@ use crate::pg::call::Call;
 use crate::pg::redaction;
 use crate::pg::server::clock;
 use crate::pg::types::encoding::ServerEncoding;
-use crate::store::doctor::{self, Listing, accepted, additions, alike, names, replication};
+use crate::store::doctor::{self, Listing, Sample, accepted, additions, alike, names, replication};
 use crate::store::events;
 use crate::usage::stats;
 
@@ -105,13 +105,20 @@ fn found(call: &Call) -> Vec<Finding> {
         }),
         of_tables("unused_keys", &|item| unused_keys(item, call, is_preloaded)),
         of_tables("plan_access", &|item| {
+            let sample = Sample::of_keys(call);
             found_none(
                 item,
-                &doctor::accounts_without_access(call),
-                "every account with active keys is on a plan that includes API access",
+                &doctor::accounts_without_access(call, sample),
+                &format!(
+                    "every account with active keys{} is on a plan that includes API access",
+                    among(sample)
+                ),
                 |accounts| {
                     let what = counted(accounts, "account", "accounts");
-                    format!("{what} with active keys but without a plan that includes API access")
+                    let among = among(sample);
+                    format!(
+                        "{what} with active keys{among} but without a plan that includes API access"
+                    )
                 },
                 "Use vpk_set_plan to put them on a plan that includes API access, or \
                  vpk_revoke_account to revoke their keys.",
@@ -186,16 +193,23 @@ fn unused_keys(item: &'static str, call: &Call, uses_are_noted: bool) -> Finding
             "See the item preloaded.",
         );
     }
+    let sample = Sample::of_keys(call);
     found_none(
         item,
-        &doctor::unused_keys(call),
-        "every active key was issued or used within 90 days",
+        &doctor::unused_keys(call, sample),
+        &format!("every active key{} was issued or used within 90 days", among(sample)),
         |keys| {
-            let what = counted(keys, "active key was", "active keys were");
-            format!("{what} not used for 90 days")
+            let what = counted(keys, "active key", "active keys");
+            let were = if keys == 1 { "was" } else { "were" };
+            format!("{what}{} {were} not used for 90 days", among(sample))
         },
         "Use vpk_revoke to revoke keys that nobody needs.",
     )
+}
+
+/// Says of keys that they are those of a sample, where they are.
+fn among(sample: Sample) -> String {
+    sample.percent().map_or_else(String::new, |percent| format!(" in a sample of {percent} %"))
 }
 
 fn alike_names(item: &'static str, call: &Call) -> Finding {

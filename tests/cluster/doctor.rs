@@ -401,3 +401,35 @@ fn the_doctor_reads_the_keys_twice() {
     let with = cost(&mut client);
     assert!(with < without + table * 5 / 2, "{without} + {table} buffers, {with} with all keys");
 }
+
+/// What is found by reading all keys is found in a sample where they are many, and the finding says
+/// so.
+#[test]
+fn the_doctor_reads_a_sample_of_many_keys() {
+    let cluster = Cluster::start(&[("autovacuum", "off"), ("fsync", "off")]);
+    let mut client = cluster.client();
+    // Few on each page, so that the table is large.
+    run(&mut client, "ALTER TABLE vpk.keys SET (fillfactor = 10)");
+    let sql = "INSERT INTO vpk.keys (id, key_hash, account, environment, name, created_at)
+        SELECT gen_random_uuid(), sha256(n::text::bytea), 'nobody', 'live', 'old', now() - interval '1 year'
+          FROM generate_series(1, 60000) AS n";
+    run(&mut client, sql);
+    let share = "SELECT (64e6 / pg_relation_size('vpk.keys'))::text";
+    let share: f64 = value(&mut client, share, &[]).parse().expect("a number");
+    assert!(share < 0.9, "{share} of the table");
+
+    let unused = finding(&mut client, "unused_keys");
+    let (number, rest) = unused.detail.split_once(' ').expect("a number and the rest");
+    let sampled = format!(" in a sample of {:.0}", (share * 100.0).floor());
+    assert!(rest.contains(&sampled[..sampled.len() - 1]), "{sampled} in {}", unused.detail);
+    let number: f64 = number.parse().expect("a number");
+    let expected = 60_000.0 * share;
+    assert!((number - expected).abs() < expected / 5.0, "{number} of {expected}");
+    assert_eq!(finding(&mut client, "unused_keys").detail, unused.detail, "always the same sample");
+
+    let access = finding(&mut client, "plan_access").detail;
+    assert!(access.starts_with("1 account with active keys in a sample of "), "{access}");
+    run(&mut client, "INSERT INTO vpk.accounts (account, plan) VALUES ('nobody', 'Pro')");
+    let access = finding(&mut client, "plan_access").detail;
+    assert!(access.starts_with("every account with active keys in a sample of "), "{access}");
+}

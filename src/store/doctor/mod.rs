@@ -9,7 +9,7 @@ pub mod alike;
 pub mod names;
 pub mod replication;
 
-use pgrx::pg_sys::TEXTARRAYOID;
+use pgrx::pg_sys::{INT4OID, TEXTARRAYOID};
 
 use pure::encoding::widen;
 use pure::privileges::{ADMIN_RELATIONS, NOT_FOR_ADMINS, VERIFIER_FUNCTIONS, VERIFIER_RELATIONS};
@@ -359,27 +359,61 @@ static EXPIRING_KEYS: Statement = Statement::new(
     &[],
 );
 
-/// Active keys that have not been used for 90 days, longest unused first.
-pub fn unused_keys(call: &Call) -> Listing {
-    Listing::read(call, &UNUSED_KEYS, &[])
+/// The part of the keys that a listing reads of all of them.
+#[derive(Clone, Copy)]
+pub struct Sample {
+    /// In ten thousandths.
+    part: i32,
+}
+
+impl Sample {
+    /// So much that it takes a second or so: 64 million bytes of the table.
+    pub fn of_keys(call: &Call) -> Sample {
+        let rows = SAMPLE.read(call, &[]);
+        Sample { part: rows.first().and_then(|row| row.integer(0)).unwrap_or(Sample::ALL) }
+    }
+
+    const ALL: i32 = 10_000;
+
+    /// The part in percent; None is all keys.
+    pub fn percent(self) -> Option<f64> {
+        (self.part < Sample::ALL).then(|| f64::from(self.part) / 100.0)
+    }
+
+    fn parameter(self) -> Parameter {
+        Some(self.part.into())
+    }
+}
+
+static SAMPLE: Statement = Statement::new(
+    c"SELECT LEAST(10000, 640000000000 / GREATEST(1, pg_catalog.pg_relation_size('vpk.keys')))::int4",
+    &[],
+);
+
+/// Active keys of a sample that have not been used for 90 days, longest unused first. What only the
+/// memory has of their uses is younger.
+pub fn unused_keys(call: &Call, sample: Sample) -> Listing {
+    Listing::read(call, &UNUSED_KEYS, &[sample.parameter()])
 }
 
 static UNUSED_KEYS: Statement = Statement::new(
     listing!(
-        "SELECT pg_catalog.format('\"%s\" (%s)', l.name, coalesce(l.hint, l.id::text)) AS line,
-            coalesce(l.last_used_at, l.created_at) AS used_at
-       FROM vpk.key_list AS l
-      WHERE l.state = 'active'
-        AND coalesce(l.last_used_at, l.created_at)
+        "SELECT pg_catalog.format('\"%s\" (%s)', k.name, coalesce(k.hint, k.id::text)) AS line,
+            coalesce(u.last_used_at, k.created_at) AS used_at
+       FROM vpk.keys AS k TABLESAMPLE pg_catalog.system ($1 / 100.0) REPEATABLE (0)
+       LEFT JOIN vpk.key_usage AS u ON u.key_id = k.id
+      WHERE k.revoked_at IS NULL AND k.disabled_at IS NULL
+        AND coalesce(k.expires_at, 'infinity') > pg_catalog.clock_timestamp()
+        AND coalesce(u.last_used_at, k.created_at)
             < pg_catalog.clock_timestamp() - interval '90 days'",
         order: "l.used_at, "
     ),
-    &[],
+    &[INT4OID],
 );
 
-/// Accounts with active keys that are refused because of the account's plan.
-pub fn accounts_without_access(call: &Call) -> Listing {
-    Listing::read(call, &ACCOUNTS_WITHOUT_ACCESS, &[])
+/// Accounts with active keys, in a sample, that are refused because of the account's plan.
+pub fn accounts_without_access(call: &Call, sample: Sample) -> Listing {
+    Listing::read(call, &ACCOUNTS_WITHOUT_ACCESS, &[sample.parameter()])
 }
 
 static ACCOUNTS_WITHOUT_ACCESS: Statement = Statement::new(
@@ -389,13 +423,16 @@ static ACCOUNTS_WITHOUT_ACCESS: Statement = Statement::new(
                  WHEN p.plan IS NULL
                  THEN pg_catalog.format('\"%s\" (there is no plan \"%s\")', o.account, a.plan)
                  ELSE pg_catalog.format('\"%s\" (plan \"%s\")', o.account, a.plan) END AS line
-       FROM (SELECT DISTINCT l.account FROM vpk.key_list AS l WHERE l.state = 'active') AS o
+       FROM (SELECT DISTINCT k.account
+               FROM vpk.keys AS k TABLESAMPLE pg_catalog.system ($1 / 100.0) REPEATABLE (0)
+              WHERE k.revoked_at IS NULL AND k.disabled_at IS NULL
+                AND coalesce(k.expires_at, 'infinity') > pg_catalog.clock_timestamp()) AS o
        LEFT JOIN vpk.accounts AS a ON a.account = o.account
        LEFT JOIN vpk.plans AS p ON p.plan = a.plan
       WHERE p.api_access IS NOT TRUE",
         order: ""
     ),
-    &[],
+    &[INT4OID],
 );
 
 /// The version of the extension in this database, one character per byte.
