@@ -16,7 +16,8 @@ use crate::pg::call::Call;
 use crate::pg::redaction;
 use crate::pg::server::clock;
 use crate::pg::types::encoding::ServerEncoding;
-use crate::store::doctor::{self, Listing, Sample, accepted, additions, alike, names, replication};
+use crate::store::doctor::keys::{self, Sample};
+use crate::store::doctor::{self, Listing, accepted, additions, alike, names, replication};
 use crate::store::events;
 use crate::usage::stats;
 
@@ -91,7 +92,7 @@ fn found(call: &Call) -> Vec<Finding> {
         of_tables("expiring_keys", &|item| {
             found_none(
                 item,
-                &doctor::expiring_keys(call),
+                &keys::expiring_keys(call),
                 "no active key without a successor expires within 14 days",
                 |keys| {
                     format!(
@@ -108,7 +109,7 @@ fn found(call: &Call) -> Vec<Finding> {
             let sample = Sample::of_keys(call);
             found_none(
                 item,
-                &doctor::accounts_without_access(call, sample),
+                &keys::accounts_without_access(call, sample),
                 &format!(
                     "every account with active keys{} is on a plan that includes API access",
                     among(sample)
@@ -196,7 +197,7 @@ fn unused_keys(item: &'static str, call: &Call, uses_are_noted: bool) -> Finding
     let sample = Sample::of_keys(call);
     found_none(
         item,
-        &doctor::unused_keys(call, sample),
+        &keys::unused_keys(call, sample),
         &format!("every active key{} was issued or used within 90 days", among(sample)),
         |keys| {
             let what = counted(keys, "active key", "active keys");
