@@ -210,8 +210,8 @@ class Run:
 
         self.count("while the server restarts", self.while_clients_send(one_request, stop_and_start))
         self.whole_list()
-        # Nothing is sent meanwhile, so the next requests find the connections lost. Only what can be
-        # repeated without harm is asked again.
+        # Nothing is sent meanwhile, so the next requests find the connections lost. Only what can
+        # be repeated without harm is asked again.
         subprocess.run(stop, shell=True, check=True)
         subprocess.run(start, shell=True, check=True)
         for line in reading:
