@@ -14,12 +14,7 @@ local handed_on = {
 -- The fields of a denial that the client gets.
 local of_denial = { "content-type", "www-authenticate", "retry-after" }
 
-local unavailable = {
-    status = 503,
-    headers = { ["content-type"] = { [0] = "application/json" } },
-    body = '{"error":{"code":"UNAVAILABLE","message":"The service is temporarily unavailable"}}',
-}
-
+-- Sets txn.vpk_key_id where the request may pass. haproxy.cfg answers 503 without it.
 core.register_action("authorize", { "http-req" }, function(txn)
     local request = txn.http:req_get_headers()
     local headers = {}
@@ -37,9 +32,7 @@ core.register_action("authorize", { "http-req" }, function(txn)
         txn:set_var("txn.vpk_key_id", answer.headers["x-vpk-key-id"][0])
         return
     end
-    if answer.status ~= 401 and answer.status ~= 403 and answer.status ~= 429 then
-        answer = unavailable
-    end
+    if answer.status ~= 401 and answer.status ~= 403 and answer.status ~= 429 then return end
     local reply = txn:reply{ status = answer.status, body = answer.body }
     for _, name in ipairs(of_denial) do
         if answer.headers[name] then reply:add_header(name, answer.headers[name][0]) end

@@ -18,15 +18,19 @@ export async function authorize(app, { pool }) {
     const scope = request.headers['x-vpk-scope'] || null;
     const caller = await authenticate(pool, request.headers, scope);
     if (caller.status !== 'VALID') return denied(reply, caller);
+    let task = { lease: '', running: '', allowed: '' };
     if (request.headers['x-vpk-task']) {
-      const task = await startTask(pool, request.headers, caller.request_id, '1 minute');
+      task = await startTask(pool, request.headers, caller.request_id, '1 minute');
       if (task.status !== 'VALID') return denied(reply, task);
-      reply.headers({ 'X-Vpk-Lease': task.lease, 'X-Vpk-Running': task.running, 'X-Vpk-Allowed': task.allowed ?? '' });
     }
     return reply.headers({
       'X-Vpk-Key-Id': caller.key_id,
       'X-Vpk-Account': encodeURIComponent(caller.account), // it may have any character
       'X-Request-Id': caller.request_id,
+      // Empty without a task: of a field that is missing, Caddy makes one with a text of its own.
+      'X-Vpk-Lease': task.lease,
+      'X-Vpk-Running': task.running,
+      'X-Vpk-Allowed': task.allowed ?? '',
     }).send();
   };
   app.all('/authorize', answer(deny));

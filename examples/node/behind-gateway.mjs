@@ -11,6 +11,18 @@ pool.on('error', (error) => console.error('idle connection lost:', error.message
 const EXTEND_TASK = { text: "SELECT keys.vpk_task_extend($1::uuid, '15 minutes') AS until" };
 const FINISH_TASK = { text: 'SELECT keys.vpk_task_finish($1::uuid)' };
 
+// What the gateway hands over. It lets no field of another such name through: many services do not
+// tell X_Vpk_Account from X-Vpk-Account.
+const uuid = '[0-9a-f-]{36}';
+const handedOver = {
+  'x-vpk-key-id': new RegExp(`^${uuid}$`),
+  'x-vpk-account': /^[\w.!~*'()%-]+$/,
+  'x-vpk-lease': new RegExp(`^(${uuid})?$`),
+  'x-vpk-running': /^\d*$/,
+  'x-vpk-allowed': /^\d*$/,
+};
+const isHandedOver = ([name, value]) => !name.includes('vpk') || handedOver[name]?.test(value);
+
 const app = Fastify();
 
 app.get('/health', async (request, reply) => {
@@ -28,7 +40,9 @@ app.register(async (v1) => {
   v1.decorateRequest('account', null);
   v1.addHook('onRequest', async (request, reply) => {
     const { 'x-vpk-key-id': keyId, 'x-vpk-account': account, 'x-request-id': requestId } = request.headers;
-    if (!keyId || !account) return reply.code(403).send();
+    if (!keyId || !account || !Object.entries(request.headers).every(isHandedOver)) {
+      return reply.code(403).send();
+    }
     console.log(keyId, account, requestId);
     request.account = decodeURIComponent(account);
     reply.header('X-Request-Id', requestId);

@@ -2,7 +2,7 @@
 
 use pgrx::prelude::*;
 
-use crate::admin::{accounts, actor, delete};
+use crate::admin::{accounts, delete};
 use crate::pg::call::Call;
 use crate::pg::error::OrRaise;
 use crate::pg::ffi::guard::passing_errors;
@@ -20,12 +20,6 @@ fn vpk_set_plan(account: Option<Text>, plan: Option<Text>, call: Call) {
 #[search_path(pg_catalog, pg_temp)]
 fn vpk_rename_account(account: Option<Text>, new_account: Option<Text>, call: Call) -> i64 {
     passing_errors(|| accounts::rename(&call, account, new_account).or_raise())
-}
-
-/// The default of `vpk.events.actor`.
-#[pg_extern(volatile, parallel_unsafe, schema = "vpk")]
-fn event_actor(call: Call) -> Option<Text> {
-    passing_errors(|| actor::of_call(&call))
 }
 
 /// Called by a trigger on `vpk.plans`.

@@ -185,16 +185,6 @@ fn vpk_enable(id: Option<Uuid>, call: Call) {
     })
 }
 
-#[pg_extern(volatile, parallel_unsafe, security_definer)]
-#[search_path(pg_catalog, pg_temp)]
-fn vpk_purge_events(
-    before: Option<Timestamp>,
-    max_rows: default!(Option<i32>, "NULL"),
-    call: Call,
-) -> i64 {
-    passing_errors(|| delete::purge_events(&call, before, max_rows).or_raise())
-}
-
 #[pg_extern(volatile, parallel_unsafe, security_definer, name = "vpk_purge")]
 #[search_path(pg_catalog, pg_temp)]
 fn purge_in_parts(

@@ -12,6 +12,7 @@
 
 mod accounts;
 mod doctor;
+mod events;
 mod keys;
 mod roles;
 mod tasks;

@@ -51,9 +51,9 @@ export default async function settings(app, { pool, userOf, signIn, secret, scop
   app.addHook('onRequest', (request, reply, done) =>
     request.method === 'GET' ? done() : app.csrfProtection(request, reply, done));
 
-  // 22023 says which value is wrong, and never contains a token.
+  // Class 22 says which value is wrong, and never contains a token.
   app.setErrorHandler((error, request, reply) => {
-    const status = error.code === '22023' ? 400 : error.statusCode ?? 503;
+    const status = /^22...$/.test(error.code) ? 400 : error.statusCode ?? 503;
     if (status < 500) return reply.code(status).send({ message: error.message });
     console.error(error.code, error.message);
     return reply.code(503).send({ message: 'The service is not available. Try again later.' });
@@ -84,7 +84,7 @@ export default async function settings(app, { pool, userOf, signIn, secret, scop
     name: { type: 'string' },
     environment: { enum: ['live', 'test'] },
     expires_at: { type: ['string', 'null'], format: 'date-time' },
-    scopes: { type: 'array', items: { enum: scopes } },
+    scopes: { type: 'array', items: scopes.length > 0 && { enum: scopes } }, // false allows none
   }, 'all');
   app.post('/keys', { schema: { body: key } }, async ({ settingsUser, body }, reply) =>
     reply.code(201).send(await keys.create(pool, settingsUser, body)));

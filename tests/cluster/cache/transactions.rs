@@ -352,11 +352,12 @@ fn cancelled_statements_leave_nothing_wrong_in_the_cache() {
                       generate_series(1, 100000)";
     let endless = |client: &mut Client| {
         for milliseconds in 1..20 {
-            run(client, &format!("SET statement_timeout = {milliseconds}"));
+            // Within a transaction, since no later statement has the limit.
+            run(client, &format!("BEGIN; SET LOCAL statement_timeout = {milliseconds}"));
             let error = client.query(sql, &[&tokens]).expect_err("a timeout");
             assert_eq!(error.code().map(|code| code.code()), Some("57014"));
+            run(client, "ROLLBACK");
         }
-        run(client, "SET statement_timeout = 0");
     };
     endless(&mut client);
     answers.check(&mut client, "cancelled");

@@ -179,7 +179,7 @@ fn every_field_of_an_error_passes_where_a_function_waits_for_a_row() {
 
     holder.batch_execute(&format!("BEGIN; {}", take(&held.id))).expect("the row");
     let mut client = cluster.client();
-    client.batch_execute("SET statement_timeout = '20ms'").expect("a setting");
+    client.batch_execute("SET statement_timeout = '200ms'").expect("a setting");
     both("a timeout", &mut |sql| failure(&mut client, sql));
     both("a cancel", &mut |sql| {
         let mut client = cluster.client();

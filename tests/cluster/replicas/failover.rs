@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::thread;
 
 use crate::support::keys::{Key, authenticate, create, verify};
+use crate::support::known::run;
 use crate::support::usage::{
     Done, FLUSH_EVERY_200MS, counter, stats, wait_for_uses, wait_until_flushed,
 };
@@ -89,6 +90,8 @@ fn the_standby_takes_over_under_load() {
     wait_until("the standby is synchronous", || {
         value(&mut admin, "SELECT max(sync_state) FROM pg_stat_replication", &[]) == "sync"
     });
+    // Commits wait once the checkpointer has read the setting.
+    run(&mut primary.client(), "CHECKPOINT");
 
     let acknowledged = Mutex::new(Acknowledged::default());
     let enough = AtomicBool::new(false);

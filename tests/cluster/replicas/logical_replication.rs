@@ -272,7 +272,8 @@ fn a_revocation_waits_for_a_synchronous_subscription() {
     let mut holder = servers.subscriber.client();
     run(&mut holder, "BEGIN; LOCK TABLE vpk.keys IN SHARE MODE");
     let mut session = servers.publisher.client();
-    run(&mut session, "SET synchronous_commit = off");
+    // Commits wait once the checkpointer has read the setting.
+    run(&mut session, "CHECKPOINT; SET synchronous_commit = off");
     let process = pid(&mut session);
     thread::scope(|scope| {
         let (id, reader) = (key.id.clone(), &mut servers.reader);

@@ -10,6 +10,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use postgres::error::SqlState;
 use postgres::{Client, Config, NoTls};
 
 use super::{process, wait_until};
@@ -408,10 +409,15 @@ impl Cluster {
         self.connect("postgres", "postgres")
     }
 
-    /// A connection.
+    /// A connection. Tries again where a standby's replay has cancelled the new session.
     pub fn connect(&self, database: &str, user: &str) -> Client {
-        self.try_connect(database, user)
-            .unwrap_or_else(|error| panic!("{database}: {error}\n{}", self.log()))
+        loop {
+            match self.try_connect(database, user) {
+                Ok(client) => return client,
+                Err(error) if error.code() == Some(&SqlState::T_R_SERIALIZATION_FAILURE) => {}
+                Err(error) => panic!("{database}: {error}\n{}", self.log()),
+            }
+        }
     }
 
     /// A connection, where there can be one.

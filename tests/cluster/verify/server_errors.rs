@@ -90,16 +90,16 @@ fn a_statement_without_end_can_be_cancelled() {
     let cluster = Cluster::start(&[]);
     let mut client = cluster.client();
     let key = create(&mut client, "without end");
-    client.batch_execute("SET statement_timeout = '200ms'").expect("a setting");
     for token in [key.token.as_str(), "malformed"] {
         let sql = format!(
             "SELECT count(v) FROM (SELECT vpk_verify('{token}') AS v, generate_series(1, 1e15)) AS s"
         );
+        client.batch_execute("BEGIN; SET LOCAL statement_timeout = '200ms'").expect("a setting");
         let error = failure(&mut client, &sql);
         assert_eq!(error.code().code(), "57014");
         assert_eq!(error.message(), "canceling statement due to statement timeout");
+        client.batch_execute("ROLLBACK").expect("its end");
     }
-    client.batch_execute("RESET statement_timeout").expect("a setting");
     assert_eq!(verify(&mut client, &key.token), "VALID", "the same server process goes on");
 }
 

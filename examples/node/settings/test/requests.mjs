@@ -2,7 +2,11 @@
 import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
 import { once } from 'node:events';
+import { randomBytes } from 'node:crypto';
 import { test } from 'node:test';
+import cookie from '@fastify/cookie';
+import Fastify from 'fastify';
+import plugin from '../plugin.mjs';
 import { ask, button, context, create, keyNamed, open, service } from './steps.mjs';
 
 const settings = (path) => `${service.origin}/settings/api${path}`;
@@ -99,10 +103,29 @@ test('no user reaches a key of another account', async () => {
 test('a request with other values than the page offers is refused', async () => {
   const csrfToken = await signIn('Ada', 'acme');
   const right = { name: 'x', environment: 'live', expires_at: null, scopes: [] };
-  for (const wrong of [{ scopes: ['admin'] }, { environment: 'other' }, { expires_at: 'soon' }, { name: undefined }]) {
+  for (const wrong of [
+    { scopes: ['admin'] }, { environment: 'other' }, { name: undefined }, { name: 'a\0b' },
+    { expires_at: 'soon' }, { expires_at: '0000-01-01T00:00:00Z' },
+  ]) {
     assert.equal((await post('/keys', csrfToken, { ...right, ...wrong })).status(), 400, JSON.stringify(wrong));
   }
-  for (const query of ['state=other', 'after=x']) {
+  for (const query of ['state=other', 'after=x', 'text=%00']) {
     assert.equal((await context.request.get(settings(`/keys?${query}`))).status(), 400, query);
+  }
+});
+
+test('an application without scopes issues keys without scopes', async () => {
+  const app = Fastify();
+  const user = { name: 'Ada', account: 'acme' };
+  const options = { pool: {}, userOf: () => user, signIn: '/', secret: randomBytes(32).toString('hex'), scopes: [] };
+  await app.register(cookie).register(plugin, { ...options, prefix: '/keys' });
+  const { headers, body } = await app.inject('/keys/session');
+  const key = { name: 'x', environment: 'live', expires_at: null };
+  for (const [scopes, status] of [[['any'], 400], [[], 503]]) { // the pool is none
+    const answer = await app.inject({
+      method: 'POST', url: '/keys/keys', payload: { ...key, scopes },
+      headers: { 'csrf-token': JSON.parse(body).csrf_token, cookie: headers['set-cookie'] },
+    });
+    assert.equal(answer.statusCode, status, scopes);
   }
 });
