@@ -99,7 +99,9 @@ pub fn contents(client: &mut Client, keys: &[Key]) -> Vec<String> {
             format!("SELECT string_agg(t::text, E'\\n' ORDER BY t::text) FROM vpk.{table} AS t");
         format!("{table}: {}", value(client, &sql, &[]))
     });
-    let listed = "SELECT string_agg(l::text, E'\\n') FROM vpk_list() AS l";
+    // A list adds the uses that the server's memory has, which are those of asking too.
+    let listed = "SELECT string_agg((to_jsonb(l) - 'last_used_at' - 'uses')::text, E'\\n')
+                    FROM vpk_list() AS l";
     let listed = value(client, listed, &[]);
     let answers: Vec<String> = keys.iter().map(|key| answers(client, key)).collect();
     rows.into_iter().chain([listed]).chain(answers).collect()
