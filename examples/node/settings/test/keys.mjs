@@ -192,6 +192,6 @@ test('without a database the page says so, and goes on when it is back', async (
   await superuser.query('ALTER ROLE settings_page_admin LOGIN');
   await choice(page, 'State').selectOption('All');
   await row(page, 'To disable').waitFor();
-  assert.equal(await page.locator('#problem').textContent(), '');
+  await page.waitForFunction(() => document.querySelector('#problem').textContent === '');
   await page.close();
 });

@@ -63,6 +63,8 @@ test('of a key that is pasted into the filter only the hint is sent', async () =
   const page = await open();
   const token = await create(page, 'Pasted');
   await button(page, 'Done').click();
+  // Said when the list is there again, before any other list is asked for.
+  await page.getByRole('status').getByText('Pasted was created.').waitFor();
   const requests = [];
   page.on('request', (request) => requests.push(request.url()));
   await page.getByRole('searchbox').fill(token);
