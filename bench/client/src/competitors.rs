@@ -54,7 +54,7 @@ impl Tokens {
 #[derive(Clone, Copy)]
 pub enum Kind {
     One,
-    /// The status of a key that is in order, whatever the token.
+    /// The status of a valid key, for every token.
     Constant,
     Status,
     Row,

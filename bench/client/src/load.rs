@@ -199,8 +199,8 @@ fn wal_position(control: &mut Connection) -> Result<u64> {
 }
 
 /// Waits until the extension's worker has written what the calls left to it, so that its writing
-/// counts for them and meets nobody else. Waits no longer than two intervals: a key that is used
-/// again and again is written once a minute, in whoever's turn that is.
+/// counts for them and meets nobody else. Waits no longer than two intervals: a key in
+/// constant use is written once a minute, also in the turn of another competitor.
 fn wait_for_uses(control: &mut Connection) -> Result<()> {
     let interval =
         "SELECT setting FROM pg_settings WHERE name = 'vibepeak_keys.usage_flush_interval'";

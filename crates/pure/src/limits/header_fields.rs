@@ -1,4 +1,4 @@
-//! What a caller is told of its limits: header fields, and JSON.
+//! The limits of a caller as header fields and as JSON.
 //!
 //! `RateLimit` and `RateLimit-Policy` are those of the Internet-Draft "RateLimit header fields for
 //! HTTP" of the IETF's working group HTTPAPI, in its versions 10 and 11: lists of strings with

@@ -17,7 +17,7 @@ const ORIGIN: Day = 366;
 /// The length of the periods of a quota.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Span {
-    /// 3,600 seconds, whatever clocks show.
+    /// 3,600 seconds, also where the clocks change.
     Hour,
     /// From midnight to midnight.
     Day,

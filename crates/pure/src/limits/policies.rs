@@ -128,7 +128,7 @@ fn split_once(text: &[u8], separator: u8) -> Option<(&[u8], &[u8])> {
     Some((before, after.get(1..)?))
 }
 
-/// A number without a sign. One with more than 18 digits is none.
+/// A number of 1 to 18 digits, without a sign.
 fn number(text: &[u8]) -> Option<i64> {
     let is_number = (1..=18).contains(&text.len()) && text.iter().all(u8::is_ascii_digit);
     is_number.then(|| text.iter().fold(0, |number, digit| number * 10 + i64::from(digit - b'0')))

@@ -14,8 +14,8 @@ pub fn release(place: &AtomicI32) {
     place.store(0, Release);
 }
 
-/// A number of the process whose id is in the place; 0 where there is none. A process that fails
-/// leaves its number.
+/// The number that belongs to the process whose id is in the place; 0 if no id is there. If a
+/// process fails, its number stays.
 pub fn number_of(place: &AtomicI32, number: &AtomicU64) -> u64 {
     if place.load(Acquire) == 0 { 0 } else { number.load(Acquire) }
 }

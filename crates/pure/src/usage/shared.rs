@@ -38,8 +38,8 @@ pub struct Header {
     /// The pid of the process that flushes or settles uses, 0 if there is none: see
     /// [`crate::usage::claim`].
     pub flusher: AtomicI32,
-    /// The transaction whose uses the flusher is about to settle, 0 if there is none. The flusher
-    /// writes it.
+    /// The transaction that has written uses to the table; the flusher settles them next. 0 if
+    /// there is none. The flusher writes it.
     pub open: AtomicU64,
     /// How many flushes have ended without an error. The flusher writes it.
     pub flushes: AtomicU64,
