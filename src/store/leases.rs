@@ -43,10 +43,10 @@ pub fn count(call: &Call, account: Text) -> Option<Tasks> {
     })
 }
 
-/// Ended tasks leave dead index entries until the next vacuum. Only an ordered index scan can skip
+/// Ended tasks leave dead index entries until the next vacuum, and an empty table after it. Only an ordered index scan can skip
 /// those that it has met before, and start behind the leases that have ended. `LIMIT NULL` prevents
 /// a bitmap scan, and reading the clock in a subselect makes it an index condition.
-static COUNT: Statement = Statement::new(
+static COUNT: Statement = Statement::by_index(
     c"SELECT t.running, p.concurrent_tasks::pg_catalog.int4, t.first_end,
              (SELECT true FROM vpk.task_leases AS e
                WHERE e.account = a.account
@@ -75,7 +75,7 @@ pub fn clear_ended(call: &Call, account: Text) {
 /// For its shape see [`COUNT`]. An array, since a join may begin with the leases of all accounts:
 /// while few tasks are running, the server takes the table for small, but it can have many leases
 /// that are gone and not yet vacuumed.
-static CLEAR_ENDED: Statement = Statement::new(
+static CLEAR_ENDED: Statement = Statement::by_index(
     c"DELETE FROM vpk.task_leases AS l
        WHERE l.lease = ANY (ARRAY(SELECT e.lease FROM vpk.task_leases AS e
                                    WHERE e.account = $1
@@ -123,7 +123,7 @@ pub fn account_of(call: &Call, lease: Option<Uuid>) -> Option<Text> {
     rows.first().and_then(|row| row.text(0))
 }
 
-static ACCOUNT_OF: Statement = Statement::new(
+static ACCOUNT_OF: Statement = Statement::by_index(
     c"SELECT l.account::text FROM vpk.task_leases AS l WHERE l.lease = $1",
     &[UUIDOID],
 );
@@ -134,7 +134,7 @@ pub fn extend(call: &Call, lease: Option<Uuid>, ttl: Option<Interval>) -> Option
     rows.first().and_then(|row| row.timestamp(0))
 }
 
-static EXTEND: Statement = Statement::new(
+static EXTEND: Statement = Statement::by_index(
     c"UPDATE vpk.task_leases AS l SET expires_at = pg_catalog.clock_timestamp() + $2
        WHERE l.lease = $1 AND l.expires_at > pg_catalog.clock_timestamp()
       RETURNING l.expires_at",
@@ -146,7 +146,7 @@ pub fn finish(call: &Call, lease: Option<Uuid>) -> bool {
     FINISH.write(call, &[lease.map(Uuid::datum)]).first().is_some_and(|row| row.is(0))
 }
 
-static FINISH: Statement = Statement::new(
+static FINISH: Statement = Statement::by_index(
     c"DELETE FROM vpk.task_leases AS l WHERE l.lease = $1
       RETURNING l.expires_at > pg_catalog.clock_timestamp()",
     &[UUIDOID],

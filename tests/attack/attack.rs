@@ -1,19 +1,23 @@
 //! One part of the attack while it runs: its time, its counts, and the faults that it finds.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::SeqCst};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 use std::{process, thread};
 
 use crate::support::random::Random;
+use crate::support::sessions;
 
 /// A part ends after so many faults, unless `ATTACK_FAULTS` names another number.
 const ENOUGH_FAULTS: u64 = 5;
 
-/// How long a part may go on beyond its time until it has checked enough. The limit is for a part
-/// that hangs.
-const LATEST: Duration = Duration::from_secs(300);
+/// How often a part is looked at.
+const TURN: Duration = Duration::from_secs(1);
+
+/// For so many turns no step of a part may end and no answer come. The limit is for a part that
+/// hangs: a step is milliseconds of work, which a busy machine only delays.
+const PATIENCE: u32 = 600;
 
 /// The state of a running part, shared by its threads.
 pub struct Attack {
@@ -23,6 +27,7 @@ pub struct Attack {
     steps: AtomicU64,
     answers: AtomicU64,
     faults: AtomicU64,
+    turns_without_an_answer: AtomicU32,
     /// Whether a thread has panicked.
     broken: AtomicBool,
     /// After how many faults the part ends.
@@ -46,20 +51,16 @@ impl Attack {
             steps: AtomicU64::new(0),
             answers: AtomicU64::new(0),
             faults: AtomicU64::new(0),
+            turns_without_an_answer: AtomicU32::new(0),
             broken: AtomicBool::new(false),
             enough: std::env::var("ATTACK_FAULTS")
                 .map_or(ENOUGH_FAULTS, |number| number.parse().expect("ATTACK_FAULTS is a number")),
         };
         thread::scope(|scope| {
             let (ended, end) = mpsc::channel::<()>();
-            scope.spawn(move || {
-                // What hangs cannot be ended from here. The servers end with this process.
-                if end.recv_timeout(time + LATEST + LATEST) == Err(RecvTimeoutError::Timeout) {
-                    println!("FAULT (VIBEPEAK_SEED={seed}): the part hangs");
-                    process::exit(1);
-                }
-            });
-            attack.guard(|| part(&attack));
+            let attack = &attack;
+            scope.spawn(move || attack.watch(&end));
+            attack.guard(|| part(attack));
             drop(ended);
         });
         let answers = attack.answers.load(SeqCst);
@@ -67,6 +68,29 @@ impl Attack {
             attack.fault(format!("only {answers} answers were checked, fewer than {least}"));
         }
         Outcome { steps: attack.steps.load(SeqCst), answers, faults: attack.faults.load(SeqCst) }
+    }
+
+    /// Ends the process if the part hangs, until the part has ended.
+    fn watch(&self, end: &Receiver<()>) {
+        let done = || [self.answers.load(SeqCst), self.steps.load(SeqCst)];
+        let (mut before, mut turns) = (done(), 0);
+        // Turns are counted, not the time between them: a machine that stands still has none.
+        while end.recv_timeout(TURN) == Err(RecvTimeoutError::Timeout) {
+            let now = done();
+            turns = if now == before { turns + 1 } else { 0 };
+            if now[0] == before[0] {
+                self.turns_without_an_answer.fetch_add(1, SeqCst);
+            } else {
+                self.turns_without_an_answer.store(0, SeqCst);
+            }
+            before = now;
+            if turns == PATIENCE {
+                // What hangs cannot be ended from here. The servers end with this process.
+                println!("FAULT (VIBEPEAK_SEED={}): the part hangs. Its sessions:", self.seed);
+                println!("{}", sessions::of_all_servers());
+                process::exit(1);
+            }
+        }
     }
 
     /// Runs what belongs to the part, perhaps in a thread of its own. A panic is a fault, and ends
@@ -90,12 +114,12 @@ impl Attack {
     }
 
     /// Whether there is time for more. Seconds say how long to try, and nothing of right or wrong:
-    /// a slow machine goes on until enough was checked.
+    /// a slow machine goes on until enough was checked, as long as answers come.
     pub fn goes_on(&self) -> bool {
-        let now = Instant::now();
-        let too_few = self.answers.load(SeqCst) < self.least && now < self.end + LATEST;
+        let too_few = self.answers.load(SeqCst) < self.least
+            && self.turns_without_an_answer.load(SeqCst) < PATIENCE;
         let enough = self.faults.load(SeqCst) >= self.enough || self.broken.load(SeqCst);
-        (now < self.end || too_few) && !enough
+        (Instant::now() < self.end || too_few) && !enough
     }
 
     /// Counts something that was done.

@@ -78,7 +78,7 @@ pub fn run(attack: &Attack) {
         }
         scope.spawn(|| attack.guard(|| interrupt(attack, &cluster, &pids)));
     });
-    for broken in oracle::broken(&mut admin) {
+    for broken in oracle::broken(attack, &mut admin) {
         attack.fault(format!("in the end there are {broken}"));
     }
     let sql = COUNTED[0].0.replace("TOKEN", &token);

@@ -97,7 +97,7 @@ const WAYS: [&str; 3] = [
 ];
 
 pub fn run(attack: &Attack) {
-    let settings = [("max_prepared_transactions", "10"), ("lock_timeout", "5s")];
+    let settings = [("max_prepared_transactions", "10"), ("lock_timeout", "5min")];
     let cluster = Cluster::start(&settings);
     let targets = Targets::default();
     withdraw(attack, &cluster, &mut attack.random(0, 0), &targets, 1);
@@ -119,7 +119,7 @@ pub fn run(attack: &Attack) {
         }
     });
     // Deletions by hand leave nothing behind that an event is missing for.
-    for broken in oracle::broken(&mut cluster.client()) {
+    for broken in oracle::broken(attack, &mut cluster.client()) {
         attack.fault(format!("in the end there are {broken}"));
     }
     assert_healthy(&cluster);

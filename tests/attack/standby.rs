@@ -66,9 +66,15 @@ struct Asker {
 
 impl Asker {
     fn new(standby: &Cluster, beginning: &'static str) -> Asker {
-        let mut client = standby.client();
-        execute(&mut client, beginning);
-        Asker { client, beginning }
+        loop {
+            let mut client = standby.client();
+            match client.batch_execute(beginning) {
+                Ok(()) => return Asker { client, beginning },
+                // Replay has cancelled it, or ended the session.
+                Err(error) if client.is_closed() || is_cancelled(&error) => {}
+                Err(error) => panic!("{beginning}: {}", report(&error)),
+            }
+        }
     }
 
     /// The answer; None where replay has cancelled the query, or ended the session.
@@ -77,13 +83,17 @@ impl Asker {
             Ok(row) => return Ok(Some(row.get(0))),
             Err(error) => error,
         };
-        let code = error.code().map(|code| code.code());
-        if self.client.is_closed() || code == Some("40001") {
+        if self.client.is_closed() || is_cancelled(&error) {
             *self = Asker::new(standby, self.beginning);
             return Ok(None);
         }
         Err(report(&error))
     }
+}
+
+/// Whether replay has cancelled a query.
+fn is_cancelled(error: &postgres::Error) -> bool {
+    error.code().is_some_and(|code| code.code() == "40001")
 }
 
 pub fn run(attack: &Attack) {
@@ -202,7 +212,7 @@ impl Follow<'_> {
 
         execute(&mut other, "ROLLBACK");
         execute(&mut self.primary, "ROLLBACK PREPARED 'left'");
-        for broken in oracle::broken(&mut promoted) {
+        for broken in oracle::broken(self.attack, &mut promoted) {
             // Rows that this part has deleted by hand leave nothing behind.
             self.attack.fault(format!("after the promotion there are {broken}"));
         }

@@ -3,7 +3,7 @@
 //! pgrx's own SPI plans a statement at each call, and assigns a transaction id before each
 //! statement that may write.
 
-use core::ffi::{CStr, c_char};
+use core::ffi::{CStr, c_char, c_int};
 use core::sync::atomic::{AtomicPtr, Ordering};
 use core::{marker::PhantomData, ptr};
 use std::ffi::CString;
@@ -26,6 +26,8 @@ pub struct Statement {
     types: &'static [Oid],
     /// How the server plans it: the flags of a cursor.
     options: u32,
+    /// Whether it is planned as if a sequential scan cost much.
+    by_index: bool,
     /// The kept plan; null until the first use.
     plan: AtomicPtr<pg_sys::_SPI_plan>,
 }
@@ -66,7 +68,16 @@ pub struct Row<'rows> {
 impl Statement {
     /// A statement, in which every name is qualified, and the types of its parameters.
     pub const fn new(sql: &'static CStr, types: &'static [Oid]) -> Statement {
-        Statement { sql, types, options: 0, plan: AtomicPtr::new(ptr::null_mut()) }
+        let plan = AtomicPtr::new(ptr::null_mut());
+        Statement { sql, types, options: 0, by_index: false, plan }
+    }
+
+    /// A statement that never reads a whole table where an index can find the rows. A vacuum tells
+    /// the planner how few rows a table has, and how large its indexes have become: it expects a
+    /// row's share of an index, and takes that for more than the whole table
+    /// (src/backend/utils/adt/selfuncs.c: genericcostestimate).
+    pub const fn by_index(sql: &'static CStr, types: &'static [Oid]) -> Statement {
+        Statement { by_index: true, ..Statement::new(sql, types) }
     }
 
     /// A statement that is planned for the parameters of each call, since they decide which plan is
@@ -132,6 +143,7 @@ impl Statement {
         unsafe {
             guarded::SPI_connect();
             let plan = self.plan();
+            let level = self.by_index.then(without_sequential_scans);
             let snapshot = match mode {
                 Mode::Write | Mode::ReadLatest => snapshot::latest_guarded().as_ptr(),
                 Mode::Read => guarded::GetActiveSnapshot(),
@@ -154,6 +166,9 @@ impl Statement {
             );
             if code < 0 {
                 pgrx::error!("SPI_execute_snapshot failed with code {code}");
+            }
+            if let Some(level) = level {
+                guarded::AtEOXact_GUC(true, level);
             }
             let rows = collect(call);
             guarded::SPI_finish();
@@ -187,6 +202,28 @@ impl Statement {
             self.plan.store(plan, Ordering::Relaxed);
             plan
         }
+    }
+}
+
+/// Has the planner avoid sequential scans until the level of settings that it returns is left.
+fn without_sequential_scans() -> c_int {
+    // SAFETY: sets a variable by its name; both strings are null-terminated. Leaving the level
+    // restores the setting, as the end of a function with a SET clause does. After an error the
+    // abort of the (sub)transaction does (src/backend/utils/misc/guc.c: set_config_option,
+    // AtEOXact_GUC; src/backend/utils/fmgr/fmgr.c: fmgr_security_definer).
+    unsafe {
+        let level = guarded::NewGUCNestLevel();
+        guarded::set_config_option(
+            c"enable_seqscan".as_ptr(),
+            c"off".as_ptr(),
+            pg_sys::GucContext::PGC_USERSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+            pg_sys::GucAction::GUC_ACTION_SAVE,
+            true,
+            0,
+            false,
+        );
+        level
     }
 }
 

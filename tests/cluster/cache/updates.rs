@@ -9,13 +9,18 @@ use crate::support::known::{
 use crate::support::{Client, value};
 
 const EXPIRED: &str = "API_KEY_EXPIRED";
+const LIMITED: &str = "IP_NOT_ALLOWED";
 
-/// Changes of a key, $1, as its table's owner may make them, and what it answers then.
-const CHANGES: [(&str, &str); 10] = [
+/// Changes of a key, $1, as its table's owner may make them, and what it answers then. Those of
+/// `disabled_at` and `allowed_ips` touch no indexed column: their versions may stay on the page
+/// without an index entry.
+const CHANGES: [(&str, &str); 12] = [
     ("revoked_at = now()", REVOKED),
     ("revoked_at = NULL", VALID),
     ("disabled_at = now()", DISABLED),
     ("disabled_at = NULL, scopes = '{a,b}'", VALID),
+    ("allowed_ips = '{192.0.2.0/24}'", LIMITED),
+    ("allowed_ips = NULL", VALID),
     ("expires_at = clock_timestamp()", EXPIRED),
     ("expires_at = clock_timestamp() + '1 hour'", VALID),
     ("account = 'poor'", PLAN),
@@ -30,9 +35,11 @@ const LARGE: &str =
     "metadata = (SELECT jsonb_build_object('x', string_agg(md5(random()::text), ''))
                                    FROM generate_series(1, 50))";
 
-fn place(client: &mut Client, known: &Known) -> (i64, bool) {
+/// The page of the key's row, and how many versions the session has made without an index entry.
+/// The server reports the latter now and then between transactions, and counts from 0 again.
+fn place(client: &mut Client, known: &Known) -> (i64, i64) {
     let sql = "SELECT split_part(trim(ctid::text, '()'), ',', 1)::bigint,
-                      pg_stat_get_xact_tuples_hot_updated('vpk.keys'::regclass) > 0
+                      pg_stat_get_xact_tuples_hot_updated('vpk.keys'::regclass)
                  FROM vpk.keys WHERE id = $1::text::uuid";
     let row = client.query_one(sql, &[&known.key.id]).expect("the row");
     (row.get(0), row.get(1))
@@ -74,11 +81,11 @@ fn updates_on_the_same_page_and_on_others_count_at_once() {
                 run(&mut admin, filler);
             }
             run(&mut admin, "BEGIN");
-            let before = place(&mut admin, &answers.0[at]).0;
+            let (before, hot_before) = place(&mut admin, &answers.0[at]);
             let sql = format!("UPDATE vpk.keys SET {change}, {kind} WHERE id = '{id}'");
             run(&mut admin, &sql);
             let (after, hot) = place(&mut admin, &answers.0[at]);
-            stayed += i32::from(hot);
+            stayed += i32::from(hot > hot_before);
             moved += i32::from(before != after);
             // Uncommitted, and committed.
             answers.check(&mut sessions[0], &format!("{change} in progress"));

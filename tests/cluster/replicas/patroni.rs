@@ -4,7 +4,7 @@
 use crate::support::keys::{Key, create, revoke, verify};
 use crate::support::patroni::Patroni;
 use crate::support::usage::{FLUSH_EVERY_200MS, counter, use_key, wait_for_uses};
-use crate::support::{Client, caught_up, value, wait_longer_until, wait_until};
+use crate::support::{Client, caught_up, value, wait_until};
 
 fn check(client: &mut Client, valid: &[Key], revoked: &[Key]) {
     for (keys, expected) in [(valid, "VALID"), (revoked, "API_KEY_REVOKED")] {
@@ -39,7 +39,7 @@ fn patroni_fails_over_and_every_acknowledged_key_is_there() {
     patroni.fail(leader);
     check(&mut reader, &valid, &revoked);
     // Not before the leader's lock has run out, after 20 seconds.
-    wait_longer_until("the standby leads", 180, || patroni.is(standby, "leader"));
+    wait_until("the standby leads", || patroni.is(standby, "leader"));
     wait_for_uses(&mut reader, &key, 50);
     wait_until("nothing is pending", || counter(&mut reader, "uses_pending") == 0);
     check(&mut reader, &valid, &revoked);
@@ -51,7 +51,7 @@ fn patroni_fails_over_and_every_acknowledged_key_is_there() {
     revoked.push(valid[0].clone());
 
     patroni.begin(leader);
-    wait_longer_until("the failed one is a standby", 180, || patroni.is(leader, "sync"));
+    wait_until("the failed one is a standby", || patroni.is(leader, "sync"));
     let mut old = patroni.client(leader);
     caught_up(&mut reader, &mut old);
     assert_eq!(value(&mut old, "SELECT pg_is_in_recovery()::text", &[]), "true");

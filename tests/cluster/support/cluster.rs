@@ -115,6 +115,10 @@ impl Cluster {
             ("shared_preload_libraries", "vibepeak_keys"),
             ("fsync", "off"),
             ("max_connections", "50"),
+            // A busy machine takes its time, and no test is about a network that fails.
+            ("authentication_timeout", "600s"),
+            ("wal_sender_timeout", "0"),
+            ("wal_receiver_timeout", "0"),
         ]);
         self.set(settings);
     }
@@ -181,13 +185,10 @@ impl Cluster {
             (user, group)
         });
 
-        // The name of a socket may have 107 characters.
-        let temporary = std::env::temp_dir();
-        let short = temporary.as_os_str().len() <= 40;
-        let temporary = if short { temporary } else { PathBuf::from("/tmp") };
+        let temporary = temporary();
         let directory = loop {
             let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-            let name = format!("vibepeak_keys_test-{}-{number}", std::process::id());
+            let name = format!("{}{number}", folder_prefix());
             match DirBuilder::new().mode(0o700).create(temporary.join(&name)) {
                 Ok(()) => break temporary.join(name),
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
@@ -268,7 +269,9 @@ impl Cluster {
     /// environment.
     pub(super) fn with_its_environment<'a>(&self, process: &'a mut Command) -> &'a mut Command {
         process.env_clear().env("LD_LIBRARY_PATH", &self.library_path);
-        process.envs([("PATH", "/usr/bin:/bin"), ("LC_ALL", "C"), ("TZ", "UTC")])
+        process.envs([("PATH", "/usr/bin:/bin"), ("LC_ALL", "C"), ("TZ", "UTC")]);
+        // pg_ctl waits for a minute by default, which a busy machine needs to start a server.
+        process.env("PGCTLTIMEOUT", "600")
     }
 
     /// The folder of this PostgreSQL's programs.
@@ -445,6 +448,17 @@ impl Drop for Cluster {
         drop(self.guard.stdin.take());
         let _ = self.guard.wait();
     }
+}
+
+/// Where the folders of the servers are. The name of a socket may have 107 characters.
+pub(super) fn temporary() -> PathBuf {
+    let temporary = std::env::temp_dir();
+    if temporary.as_os_str().len() <= 40 { temporary } else { PathBuf::from("/tmp") }
+}
+
+/// What the names of this process's folders begin with.
+pub(super) fn folder_prefix() -> String {
+    format!("vibepeak_keys_test-{}-", std::process::id())
 }
 
 /// Kills a process; whether there was one.

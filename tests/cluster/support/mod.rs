@@ -14,6 +14,7 @@ pub mod process;
 pub mod random;
 pub mod recipes;
 pub mod redaction;
+pub mod sessions;
 pub mod transcript;
 pub mod usage;
 
@@ -22,16 +23,14 @@ use std::time::{Duration, Instant};
 pub use cluster::Cluster;
 pub use postgres::{Client, GenericClient};
 
-/// Asks again until `so` returns true. The limit is for a test that hangs; it measures no speed.
-pub fn wait_until(what: &str, so: impl FnMut() -> bool) {
-    wait_longer_until(what, 60, so);
-}
+/// How long a test waits for a state. The limit is for a test that hangs; it measures no speed.
+const PATIENCE: Duration = Duration::from_secs(600);
 
-/// The same with a limit in seconds, for what takes its time by itself.
-pub fn wait_longer_until(what: &str, limit: u64, mut so: impl FnMut() -> bool) {
+/// Asks again until `so` returns true.
+pub fn wait_until(what: &str, mut so: impl FnMut() -> bool) {
     let start = Instant::now();
     while !so() {
-        assert!(start.elapsed() < Duration::from_secs(limit), "still waiting until {what}");
+        assert!(start.elapsed() < PATIENCE, "still waiting until {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }

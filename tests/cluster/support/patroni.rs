@@ -8,7 +8,7 @@ use std::path::Path;
 use postgres::{Client, Config, NoTls};
 
 use super::companion::Companion;
-use super::{Cluster, wait_longer_until};
+use super::{Cluster, wait_until};
 
 /// A Patroni cluster in synchronous mode. Its members are 0 and 1.
 pub struct Patroni {
@@ -55,12 +55,12 @@ impl Patroni {
             patroni.begin(member);
         }
         let mut leader = None;
-        wait_longer_until("one of them leads", 180, || {
+        wait_until("one of them leads", || {
             leader = (0..2).find(|&member| patroni.is(member, "leader"));
             leader.is_some()
         });
         let standby = 1 - leader.expect("a leader");
-        wait_longer_until("the other is synchronous", 180, || patroni.is(standby, "sync"));
+        wait_until("the other is synchronous", || patroni.is(standby, "sync"));
         Some(patroni)
     }
 

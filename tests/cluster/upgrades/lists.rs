@@ -6,7 +6,9 @@ use crate::support::usage::{start_flushing_hourly, use_key};
 use crate::support::{sqlstate, value};
 use crate::upgrades::{GRANTS, assert_same, catalogue, made_with};
 
-/// Who reads the view: by a grant on it or on a column, by views on it, and by their owner.
+/// Who reads the view: by a grant on it or on a column, by views on it, and by their owner. The
+/// auditor has no grant on any of them: the tables are open to it, and the view on the view is its
+/// own. The writer may do all but read.
 const READERS: &str = "
     CREATE ROLE dashboard; GRANT USAGE ON SCHEMA vpk TO dashboard;
     GRANT SELECT ON vpk.key_list TO dashboard;
@@ -17,7 +19,16 @@ const READERS: &str = "
     CREATE VIEW own_keys AS SELECT name, uses FROM vpk.key_list; ALTER VIEW own_keys OWNER TO builder;
     CREATE ROLE customer; CREATE VIEW shown AS SELECT uses FROM own_keys;
     GRANT SELECT ON shown TO customer;
+    CREATE ROLE auditor; GRANT pg_read_all_data TO auditor;
+    CREATE VIEW audited AS SELECT uses FROM vpk.key_list; ALTER VIEW audited OWNER TO auditor;
+    CREATE ROLE writer;
+    GRANT INSERT, UPDATE, DELETE, REFERENCES, TRIGGER ON vpk.key_list, shown TO writer;
+    GRANT UPDATE (uses) ON vpk.key_list TO writer;
     CREATE ROLE somebody";
+
+/// All of them, and those of the product.
+const ROLES: &str =
+    "dashboard, counter, builder, customer, auditor, writer, somebody, admin, verifier";
 
 /// Default privileges that grant everything on functions that are created from now on.
 const GIVEN_AWAY: &str = "
@@ -42,6 +53,7 @@ fn whoever_reads_the_view_of_keys_goes_on_after_the_update_and_nobody_else_does(
         ("counter", "vpk.key_list"),
         ("builder", "own_keys"),
         ("customer", "shown"),
+        ("auditor", "audited"),
     ];
     for (before, uses) in [(true, "0"), (false, "3")] {
         if !before {
@@ -55,19 +67,19 @@ fn whoever_reads_the_view_of_keys_goes_on_after_the_update_and_nobody_else_does(
             run(&mut client, "RESET ROLE");
         }
     }
-    let call = format!("SELECT vpk.current_uses('{}', 0)", key.id);
-    for role in ["somebody", "verifier"] {
+    for role in ["somebody", "verifier", "writer"] {
         run(&mut client, &format!("GRANT USAGE ON SCHEMA vpk TO {role}; SET ROLE {role}"));
-        assert_eq!(sqlstate(role, client.batch_execute(&call)), "42501");
+        for call in ["vpk.current_uses($1, 0)", "vpk.current_last_use($1, now())"] {
+            let call = format!("SELECT {}", call.replace("$1", &format!("'{}'", key.id)));
+            assert_eq!(sqlstate(role, client.batch_execute(&call)), "42501", "{call}");
+        }
         run(&mut client, "RESET ROLE");
     }
 
     // Without these roles it is what a fresh one is, and each of them can be dropped.
     run(
         &mut client,
-        "DROP VIEW shown, own_keys;
-         DROP OWNED BY dashboard, counter, builder, customer, somebody, admin, verifier;
-         DROP ROLE dashboard, counter, builder, customer, somebody, admin, verifier",
+        &format!("DROP VIEW shown, own_keys, audited; DROP OWNED BY {ROLES}; DROP ROLE {ROLES}"),
     );
     let found = catalogue(&mut client);
     let without_version = |facts: std::collections::BTreeSet<String>| {
