@@ -33,6 +33,13 @@ SELECT token FROM keys.vpk_create('expired', account => 'conformance Plus', expi
 SELECT 'expired', :'token';
 SELECT pg_sleep(1.1) AS it_has_expired \gset
 
+-- What this key may ask for in an hour is used up. A restart of the server does not forget it.
+SELECT id, token FROM keys.vpk_create('limited', account => 'conformance Plus', scopes => '{tasks:write}') \gset
+SELECT 'limited', :'token';
+SELECT keys.vpk_set_rate_limit('hour', 1, '1 hour', id => :'id') AS an_hour,
+       keys.vpk_set_rate_limit('day', 100, '1 day', id => :'id') AS a_day \gset
+SELECT keys.vpk_verify(:'token') AS used_up \gset
+
 -- All of this account's tasks are running.
 SELECT token FROM keys.vpk_create('busy', account => 'conformance busy', scopes => '{tasks:write}') \gset
 SELECT 'busy', :'token';
