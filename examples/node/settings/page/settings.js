@@ -122,6 +122,54 @@ find('#newer').addEventListener('click', () => {
   turn();
 });
 
+// --- What is left -----------------------------------------------------------
+
+async function showLimits() {
+  const { rates } = await call('limits');
+  find('#limits ul').replaceChildren(...rates.map(rateLeft));
+  find('#limits').hidden = !rates.length;
+}
+
+const count = (number) => Number(number).toLocaleString('en');
+
+// "Requests: 97 of 100 this minute, all again in less than a minute"
+function rateLeft({ remaining, amount, burst, seconds, resets_at: resetsAt }) {
+  const line = document.createElement('li');
+  const most = burst === amount ? inPeriod(seconds) : `at once, ${count(amount)} ${perPeriod(seconds)}`;
+  line.textContent = `Requests: ${count(remaining)} of ${count(burst)} ${most}`;
+  if (remaining < burst) line.append(', all again ', time(resetsAt));
+  return line;
+}
+
+// A period in the largest unit that it is a whole number of: [10, 'minute']. One day is 24 hours, so
+// that nobody thinks of midnight.
+function inUnits(seconds) {
+  const sizes = [['day', 86400], ['hour', 3600], ['minute', 60], ['second', 1]];
+  const [unit, size] = sizes.find(([unit, size]) =>
+    seconds % size === 0 && !(unit === 'day' && seconds === size));
+  return [seconds / size, unit];
+}
+
+const inPeriod = (seconds) => {
+  const [number, unit] = inUnits(seconds);
+  return number === 1 ? `this ${unit}` : `in ${number} ${unit}s`;
+};
+
+const perPeriod = (seconds) => {
+  const [number, unit] = inUnits(seconds);
+  return number === 1 ? `per ${unit}` : `per ${number} ${unit}s`;
+};
+
+find('#look').addEventListener('click', async () => {
+  try {
+    await showLimits();
+    if (find('#limits').hidden) find('h1').focus(); // nothing is limited any more
+    say('What is left is up to date.');
+  } catch (error) {
+    find('#problem').textContent = error.message;
+  }
+});
+
 // --- Dialogs ----------------------------------------------------------------
 
 function say(text) {
@@ -271,4 +319,5 @@ try {
 } catch (error) {
   find('#problem').textContent = error.message;
 }
-await showList();
+const [limits] = await Promise.allSettled([showLimits(), showList()]);
+if (limits.reason) find('#problem').textContent = limits.reason.message;
