@@ -13,7 +13,7 @@ macro_rules! read_by_number {
         $(#[$doc:meta])*
         $table:ident by $key:ident {
             $($(#[$column_doc:meta])* $column:ident = $number:literal $name:literal $kind:ident;)+
-            $(appended with $with:literal {
+            $(; appended with $with:literal {
                 $(
                     $(#[$appended_doc:meta])*
                     $appended:ident = $at:literal $called:literal $of:ident;
@@ -88,7 +88,7 @@ read_by_number! {
         ALLOWED_IPS = 16 c"allowed_ips" CIDR_ARRAY;
         /// What the application keeps with the key.
         METADATA = 17 c"metadata" JSONB;
-        appended with c"rate_limits" {
+        ; appended with c"rate_limits" {
             /// The rate limits of the key; null is none of its own.
             RATE_LIMITS = 18 c"rate_limits" TEXT;
             /// The quotas of the key; null is none of its own.
@@ -102,7 +102,7 @@ read_by_number! {
         ACCOUNT = 1 c"account" TEXT;
         /// The name of the account's plan.
         PLAN = 2 c"plan" TEXT;
-        appended with c"rate_limits" {
+        ; appended with c"rate_limits" {
             /// The rate limits of the account; null is none but those of its plan.
             RATE_LIMITS = 5 c"rate_limits" TEXT;
             /// The quotas of the account; null is none but those of its plan.
@@ -122,7 +122,7 @@ read_by_number! {
         CONCURRENT_TASKS = 3 c"concurrent_tasks" INTEGER;
         /// The order of the plans in messages, lowest first.
         RANK = 4 c"rank" INTEGER;
-        appended with c"rate_limits" {
+        ; appended with c"rate_limits" {
             /// The rate limits of accounts on the plan; null is none.
             RATE_LIMITS = 6 c"rate_limits" TEXT;
             /// The quotas of accounts on the plan; null is none.
