@@ -54,3 +54,221 @@ COMMENT ON COLUMN vpk.keys.rate_limits IS
     'Rate limits of the key; they replace those of the same name of its plan';
 COMMENT ON COLUMN vpk.keys.quotas IS
     'Quotas of the key; they replace those of the same meter and period of its plan';
+
+-- Gives a function the arguments, result columns and code of a new one, and drops that one. The
+-- function keeps its OID, so everybody keeps the privilege to call it, and what depends on it
+-- stays. Dropped at the end of this script.
+CREATE FUNCTION vpk.grow(old pg_catalog.regprocedure, new pg_catalog.regprocedure) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    other pg_catalog.regprocedure;
+BEGIN
+    SELECT p.oid INTO other
+      FROM pg_catalog.pg_proc AS o, pg_catalog.pg_proc AS n, pg_catalog.pg_proc AS p
+     WHERE o.oid = old AND n.oid = new AND p.oid <> old
+       AND p.pronamespace = o.pronamespace AND p.proname = o.proname
+       AND p.proargtypes = n.proargtypes;
+    IF FOUND THEN
+        RAISE duplicate_function USING
+            MESSAGE = pg_catalog.format('function %s already exists', other),
+            DETAIL = pg_catalog.format('The update gives function %s these arguments.', old),
+            HINT = 'Rename your function, or move it to a schema of your own.';
+    END IF;
+    UPDATE pg_catalog.pg_proc AS o
+       SET pronargs = n.pronargs, pronargdefaults = n.pronargdefaults,
+           proargtypes = n.proargtypes, proallargtypes = n.proallargtypes,
+           proargmodes = n.proargmodes, proargnames = n.proargnames,
+           proargdefaults = n.proargdefaults, prosrc = n.prosrc
+      FROM pg_catalog.pg_proc AS n
+     WHERE o.oid = old AND n.oid = new;
+    EXECUTE pg_catalog.format('DROP FUNCTION %s', new);
+    -- As CREATE FUNCTION does: the library that is loaded has to have that function.
+    PERFORM pg_catalog.fmgr_c_validator(old);
+END
+$$;
+
+-- The cost of a call, and what its limits have left.
+
+CREATE FUNCTION vpk_authenticate_grown(
+    "authorization" text, scope text DEFAULT NULL, client_ip inet DEFAULT NULL,
+    request_id text DEFAULT NULL, environment text DEFAULT NULL, cost integer DEFAULT 1)
+RETURNS TABLE (status vpk.vpk_status, http_status integer, key_id uuid, key_name text,
+               account text, plan text, environment text, scopes text[], metadata jsonb,
+               expires_at timestamptz, request_id text, headers jsonb, error jsonb, limits jsonb)
+VOLATILE PARALLEL UNSAFE
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'authenticate_at_cost_wrapper';
+SELECT vpk.grow('vpk_authenticate(text, text, inet, text, text)',
+                'vpk_authenticate_grown(text, text, inet, text, text, integer)');
+
+CREATE FUNCTION vpk_task_start_grown(
+    token text, ttl interval DEFAULT '15 min', client_ip inet DEFAULT NULL,
+    scope text DEFAULT NULL, request_id text DEFAULT NULL, environment text DEFAULT NULL,
+    cost integer DEFAULT 1)
+RETURNS TABLE (status vpk.vpk_status, http_status integer, lease uuid, running integer,
+               allowed integer, expires_at timestamptz, error jsonb, headers jsonb)
+VOLATILE SECURITY DEFINER PARALLEL UNSAFE
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'start_task_at_cost_wrapper';
+SELECT vpk.grow('vpk_task_start(text, interval, inet, text, text, text)',
+                'vpk_task_start_grown(text, interval, inet, text, text, text, integer)');
+
+DROP FUNCTION vpk.grow(pg_catalog.regprocedure, pg_catalog.regprocedure);
+
+-- What is left of rate limits.
+
+CREATE FUNCTION vpk_rate_limit_state(account text DEFAULT NULL, id uuid DEFAULT NULL)
+RETURNS TABLE (policy text, applies_to text, amount integer, period interval, burst integer,
+               remaining integer, resets_in interval)
+VOLATILE SECURITY DEFINER PARALLEL UNSAFE
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'vpk_rate_limit_state_wrapper';
+COMMENT ON FUNCTION vpk_rate_limit_state(text, uuid) IS
+    'Returns the rate limits of an account or of a key, and what is left of each on this server';
+ALTER FUNCTION vpk_rate_limit_state(text, uuid) ROWS 4;
+
+CREATE FUNCTION vpk_reset_rate_limit(
+    account text DEFAULT NULL, id uuid DEFAULT NULL, policy text DEFAULT NULL)
+RETURNS integer
+VOLATILE SECURITY DEFINER PARALLEL UNSAFE
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'vpk_reset_rate_limit_wrapper';
+COMMENT ON FUNCTION vpk_reset_rate_limit(text, uuid, text) IS
+    'Gives back what is used of the rate limits of an account or of a key, on this server; returns of how many';
+
+-- A limit for anything.
+
+CREATE FUNCTION vpk_rate_limit(
+    identifier text, amount integer, period interval, burst integer DEFAULT NULL,
+    cost integer DEFAULT 1)
+RETURNS TABLE (allowed boolean, remaining integer, retry_after integer)
+VOLATILE PARALLEL UNSAFE
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'vpk_rate_limit_wrapper';
+COMMENT ON FUNCTION vpk_rate_limit(text, integer, interval, integer, integer) IS
+    'Limits how often something happens, by an identifier of the application''s. Writes nothing';
+ALTER FUNCTION vpk_rate_limit(text, integer, interval, integer, integer) ROWS 1;
+
+-- vpk_doctor has one more item, rate_limits.
+ALTER FUNCTION vpk_doctor() ROWS 19;
+
+-- A superuser who is not the owner of the extension's tables may run an update. What it made goes
+-- to that owner, as in a fresh installation. Nobody else may call it, whatever default privileges
+-- there are; and then each role that may call the function beside it.
+--
+-- Grants that an update script makes count as the extension's own (pg_init_privs), and pg_dump
+-- leaves those out. So the privileges that count as its own are set to those of a fresh
+-- installation. From PostgreSQL 17 on, these have dependencies on roles (pg_shdepend), which would
+-- keep a role from being dropped.
+DO $$
+DECLARE
+    path text := pg_catalog.current_setting('search_path');
+    added record;
+    statement text;
+BEGIN
+    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+    FOR added IN
+        SELECT p.oid, p.oid::pg_catalog.regprocedure AS function, k.relowner AS owner, f.sibling
+          FROM pg_catalog.pg_class AS k, pg_catalog.pg_extension AS e
+          JOIN pg_catalog.pg_depend AS d
+            ON d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.refobjid = e.oid
+               AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.deptype = 'e'
+          JOIN pg_catalog.pg_proc AS p ON p.oid = d.objid
+          JOIN (VALUES ('vpk_rate_limit'::text, 'vpk_authenticate'::text),
+                       ('vpk_rate_limit_state', NULL), ('vpk_reset_rate_limit', NULL)
+               ) AS f (name, sibling) ON f.name = p.proname
+         WHERE k.oid = 'vpk.keys'::pg_catalog.regclass AND e.extname = 'vibepeak_keys'
+    LOOP
+        EXECUTE pg_catalog.format('ALTER FUNCTION %s OWNER TO %I', added.function,
+                                  pg_catalog.pg_get_userbyid(added.owner));
+        FOR statement IN
+            SELECT DISTINCT pg_catalog.format(
+                       'REVOKE ALL ON FUNCTION %s FROM %s', added.function,
+                       CASE a.grantee WHEN 0::pg_catalog.oid THEN 'PUBLIC'
+                       ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END)
+              FROM pg_catalog.pg_proc AS p,
+                   LATERAL pg_catalog.aclexplode(
+                       coalesce(p.proacl, pg_catalog.acldefault('f', p.proowner))) AS a
+             WHERE p.oid = added.oid AND a.grantee <> added.owner
+            UNION ALL
+            SELECT DISTINCT pg_catalog.format(
+                       'GRANT EXECUTE ON FUNCTION %s TO %s', added.function,
+                       CASE a.grantee WHEN 0::pg_catalog.oid THEN 'PUBLIC'
+                       ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END)
+              FROM pg_catalog.pg_extension AS e
+              JOIN pg_catalog.pg_depend AS d
+                ON d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass
+                   AND d.refobjid = e.oid AND d.deptype = 'e'
+                   AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+              JOIN pg_catalog.pg_proc AS s ON s.oid = d.objid AND s.proname = added.sibling,
+                   LATERAL pg_catalog.aclexplode(s.proacl) AS a
+             WHERE e.extname = 'vibepeak_keys' AND a.grantee NOT IN (s.proowner, added.owner)
+        LOOP
+            EXECUTE statement;
+        END LOOP;
+        UPDATE pg_catalog.pg_init_privs AS i
+           SET initprivs = ARRAY[pg_catalog.makeaclitem(
+                   added.owner, added.owner, 'EXECUTE', false)]
+         WHERE i.classoid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+           AND i.objoid = added.oid AND i.objsubid = 0;
+        DELETE FROM pg_catalog.pg_shdepend AS d USING pg_catalog.pg_database AS b
+         WHERE b.datname = pg_catalog.current_database() AND d.dbid = b.oid
+           AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+           AND d.objid = added.oid AND d.objsubid = 0
+           AND d.deptype = 'i' AND d.refobjid <> added.owner;
+    END LOOP;
+    PERFORM pg_catalog.set_config('search_path', path, true);
+END
+$$;
+
+-- Last, since readers of vpk.stats wait from here on until the update has committed. The catalogue
+-- row of its function is changed in place, so that everybody keeps the privilege to call it.
+DO $$
+DECLARE
+    path text := pg_catalog.current_setting('search_path');
+BEGIN
+    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+    UPDATE pg_catalog.pg_proc AS p
+       SET prosrc = 'counters_row_wrapper',
+           proallargtypes = pg_catalog.array_append(
+               p.proallargtypes, 'pg_catalog.int8'::pg_catalog.regtype::pg_catalog.oid),
+           proargmodes = pg_catalog.array_append(p.proargmodes, 't'),
+           proargnames = pg_catalog.array_append(p.proargnames, 'limits_unenforced')
+     WHERE p.oid = 'vpk.stats_row()'::pg_catalog.regprocedure;
+    -- As CREATE FUNCTION does: the library that is loaded has to have that function.
+    PERFORM pg_catalog.fmgr_c_validator('vpk.stats_row()'::pg_catalog.regprocedure);
+    PERFORM pg_catalog.set_config('search_path', path, true);
+END
+$$;
+
+COMMENT ON VIEW vpk.stats IS
+    'Counters of this database: answers by status, uses of keys that are pending, flushed and dropped, and limits that were not enforced; null if the library is not preloaded';
+CREATE OR REPLACE VIEW vpk.stats AS
+    SELECT s.since,
+           s.answers[pg_catalog.array_position(s.statuses, 'VALID')] AS valid,
+           s.answers[pg_catalog.array_position(s.statuses, 'MISSING_API_KEY')] AS missing_api_key,
+           s.answers[pg_catalog.array_position(s.statuses, 'INVALID_API_KEY')] AS invalid_api_key,
+           s.answers[pg_catalog.array_position(s.statuses, 'API_KEY_REVOKED')] AS api_key_revoked,
+           s.answers[pg_catalog.array_position(s.statuses, 'API_KEY_EXPIRED')] AS api_key_expired,
+           s.answers[pg_catalog.array_position(s.statuses, 'API_KEY_DISABLED')] AS api_key_disabled,
+           s.answers[pg_catalog.array_position(s.statuses, 'IP_NOT_ALLOWED')] AS ip_not_allowed,
+           s.answers[pg_catalog.array_position(s.statuses, 'PLAN_REQUIRED')] AS plan_required,
+           s.answers[pg_catalog.array_position(s.statuses, 'INSUFFICIENT_SCOPE')]
+               AS insufficient_scope,
+           s.answers[pg_catalog.array_position(s.statuses, 'RATE_LIMITED')] AS rate_limited,
+           s.answers[pg_catalog.array_position(s.statuses, 'QUOTA_EXCEEDED')] AS quota_exceeded,
+           s.answers[pg_catalog.array_position(s.statuses, 'CONCURRENCY_LIMIT_EXCEEDED')]
+               AS concurrency_limit_exceeded,
+           s.uses_pending,
+           s.uses_flushed,
+           s.uses_dropped,
+           s.last_flush_at,
+           s.last_flush_seconds,
+           s.last_error_at,
+           s.last_error,
+           s.limits_unenforced
+      FROM vpk.stats_row() AS s;
