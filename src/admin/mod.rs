@@ -13,6 +13,7 @@ pub mod create;
 pub mod delete;
 pub mod disable;
 pub mod list;
+pub mod rate_limits;
 mod request;
 pub mod revoke;
 pub mod roles;

@@ -191,8 +191,9 @@ pub(in crate::pg) fn has_relation(name: &CStr) -> bool {
 /// of it or its index has changed.
 pub(in crate::pg) fn checked(table: Table) -> Option<pg_sys::AttrNumber> {
     // SAFETY: the closure reads the value alone.
-    let last =
-        unsafe { KNOWN.with(|known| known.as_ref().map_or(0, |known| known.checked[table as usize])) };
+    let last = unsafe {
+        KNOWN.with(|known| known.as_ref().map_or(0, |known| known.checked[table as usize]))
+    };
     (last > 0).then_some(last)
 }
 

@@ -256,7 +256,7 @@ impl Tuple {
         // the page of its buffer (src/include/executor/tuptable.h). A buffer below 1 is one of this
         // process, or none.
         unsafe {
-            if !core::ptr::eq((*slot).tts_ops, &raw const pg_sys::TTSOpsBufferHeapTuple) {
+            if !ptr::eq((*slot).tts_ops, &raw const pg_sys::TTSOpsBufferHeapTuple) {
                 return None;
             }
             let buffer = (*slot.cast::<pg_sys::BufferHeapTupleTableSlot>()).buffer;

@@ -14,6 +14,7 @@ pub mod json;
 pub mod kept_json;
 pub mod status;
 pub mod table;
+mod time;
 
 use core::{ptr, slice};
 use std::net::IpAddr;
