@@ -48,9 +48,22 @@ const INVALID_KEYS: &[u8] = b"invalid-keys";
 /// Decides on a call of a subject, and charges what it costs if it passes. A cost of 0 is answered
 /// as a cost of 1. None if nothing limits the subject here.
 pub fn charge(subject: &Subject, cost: u32) -> Option<Decision> {
-    let sets = shmem::rate_sets()?;
     let mut applied = Applied::to(subject)?;
-    let database = database::own();
+    let (verdict, now) = charge_applied(&mut applied, cost)?;
+    Some(Decision { status: status(verdict), by: By::Subject(applied), cost, now, verdict })
+}
+
+/// The same for a caller that wants to know no more than the answer.
+pub fn charge_for_status(subject: &Subject, cost: u32) -> Option<Status> {
+    let (verdict, _) = charge_applied(&mut Applied::to(subject)?, cost)?;
+    Some(status(verdict))
+}
+
+/// Decides by the limits that apply, and charges them if the call passes. Their buckets are then
+/// as the decision has left them.
+#[inline]
+fn charge_applied(applied: &mut Applied, cost: u32) -> Option<(Verdict, Nanos)> {
+    let (sets, database) = (shmem::rate_sets()?, database::own());
     let counted = applied.buckets_mut();
     let holders = [counted.first()?, counted.last()?].map(|each| each.id.holder);
     let (verdict, now, unstored) = sets.while_locked(holders, |locked| {
@@ -58,13 +71,13 @@ pub fn charge(subject: &Subject, cost: u32) -> Option<Decision> {
         locked.read(counted);
         // What else is counted by these holders is decided here, before the charge.
         let verdict = charge::charge(counted, cost, now);
-        // Of a refusal too: a bucket may have been fuller than its policy allows now.
+        // Of a refusal too: a bucket may have been emptier than its policy allows now.
         (verdict, now, locked.store(database, counted, now))
     });
     if unstored > 0 {
         usage::note_unenforced(unstored);
     }
-    Some(Decision { status: status(verdict), by: By::Subject(applied), cost, now, verdict })
+    Some((verdict, now))
 }
 
 /// What the decision on a call would be. Charges nothing.

@@ -84,6 +84,14 @@ fn call_everything(client: &mut Client) {
             "SELECT vpk_purge_events(now() - interval '10 years')",
         ),
         (
+            "vpk_rate_limit_state(text, uuid)",
+            "SELECT vpk_set_plan('limited', 'Pro'); SELECT FROM vpk_rate_limit_state('limited')",
+        ),
+        (
+            "vpk_reset_rate_limit(text, uuid, text)",
+            "SELECT vpk_set_plan('limited', 'Pro'), vpk_reset_rate_limit('limited')",
+        ),
+        (
             "vpk_rename_account(text, text)",
             "SELECT vpk_set_plan('old', 'Pro'), vpk_rename_account('old', 'new')",
         ),
