@@ -79,6 +79,13 @@ fn a_refusal_says_when_the_call_passes() {
     assert_eq!(general["error"].get("details"), None);
 }
 
+/// The header fields of a refusal, in order.
+fn refused<'name>(others: &[&'name str]) -> Vec<&'name str> {
+    let mut all = [&["Retry-After"], others].concat();
+    all.sort_unstable();
+    all
+}
+
 #[test]
 fn the_header_fields_are_as_the_setting_says() {
     let cluster = Cluster::start(&[]);
@@ -87,7 +94,7 @@ fn the_header_fields_are_as_the_setting_says() {
     run(&mut client, "UPDATE vpk.plans SET rate_limits = 'hourly=2/2h' WHERE plan = 'Pro'");
     let call = format!("vpk_authenticate('Bearer {}')", key.token);
     let start = format!("vpk_task_start('{}')", key.token);
-    let mut fields = |client: &mut Client, setting: &str| -> [Vec<String>; 4] {
+    let fields = |client: &mut Client, setting: &str| -> [Vec<String>; 4] {
         run(client, &format!("SET vibepeak_keys.rate_limit_headers = {setting}"));
         run(client, "SELECT vpk_reset_rate_limit('default'); DELETE FROM vpk.task_leases");
         [&call, &start, &call, &start].map(|call| {
@@ -100,11 +107,6 @@ fn the_header_fields_are_as_the_setting_says() {
     };
     let draft = ["RateLimit", "RateLimit-Policy"];
     let legacy = ["X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset"];
-    let refused = |others: &[&str]| {
-        let mut all = [&["Retry-After"], others].concat();
-        all.sort_unstable();
-        all
-    };
     for (setting, passed, refused) in [
         ("denied", &[][..], refused(&draft)),
         ("always", &draft[..], refused(&draft)),
@@ -137,10 +139,8 @@ fn too_many_invalid_keys_from_an_address_are_refused() {
         assert_eq!(ask("192.0.2.1", "Bearer malformed"), "INVALID_API_KEY", "it is off");
     }
     let mut admin = cluster.client();
-    run(
-        &mut admin,
-        "ALTER SYSTEM SET vibepeak_keys.invalid_key_limit = 2; SELECT pg_reload_conf()",
-    );
+    run(&mut admin, "ALTER SYSTEM SET vibepeak_keys.invalid_key_limit = 2");
+    run(&mut admin, "SELECT pg_reload_conf()");
     crate::support::wait_until("it is on", || {
         ask("198.51.100.1", "Bearer malformed") == "RATE_LIMITED 2"
     });
