@@ -17,6 +17,7 @@ mod memory;
 mod migrations;
 mod reference;
 mod replicas;
+mod set_limits;
 mod tasks;
 mod upgrades;
 mod usage;
