@@ -33,6 +33,8 @@ extension_sql_file!(
     name = "views",
     requires = [
         "tables",
+        vibepeak_keys::api::limits::quota_rows,
+        vibepeak_keys::api::limits::rate_limit_rows,
         vibepeak_keys::api::usage::current_last_use,
         vibepeak_keys::api::usage::current_uses,
         vibepeak_keys::api::usage::counters_row,

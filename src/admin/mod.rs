@@ -12,6 +12,7 @@ mod arguments;
 pub mod create;
 pub mod delete;
 pub mod disable;
+pub mod limits;
 pub mod list;
 pub mod rate_limits;
 mod request;

@@ -22,6 +22,8 @@ SELECT vpk_revoke_token(reason => 'r', token => :'new_token') = :'new_id' AS rev
 SELECT vpk_revoke_account(reason => 'r', account => 'acme');
 SELECT vpk_purge(max_rows => 1, before => '2001-01-01 00:00+00');
 SELECT vpk_purge_events(max_rows => 1, before => '2001-01-01 00:00+00');
+SELECT vpk_set_rate_limit(id => NULL, account => 'acme', plan => NULL, burst => 1, period => '1 s', amount => 1, policy => 'a');
+SELECT vpk_set_quota(warn_at => 0.5, anchor => '2026-01-31', time_zone => 'UTC', id => NULL, account => 'acme', plan => NULL, meter => 'calls', period => 'day', amount => 1);
 SELECT vpk_rename_account(new_account => 'acme', account => 'acme');
 SELECT * FROM vpk_rate_limit_state(id => NULL, account => 'acme');
 SELECT vpk_reset_rate_limit(policy => 'minute', id => NULL, account => 'acme');
