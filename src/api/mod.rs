@@ -14,6 +14,8 @@ mod accounts;
 mod doctor;
 mod events;
 mod keys;
+mod limits;
+mod rate_limits;
 mod roles;
 mod tasks;
 mod usage;

@@ -47,7 +47,7 @@ fn writes_nothing(client: &mut Client, standby: bool) {
             continue;
         }
         client.batch_execute(&format!("BEGIN {mode}")).expect("a transaction");
-        assert_eq!(value(client, "SELECT count(*)::text FROM vpk_doctor()", &[]), "18", "{mode}");
+        assert_eq!(value(client, "SELECT count(*)::text FROM vpk_doctor()", &[]), "19", "{mode}");
         if !standby {
             let sql = "SELECT pg_current_xact_id_if_assigned()::text";
             assert_eq!(value(client, sql, &[]), "", "{mode}");
@@ -105,10 +105,11 @@ fn the_doctor_reports_a_library_that_is_not_preloaded() {
     for item in ["usage_worker", "usage_dropped"] {
         found(&mut client, item, None, "the use of keys is not noted");
     }
+    found(&mut client, "rate_limits", None, "limits that are not enforced are not counted");
     found(&mut client, "unused_keys", None, "the use of keys is not noted, since");
     assert_eq!(
         not_well(&mut client),
-        "preloaded usage_worker usage_dropped log_redaction unused_keys"
+        "preloaded usage_worker usage_dropped rate_limits log_redaction unused_keys"
     );
     writes_nothing(&mut client, false);
 

@@ -32,6 +32,7 @@ pub mod key {
 /// Rate limits and quotas: which apply to a call, what they decide, and what the caller is told.
 pub mod limits {
     pub mod applicable;
+    pub mod applied;
     pub mod bucket;
     pub mod charge;
     pub mod civil;
@@ -39,6 +40,7 @@ pub mod limits {
     pub mod id;
     #[cfg(all(loom, test))]
     mod interleavings;
+    pub mod kept;
     pub mod name;
     pub mod period;
     pub mod policies;
@@ -67,7 +69,6 @@ pub mod usage {
     mod interleavings;
     pub mod shared;
     pub mod slots;
-    pub mod spin;
     pub mod written;
 }
 
@@ -78,6 +79,7 @@ pub mod fallible;
 pub mod instant;
 pub mod privileges;
 pub mod random;
+pub mod spin;
 pub mod sync;
 pub mod uuid;
 pub mod validate;
