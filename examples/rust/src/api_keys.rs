@@ -200,8 +200,8 @@ pub struct Running {
 }
 
 /// Does the work as one of the concurrent tasks that the account's plan allows. It costs 1 of rate
-/// limits and quotas. The start is asked once: if its answer is lost, the task may have started. Its
-/// lease ends after 15 minutes then.
+/// limits and quotas. The start is asked once: if its answer is lost, the task may have started.
+/// Its lease ends after 15 minutes then.
 pub async fn as_task<W, T>(
     keys: Keys,
     caller: &Caller,
