@@ -43,6 +43,10 @@ pub mod limits {
     pub mod period;
     pub mod policies;
     pub mod policy;
+    pub mod quota_set;
+    pub mod quota_slots;
+    #[cfg(all(test, not(loom)))]
+    mod quota_tests;
     pub mod quotas;
     pub mod set;
     pub mod sets;

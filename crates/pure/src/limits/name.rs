@@ -25,6 +25,17 @@ impl Name {
         Some(Name { length: text.len().try_into().ok()?, bytes })
     }
 
+    /// The name, filled up with zeroes.
+    pub const fn padded(&self) -> [u8; MAX_NAME] {
+        self.bytes
+    }
+
+    /// The name that was filled up with zeroes, if it is one.
+    pub fn from_padded(padded: &[u8; MAX_NAME]) -> Option<Name> {
+        let length = padded.iter().rposition(|byte| *byte != 0)? + 1;
+        Name::parse(&padded[..length])
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         self.bytes
@@ -53,12 +64,16 @@ mod tests {
     #[test]
     fn names() {
         for good in ["minute", "a", "Burst_1", "per-key.read", &"a".repeat(MAX_NAME)] {
-            assert_eq!(Name::parse(good.as_bytes()).expect("a name").as_str(), good);
+            let name = Name::parse(good.as_bytes()).expect("a name");
+            assert_eq!((name.as_str(), Name::from_padded(&name.padded())), (good, Some(name)));
         }
         for bad in
             ["", " ", "a b", "a=b", "a,b", "a/b", "a\"b", "\u{e9}", &"a".repeat(MAX_NAME + 1)]
         {
             assert_eq!(Name::parse(bad.as_bytes()), None, "{bad}");
+        }
+        for bad in [[0; MAX_NAME], core::array::from_fn(|at| if at == 1 { b'a' } else { 0 })] {
+            assert_eq!(Name::from_padded(&bad), None);
         }
     }
 }

@@ -1,0 +1,307 @@
+//! A few quotas in memory that processes share. See [`crate::limits::quota_slots`].
+
+use crate::instant::Micros;
+use crate::limits::applicable::Holder;
+use crate::limits::name::{MAX_NAME, Name};
+use crate::limits::period::Span;
+use crate::limits::quotas::Usage;
+use crate::limits::set::BucketId;
+use crate::sync::Ordering::{Relaxed, Release};
+use crate::sync::{AtomicI64, AtomicU8, AtomicU32, AtomicU64};
+
+/// How many quotas a set has room for: with the number, their tags fill a cache line.
+#[cfg(not(all(loom, test)))]
+pub const SLOTS: usize = 15;
+#[cfg(all(loom, test))]
+pub const SLOTS: usize = 1;
+
+/// Some slots. The lock of the set of buckets beside it guards them. All zeroes are an empty set.
+#[repr(C, align(64))]
+#[derive(Default)]
+pub struct QuotaSet {
+    /// Changes whenever a slot is freed or settled. Only its changes are under the lock.
+    pub(super) number: AtomicU32,
+    /// A part of each slot's id; 0 is a free slot.
+    pub(super) tags: [AtomicU32; SLOTS],
+    pub(super) slots: [Slot; SLOTS],
+}
+
+#[cfg(not(all(loom, test)))]
+const _: () = assert!(size_of::<QuotaSet>() == 31 * 64);
+
+/// A quota of a holder in one period.
+#[derive(Default)]
+#[repr(C)]
+pub(super) struct Slot {
+    id: [AtomicU64; 2],
+    key: [AtomicU64; 2],
+    meter: [AtomicU64; MAX_NAME / 8],
+    period_start: AtomicI64,
+    pub(super) base: AtomicI64,
+    pub(super) pending: AtomicI64,
+    /// What a flush is adding to the table.
+    pub(super) flushing: AtomicI64,
+    /// From which use on the flusher warns; 0 is never.
+    pub(super) warn_from: AtomicI64,
+    /// When the base was read, in seconds; 0 if it was not.
+    pub(super) base_at: AtomicU32,
+    pub(super) database: AtomicU32,
+    holder: AtomicU8,
+    span: AtomicU8,
+    /// A slot is two cache lines.
+    _unused: [AtomicU64; 1],
+}
+
+/// What a quota counts, and in which period.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counts {
+    /// Whose uses.
+    pub holder: Holder,
+    /// What is counted.
+    pub meter: Name,
+    /// The length of a period.
+    pub span: Span,
+    /// When the period began; [`Micros::MIN`] is `-infinity`.
+    pub period_start: Micros,
+}
+
+/// A quota that applies to a call, with the id of its slot.
+#[derive(Clone, Copy, Debug)]
+pub struct CountedQuota {
+    /// Identifies the slot.
+    pub id: BucketId,
+    /// What it counts.
+    pub counts: Counts,
+    /// From which use on the flusher warns; 0 is never.
+    pub warn_from: i64,
+    /// Whether the call is charged, or only refused if nothing is left.
+    pub is_charged: bool,
+    /// When the period ends; [`Micros::MAX`] is `infinity`.
+    pub period_end: Micros,
+    /// What is allowed and, after [`QuotaSets::read`], what is used.
+    pub usage: Usage,
+}
+
+impl CountedQuota {
+    /// Whether a call of this cost passes.
+    pub fn admits(&self, cost: u32) -> bool {
+        self.usage.admits(if self.is_charged { cost } else { 0 })
+    }
+}
+
+/// The quota that refuses a call of this cost the longest: the one of those that refuse it whose
+/// period ends last. None if all admit it.
+pub fn refusing(counted: &[CountedQuota], cost: u32) -> Option<usize> {
+    let all = counted.iter().enumerate().filter(|(_, each)| !each.admits(cost));
+    all.max_by_key(|(_, each)| each.period_end).map(|(at, _)| at)
+}
+
+/// How old a base may be, in seconds. Only other servers and people change the table otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MaxAge {
+    /// Where nothing is pending.
+    pub idle: u32,
+    /// Where something is: [`u32::MAX`] where a flush reads the base anyway.
+    pub pending: u32,
+}
+
+/// What a flush writes to the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PendingCharge {
+    /// The set and the slot. They have no meaning in a file.
+    pub at: (usize, usize),
+    /// Identifies the slot.
+    pub id: BucketId,
+    /// The database, by OID.
+    pub database: u32,
+    /// A key of the holder: the last one that charged the quota.
+    pub key: [u8; 16],
+    /// What is counted.
+    pub counts: Counts,
+    /// How much was used and not yet added to the table. Less than 0 for refunds.
+    pub amount: i64,
+    /// From which use on the flush warns; 0 is never.
+    pub warn_from: i64,
+}
+
+/// Whether a base was stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stored {
+    /// It was.
+    Yes,
+    /// The table may have more by now: read it again.
+    Outdated,
+    /// All slots have something that the table does not have.
+    NoRoom,
+}
+
+impl QuotaSet {
+    /// The slot of a quota.
+    pub(super) fn slot(&self, id: BucketId) -> Option<&Slot> {
+        let tag = tag(id);
+        let mut all = self.tags.iter().zip(&self.slots);
+        all.find(|(it, slot)| it.load(Relaxed) == tag && slot.id() == id).map(|(_, slot)| slot)
+    }
+
+    /// Whether any slot is in use. A look without the lock.
+    pub(super) fn is_used(&self) -> bool {
+        self.tags.iter().any(|tag| tag.load(Relaxed) != 0)
+    }
+
+    /// The slots in use, by their places.
+    pub(super) fn used(&self) -> impl Iterator<Item = (usize, &Slot)> {
+        let all = self.tags.iter().zip(&self.slots).enumerate();
+        all.filter(|(_, (tag, _))| tag.load(Relaxed) != 0).map(|(at, (_, slot))| (at, slot))
+    }
+
+    /// Stores a base, if the table has not more by now. The caller holds the lock.
+    pub(super) fn store_base(
+        &self,
+        database: u32,
+        counted: &CountedQuota,
+        base: i64,
+        number: u32,
+        now: u32,
+    ) -> Stored {
+        let found = self.slot(counted.id);
+        let is_being_flushed = found.is_some_and(Slot::is_being_flushed);
+        if is_being_flushed || self.number.load(Relaxed) != number {
+            return Stored::Outdated;
+        }
+        let slot = match found {
+            Some(slot) => slot,
+            None => match self.claim(database, counted.id, &counted.counts) {
+                Some(slot) => slot,
+                None => return Stored::NoRoom,
+            },
+        };
+        slot.base.store(base, Relaxed);
+        slot.base_at.store(now, Relaxed);
+        Stored::Yes
+    }
+
+    /// Takes a slot that is free, or whose quota the table has.
+    fn claim(&self, database: u32, id: BucketId, counts: &Counts) -> Option<&Slot> {
+        let unused = self.tags.iter().position(|tag| tag.load(Relaxed) == 0);
+        let at = match unused {
+            Some(at) => at,
+            None => {
+                let at = self.slots.iter().position(Slot::is_idle)?;
+                self.free(at);
+                at
+            }
+        };
+        let slot = &self.slots[at];
+        slot.id[0].store(id.holder, Relaxed);
+        slot.id[1].store(id.policy, Relaxed);
+        set_words(&slot.meter, &counts.meter.padded());
+        slot.period_start.store(counts.period_start, Relaxed);
+        for number in [&slot.base, &slot.pending, &slot.flushing, &slot.warn_from] {
+            number.store(0, Relaxed);
+        }
+        slot.base_at.store(0, Relaxed);
+        slot.database.store(database, Relaxed);
+        slot.holder.store(counts.holder as u8, Relaxed);
+        slot.span.store(counts.span as u8, Relaxed);
+        self.tags[at].store(tag(id), Relaxed);
+        Some(slot)
+    }
+
+    /// Loads what was exported. Returns false if there is no slot. The caller holds the lock.
+    pub(super) fn import(&self, charge: &PendingCharge) -> bool {
+        let Some(slot) = self.claim(charge.database, charge.id, &charge.counts) else {
+            return false;
+        };
+        set_words(&slot.key, &charge.key);
+        slot.pending.store(charge.amount, Relaxed);
+        slot.warn_from.store(charge.warn_from, Relaxed);
+        true
+    }
+
+    /// Frees a slot. The caller holds the lock.
+    pub(super) fn free(&self, at: usize) {
+        self.tags[at].store(0, Relaxed);
+        self.has_changed();
+    }
+
+    /// Takes what was flushed or forgotten out of a slot. The caller holds the lock.
+    pub(super) fn take(&self, slot: &Slot, amount: i64) {
+        slot.pending.store(slot.pending.load(Relaxed).saturating_sub(amount), Relaxed);
+        slot.flushing.store(0, Relaxed);
+        self.has_changed();
+    }
+
+    fn has_changed(&self) {
+        self.number.store(self.number.load(Relaxed).wrapping_add(1), Release);
+    }
+}
+
+impl Slot {
+    /// Which quota it has.
+    pub(super) fn id(&self) -> BucketId {
+        let [holder, policy] = [0, 1].map(|half| self.id[half].load(Relaxed));
+        BucketId { holder, policy }
+    }
+
+    /// Notes which key charged the quota last.
+    pub(super) fn set_key(&self, key: &[u8; 16]) {
+        set_words(&self.key, key);
+    }
+
+    fn is_being_flushed(&self) -> bool {
+        self.flushing.load(Relaxed) != 0
+    }
+
+    /// Whether the table has all of it.
+    fn is_idle(&self) -> bool {
+        self.pending.load(Relaxed) == 0 && !self.is_being_flushed()
+    }
+
+    /// Whether the base is as young as it has to be.
+    pub(super) fn is_fresh(&self, now: u32, max_age: MaxAge) -> bool {
+        let max = if self.is_idle() { max_age.idle } else { max_age.pending };
+        let base_at = self.base_at.load(Relaxed);
+        base_at != 0 && now.saturating_sub(base_at) <= max
+    }
+
+    /// What is pending, at its place. None where it is not what this library writes.
+    pub(super) fn charge(&self, at: (usize, usize)) -> Option<PendingCharge> {
+        let mut padded = [0; MAX_NAME];
+        words(&self.meter, &mut padded);
+        let mut key = [0; 16];
+        words(&self.key, &mut key);
+        let counts = Counts {
+            holder: Holder::from_number(self.holder.load(Relaxed))?,
+            meter: Name::from_padded(&padded)?,
+            span: Span::from_number(self.span.load(Relaxed))?,
+            period_start: self.period_start.load(Relaxed),
+        };
+        Some(PendingCharge {
+            at,
+            id: self.id(),
+            database: self.database.load(Relaxed),
+            key,
+            counts,
+            amount: self.pending.load(Relaxed),
+            warn_from: self.warn_from.load(Relaxed),
+        })
+    }
+}
+
+fn set_words(words: &[AtomicU64], bytes: &[u8]) {
+    for (word, bytes) in words.iter().zip(bytes.as_chunks().0) {
+        word.store(u64::from_ne_bytes(*bytes), Relaxed);
+    }
+}
+
+fn words(words: &[AtomicU64], bytes: &mut [u8]) {
+    for (word, bytes) in words.iter().zip(bytes.as_chunks_mut().0) {
+        *bytes = word.load(Relaxed).to_ne_bytes();
+    }
+}
+
+/// The part of an id that stands for it in the first cache line of a set. Never 0.
+#[expect(clippy::cast_possible_truncation, reason = "a part of it")]
+const fn tag(id: BucketId) -> u32 {
+    id.policy as u32 | 1
+}
