@@ -54,3 +54,50 @@ COMMENT ON COLUMN vpk.keys.rate_limits IS
     'Rate limits of the key; they replace those of the same name of its plan';
 COMMENT ON COLUMN vpk.keys.quotas IS
     'Quotas of the key; they replace those of the same meter and period of its plan';
+
+-- What is used of quotas.
+
+-- What is used of quotas, by account or key. A slot in memory has what was used since the last
+-- flush. Free space on each page allows HOT updates, as in vpk.key_usage.
+CREATE TABLE vpk.quota_usage (
+    subject      text COLLATE "C" NOT NULL,
+    kind         text COLLATE "C" NOT NULL,
+    meter        text COLLATE "C" NOT NULL,
+    span         text COLLATE "C" NOT NULL,
+    period_start timestamptz NOT NULL,
+    used         bigint NOT NULL,
+    warned       boolean NOT NULL DEFAULT false,
+    updated_at   timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    PRIMARY KEY (subject, kind, meter, span, period_start),
+    CONSTRAINT quota_usage_used_check CHECK (used OPERATOR(pg_catalog.>=) 0)
+) WITH (fillfactor = 70);
+
+-- The requests that named an idempotency key. A row is removed when its time is over.
+CREATE TABLE vpk.charges (
+    account         text COLLATE "C" NOT NULL,
+    kind            text COLLATE "C" NOT NULL,
+    idempotency_key text COLLATE "C" NOT NULL,
+    kept_until      timestamptz NOT NULL,
+    PRIMARY KEY (account, kind, idempotency_key)
+);
+CREATE INDEX charges_kept_until_idx ON vpk.charges (kept_until);
+COMMENT ON TABLE vpk.quota_usage IS
+    'What is used of quotas in each period, without what only the memory has; see vpk_quota';
+COMMENT ON COLUMN vpk.quota_usage.subject IS 'The account, or the id of the key';
+COMMENT ON COLUMN vpk.quota_usage.kind IS 'account or key';
+COMMENT ON COLUMN vpk.quota_usage.meter IS 'What is counted';
+COMMENT ON COLUMN vpk.quota_usage.span IS 'The length of the period: hour, day, week, month, year or total';
+COMMENT ON COLUMN vpk.quota_usage.period_start IS 'When the period began; -infinity for total';
+COMMENT ON COLUMN vpk.quota_usage.used IS 'How much was used';
+COMMENT ON COLUMN vpk.quota_usage.warned IS 'Whether the event quota_warning was recorded';
+COMMENT ON COLUMN vpk.quota_usage.updated_at IS 'When the row was last written';
+COMMENT ON TABLE vpk.charges IS
+    'The idempotency keys of charges and grants, for as long as a repeated call changes nothing';
+COMMENT ON COLUMN vpk.charges.account IS 'The account';
+COMMENT ON COLUMN vpk.charges.kind IS 'charge or grant';
+COMMENT ON COLUMN vpk.charges.idempotency_key IS 'The name of the request';
+COMMENT ON COLUMN vpk.charges.kept_until IS 'From this time on the row may be removed';
+COMMENT ON COLUMN vpk.events.event IS
+    'key_created, key_updated, key_rotated, key_revoked, key_disabled, key_enabled, key_purged, key_deleted, plan_set, account_renamed, account_deleted, quota_granted, quota_warning or events_purged';
+SELECT pg_catalog.pg_extension_config_dump('vpk.quota_usage', '');
+SELECT pg_catalog.pg_extension_config_dump('vpk.charges', '');

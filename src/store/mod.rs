@@ -24,6 +24,7 @@ pub mod keys;
 pub mod leases;
 pub mod list;
 pub mod lookup;
+pub mod quotas;
 pub mod roles;
 pub mod rotate;
 pub mod usage;

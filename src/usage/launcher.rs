@@ -51,7 +51,13 @@ pub fn run(mut unconnected: Unconnected) {
 /// Flushes pending uses, and forgets those of databases that were dropped.
 fn round(unconnected: &mut Unconnected, ledger: Ledger, turns: &mut Turns) {
     let rest = ledger.rest(clock::now().micros(), settings::usage_rewrite_interval());
-    let pending = ledger.slots.databases(rest);
+    let mut pending = ledger.slots.databases(rest);
+    let quotas = shmem::quota_sets();
+    if let Some(quotas) = quotas {
+        pending.extend(quotas.databases());
+        pending.sort_unstable();
+        pending.dedup();
+    }
     if pending.is_empty() {
         return;
     }
@@ -62,6 +68,11 @@ fn round(unconnected: &mut Unconnected, ledger: Ledger, turns: &mut Turns) {
     let dropped = |oid: &u32| find(*oid).is_none_or(|database| database.invalid);
 
     counted.into_iter().filter(dropped).for_each(|oid| ledger.close(oid));
+    if let Some(quotas) = quotas
+        && pending.iter().any(dropped)
+    {
+        quotas.forget_databases(|oid| pending.contains(&oid) && dropped(&oid));
+    }
     for oid in turns.order(&pending) {
         if dropped(&oid) {
             let (uses, _) = ledger.slots.collect(oid, 0, usize::MAX, Rest::NONE);

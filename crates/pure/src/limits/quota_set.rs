@@ -12,6 +12,7 @@ use crate::sync::{AtomicI64, AtomicU8, AtomicU32, AtomicU64};
 /// How many quotas a set has room for: with the number, their tags fill a cache line.
 #[cfg(not(all(loom, test)))]
 pub const SLOTS: usize = 15;
+/// One, so that two quotas compete for it.
 #[cfg(all(loom, test))]
 pub const SLOTS: usize = 1;
 
@@ -122,6 +123,8 @@ pub struct PendingCharge {
     pub amount: i64,
     /// From which use on the flush warns; 0 is never.
     pub warn_from: i64,
+    /// When the base was read or written last, in seconds.
+    pub base_at: u32,
 }
 
 /// Whether a base was stored.
@@ -284,6 +287,7 @@ impl Slot {
             counts,
             amount: self.pending.load(Relaxed),
             warn_from: self.warn_from.load(Relaxed),
+            base_at: self.base_at.load(Relaxed),
         })
     }
 }
