@@ -86,7 +86,7 @@ impl Shared {
             let mut all = [counted];
             let charged = quotas.locks.while_locked([0; 2], |locked| {
                 let max_age = MaxAge { idle: u32::MAX, pending: u32::MAX };
-                if quotas.read(locked, &mut all, 1, max_age).is_some() {
+                if quotas.read(locked, &mut all, 1, max_age) != 0 {
                     return None;
                 }
                 let passes = refusing(&all, 1).is_none();

@@ -23,6 +23,21 @@ use crate::limits::set::BucketId;
 use crate::limits::sets::{Locked, Sets};
 use crate::sync::Ordering::{Acquire, Relaxed};
 
+/// How often a base is read for one call before the call is judged by what the table has. Each time
+/// a flush or another quota has come between.
+const ATTEMPTS: u32 = 100;
+
+/// How the bases of a call's quotas are read.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading {
+    /// The database, by OID.
+    pub database: u32,
+    /// The time of a clock that never goes back, in seconds.
+    pub now: u32,
+    /// How old they may be.
+    pub max_age: MaxAge,
+}
+
 /// The sets, and the locks beside them.
 #[derive(Clone, Copy)]
 pub struct QuotaSets<'memory> {
@@ -33,26 +48,65 @@ pub struct QuotaSets<'memory> {
 }
 
 impl<'memory> QuotaSets<'memory> {
-    /// Reads what is used of the quotas of a call. Returns the first whose base has to be read from
-    /// the table first.
+    /// Runs `act` while the sets of two holders are locked and it is known what is used of their
+    /// quotas. It must not fail, nor wait for anything, and is run once. `read_base` takes a
+    /// snapshot of the table and reads the base of a quota; it runs while nothing is locked.
+    ///
+    /// A quota without a slot is judged by what the table has. [`QuotaSets::charge`] does not
+    /// charge it.
+    pub fn while_known<R>(
+        self,
+        holders: [u64; 2],
+        counted: &mut [CountedQuota],
+        reading: Reading,
+        mut read_base: impl FnMut(&CountedQuota) -> i64,
+        act: impl FnOnce(Locked, &mut [CountedQuota]) -> R,
+    ) -> R {
+        let Reading { database, now, max_age } = reading;
+        let (mut without, mut attempts, mut act) = (0, 0, Some(act));
+        loop {
+            let known = self.locks.while_locked(holders, |locked| {
+                let missing = self.read(locked, counted, now, max_age) & !without;
+                match missing == 0 {
+                    true => Ok(act.take().map(|act| act(locked, counted))),
+                    false => Err(missing.trailing_zeros() as usize),
+                }
+            });
+            let missing = match known {
+                Ok(Some(result)) => return result,
+                Ok(None) => unreachable!("it returns when it was run"),
+                Err(missing) => missing,
+            };
+            let Some(each) = counted.get_mut(missing) else { continue };
+            let number = self.number_of(each.id);
+            let base = read_base(each);
+            attempts += 1;
+            let stored = self.store_base(database, each, base, number, now);
+            if stored == Stored::NoRoom || attempts >= ATTEMPTS {
+                (each.usage.base, each.usage.pending) = (base, 0);
+                without |= 1 << missing;
+            }
+        }
+    }
+
+    /// Reads what is used of the quotas of a call, at most 32. Returns those whose base has to be
+    /// read from the table first, as bits by their positions.
     pub fn read(
         self,
         locked: Locked,
         counted: &mut [CountedQuota],
         now: u32,
         max_age: MaxAge,
-    ) -> Option<usize> {
-        let mut missing = None;
+    ) -> u32 {
+        let mut missing = 0;
         for (at, each) in counted.iter_mut().enumerate() {
             match self.locked_set(locked, each.id).and_then(|set| set.slot(each.id)) {
                 Some(slot) => {
                     each.usage.base = slot.base.load(Relaxed);
                     each.usage.pending = slot.pending.load(Relaxed);
-                    if !slot.is_fresh(now, max_age) {
-                        missing = missing.or(Some(at));
-                    }
+                    missing |= u32::from(!slot.is_fresh(now, max_age)) << at;
                 }
-                None => missing = missing.or(Some(at)),
+                None => missing |= 1 << at,
             }
         }
         missing

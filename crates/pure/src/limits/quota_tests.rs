@@ -10,7 +10,7 @@ use crate::limits::name::Name;
 use crate::limits::period::Span;
 use crate::limits::quota_set::{CountedQuota, MaxAge, PendingCharge, QuotaSet, SLOTS, Stored};
 use crate::limits::quota_set::{Counts, refusing};
-use crate::limits::quota_slots::QuotaSets;
+use crate::limits::quota_slots::{QuotaSets, Reading};
 use crate::limits::quotas::Usage;
 use crate::limits::set::BucketId;
 use crate::limits::set::Set;
@@ -76,28 +76,13 @@ impl Table {
 
 /// What a call does. Returns whether it passes; None if there was no slot.
 fn call(quotas: QuotaSets, table: &Table, each: CountedQuota, now: u32) -> Option<bool> {
-    loop {
-        let mut all = [each];
-        let holders = [each.id.holder; 2];
-        let decided = quotas.locks.while_locked(holders, |locked| {
-            if quotas.read(locked, &mut all, now, LONG).is_some() {
-                return None;
-            }
-            let passes = refusing(&all, 1).is_none();
-            if passes {
-                quotas.charge(locked, &KEY, &mut all, 1);
-            }
-            Some(passes)
-        });
-        if decided.is_some() {
-            return decided;
-        }
-        let number = quotas.number_of(each.id);
-        let base = table.of(each.id).load(Relaxed);
-        if quotas.store_base(1, &each, base, number, now) == Stored::NoRoom {
-            return None;
-        }
-    }
+    let reading = Reading { database: 1, now, max_age: LONG };
+    let base = |each: &CountedQuota| table.of(each.id).load(Relaxed);
+    quotas.while_known([each.id.holder; 2], &mut [each], reading, base, |locked, all| {
+        let passes = refusing(all, 1).is_none();
+        let charged = !passes || quotas.charge(locked, &KEY, all, 1) == 0;
+        charged.then_some(passes)
+    })
 }
 
 #[test]
@@ -135,7 +120,7 @@ fn refunds_and_late_charges_survive_a_flush_that_is_under_way() {
     let charge = |cost| {
         quotas.locks.while_locked([0; 2], |locked| {
             let mut all = [quota];
-            assert_eq!(quotas.read(locked, &mut all, 1, LONG), None);
+            assert_eq!(quotas.read(locked, &mut all, 1, LONG), 0);
             quotas.charge(locked, &KEY, &mut all, cost)
         })
     };
