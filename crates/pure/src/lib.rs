@@ -40,6 +40,7 @@ pub mod limits {
     pub mod id;
     #[cfg(all(loom, test))]
     mod interleavings;
+    pub mod kept;
     pub mod name;
     pub mod period;
     pub mod policies;
@@ -72,7 +73,6 @@ pub mod usage {
     mod interleavings;
     pub mod shared;
     pub mod slots;
-    pub mod spin;
     pub mod written;
 }
 
@@ -83,6 +83,7 @@ pub mod fallible;
 pub mod instant;
 pub mod privileges;
 pub mod random;
+pub mod spin;
 pub mod sync;
 pub mod uuid;
 pub mod validate;

@@ -262,6 +262,16 @@ impl Text {
     }
 }
 
+impl Interval {
+    /// Its months, days and microseconds (src/include/datatype/timestamp.h).
+    pub fn fields(self, _: &Call) -> (i32, i32, i64) {
+        // SAFETY: an interval is a pointer to this, and good for the call.
+        let pg_sys::Interval { time, day, month } =
+            unsafe { *self.0.cast_mut_ptr::<pg_sys::Interval>() };
+        (month, day, time)
+    }
+}
+
 impl Bytes {
     /// At most the first `limit` bytes. Unguarded: see [`crate::pg::ffi::unguarded`].
     pub fn presented_unguarded(self, _: &Call, limit: usize) -> Presented<'_> {
