@@ -3,8 +3,8 @@
 use core::ops::ControlFlow;
 
 use pgrx::pg_sys::{
-    INT8ARRAYOID, INT8OID, TEXTARRAYOID, TEXTOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZOID, UUIDARRAYOID,
-    UUIDOID,
+    INT8ARRAYOID, INT8OID, TEXTARRAYOID, TEXTOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZOID,
+    UUIDARRAYOID, UUIDOID,
 };
 
 use pure::limits::quota_set::{Counts, PendingCharge};
@@ -352,17 +352,7 @@ static SET_GRANTS: Statement = Statement::new(
         " SELECT ",
         missed_events!()
     ),
-    &[
-        TEXTOID,
-        TEXTOID,
-        TEXTOID,
-        TEXTOID,
-        TIMESTAMPTZOID,
-        INT8OID,
-        TEXTOID,
-        TEXTOID,
-        TEXTOID,
-    ],
+    &[TEXTOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, INT8OID, TEXTOID, TEXTOID, TEXTOID],
 );
 
 /// The columns that decide which quotas an account or a key has.

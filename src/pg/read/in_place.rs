@@ -64,8 +64,7 @@ const THROUGH_INDEX_EVERY: u32 = 128;
 
 /// The number of look-ups so far, by [`Table`]. The first numbers differ, so that the look-ups of
 /// one verification go through their indexes at different times.
-static LOOK_UPS: [AtomicU32; Table::COUNT] =
-    [0, 32, 64, 96, 16].map(AtomicU32::new);
+static LOOK_UPS: [AtomicU32; Table::COUNT] = [0, 32, 64, 96, 16].map(AtomicU32::new);
 
 /// What this backend remembers of rows.
 struct Memory {

@@ -96,7 +96,8 @@ mod tests {
 
     #[test]
     fn other_texts_are_no_grants() {
-        for text in ["", "calls", "calls/month=5", "calls/month@x=5", "a b/day@1=1", "a/x@1=1", "\u{e9}"]
+        for text in
+            ["", "calls", "calls/month=5", "calls/month@x=5", "a b/day@1=1", "a/x@1=1", "\u{e9}"]
         {
             assert_eq!(grants(text.as_bytes()).count(), 0, "{text}");
         }

@@ -20,7 +20,7 @@ pub const SLOTS: usize = 1;
 #[repr(C, align(64))]
 #[derive(Default)]
 pub struct QuotaSet {
-    /// Changes whenever a slot is freed or settled. Only its changes are under the lock.
+    /// Changes whenever a slot is settled. Only its changes are under the lock.
     pub(super) number: AtomicU32,
     /// A part of each slot's id; 0 is a free slot.
     pub(super) tags: [AtomicU32; SLOTS],
@@ -127,6 +127,50 @@ pub struct PendingCharge {
     pub base_at: u32,
 }
 
+impl PendingCharge {
+    /// How many words it is.
+    pub const WORDS: usize = 12;
+
+    /// It as words, without its place and the age of the base.
+    pub fn to_words(&self) -> [u64; PendingCharge::WORDS] {
+        let Counts { holder, meter, span, period_start } = self.counts;
+        let kind = u64::from(self.database) << 16 | (holder as u64) << 8 | span as u64;
+        let mut words = [0; PendingCharge::WORDS];
+        words[..3].copy_from_slice(&[self.id.holder, self.id.policy, kind]);
+        let padded = meter.padded();
+        let bytes = self.key.as_chunks().0.iter().chain(padded.as_chunks().0).copied();
+        words[3..9].iter_mut().zip(bytes).for_each(|(to, from)| *to = u64::from_le_bytes(from));
+        let numbers = [period_start, self.amount, self.warn_from];
+        words[9..].iter_mut().zip(numbers).for_each(|(to, from)| *to = from.cast_unsigned());
+        words
+    }
+
+    /// The one that has these words. None if there is none.
+    pub fn from_words(words: [u64; PendingCharge::WORDS]) -> Option<PendingCharge> {
+        let mut bytes = [0; 16 + MAX_NAME];
+        let chunks = bytes.as_chunks_mut().0.iter_mut();
+        chunks.zip(&words[3..9]).for_each(|(to, from)| *to = from.to_le_bytes());
+        let (key, meter) = bytes.split_first_chunk()?;
+        let [period_start, amount, warn_from] = [9, 10, 11].map(|at| words[at].cast_signed());
+        let number = |shift: u32| u8::try_from(words[2] >> shift & 0xff).ok();
+        Some(PendingCharge {
+            at: (0, 0),
+            id: BucketId { holder: words[0], policy: words[1] },
+            database: u32::try_from(words[2] >> 16).ok()?,
+            key: *key,
+            counts: Counts {
+                holder: Holder::from_number(number(8)?)?,
+                meter: Name::from_padded(meter.try_into().ok()?)?,
+                span: Span::from_number(number(0)?)?,
+                period_start,
+            },
+            amount,
+            warn_from,
+            base_at: 0,
+        })
+    }
+}
+
 /// Whether a base was stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stored {
@@ -224,17 +268,12 @@ impl QuotaSet {
     /// Frees a slot. The caller holds the lock.
     pub(super) fn free(&self, at: usize) {
         self.tags[at].store(0, Relaxed);
-        self.has_changed();
     }
 
     /// Takes what was flushed or forgotten out of a slot. The caller holds the lock.
     pub(super) fn take(&self, slot: &Slot, amount: i64) {
         slot.pending.store(slot.pending.load(Relaxed).saturating_sub(amount), Relaxed);
         slot.flushing.store(0, Relaxed);
-        self.has_changed();
-    }
-
-    fn has_changed(&self) {
         self.number.store(self.number.load(Relaxed).wrapping_add(1), Release);
     }
 }

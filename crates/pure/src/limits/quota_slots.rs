@@ -13,8 +13,9 @@
 //!    sum stays the same.
 //! 3. Whoever reads a base from the table reads the set's number first ([`QuotaSets::number_of`]),
 //!    takes a snapshot after that, and stores the base under the lock. It is stored only if no slot
-//!    of the set was freed or settled meanwhile, which changes the number, and if this slot is not
-//!    being flushed. Otherwise the table may have what the snapshot does not show.
+//!    of the set was settled meanwhile, which changes the number, and if this slot is not being
+//!    flushed. Otherwise the table may have what the snapshot does not show. A slot that was freed
+//!    meanwhile, after uses that the snapshot does not show, was settled before that.
 
 use crate::limits::quota_set::{
     CountedQuota, MaxAge, PendingCharge, QuotaSet, SLOTS, Slot, Stored,
