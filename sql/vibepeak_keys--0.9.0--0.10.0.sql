@@ -101,3 +101,218 @@ COMMENT ON COLUMN vpk.events.event IS
     'key_created, key_updated, key_rotated, key_revoked, key_disabled, key_enabled, key_purged, key_deleted, plan_set, account_renamed, account_deleted, quota_granted, quota_warning or events_purged';
 SELECT pg_catalog.pg_extension_config_dump('vpk.quota_usage', '');
 SELECT pg_catalog.pg_extension_config_dump('vpk.charges', '');
+
+CREATE FUNCTION vpk_quota(account text DEFAULT NULL, id uuid DEFAULT NULL)
+RETURNS TABLE (meter text, period text, applies_to text, amount bigint, granted bigint,
+               used bigint, remaining bigint, period_start timestamptz, resets_at timestamptz)
+VOLATILE SECURITY DEFINER PARALLEL UNSAFE
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'vpk_quota_wrapper';
+COMMENT ON FUNCTION vpk_quota(text, uuid) IS
+    'Returns what an account or a key has used of each of its quotas, and when they are renewed';
+ALTER FUNCTION vpk_quota(text, uuid) ROWS 4;
+
+CREATE FUNCTION vpk_grant_quota(
+    account text, amount bigint, meter text DEFAULT 'calls', reason text DEFAULT NULL,
+    idempotency_key text DEFAULT NULL, period text DEFAULT NULL)
+RETURNS bigint
+VOLATILE SECURITY DEFINER PARALLEL UNSAFE
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'vpk_grant_quota_wrapper';
+COMMENT ON FUNCTION vpk_grant_quota(text, bigint, text, text, text, text) IS
+    'Grants an account more than a quota for its current period; returns what remains';
+
+CREATE FUNCTION vpk_charge(
+    id uuid, cost bigint, meter text DEFAULT 'calls', idempotency_key text DEFAULT NULL)
+RETURNS bigint
+VOLATILE PARALLEL UNSAFE
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'vpk_charge_wrapper';
+COMMENT ON FUNCTION vpk_charge(uuid, bigint, text, text) IS
+    'Charges the quotas of a key and its account for what a request took; returns what remains, or null without a quota';
+
+-- A limit for anything.
+
+CREATE FUNCTION vpk_rate_limit(
+    identifier text, amount integer, period interval, burst integer DEFAULT NULL,
+    cost integer DEFAULT 1)
+RETURNS TABLE (allowed boolean, remaining integer, retry_after integer)
+VOLATILE PARALLEL UNSAFE
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'vpk_rate_limit_wrapper';
+COMMENT ON FUNCTION vpk_rate_limit(text, integer, interval, integer, integer) IS
+    'Limits how often something happens, by an identifier of the application''s. Writes nothing';
+ALTER FUNCTION vpk_rate_limit(text, integer, interval, integer, integer) ROWS 1;
+
+-- vpk_doctor has one more item, rate_limits.
+ALTER FUNCTION vpk_doctor() ROWS 19;
+
+-- A superuser who is not the owner of the extension's tables may run an update. What it made goes
+-- to that owner, as in a fresh installation. Nobody else may call it, whatever default privileges
+-- there are; and then each role that may call the function beside it.
+--
+-- Grants that an update script makes count as the extension's own (pg_init_privs), and pg_dump
+-- leaves those out. So the privileges that count as its own are set to those of a fresh
+-- installation. From PostgreSQL 17 on, these have dependencies on roles (pg_shdepend), which would
+-- keep a role from being dropped.
+DO $$
+DECLARE
+    path text := pg_catalog.current_setting('search_path');
+    added record;
+    statement text;
+BEGIN
+    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+    FOR added IN
+        SELECT p.oid, p.oid::pg_catalog.regprocedure AS function, k.relowner AS owner, f.sibling
+          FROM pg_catalog.pg_class AS k, pg_catalog.pg_extension AS e
+          JOIN pg_catalog.pg_depend AS d
+            ON d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.refobjid = e.oid
+               AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.deptype = 'e'
+          JOIN pg_catalog.pg_proc AS p ON p.oid = d.objid
+          JOIN (VALUES ('vpk_rate_limit'::text, 'vpk_authenticate'::text),
+                       ('vpk_quota', 'vpk_purge'),
+                       ('vpk_grant_quota', 'vpk_purge'),
+                       ('vpk_charge', NULL)
+               ) AS f (name, sibling) ON f.name = p.proname
+         WHERE k.oid = 'vpk.keys'::pg_catalog.regclass AND e.extname = 'vibepeak_keys'
+    LOOP
+        EXECUTE pg_catalog.format('ALTER FUNCTION %s OWNER TO %I', added.function,
+                                  pg_catalog.pg_get_userbyid(added.owner));
+        FOR statement IN
+            SELECT DISTINCT pg_catalog.format(
+                       'REVOKE ALL ON FUNCTION %s FROM %s', added.function,
+                       CASE a.grantee WHEN 0::pg_catalog.oid THEN 'PUBLIC'
+                       ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END)
+              FROM pg_catalog.pg_proc AS p,
+                   LATERAL pg_catalog.aclexplode(
+                       coalesce(p.proacl, pg_catalog.acldefault('f', p.proowner))) AS a
+             WHERE p.oid = added.oid AND a.grantee <> added.owner
+            UNION ALL
+            SELECT DISTINCT pg_catalog.format(
+                       'GRANT EXECUTE ON FUNCTION %s TO %s', added.function,
+                       CASE a.grantee WHEN 0::pg_catalog.oid THEN 'PUBLIC'
+                       ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END)
+              FROM pg_catalog.pg_extension AS e
+              JOIN pg_catalog.pg_depend AS d
+                ON d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass
+                   AND d.refobjid = e.oid AND d.deptype = 'e'
+                   AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+              JOIN pg_catalog.pg_proc AS s ON s.oid = d.objid AND s.proname = added.sibling,
+                   LATERAL pg_catalog.aclexplode(s.proacl) AS a
+             WHERE e.extname = 'vibepeak_keys' AND a.grantee NOT IN (s.proowner, added.owner)
+        LOOP
+            EXECUTE statement;
+        END LOOP;
+        UPDATE pg_catalog.pg_init_privs AS i
+           SET initprivs = ARRAY[pg_catalog.makeaclitem(
+                   added.owner, added.owner, 'EXECUTE', false)]
+         WHERE i.classoid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+           AND i.objoid = added.oid AND i.objsubid = 0;
+        DELETE FROM pg_catalog.pg_shdepend AS d USING pg_catalog.pg_database AS b
+         WHERE b.datname = pg_catalog.current_database() AND d.dbid = b.oid
+           AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+           AND d.objid = added.oid AND d.objsubid = 0
+           AND d.deptype = 'i' AND d.refobjid <> added.owner;
+    END LOOP;
+    PERFORM pg_catalog.set_config('search_path', path, true);
+END
+$$;
+
+-- The same for new tables: they go to the owner of the others, and nobody but the owner has any
+-- privilege; and then SELECT for each role that has it on vpk.keys, so that its dumps go on.
+DO $$
+DECLARE
+    path text := pg_catalog.current_setting('search_path');
+    added record;
+    statement text;
+BEGIN
+    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+    FOR added IN
+        SELECT c.oid, c.oid::pg_catalog.regclass AS relation, k.relowner AS owner
+          FROM pg_catalog.pg_class AS k, pg_catalog.pg_class AS c
+         WHERE k.oid = 'vpk.keys'::pg_catalog.regclass
+           AND c.oid IN ('vpk.quota_usage'::pg_catalog.regclass,
+                         'vpk.charges'::pg_catalog.regclass)
+    LOOP
+        EXECUTE pg_catalog.format('ALTER TABLE %s OWNER TO %I', added.relation,
+                                  pg_catalog.pg_get_userbyid(added.owner));
+        FOR statement IN
+            SELECT DISTINCT pg_catalog.format(
+                       'REVOKE ALL ON %s FROM %s', added.relation,
+                       CASE a.grantee WHEN 0::pg_catalog.oid THEN 'PUBLIC'
+                       ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END)
+              FROM pg_catalog.pg_class AS c, LATERAL pg_catalog.aclexplode(c.relacl) AS a
+             WHERE c.oid = added.oid AND a.grantee <> added.owner
+            UNION ALL
+            SELECT DISTINCT pg_catalog.format('GRANT SELECT ON %s TO %I', added.relation,
+                                              pg_catalog.pg_get_userbyid(a.grantee))
+              FROM pg_catalog.pg_class AS k, LATERAL pg_catalog.aclexplode(k.relacl) AS a
+             WHERE k.oid = 'vpk.keys'::pg_catalog.regclass AND a.privilege_type = 'SELECT'
+               AND a.grantee NOT IN (0::pg_catalog.oid, k.relowner)
+        LOOP
+            EXECUTE statement;
+        END LOOP;
+        UPDATE pg_catalog.pg_init_privs AS i
+           SET initprivs = pg_catalog.acldefault('r', added.owner)
+         WHERE i.classoid = 'pg_catalog.pg_class'::pg_catalog.regclass
+           AND i.objoid = added.oid AND i.objsubid = 0;
+        DELETE FROM pg_catalog.pg_shdepend AS d USING pg_catalog.pg_database AS b
+         WHERE b.datname = pg_catalog.current_database() AND d.dbid = b.oid
+           AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+           AND d.objid = added.oid AND d.objsubid = 0
+           AND d.deptype = 'i' AND d.refobjid <> added.owner;
+    END LOOP;
+    PERFORM pg_catalog.set_config('search_path', path, true);
+END
+$$;
+
+-- Last, since readers of vpk.stats wait from here on until the update has committed. The catalogue
+-- row of its function is changed in place, so that everybody keeps the privilege to call it.
+DO $$
+DECLARE
+    path text := pg_catalog.current_setting('search_path');
+BEGIN
+    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+    UPDATE pg_catalog.pg_proc AS p
+       SET prosrc = 'counters_row_wrapper',
+           proallargtypes = pg_catalog.array_append(
+               p.proallargtypes, 'pg_catalog.int8'::pg_catalog.regtype::pg_catalog.oid),
+           proargmodes = pg_catalog.array_append(p.proargmodes, 't'),
+           proargnames = pg_catalog.array_append(p.proargnames, 'limits_unenforced')
+     WHERE p.oid = 'vpk.stats_row()'::pg_catalog.regprocedure;
+    -- As CREATE FUNCTION does: the library that is loaded has to have that function.
+    PERFORM pg_catalog.fmgr_c_validator('vpk.stats_row()'::pg_catalog.regprocedure);
+    PERFORM pg_catalog.set_config('search_path', path, true);
+END
+$$;
+
+COMMENT ON VIEW vpk.stats IS
+    'Counters of this database: answers by status, uses of keys that are pending, flushed and dropped, and limits that were not enforced; null if the library is not preloaded';
+CREATE OR REPLACE VIEW vpk.stats AS
+    SELECT s.since,
+           s.answers[pg_catalog.array_position(s.statuses, 'VALID')] AS valid,
+           s.answers[pg_catalog.array_position(s.statuses, 'MISSING_API_KEY')] AS missing_api_key,
+           s.answers[pg_catalog.array_position(s.statuses, 'INVALID_API_KEY')] AS invalid_api_key,
+           s.answers[pg_catalog.array_position(s.statuses, 'API_KEY_REVOKED')] AS api_key_revoked,
+           s.answers[pg_catalog.array_position(s.statuses, 'API_KEY_EXPIRED')] AS api_key_expired,
+           s.answers[pg_catalog.array_position(s.statuses, 'API_KEY_DISABLED')] AS api_key_disabled,
+           s.answers[pg_catalog.array_position(s.statuses, 'IP_NOT_ALLOWED')] AS ip_not_allowed,
+           s.answers[pg_catalog.array_position(s.statuses, 'PLAN_REQUIRED')] AS plan_required,
+           s.answers[pg_catalog.array_position(s.statuses, 'INSUFFICIENT_SCOPE')]
+               AS insufficient_scope,
+           s.answers[pg_catalog.array_position(s.statuses, 'RATE_LIMITED')] AS rate_limited,
+           s.answers[pg_catalog.array_position(s.statuses, 'QUOTA_EXCEEDED')] AS quota_exceeded,
+           s.answers[pg_catalog.array_position(s.statuses, 'CONCURRENCY_LIMIT_EXCEEDED')]
+               AS concurrency_limit_exceeded,
+           s.uses_pending,
+           s.uses_flushed,
+           s.uses_dropped,
+           s.last_flush_at,
+           s.last_flush_seconds,
+           s.last_error_at,
+           s.last_error,
+           s.limits_unenforced
+      FROM vpk.stats_row() AS s;

@@ -48,7 +48,7 @@ pub fn run(mut unconnected: Unconnected) {
     }
 }
 
-/// Flushes pending uses, and forgets those of databases that were dropped.
+/// Flushes pending uses, and forgets uses and buckets of databases that were dropped.
 fn round(unconnected: &mut Unconnected, ledger: Ledger, turns: &mut Turns) {
     let rest = ledger.rest(clock::now().micros(), settings::usage_rewrite_interval());
     let mut pending = ledger.slots.databases(rest);
@@ -67,11 +67,18 @@ fn round(unconnected: &mut Unconnected, ledger: Ledger, turns: &mut Turns) {
     let find = |oid: u32| databases.iter().find(|database| database.oid == oid);
     let dropped = |oid: &u32| find(*oid).is_none_or(|database| database.invalid);
 
-    counted.into_iter().filter(dropped).for_each(|oid| ledger.close(oid));
+    let closed: Vec<u32> = counted.into_iter().filter(dropped).collect();
+    closed.iter().for_each(|oid| ledger.close(*oid));
+    if !closed.is_empty() {
+        for sets in [shmem::rate_sets(), shmem::identifier_sets()].into_iter().flatten() {
+            sets.forget_databases(|database| closed.contains(&database));
+        }
+    }
     if let Some(quotas) = quotas
-        && pending.iter().any(dropped)
+        && (!closed.is_empty() || pending.iter().any(dropped))
     {
-        quotas.forget_databases(|oid| pending.contains(&oid) && dropped(&oid));
+        let listed = |database: &u32| closed.contains(database) || pending.contains(database);
+        quotas.forget_databases(|database| listed(&database) && dropped(&database));
     }
     for oid in turns.order(&pending) {
         if dropped(&oid) {

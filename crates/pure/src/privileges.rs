@@ -2,11 +2,12 @@
 //! others, except for those of `vpk_grant_backup`: SELECT on every table and sequence.
 
 /// The functions that a verifier role may call.
-pub const VERIFIER_FUNCTIONS: [&str; 8] = [
+pub const VERIFIER_FUNCTIONS: [&str; 9] = [
     "vpk_verify",
     "vpk_authenticate",
     "vpk_client_ip",
     "vpk_error",
+    "vpk_rate_limit",
     "vpk_task_start",
     "vpk_task_extend",
     "vpk_task_finish",
@@ -17,8 +18,14 @@ pub const VERIFIER_RELATIONS: [&str; 1] = ["SELECT ON vpk.status_codes"];
 
 /// The functions that an admin role cannot call: only the owner makes a role an admin or lets it
 /// read the hashes, and the triggers and defaults call their functions themselves.
-pub const NOT_FOR_ADMINS: [&str; 5] =
-    ["vpk_grant_admin", "vpk_grant_backup", "plan_in_use", "check_plan", "event_actor"];
+pub const NOT_FOR_ADMINS: [&str; 6] = [
+    "vpk_charge",
+    "vpk_grant_admin",
+    "vpk_grant_backup",
+    "plan_in_use",
+    "check_plan",
+    "event_actor",
+];
 /// The privileges of an admin role on the relations in schema vpk, each as in GRANT.
 pub const ADMIN_RELATIONS: [&str; 15] = [
     "SELECT ON vpk.status_codes",
