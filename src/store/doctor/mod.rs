@@ -175,6 +175,7 @@ static STRAY_GRANTS: Statement = Statement::new(
         OR (CASE WHEN r.kind LIKE '%function'
                  THEN (k.verifier AND r.name = ANY ($1))
                    OR (k.admin AND r.name <> ALL ($2))
+                   OR ((k.verifier OR k.admin) AND r.name = 'vpk_charge')
                    OR (k.monitor AND r.name = 'stats_row')
                    OR (k.lister AND r.name IN ('current_uses', 'current_last_use'))
                  WHEN r.kind IN ('table', 'relation')
