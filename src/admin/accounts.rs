@@ -24,11 +24,7 @@ pub fn set_plan(call: &Call, account: Option<Text>, plan: Option<Text>) -> Resul
         commit::until_applied();
         return Ok(());
     }
-    let plans: Vec<_> =
-        accounts::plan_names(call).iter().map(|plan| quoted(plan.bytes(call))).collect();
-    Err(CallError::invalid(format!("plan {} does not exist", quoted(plan.bytes(call))))
-        .detail(format!("The plans are: {}.", plans.join(", ")))
-        .hint("Names are case-sensitive. Insert a row into vpk.plans to add a plan."))
+    Err(arguments::unknown_plan(call, plan))
 }
 
 /// Gives an account with all its rows another name. Returns the number of its keys. Raises 55P03 if

@@ -138,3 +138,12 @@ pub(super) fn busy_account(name: &[u8]) -> CallError {
 pub(super) fn unknown_account(name: &[u8]) -> CallError {
     CallError::invalid(format!("account {} does not exist", quoted(name)))
 }
+
+/// The error where a plan does not exist.
+pub(super) fn unknown_plan(call: &Call, plan: Text) -> CallError {
+    let plans: Vec<_> =
+        accounts::plan_names(call).iter().map(|plan| quoted(plan.bytes(call))).collect();
+    CallError::invalid(format!("plan {} does not exist", quoted(plan.bytes(call))))
+        .detail(format!("The plans are: {}.", plans.join(", ")))
+        .hint("Names are case-sensitive. Insert a row into vpk.plans to add a plan.")
+}

@@ -75,7 +75,8 @@ pub fn grant(call: &Call, new: NewGrant) -> Result<i64, CallError> {
     let kept_until = kept_until(current.period.end);
     let is_new = |key| quotas::note_request(call, holding.account, Request::Grant, key, kept_until);
     if request.is_none_or(is_new) {
-        let grant = Grant { meter, span: current.quota.span, period_start: current.period.start, amount };
+        let grant =
+            Grant { meter, span: current.quota.span, period_start: current.period.start, amount };
         let before = holding.grants.map_or(&[][..], |grants| grants.bytes(call));
         let all = used::current(call, &holding);
         // Another period of the same quota began, or the quota is no more.
@@ -167,8 +168,10 @@ pub fn charge(call: &Call, new: NewCharge) -> Result<Option<i64>, CallError> {
             return Ok(None);
         }
         if shmem::quota_sets().is_none() {
-            return Err(CallError::out_of_place("this server does not count what is used of quotas")
-                .hint("Add vibepeak_keys to shared_preload_libraries, and restart the server."));
+            return Err(CallError::out_of_place(
+                "this server does not count what is used of quotas",
+            )
+            .hint("Add vibepeak_keys to shared_preload_libraries, and restart the server."));
         }
         let kept_until = kept_until(all.iter().map(|it| it.period.end).max().unwrap_or(0));
         let is_new =

@@ -4,11 +4,12 @@
 use core::sync::atomic::Ordering::Relaxed;
 
 use pure::limits::applicable::Holder;
+use pure::limits::current_quotas::CurrentQuota;
 use pure::limits::id::{HashKey, HolderHash, HolderName};
 use pure::limits::quota_set::CountedQuota;
 use pure::limits::quota_slots::QuotaSets;
 
-use crate::limits::quotas::{self, Current, Texts};
+use crate::limits::quotas::{self, Current};
 use crate::pg::background::shmem;
 use crate::pg::call::Call;
 use crate::pg::server::{clock, database};
@@ -16,19 +17,21 @@ use crate::pg::types::{Text, Uuid};
 use crate::store::quotas::{self as table, Holding};
 
 /// A quota of an account or a key, with what is used of it.
-pub struct Used<'text> {
+pub struct Used {
+    /// Whose uses it counts.
+    pub holder: Holder,
     /// The quota in its current period.
-    pub current: Current<'text>,
+    pub quota: CurrentQuota,
     /// What was granted on top of it.
     pub granted: i64,
     /// How much is used.
     pub used: i64,
 }
 
-impl Used<'_> {
+impl Used {
     /// How much is left; less than 0 if charges came after the calls.
     pub fn remaining(&self) -> i64 {
-        let allowed = self.current.quota.amount.saturating_add(self.granted);
+        let allowed = self.quota.amount.saturating_add(self.granted);
         allowed.saturating_sub(self.used)
     }
 }
@@ -57,27 +60,23 @@ impl Memory {
 }
 
 /// The quotas that apply to an account or a key now.
-pub fn current<'call>(call: &'call Call, holding: &Holding) -> Vec<Current<'call>> {
-    let bytes = |text: Option<Text>| text.map(|text| text.bytes(call));
-    let texts = Texts {
-        plan: bytes(holding.of_plan),
-        account: bytes(holding.of_account),
-        key: bytes(holding.of_key),
-    };
-    quotas::current(texts, clock::now().micros())
+pub fn current(call: &Call, holding: &Holding) -> Vec<(Holder, CurrentQuota)> {
+    let texts = [holding.of_plan, holding.of_account, holding.of_key];
+    let texts = texts.map(|text| text.map(|text| text.bytes(call)));
+    let current = Current::of(texts, clock::now().micros());
+    current.map_or(Vec::new(), |current| current.applicable().collect())
 }
 
 /// A quota with what is used of it: what the memory knows, or else the table has.
-pub fn used<'text>(call: &Call, holding: &Holding, current: Current<'text>) -> Used<'text> {
+pub fn used(call: &Call, holding: &Holding, holder: Holder, quota: CurrentQuota) -> Used {
     let grants = holding.grants.map(|grants| grants.bytes(call));
-    let counted = memory().map(|memory| {
-        let hash = memory.hash(call, holding, current.holder);
-        (memory, current.counted(hash, grants, ""))
+    let known = memory().and_then(|memory| {
+        let hash = memory.hash(call, holding, holder);
+        memory.sets.used(hash.bucket(quota.hash))
     });
-    let known = counted.and_then(|(memory, counted)| memory.sets.used(counted.id));
-    let used = known
-        .unwrap_or_else(|| table::used(call, subject(call, holding, current.holder), &current.counts()));
-    Used { current, granted: current.granted(grants), used }
+    let in_table = || table::used(call, subject(call, holding, holder), &quota.counts(holder));
+    let granted = quota.granted(holder, grants);
+    Used { holder, quota, granted, used: known.unwrap_or_else(in_table) }
 }
 
 /// Charges quotas of a key and its account, all of one meter. Returns the least that remains; None
@@ -86,16 +85,16 @@ pub fn charge(
     call: &Call,
     holding: &Holding,
     key: Uuid,
-    all: &[Current],
+    all: &[(Holder, CurrentQuota)],
     cost: i64,
 ) -> Option<i64> {
     let memory = memory()?;
     let grants = holding.grants.map(|grants| grants.bytes(call));
     let mut counted: Vec<CountedQuota> = all
         .iter()
-        .map(|each| {
-            let hash = memory.hash(call, holding, each.holder);
-            each.counted(hash, grants, each.quota.meter.as_str())
+        .map(|(holder, quota)| {
+            let hash = memory.hash(call, holding, *holder);
+            quota.counted(*holder, hash, grants, true)
         })
         .collect();
     let holders = [counted.first()?, counted.last()?].map(|each| each.id.holder);
@@ -122,9 +121,7 @@ pub fn charge(
 /// What the table knows a holder by.
 fn subject(call: &Call, holding: &Holding, holder: Holder) -> Text {
     match (holder, holding.key) {
-        (Holder::Key, Some(key)) => {
-            Text::new(call, &pure::uuid::text(key.to_bytes()))
-        }
+        (Holder::Key, Some(key)) => Text::new(call, &pure::uuid::text(key.to_bytes())),
         _ => holding.account,
     }
 }

@@ -48,6 +48,7 @@ pub mod server {
     pub mod random;
     pub mod setting_values;
     pub mod settings;
+    pub mod time_zone;
 }
 
 /// SQL statements, and the locks, isolation and commits of their transactions.

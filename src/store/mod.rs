@@ -22,6 +22,7 @@ pub mod doctor;
 pub mod events;
 pub mod keys;
 pub mod leases;
+pub mod limits;
 pub mod list;
 pub mod lookup;
 pub mod quotas;

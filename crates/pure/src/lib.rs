@@ -35,6 +35,7 @@ pub mod limits {
     pub mod bucket;
     pub mod charge;
     pub mod civil;
+    pub mod current_quotas;
     pub mod grants;
     pub mod header_fields;
     pub mod id;

@@ -56,6 +56,7 @@ macro_rules! returned_rows {
 returned_rows! {
     (A B C)
     (A B C D)
+    (A B C D E F)
     (A B C D E F G H)
     (A B C D E F G H I)
     (A B C D E F G H I J K)
