@@ -4,13 +4,13 @@
 use pure::error::{CallError, quoted};
 use pure::instant::Micros;
 use pure::limits::applicable::Holder;
+use pure::limits::current_quotas::CurrentQuota;
 use pure::limits::grants::{self, Grant};
 use pure::limits::name::Name;
 use pure::limits::period::Span;
 
 use super::arguments::{self, required};
 use super::limits;
-use crate::limits::quotas::Current;
 use crate::limits::used::{self, Used};
 use crate::pg::background::shmem;
 use crate::pg::call::Call;
@@ -28,11 +28,7 @@ const A_DAY: Micros = 86_400_000_000;
 const A_YEAR: Micros = 366 * A_DAY;
 
 /// The quotas of an account, or of a key and its account, with what is used of them.
-pub fn used<'call>(
-    call: &'call Call,
-    account: Option<Text>,
-    id: Option<Uuid>,
-) -> Result<Vec<Used<'call>>, CallError> {
+pub fn used(call: &Call, account: Option<Text>, id: Option<Uuid>) -> Result<Vec<Used>, CallError> {
     let holding = match (account, id) {
         (Some(account), None) => of_account(call, account, quotas::of_account)?,
         (None, Some(id)) => quotas::of_key(call, id).ok_or_else(arguments::unknown_key)?,
@@ -42,7 +38,7 @@ pub fn used<'call>(
         }
     };
     let all = used::current(call, &holding).into_iter();
-    Ok(all.map(|current| used::used(call, &holding, current)).collect())
+    Ok(all.map(|(holder, quota)| used::used(call, &holding, holder, quota)).collect())
 }
 
 /// A grant.
@@ -71,52 +67,49 @@ pub fn grant(call: &Call, new: NewGrant) -> Result<i64, CallError> {
     let span = new.period.map(|period| limits::checked_span(call, period)).transpose()?;
     let request = checked_request(call, new.idempotency_key)?;
     let holding = of_account(call, account, quotas::lock_account)?;
-    let current = granted_quota(call, &holding, meter, span)?;
-    let kept_until = kept_until(current.period.end);
+    let quota = granted_quota(call, &holding, meter, span)?;
+    let remaining =
+        |holding: &Holding| used::used(call, holding, Holder::Account, quota).remaining();
+    let kept_until = kept_until(quota.period.end);
     let is_new = |key| quotas::note_request(call, holding.account, Request::Grant, key, kept_until);
-    if request.is_none_or(is_new) {
-        let grant =
-            Grant { meter, span: current.quota.span, period_start: current.period.start, amount };
-        let before = holding.grants.map_or(&[][..], |grants| grants.bytes(call));
-        let all = used::current(call, &holding);
-        // Another period of the same quota began, or the quota is no more.
-        let is_over = |grant: &Grant| {
-            !all.iter().any(|it| {
-                it.quota.meter == grant.meter
-                    && it.quota.span == grant.span
-                    && it.period.start == grant.period_start
-            })
-        };
-        let grants = grants::with(before, grant, is_over);
-        let details = GrantDetails {
-            meter: meter.as_str(),
-            period: current.quota.span.name(),
-            period_start: Timestamp::from_micros(current.period.start),
-            amount,
-            reason: arguments::kept_reason(call, new.reason),
-        };
-        quotas::set_grants(call, holding.account, &grants, &details, Caller::of(call));
-        if amount < 0 {
-            commit::until_applied();
-        }
-        let grants = Some(Text::new(call, grants.as_bytes()));
-        return Ok(used::used(call, &Holding { grants, ..holding }, current).remaining());
+    if !request.is_none_or(is_new) {
+        return Ok(remaining(&holding));
     }
-    Ok(used::used(call, &holding, current).remaining())
+    let (span, period_start) = (quota.span, quota.period.start);
+    let before = holding.grants.map_or(&[][..], |grants| grants.bytes(call));
+    let all = used::current(call, &holding);
+    // Another period of the same quota began, or the quota is no more.
+    let is_over = |grant: &Grant| {
+        let wanted = (grant.meter, grant.span, grant.period_start);
+        all.iter().all(|(_, it)| (it.meter, it.span, it.period.start) != wanted)
+    };
+    let grants = grants::with(before, Grant { meter, span, period_start, amount }, is_over);
+    let details = GrantDetails {
+        meter: meter.as_str(),
+        period: span.name(),
+        period_start: Timestamp::from_micros(period_start),
+        amount,
+        reason: arguments::kept_reason(call, new.reason),
+    };
+    quotas::set_grants(call, holding.account, &grants, &details, Caller::of(call));
+    if amount < 0 {
+        commit::until_applied();
+    }
+    let grants = Some(Text::new(call, grants.as_bytes()));
+    Ok(remaining(&Holding { grants, ..holding }))
 }
 
 /// The one quota of an account that a grant is for.
-fn granted_quota<'call>(
-    call: &'call Call,
+fn granted_quota(
+    call: &Call,
     holding: &Holding,
     meter: Name,
     span: Option<Span>,
-) -> Result<Current<'call>, CallError> {
-    let mut all = used::current(call, holding).into_iter().filter(|it| {
-        it.holder == Holder::Account
-            && it.quota.meter == meter
-            && span.is_none_or(|span| span == it.quota.span)
-    });
+) -> Result<CurrentQuota, CallError> {
+    let is_wanted =
+        |it: &CurrentQuota| it.meter == meter && span.is_none_or(|span| span == it.span);
+    let all = used::current(call, holding).into_iter();
+    let mut all = all.map(|(_, quota)| quota).filter(is_wanted);
     let name = quoted(holding.account.bytes(call));
     match (all.next(), all.next()) {
         (Some(only), None) => Ok(only),
@@ -163,7 +156,7 @@ pub fn charge(call: &Call, new: NewCharge) -> Result<Option<i64>, CallError> {
         }
         let holding = quotas::of_key(call, id).ok_or_else(arguments::unknown_key)?;
         let mut all = used::current(call, &holding);
-        all.retain(|it| it.quota.meter == meter);
+        all.retain(|(_, quota)| quota.meter == meter);
         if all.is_empty() {
             return Ok(None);
         }
@@ -173,7 +166,8 @@ pub fn charge(call: &Call, new: NewCharge) -> Result<Option<i64>, CallError> {
             )
             .hint("Add vibepeak_keys to shared_preload_libraries, and restart the server."));
         }
-        let kept_until = kept_until(all.iter().map(|it| it.period.end).max().unwrap_or(0));
+        let kept_until =
+            kept_until(all.iter().map(|(_, quota)| quota.period.end).max().unwrap_or(0));
         let is_new =
             |key| quotas::note_request(call, holding.account, Request::Charge, key, kept_until);
         let cost = if request.is_none_or(is_new) { cost } else { 0 };

@@ -32,17 +32,17 @@ fn vpk_quota(
     passing_errors(|| {
         let text = |text: &str| Text::new(&call, text.as_bytes());
         let rows = quotas::used(&call, account, id).or_raise().into_iter().map(|used| {
-            let current = &used.current;
+            let quota = used.quota;
             (
-                text(current.quota.meter.as_str()),
-                text(current.quota.span.name()),
-                text(current.holder.name()),
-                current.quota.amount,
+                text(quota.meter.as_str()),
+                text(quota.span.name()),
+                text(used.holder.name()),
+                quota.amount,
                 used.granted,
                 used.used,
                 used.remaining(),
-                Timestamp::from_micros(current.period.start),
-                Timestamp::from_micros(current.period.end),
+                Timestamp::from_micros(quota.period.start),
+                Timestamp::from_micros(quota.period.end),
             )
         });
         TableIterator::new(&call, rows)

@@ -1,8 +1,6 @@
 //! What is used of quotas, for functions that are called by people and services, and charging them
 //! after a call. Everything here may raise.
 
-use core::sync::atomic::Ordering::Relaxed;
-
 use pure::limits::applicable::Holder;
 use pure::limits::current_quotas::CurrentQuota;
 use pure::limits::id::{HashKey, HolderHash, HolderName};
@@ -15,6 +13,7 @@ use crate::pg::call::Call;
 use crate::pg::server::{clock, database};
 use crate::pg::types::{Text, Uuid};
 use crate::store::quotas::{self as table, Holding};
+use crate::usage;
 
 /// A quota of an account or a key, with what is used of it.
 pub struct Used {
@@ -109,11 +108,8 @@ pub fn charge(
         base,
         |locked, counted| memory.sets.charge(locked, &key, counted, cost),
     );
-    if unstored > 0
-        && let Some(ledger) = shmem::ledger()
-        && let Some(tally) = ledger.tally(database::own(), clock::now().micros())
-    {
-        tally.limits_unenforced.fetch_add(unstored as u64, Relaxed);
+    if unstored > 0 {
+        usage::note_unenforced(unstored);
     }
     counted.iter().map(|each| each.usage.remaining()).min()
 }

@@ -7,6 +7,7 @@ use crate::pg::sql::statement::Statement;
 use crate::pg::types::{SqlValue, Text, Timestamp};
 use crate::store::events::{self, Caller, missed_events, record_events};
 use crate::store::keys::RemovedKeys;
+use crate::store::quotas;
 
 /// The names of all plans, in order of rank.
 pub fn plan_names(call: &Call) -> Vec<Text> {
@@ -93,6 +94,7 @@ pub fn rename(call: &Call, account: Text, new_account: Text, caller: Caller) -> 
     let parameters = [account, new_account, role, session_role].map(|text| Some(text.datum()));
     let rows = events::write(call, &RENAME, &parameters);
     events::rename(call, account, new_account);
+    quotas::rename_account(call, account, new_account);
     rows.first().and_then(|row| row.bigint(0)).unwrap_or(0)
 }
 
@@ -157,8 +159,9 @@ static EMPTY: Statement = Statement::new(
     &[TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID],
 );
 
-/// Deletes the row of an account.
+/// Deletes the row of an account, and what is used of its quotas.
 pub fn delete(call: &Call, account: Text) {
+    quotas::forget_account(call, account);
     DELETE.write(call, &[Some(account.datum())]);
 }
 

@@ -15,9 +15,8 @@ use crate::pg::read::catalog::Table;
 use crate::pg::read::scan::{Opened, Wanted};
 use crate::pg::read::snapshot;
 use crate::pg::sql::statement::{Row, Statement};
-use crate::pg::types::{self, SqlValue, Text, TextArray, Timestamp, Uuid};
+use crate::pg::types::{self, SqlValue, Text, TextArray, Timestamp, TypedDatum, Uuid};
 use crate::store::events::{self, Caller, missed_events, record_events};
-use crate::store::keys::RemovedKeys;
 use crate::store::lookup::columns::{self, quota_usage};
 
 /// What the table has of a quota, on the latest snapshot: 0 where it has nothing. `subject` is the
@@ -253,8 +252,8 @@ static NOTE_REQUEST: Statement = Statement::new(
 );
 
 /// Deletes what is used of the quotas of removed keys.
-pub fn forget_keys(call: &Call, removed: &RemovedKeys) {
-    if let Some(ids) = removed.ids {
+pub(super) fn forget_keys(call: &Call, ids: TypedDatum) {
+    if exists(call) {
         FORGET_KEYS.write(call, &[Some(ids)]);
     }
 }
@@ -268,7 +267,10 @@ static FORGET_KEYS: Statement = Statement::new(
 
 /// Deletes what is used of an account's quotas, and its idempotency keys. Runs after the statement
 /// that deletes its keys: a flush may have added a row while that waited for it.
-pub fn forget_account(call: &Call, account: Text) {
+pub(super) fn forget_account(call: &Call, account: Text) {
+    if !exists(call) {
+        return;
+    }
     FORGET_USED.write(call, &[Some(account.datum())]);
     FORGET_REQUESTS.write(call, &[Some(account.datum())]);
 }
@@ -282,7 +284,10 @@ static FORGET_REQUESTS: Statement =
     Statement::new(c"DELETE FROM vpk.charges AS c WHERE c.account = $1", &[TEXTOID]);
 
 /// Gives what is used of an account's quotas, and its idempotency keys, the account's new name.
-pub fn rename_account(call: &Call, account: Text, new_account: Text) {
+pub(super) fn rename_account(call: &Call, account: Text, new_account: Text) {
+    if !exists(call) {
+        return;
+    }
     let parameters = [Some(account.datum()), Some(new_account.datum())];
     // No account has the new name, but rows can be left of one that had it.
     forget_account(call, new_account);

@@ -232,6 +232,17 @@ impl<'memory> QuotaSets<'memory> {
         }
     }
 
+    /// Forgets the quotas of a holder, which is gone, with what is pending.
+    pub fn forget_holder(self, holder: u64) {
+        let Some(number) = self.locks.number_of(holder) else { return };
+        let Some(set) = self.sets.get(number) else { return };
+        self.locks.while_set_locked(number, || {
+            for (at, _) in set.used().filter(|(_, slot)| slot.id().holder == holder) {
+                set.free(at);
+            }
+        });
+    }
+
     /// Forgets the quotas of databases that were dropped.
     pub fn forget_databases(self, is_dropped: impl Fn(u32) -> bool) {
         self.each_used(|set, at, slot| {

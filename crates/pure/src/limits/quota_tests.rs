@@ -217,6 +217,24 @@ fn an_old_base_is_read_again() {
 }
 
 #[test]
+fn a_holder_that_is_gone_has_used_nothing() {
+    let (memory, table) = (Memory::new(1), Table::default());
+    let quotas = memory.quotas();
+    let [gone, other] = [counted(0, 1, 10), counted(1, 2, 10)];
+    for quota in [gone, other] {
+        call(quotas, &table, quota, 1);
+    }
+    let (batch, _) = quotas.collect(1, 0, 10);
+    quotas.forget_holder(0);
+    assert_eq!((quotas.used(gone.id), quotas.used(other.id)), (None, Some(1)));
+    // Another quota has the slot by the time that a flush settles what it has written.
+    call(quotas, &table, counted(0, 3, 10), 1);
+    quotas.settle(batch.iter().map(|charge| (charge, 1)), 1);
+    assert_eq!(quotas.used(counted(0, 3, 10).id), Some(1));
+    assert_eq!((quotas.used(gone.id), quotas.used(other.id)), (None, Some(1)));
+}
+
+#[test]
 fn what_is_pending_outlives_a_restart() {
     let (memory, table) = (Memory::new(1), Table::default());
     let quotas = memory.quotas();
