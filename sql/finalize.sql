@@ -127,7 +127,7 @@ COMMENT ON FUNCTION vpk_verify(text) IS
     'Verifies a token. Never raises an error because of the token, and writes nothing';
 COMMENT ON FUNCTION vpk_verify_hash(bytea, inet) IS
     'Verifies a key by its SHA-256, for callers that compute the hash';
-COMMENT ON FUNCTION vpk_authenticate(text, text, inet, text, text) IS
+COMMENT ON FUNCTION vpk_authenticate(text, text, inet, text, text, integer) IS
     'Verifies the value of an Authorization header; returns the status, the key''s owner and the response to send';
 COMMENT ON FUNCTION vpk_client_ip(text) IS
     'Returns the last address in the value of a header such as X-Forwarded-For, without port and zone; null if it is no address. Never raises an error because of the value';
@@ -158,10 +158,14 @@ COMMENT ON FUNCTION vpk_set_plan(text, text) IS
     'Sets the plan of an account, and creates the account if it does not exist';
 COMMENT ON FUNCTION vpk_rename_account(text, text) IS
     'Gives an account with its keys, leases and events another name; returns the number of keys';
-COMMENT ON FUNCTION vpk_task_start(text, interval, inet, text, text, text) IS
+COMMENT ON FUNCTION vpk_task_start(text, interval, inet, text, text, text, integer) IS
     'Verifies a key and starts one of the concurrent tasks that the account''s plan allows';
 COMMENT ON FUNCTION vpk_rate_limit(text, integer, interval, integer, integer) IS
     'Limits how often something happens, by an identifier of the application''s. Writes nothing';
+COMMENT ON FUNCTION vpk_rate_limit_state(text, uuid) IS
+    'Returns the rate limits of an account or of a key, and what is left of each on this server';
+COMMENT ON FUNCTION vpk_reset_rate_limit(text, uuid, text) IS
+    'Gives back what is used of the rate limits of an account or of a key, on this server; returns of how many';
 COMMENT ON FUNCTION vpk_task_extend(uuid, interval) IS
     'Extends the lease of a running task; returns its new expiry, or null if the lease no longer exists';
 COMMENT ON FUNCTION vpk_task_finish(uuid) IS
@@ -202,12 +206,13 @@ COMMENT ON FUNCTION vpk.status_rows() IS 'The rows of vpk.status_codes';
 
 -- Row estimates. The default is 1000.
 ALTER FUNCTION vpk_create(text, text, text, timestamptz, text[], cidr[], jsonb, text) ROWS 1;
-ALTER FUNCTION vpk_authenticate(text, text, inet, text, text) ROWS 1;
+ALTER FUNCTION vpk_authenticate(text, text, inet, text, text, integer) ROWS 1;
 ALTER FUNCTION vpk_rotate(uuid, interval, timestamptz, text) ROWS 1;
 ALTER FUNCTION vpk_update(uuid, text, timestamptz, text[], cidr[], jsonb) ROWS 1;
-ALTER FUNCTION vpk_task_start(text, interval, inet, text, text, text) ROWS 1;
 ALTER FUNCTION vpk_quota(text, uuid) ROWS 4;
+ALTER FUNCTION vpk_task_start(text, interval, inet, text, text, text, integer) ROWS 1;
 ALTER FUNCTION vpk_rate_limit(text, integer, interval, integer, integer) ROWS 1;
+ALTER FUNCTION vpk_rate_limit_state(text, uuid) ROWS 4;
 ALTER FUNCTION vpk_doctor() ROWS 19;
 ALTER FUNCTION vpk.stats_row() ROWS 1;
 ALTER FUNCTION vpk.status_rows() ROWS 12;

@@ -133,6 +133,90 @@ LANGUAGE c
 AS 'MODULE_PATHNAME', 'vpk_charge_wrapper';
 COMMENT ON FUNCTION vpk_charge(uuid, bigint, text, text) IS
     'Charges the quotas of a key and its account for what a request took; returns what remains, or null without a quota';
+-- Gives a function the arguments, result columns and code of a new one, and drops that one. The
+-- function keeps its OID, so everybody keeps the privilege to call it, and what depends on it
+-- stays. Dropped at the end of this script.
+CREATE FUNCTION vpk.grow(old pg_catalog.regprocedure, new pg_catalog.regprocedure) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    other pg_catalog.regprocedure;
+BEGIN
+    SELECT p.oid INTO other
+      FROM pg_catalog.pg_proc AS o, pg_catalog.pg_proc AS n, pg_catalog.pg_proc AS p
+     WHERE o.oid = old AND n.oid = new AND p.oid <> old
+       AND p.pronamespace = o.pronamespace AND p.proname = o.proname
+       AND p.proargtypes = n.proargtypes;
+    IF FOUND THEN
+        RAISE duplicate_function USING
+            MESSAGE = pg_catalog.format('function %s already exists', other),
+            DETAIL = pg_catalog.format('The update gives function %s these arguments.', old),
+            HINT = 'Rename your function, or move it to a schema of your own.';
+    END IF;
+    UPDATE pg_catalog.pg_proc AS o
+       SET pronargs = n.pronargs, pronargdefaults = n.pronargdefaults,
+           proargtypes = n.proargtypes, proallargtypes = n.proallargtypes,
+           proargmodes = n.proargmodes, proargnames = n.proargnames,
+           proargdefaults = n.proargdefaults, prosrc = n.prosrc
+      FROM pg_catalog.pg_proc AS n
+     WHERE o.oid = old AND n.oid = new;
+    EXECUTE pg_catalog.format('DROP FUNCTION %s', new);
+    -- As CREATE FUNCTION does: the library that is loaded has to have that function.
+    PERFORM pg_catalog.fmgr_c_validator(old);
+END
+$$;
+
+-- The cost of a call, and what its limits have left.
+
+CREATE FUNCTION vpk_authenticate_grown(
+    "authorization" text, scope text DEFAULT NULL, client_ip inet DEFAULT NULL,
+    request_id text DEFAULT NULL, environment text DEFAULT NULL, cost integer DEFAULT 1)
+RETURNS TABLE (status vpk.vpk_status, http_status integer, key_id uuid, key_name text,
+               account text, plan text, environment text, scopes text[], metadata jsonb,
+               expires_at timestamptz, request_id text, headers jsonb, error jsonb, limits jsonb)
+VOLATILE PARALLEL UNSAFE
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'authenticate_at_cost_wrapper';
+SELECT vpk.grow('vpk_authenticate(text, text, inet, text, text)',
+                'vpk_authenticate_grown(text, text, inet, text, text, integer)');
+
+CREATE FUNCTION vpk_task_start_grown(
+    token text, ttl interval DEFAULT '15 min', client_ip inet DEFAULT NULL,
+    scope text DEFAULT NULL, request_id text DEFAULT NULL, environment text DEFAULT NULL,
+    cost integer DEFAULT 1)
+RETURNS TABLE (status vpk.vpk_status, http_status integer, lease uuid, running integer,
+               allowed integer, expires_at timestamptz, error jsonb, headers jsonb)
+VOLATILE SECURITY DEFINER PARALLEL UNSAFE
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'start_task_at_cost_wrapper';
+SELECT vpk.grow('vpk_task_start(text, interval, inet, text, text, text)',
+                'vpk_task_start_grown(text, interval, inet, text, text, text, integer)');
+
+DROP FUNCTION vpk.grow(pg_catalog.regprocedure, pg_catalog.regprocedure);
+
+-- What is left of rate limits.
+
+CREATE FUNCTION vpk_rate_limit_state(account text DEFAULT NULL, id uuid DEFAULT NULL)
+RETURNS TABLE (policy text, applies_to text, amount integer, period interval, burst integer,
+               remaining integer, resets_in interval)
+VOLATILE SECURITY DEFINER PARALLEL UNSAFE
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'vpk_rate_limit_state_wrapper';
+COMMENT ON FUNCTION vpk_rate_limit_state(text, uuid) IS
+    'Returns the rate limits of an account or of a key, and what is left of each on this server';
+ALTER FUNCTION vpk_rate_limit_state(text, uuid) ROWS 4;
+
+CREATE FUNCTION vpk_reset_rate_limit(
+    account text DEFAULT NULL, id uuid DEFAULT NULL, policy text DEFAULT NULL)
+RETURNS integer
+VOLATILE SECURITY DEFINER PARALLEL UNSAFE
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'vpk_reset_rate_limit_wrapper';
+COMMENT ON FUNCTION vpk_reset_rate_limit(text, uuid, text) IS
+    'Gives back what is used of the rate limits of an account or of a key, on this server; returns of how many';
 
 -- A limit for anything.
 
@@ -176,6 +260,7 @@ BEGIN
                        ('vpk_quota', 'vpk_purge'),
                        ('vpk_grant_quota', 'vpk_purge'),
                        ('vpk_charge', NULL)
+                       ('vpk_rate_limit_state', NULL), ('vpk_reset_rate_limit', NULL)
                ) AS f (name, sibling) ON f.name = p.proname
          WHERE k.oid = 'vpk.keys'::pg_catalog.regclass AND e.extname = 'vibepeak_keys'
     LOOP
@@ -316,3 +401,6 @@ CREATE OR REPLACE VIEW vpk.stats AS
            s.last_error,
            s.limits_unenforced
       FROM vpk.stats_row() AS s;
+
+-- PLACEHOLDER until the columns branch has its own.
+CREATE VIEW vpk.rate_limits AS SELECT p.plan AS subject, p.rate_limits FROM vpk.plans AS p;

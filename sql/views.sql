@@ -59,3 +59,6 @@ CREATE VIEW vpk.stats AS
            s.last_error,
            s.limits_unenforced
       FROM vpk.stats_row() AS s;
+
+-- PLACEHOLDER until the columns branch has its own.
+CREATE VIEW vpk.rate_limits AS SELECT p.plan AS subject, p.rate_limits FROM vpk.plans AS p;

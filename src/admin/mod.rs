@@ -15,6 +15,7 @@ pub mod disable;
 pub mod limits;
 pub mod list;
 pub mod quotas;
+pub mod rate_limits;
 mod request;
 pub mod revoke;
 pub mod roles;

@@ -16,6 +16,7 @@ mod events;
 mod keys;
 mod limits;
 mod quotas;
+mod rate_limits;
 mod roles;
 mod tasks;
 mod usage;

@@ -26,6 +26,7 @@ pub mod limits;
 pub mod list;
 pub mod lookup;
 pub mod quotas;
+pub mod rate_limits;
 pub mod roles;
 pub mod rotate;
 pub mod usage;

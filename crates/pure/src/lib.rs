@@ -32,6 +32,7 @@ pub mod key {
 /// Rate limits and quotas: which apply to a call, what they decide, and what the caller is told.
 pub mod limits {
     pub mod applicable;
+    pub mod applied;
     pub mod bucket;
     pub mod charge;
     pub mod civil;

@@ -5,10 +5,12 @@ use core::sync::atomic::{AtomicU8, Ordering};
 use std::ffi::CString;
 use std::time::Duration;
 
-use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
+use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 use pgrx::pg_sys;
 
 use pure::key::environment::Environments;
+use pure::limits::header_fields::Fields;
+use pure::limits::policy::{MAX_AMOUNT, MAX_SERVERS};
 
 use crate::pg::ffi::unguarded;
 
@@ -46,6 +48,13 @@ static REDACT_LOGS: GucSetting<bool> = GucSetting::<bool>::new(true);
 static BACKEND_CACHE: GucSetting<i32> = GucSetting::<i32>::new(2_048);
 /// `vibepeak_keys.usage_slots`.
 static USAGE_SLOTS: GucSetting<i32> = GucSetting::<i32>::new(65_536);
+/// `vibepeak_keys.rate_limit_headers`.
+static RATE_LIMIT_HEADERS: GucSetting<HeaderFields> =
+    GucSetting::<HeaderFields>::new(HeaderFields::Denied);
+/// `vibepeak_keys.rate_limit_share`.
+static RATE_LIMIT_SHARE: GucSetting<i32> = GucSetting::<i32>::new(1);
+/// `vibepeak_keys.invalid_key_limit`.
+static INVALID_KEY_LIMIT: GucSetting<i32> = GucSetting::<i32>::new(0);
 /// `vibepeak_keys.rate_slots`.
 static RATE_SLOTS: GucSetting<i32> = GucSetting::<i32>::new(131_072);
 /// `vibepeak_keys.identifier_slots`.
@@ -69,6 +78,44 @@ pub fn backend_cache() -> usize {
 /// The maximum number of distinct keys that are used between flushes (`vibepeak_keys.usage_slots`).
 pub fn usage_slots() -> usize {
     usize::try_from(USAGE_SLOTS.get()).unwrap_or(0)
+}
+
+/// How many servers share each rate limit (`vibepeak_keys.rate_limit_share`).
+pub fn rate_limit_share() -> u32 {
+    u32::try_from(RATE_LIMIT_SHARE.get()).unwrap_or(1)
+}
+
+/// How many requests with invalid keys may come from one address in a minute
+/// (`vibepeak_keys.invalid_key_limit`); 0 is any number.
+pub fn invalid_key_limit() -> u32 {
+    u32::try_from(INVALID_KEY_LIMIT.get()).unwrap_or(0)
+}
+
+/// The choices of `vibepeak_keys.rate_limit_headers`.
+#[derive(Clone, Copy, PostgresGucEnum)]
+enum HeaderFields {
+    /// [`Fields::Denied`].
+    #[name = c"denied"]
+    Denied,
+    /// [`Fields::Always`].
+    #[name = c"always"]
+    Always,
+    /// [`Fields::Legacy`].
+    #[name = c"legacy"]
+    Legacy,
+    /// [`Fields::Off`].
+    #[name = c"off"]
+    Off,
+}
+
+/// Which header fields tell of rate limits (`vibepeak_keys.rate_limit_headers`).
+pub fn rate_limit_headers() -> Fields {
+    match RATE_LIMIT_HEADERS.get() {
+        HeaderFields::Denied => Fields::Denied,
+        HeaderFields::Always => Fields::Always,
+        HeaderFields::Legacy => Fields::Legacy,
+        HeaderFields::Off => Fields::Off,
+    }
 }
 
 /// For how many buckets of accounts and keys there is room (`vibepeak_keys.rate_slots`).
@@ -126,6 +173,34 @@ pub(in crate::pg) fn define(preloading: bool) {
         64,
         16_777_216,
         at_start(),
+        GucFlags::default(),
+    );
+    GucRegistry::define_enum_guc(
+        c"vibepeak_keys.rate_limit_headers",
+        c"Sets which header fields of an answer tell of rate limits and quotas.",
+        c"denied, always or off, or legacy for X-RateLimit-*. A refusal has Retry-After in any case.",
+        &RATE_LIMIT_HEADERS,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"vibepeak_keys.rate_limit_share",
+        c"Sets the number of servers that share each rate limit.",
+        c"Each of them lets calls pass so many times slower. The servers do not talk to each other.",
+        &RATE_LIMIT_SHARE,
+        1,
+        MAX_SERVERS as i32,
+        GucContext::Sighup,
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"vibepeak_keys.invalid_key_limit",
+        c"Sets how many requests with invalid keys may come from one address in a minute.",
+        c"More are RATE_LIMITED instead of INVALID_API_KEY. A key that exists is not counted. 0 is no limit.",
+        &INVALID_KEY_LIMIT,
+        0,
+        MAX_AMOUNT as i32,
+        GucContext::Suset,
         GucFlags::default(),
     );
     GucRegistry::define_int_guc(
