@@ -5,18 +5,22 @@
 //! [`crate::pg::ffi::unguarded`].
 
 use pure::answer::status::Status;
+use pure::instant::{Micros, iso};
 use pure::limits::bucket::{Bucket, Nanos, Wait};
 use pure::limits::charge::{self, Limit, Verdict};
-use pure::limits::header_fields::{LimitState, rate_details};
+use pure::limits::header_fields::{LimitState, quota_details, rate_details};
 use pure::limits::id::HolderName;
-use pure::limits::name::Name;
+use pure::limits::policies::NamedPolicy;
 use pure::limits::policy::Policy;
-use pure::limits::sets::Counted;
+use pure::limits::quota_set::{CountedQuota, refusing};
+use pure::limits::sets::{Counted, Locked};
 use pure::request::network::Network;
 use serde_json::Value;
 
 use crate::limits::applied::{Applied, Subject};
+use crate::limits::quotas;
 use crate::pg::background::shmem;
+use crate::pg::call::Call;
 use crate::pg::server::{clock, database, settings};
 use crate::usage;
 
@@ -30,50 +34,92 @@ pub struct Decision {
     cost: u32,
     /// When it was decided.
     now: Nanos,
+    /// What the rate limits say.
     verdict: Verdict,
+    /// The quota that refuses the call, if the rate limits do not.
+    exceeded: Option<usize>,
 }
 
 /// What has decided.
 #[derive(Clone, Copy)]
 enum By {
-    /// The limits of a plan, an account and a key.
-    Subject(Applied),
+    /// The rate limits and the quotas of a plan, an account and a key.
+    Subject(Option<Applied>, Option<quotas::Counted>),
     /// The limit of invalid keys from one address.
     Address(Policy, Counted),
 }
 
 /// The name of the limit of invalid keys in an answer.
-const INVALID_KEYS: &[u8] = b"invalid-keys";
+const INVALID_KEYS: &str = "invalid-keys";
 
 /// Decides on a call of a subject, and charges what it costs if it passes. A cost of 0 is answered
 /// as a cost of 1. None if nothing limits the subject here.
-pub fn charge(subject: &Subject, cost: u32) -> Option<Decision> {
-    let sets = shmem::rate_sets()?;
-    let mut applied = Applied::to(subject)?;
-    let database = database::own();
-    let counted = applied.buckets_mut();
-    let holders = [counted.first()?, counted.last()?].map(|each| each.id.holder);
-    let (verdict, now, unstored) = sets.while_locked(holders, |locked| {
-        let now = clock::monotonic();
-        locked.read(counted);
-        // What else is counted by these holders is decided here, before the charge.
-        let verdict = charge::charge(counted, cost, now);
-        // Of a refusal too: a bucket may have been fuller than its policy allows now.
-        (verdict, now, locked.store(database, counted, now))
-    });
-    if unstored > 0 {
-        usage::note_unenforced(unstored);
-    }
-    Some(Decision { status: status(verdict), by: By::Subject(applied), cost, now, verdict })
+pub fn charge(call: &Call, subject: &Subject, cost: u32) -> Option<Decision> {
+    decide(call, subject, cost, true)
 }
 
 /// What the decision on a call would be. Charges nothing.
-pub fn peek(subject: &Subject, cost: u32) -> Option<Decision> {
-    let sets = shmem::rate_sets()?;
-    let mut applied = Applied::to(subject)?;
-    let now = clock::monotonic();
-    let verdict = sets.peek(applied.buckets_mut(), cost, now);
-    Some(Decision { status: status(verdict), by: By::Subject(applied), cost, now, verdict })
+pub fn peek(call: &Call, subject: &Subject, cost: u32) -> Option<Decision> {
+    decide(call, subject, cost, false)
+}
+
+/// Rate limits and quotas decide under the same locks. What a quota has used in the table is read
+/// before that, while nothing is locked.
+fn decide(call: &Call, subject: &Subject, cost: u32, is_charged: bool) -> Option<Decision> {
+    let sets = shmem::quota_sets()?;
+    let key = shmem::hash_key()?;
+    let (mut applied, mut quotas) =
+        (Applied::under(&key, subject), quotas::Counted::of(subject, &key));
+    let database = database::own();
+    let buckets = applied.as_mut().map_or(&mut [][..], Applied::buckets_mut);
+    let counted = quotas.as_mut().map_or(&mut [][..], quotas::Counted::quotas_mut);
+    let holders = holders(buckets, counted)?;
+    let id = subject.key.unwrap_or_default();
+    let mut unstored = 0;
+    let mut act = |locked: Locked, counted: &mut [CountedQuota]| {
+        let now = clock::monotonic();
+        locked.read(buckets);
+        let verdict = charge::verdict(buckets, cost, now);
+        let exceeded = match verdict {
+            Verdict::Passes => refusing(counted, cost),
+            Verdict::Refused { .. } => None,
+        };
+        if is_charged && exceeded.is_none() {
+            charge::charge(buckets, cost, now);
+            // Of a refusal too: a bucket may have been fuller than its policy allows now.
+            unstored = locked.store(database, buckets, now);
+            if verdict == Verdict::Passes {
+                unstored += sets.charge(locked, &id, counted, cost.into());
+            }
+        }
+        (verdict, exceeded, now)
+    };
+    let (verdict, exceeded, now) = if counted.is_empty() {
+        sets.locks.while_locked(holders, |locked| act(locked, counted))
+    } else {
+        let base = |each: &CountedQuota| quotas::base_unguarded(call, subject, each);
+        sets.while_known(holders, counted, quotas::reading(), base, act)
+    };
+    if unstored > 0 {
+        usage::note_unenforced(unstored);
+    }
+    let status = match verdict {
+        Verdict::Refused { .. } => Status::RateLimited,
+        Verdict::Passes if exceeded.is_some() => Status::QuotaExceeded,
+        Verdict::Passes => Status::Valid,
+    };
+    Some(Decision { status, by: By::Subject(applied, quotas), cost, now, verdict, exceeded })
+}
+
+/// The one or two holders of buckets and quotas. None if there are none.
+fn holders(buckets: &[Counted], quotas: &[CountedQuota]) -> Option<[u64; 2]> {
+    let of_buckets = [buckets.first(), buckets.last()].map(|it| it.map(|it| it.id.holder));
+    let of_quotas = [quotas.first(), quotas.last()].map(|it| it.map(|it| it.id.holder));
+    let [first, second] = of_buckets;
+    let [third, fourth] = of_quotas;
+    let one = first.or(third)?;
+    let other = [second, third, fourth].iter().copied().flatten().find(|holder| *holder != one);
+    Some([one, other.unwrap_or(one)])
 }
 
 /// Counts a request with an invalid key that comes from an address. A decision if too many have
@@ -102,67 +148,97 @@ pub fn charge_address(client: Network) -> Option<Decision> {
         cost: 1,
         now,
         verdict,
+        exceeded: None,
     })
 }
 
-fn status(verdict: Verdict) -> Status {
-    match verdict {
-        Verdict::Passes => Status::Valid,
-        Verdict::Refused { .. } => Status::RateLimited,
-    }
-}
-
 /// A limit that has counted a call, with its name.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Told {
-    name: Name,
-    policy: Policy,
-    limit: Limit,
+    name: String,
+    limit: u64,
+    window: Option<u32>,
+    remaining: u64,
+    reset: Option<u64>,
+    wait: Wait,
 }
 
 impl Decision {
-    /// The limits that have decided, with their names.
+    /// What the caller may know of each limit, with their names.
     pub fn told(&self) -> Vec<Told> {
         match &self.by {
-            By::Subject(applied) => {
-                let policies = applied.policies().map(|it| it.policy.named);
-                let all = policies.zip(applied.buckets());
-                let told = all.map(|(named, counted)| Told {
-                    name: named.name,
-                    policy: named.policy,
-                    limit: counted.limit,
+            By::Subject(applied, quotas) => {
+                let applied = applied.iter();
+                let buckets = applied.flat_map(|it| it.policies().zip(it.buckets()));
+                let buckets = buckets.map(|(it, counted)| {
+                    let NamedPolicy { name, policy } = it.policy.named;
+                    self.bucket(name.as_str(), policy, counted.limit)
                 });
-                told.collect()
+                let quotas = quotas.iter().flat_map(|it| {
+                    let now = it.now;
+                    it.quotas().iter().map(move |each| (now, each))
+                });
+                buckets.chain(quotas.map(|(now, each)| self.quota(each, now))).collect()
             }
             By::Address(policy, counted) => {
-                let name = Name::parse(INVALID_KEYS).expect("the name of a policy");
-                vec![Told { name, policy: *policy, limit: counted.limit }]
+                vec![self.bucket(INVALID_KEYS, *policy, counted.limit)]
             }
         }
     }
 
-    /// What the caller may know of each limit.
-    pub fn states<'told>(&self, told: &'told [Told]) -> Vec<LimitState<'told>> {
+    fn bucket(&self, name: &str, policy: Policy, limit: Limit) -> Told {
+        let Limit { rate, bucket } = limit;
         let passes = self.verdict == Verdict::Passes;
-        let states = told.iter().map(|it| {
-            let Limit { rate, bucket } = it.limit;
-            let wait = if passes { Wait::None } else { bucket.wait(rate, self.cost, self.now) };
-            LimitState {
-                name: it.name.as_str(),
-                limit: it.policy.amount().into(),
-                window: Some(it.policy.period()),
-                remaining: bucket.remaining(rate, self.now).into(),
-                reset: Some(bucket.reset_seconds(rate, self.now)),
-                wait,
-            }
-        });
-        states.collect()
+        Told {
+            name: name.to_owned(),
+            limit: policy.amount().into(),
+            window: Some(policy.period()),
+            remaining: bucket.remaining(rate, self.now).into(),
+            reset: Some(bucket.reset_seconds(rate, self.now)),
+            wait: if passes { Wait::None } else { bucket.wait(rate, self.cost, self.now) },
+        }
     }
 
-    /// The details of a refusal, from the limits' states.
-    pub fn details(&self, told: &[Told], states: &[LimitState]) -> Option<Value> {
-        let Verdict::Refused { by, .. } = self.verdict else { return None };
-        let burst = told.get(by)?.limit.rate.burst();
-        Some(rate_details(states.get(by)?, self.cost, burst))
+    fn quota(&self, quota: &CountedQuota, now: Micros) -> Told {
+        let positive = |number: i64| u64::try_from(number).unwrap_or(0);
+        Told {
+            name: quota.name(),
+            limit: positive(quota.usage.allowed),
+            window: None,
+            remaining: positive(quota.usage.remaining()),
+            reset: quota.reset_seconds(now),
+            wait: self.exceeded.map_or(Wait::None, |_| quota.wait(self.cost, now)),
+        }
+    }
+
+    /// The details of a refusal.
+    pub fn details(&self) -> Option<Value> {
+        let by = match self.verdict {
+            Verdict::Refused { by, .. } => by,
+            Verdict::Passes => return self.quota_details(),
+        };
+        let burst = match &self.by {
+            By::Subject(applied, _) => applied.as_ref()?.buckets().get(by)?.limit.rate.burst(),
+            By::Address(_, counted) => counted.limit.rate.burst(),
+        };
+        let told = self.told();
+        Some(rate_details(&told.get(by)?.state(), self.cost, burst))
+    }
+
+    fn quota_details(&self) -> Option<Value> {
+        let By::Subject(_, Some(quotas)) = &self.by else { return None };
+        let quota = quotas.quotas().get(self.exceeded?)?;
+        let (meter, usage) = (quota.counts.meter, quota.usage);
+        let resets_at = iso(quota.period_end);
+        Some(quota_details(meter.as_str(), usage.allowed, usage.used(), resets_at.as_deref()))
+    }
+}
+
+impl Told {
+    /// It as header fields and JSON take it.
+    pub fn state(&self) -> LimitState<'_> {
+        let Told { name, limit, window, remaining, reset, wait } = self;
+        let (limit, window, remaining, reset, wait) = (*limit, *window, *remaining, *reset, *wait);
+        LimitState { name, limit, window, remaining, reset, wait }
     }
 }

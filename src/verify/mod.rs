@@ -161,7 +161,7 @@ fn charged<'call>(
     cost: u32,
     with_details: bool,
 ) -> Answer<'call> {
-    let decision = answer.subject_unguarded(call).and_then(|it| decide::charge(&it, cost));
+    let decision = answer.subject_unguarded(call).and_then(|it| decide::charge(call, &it, cost));
     answer.decided(call, decision, with_details)
 }
 

@@ -265,6 +265,14 @@ impl Text {
     }
 }
 
+impl Text {
+    /// A text of these bytes, which are valid in the server's encoding. Unguarded: see
+    /// [`crate::pg::ffi::unguarded`].
+    pub fn new_unguarded(call: &Call, bytes: &[u8]) -> Text {
+        Text(varlena_unguarded(call, bytes))
+    }
+}
+
 impl Interval {
     /// Its months, days and microseconds (src/include/datatype/timestamp.h).
     pub fn fields(self, _: &Call) -> (i32, i32, i64) {

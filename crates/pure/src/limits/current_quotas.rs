@@ -106,6 +106,7 @@ impl CurrentQuota {
             warn_from: self.warn_at.map_or(0, |share| warn_from(allowed, share)),
             is_charged,
             period_end: self.period.end,
+            renewed: self.amount,
             usage: Usage { allowed, base: 0, pending: 0 },
         }
     }

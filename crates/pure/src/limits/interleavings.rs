@@ -74,6 +74,7 @@ impl Shared {
             warn_from: 0,
             is_charged: true,
             period_end: 1,
+            renewed: 1,
             usage: Usage { allowed: 1, base: 0, pending: 0 },
         }
     }

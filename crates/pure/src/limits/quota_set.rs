@@ -2,6 +2,7 @@
 
 use crate::instant::Micros;
 use crate::limits::applicable::Holder;
+use crate::limits::bucket::Wait;
 use crate::limits::name::{MAX_NAME, Name};
 use crate::limits::period::Span;
 use crate::limits::quotas::Usage;
@@ -53,6 +54,9 @@ pub(super) struct Slot {
     _unused: [AtomicU64; 1],
 }
 
+/// The meter that calls are charged to.
+pub const CALLS: &str = "calls";
+
 /// What a quota counts, and in which period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counts {
@@ -79,11 +83,57 @@ pub struct CountedQuota {
     pub is_charged: bool,
     /// When the period ends; [`Micros::MAX`] is `infinity`.
     pub period_end: Micros,
+    /// How much will be allowed in the next period.
+    pub renewed: i64,
     /// What is allowed and, after [`QuotaSets::read`], what is used.
     pub usage: Usage,
 }
 
 impl CountedQuota {
+    /// None, to fill up an array.
+    pub const NONE: CountedQuota = CountedQuota {
+        id: BucketId { holder: 0, policy: 0 },
+        counts: Counts {
+            holder: Holder::Account,
+            meter: Name::NONE,
+            span: Span::Total,
+            period_start: 0,
+        },
+        warn_from: 0,
+        is_charged: false,
+        period_end: 0,
+        renewed: 0,
+        usage: Usage { allowed: 0, base: 0, pending: 0 },
+    };
+
+    /// How long a call of this cost has to wait at an instant. It waits for ever where the next
+    /// period does not allow it either.
+    pub fn wait(&self, cost: u32, now: Micros) -> Wait {
+        let cost = if self.is_charged { cost.max(1) } else { 1 };
+        match self.period_end.checked_sub(now) {
+            _ if self.admits(cost) => Wait::None,
+            Some(left) if self.period_end < Micros::MAX && i64::from(cost) <= self.renewed => {
+                Wait::Nanos(u64::try_from(left).unwrap_or(0).max(1).saturating_mul(1_000))
+            }
+            _ => Wait::Forever,
+        }
+    }
+
+    /// When the period ends, in whole seconds from an instant and rounded up; None is never.
+    pub fn reset_seconds(&self, now: Micros) -> Option<u64> {
+        let left = self.period_end.checked_sub(now).filter(|_| self.period_end < Micros::MAX)?;
+        Some(u64::try_from(left).unwrap_or(0).div_ceil(1_000_000))
+    }
+
+    /// Its name in a header field: the period and, of another meter than calls, the meter.
+    pub fn name(&self) -> String {
+        let Counts { meter, span, .. } = self.counts;
+        match meter.as_str() {
+            CALLS => span.name().to_owned(),
+            meter => format!("{meter}/{span}"),
+        }
+    }
+
     /// Whether a call of this cost passes.
     pub fn admits(&self, cost: u32) -> bool {
         self.usage.admits(if self.is_charged { cost } else { 0 })
