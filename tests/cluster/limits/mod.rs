@@ -1,4 +1,5 @@
 //! Limits: of what an application names itself, and what becomes of their buckets.
 
 mod identifiers;
+mod quotas;
 mod restarts;

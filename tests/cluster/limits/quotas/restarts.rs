@@ -1,0 +1,45 @@
+//! G4: what is used is known after a restart.
+
+use super::{in_table, key_with, passing, shown, wait_for_used};
+use crate::support::pid;
+use crate::support::usage::{flush_every, start_flushing_hourly};
+
+/// A clean restart forgets nothing, also where it changes the number of slots.
+#[test]
+fn a_clean_restart_keeps_what_is_used() {
+    let cluster = start_flushing_hourly(&[]);
+    let mut client = cluster.client();
+    let key = key_with(&mut client, "calls=10/month");
+    assert_eq!(passing(&mut client, &key, 4), 4);
+    for slots in ["31", "100000"] {
+        cluster.set(&[("vibepeak_keys.rate_slots", slots)]);
+        cluster.down();
+        cluster.up();
+        let mut client = cluster.client();
+        assert_eq!(passing(&mut client, &key, 1), 1);
+    }
+    let mut client = cluster.client();
+    assert_eq!(shown(&mut client, "'acme'"), "calls/month account 10+0 6 4");
+    assert_eq!(passing(&mut client, &key, 5), 4);
+    flush_every(&mut client, "100ms");
+    wait_for_used(&mut client, 10);
+}
+
+/// A crash forgets what was not flushed, in the caller's favour, and nothing else.
+#[test]
+fn a_crash_forgets_what_was_not_flushed() {
+    let cluster = start_flushing_hourly(&[]);
+    let mut client = cluster.client();
+    let key = key_with(&mut client, "calls=10/month");
+    assert_eq!(passing(&mut client, &key, 4), 4);
+    flush_every(&mut client, "100ms");
+    wait_for_used(&mut client, 4);
+    flush_every(&mut client, "1h");
+    assert_eq!(passing(&mut client, &key, 3), 3);
+    let killed = pid(&mut client);
+    cluster.crash(killed);
+    let mut client = cluster.client();
+    let used = in_table(&mut client);
+    assert!((4..=7).contains(&used), "{used}");
+    assert_eq!(passing(&mut client, &key, 11), 10 - used as usize);
+}
