@@ -6,8 +6,7 @@ use pure::limits::applied::ByText;
 use pure::limits::current_quotas::{CurrentQuota, CurrentQuotas};
 use pure::limits::id::{HashKey, HolderName};
 use pure::limits::period::{Period, Utc, containing};
-use pure::limits::quota_set::{CALLS, CountedQuota, MaxAge};
-use pure::limits::quota_slots::Reading;
+use pure::limits::quota_set::{CALLS, CountedQuota, MaxAge, Reading};
 use pure::limits::quotas::{MAX_QUOTAS, Quota};
 
 use crate::limits::applied::Subject;
@@ -28,8 +27,11 @@ const MAX_AGE_ON_STANDBY: MaxAge = MaxAge { idle: 1, pending: 1 };
 
 /// How the bases of quotas are read now.
 pub fn reading() -> Reading {
-    let max_age = if database::in_recovery() { MAX_AGE_ON_STANDBY } else { MAX_AGE };
-    Reading { database: database::own(), now: clock::monotonic_seconds(), max_age }
+    let (max_age, over) = match database::in_recovery() {
+        true => (MAX_AGE_ON_STANDBY, clock::now().micros()),
+        false => (MAX_AGE, Micros::MIN),
+    };
+    Reading { database: database::own(), now: clock::monotonic_seconds(), max_age, over }
 }
 
 /// The quotas of a plan, an account and a key, in their current periods.

@@ -12,7 +12,7 @@ use crate::limits::charge::{Limit, Verdict};
 use crate::limits::name::Name;
 use crate::limits::period::Span;
 use crate::limits::policy::Policy;
-use crate::limits::quota_set::{CountedQuota, Counts, MaxAge, QuotaSet, Stored, refusing};
+use crate::limits::quota_set::{CountedQuota, Counts, MaxAge, QuotaSet, Reading, Stored, refusing};
 use crate::limits::quota_slots::QuotaSets;
 use crate::limits::quotas::Usage;
 use crate::limits::set::{BucketId, Set};
@@ -48,6 +48,13 @@ fn calls_are_decided_one_after_the_other() {
         assert_eq!(left.map(|it| it.limit.bucket.remaining(it.limit.rate, 0)), [1, 0]);
     });
 }
+
+const READING: Reading = Reading {
+    database: 1,
+    now: 1,
+    max_age: MaxAge { idle: u32::MAX, pending: u32::MAX },
+    over: i64::MIN,
+};
 
 /// A set with a slot for one of two quotas, and the table of both.
 #[derive(Default)]
@@ -86,8 +93,7 @@ impl Shared {
         for _ in 0..3 {
             let mut all = [counted];
             let charged = quotas.locks.while_locked([0; 2], |locked| {
-                let max_age = MaxAge { idle: u32::MAX, pending: u32::MAX };
-                if quotas.read(locked, &mut all, 1, max_age) != 0 {
+                if quotas.read(locked, &mut all, 1, READING.max_age) != 0 {
                     return None;
                 }
                 let passes = refusing(&all, 1).is_none();
@@ -99,7 +105,7 @@ impl Shared {
             }
             let version = quotas.number_of(counted.id);
             let base = self.table[usize::from(number == 1)].load(Acquire);
-            if quotas.store_base(1, &counted, base, version, 1) == Stored::NoRoom {
+            if quotas.store_base(&counted, base, version, READING) == Stored::NoRoom {
                 return false;
             }
         }

@@ -50,8 +50,8 @@ pub(super) struct Slot {
     pub(super) database: AtomicU32,
     holder: AtomicU8,
     span: AtomicU8,
-    /// A slot is two cache lines.
-    _unused: [AtomicU64; 1],
+    /// When the period ends. A slot is two cache lines.
+    period_end: AtomicI64,
 }
 
 /// The meter that calls are charged to.
@@ -156,6 +156,20 @@ pub struct MaxAge {
     pub pending: u32,
 }
 
+/// How the bases of a call's quotas are read.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading {
+    /// The database, by OID.
+    pub database: u32,
+    /// The time of a clock that never goes back, in seconds.
+    pub now: u32,
+    /// How old they may be.
+    pub max_age: MaxAge,
+    /// Where nobody flushes: what is pending of periods that were over at this instant gives its
+    /// slot to another quota if there is no other. [`Micros::MIN`] elsewhere.
+    pub over: Micros,
+}
+
 /// What a flush writes to the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PendingCharge {
@@ -254,12 +268,12 @@ impl QuotaSet {
     /// Stores a base, if the table has not more by now. The caller holds the lock.
     pub(super) fn store_base(
         &self,
-        database: u32,
         counted: &CountedQuota,
         base: i64,
         number: u32,
-        now: u32,
+        reading: Reading,
     ) -> Stored {
+        let Reading { database, now, over, .. } = reading;
         let found = self.slot(counted.id);
         let is_being_flushed = found.is_some_and(Slot::is_being_flushed);
         if is_being_flushed || self.number.load(Relaxed) != number {
@@ -267,23 +281,25 @@ impl QuotaSet {
         }
         let slot = match found {
             Some(slot) => slot,
-            None => match self.claim(database, counted.id, &counted.counts) {
+            None => match self.claim(database, counted.id, &counted.counts, over) {
                 Some(slot) => slot,
                 None => return Stored::NoRoom,
             },
         };
         slot.base.store(base, Relaxed);
-        slot.base_at.store(now, Relaxed);
+        slot.base_at.store(now.max(1), Relaxed);
+        slot.period_end.store(counted.period_end, Relaxed);
         Stored::Yes
     }
 
-    /// Takes a slot that is free, or whose quota the table has.
-    fn claim(&self, database: u32, id: BucketId, counts: &Counts) -> Option<&Slot> {
+    /// Takes a slot that is free, or whose quota the table has, or whose period was over.
+    fn claim(&self, database: u32, id: BucketId, counts: &Counts, over: Micros) -> Option<&Slot> {
         let unused = self.tags.iter().position(|tag| tag.load(Relaxed) == 0);
         let at = match unused {
             Some(at) => at,
             None => {
-                let at = self.slots.iter().position(Slot::is_idle)?;
+                let idle = self.slots.iter().position(Slot::is_idle);
+                let at = idle.or_else(|| self.slots.iter().position(|slot| slot.is_over(over)))?;
                 self.free(at);
                 at
             }
@@ -306,11 +322,12 @@ impl QuotaSet {
 
     /// Loads what was exported. Returns false if there is no slot. The caller holds the lock.
     pub(super) fn import(&self, charge: &PendingCharge) -> bool {
-        let Some(slot) = self.claim(charge.database, charge.id, &charge.counts) else {
+        let Some(slot) = self.claim(charge.database, charge.id, &charge.counts, Micros::MIN) else {
             return false;
         };
         set_words(&slot.key, &charge.key);
         slot.pending.store(charge.amount, Relaxed);
+        slot.period_end.store(Micros::MAX, Relaxed);
         slot.warn_from.store(charge.warn_from, Relaxed);
         true
     }
@@ -342,6 +359,11 @@ impl Slot {
 
     fn is_being_flushed(&self) -> bool {
         self.flushing.load(Relaxed) != 0
+    }
+
+    /// Whether its period was over at an instant, and no flush is adding it to the table.
+    fn is_over(&self, instant: Micros) -> bool {
+        self.period_end.load(Relaxed) <= instant && !self.is_being_flushed()
     }
 
     /// Whether the table has all of it.

@@ -18,7 +18,7 @@
 //!    meanwhile, after uses that the snapshot does not show, was settled before that.
 
 use crate::limits::quota_set::{
-    CountedQuota, MaxAge, PendingCharge, QuotaSet, SLOTS, Slot, Stored,
+    CountedQuota, MaxAge, PendingCharge, QuotaSet, Reading, SLOTS, Slot, Stored,
 };
 use crate::limits::set::BucketId;
 use crate::limits::sets::{Locked, Sets};
@@ -27,17 +27,6 @@ use crate::sync::Ordering::{Acquire, Relaxed};
 /// How often a base is read for one call before the call is judged by what the table has. Each time
 /// a flush or another quota has come between.
 const ATTEMPTS: u32 = 100;
-
-/// How the bases of a call's quotas are read.
-#[derive(Clone, Copy, Debug)]
-pub struct Reading {
-    /// The database, by OID.
-    pub database: u32,
-    /// The time of a clock that never goes back, in seconds.
-    pub now: u32,
-    /// How old they may be.
-    pub max_age: MaxAge,
-}
 
 /// The sets, and the locks beside them.
 #[derive(Clone, Copy)]
@@ -63,7 +52,7 @@ impl<'memory> QuotaSets<'memory> {
         mut read_base: impl FnMut(&CountedQuota) -> i64,
         act: impl FnOnce(Locked, &mut [CountedQuota]) -> R,
     ) -> R {
-        let Reading { database, now, max_age } = reading;
+        let Reading { now, max_age, .. } = reading;
         let (mut without, mut attempts, mut act) = (0, 0, Some(act));
         loop {
             let known = self.locks.while_locked(holders, |locked| {
@@ -82,7 +71,7 @@ impl<'memory> QuotaSets<'memory> {
             let number = self.number_of(each.id);
             let base = read_base(each);
             attempts += 1;
-            let stored = self.store_base(database, each, base, number, now);
+            let stored = self.store_base(each, base, number, reading);
             if stored == Stored::NoRoom || attempts >= ATTEMPTS {
                 (each.usage.base, each.usage.pending) = (base, 0);
                 without |= 1 << missing;
@@ -122,17 +111,16 @@ impl<'memory> QuotaSets<'memory> {
     /// Stores a base that was read since [`QuotaSets::number_of`] returned `number`.
     pub fn store_base(
         self,
-        database: u32,
         counted: &CountedQuota,
         base: i64,
         number: u32,
-        now: u32,
+        reading: Reading,
     ) -> Stored {
         let Some((set, at)) = self.set(counted.id).zip(self.locks.number_of(counted.id.holder))
         else {
             return Stored::NoRoom;
         };
-        let store = || set.store_base(database, counted, base, number, now.max(1));
+        let store = || set.store_base(counted, base, number, reading);
         self.locks.while_set_locked(at, store).unwrap_or(Stored::NoRoom)
     }
 

@@ -9,9 +9,11 @@ use crate::limits::applicable::Holder;
 use crate::limits::bucket::Wait;
 use crate::limits::name::Name;
 use crate::limits::period::Span;
-use crate::limits::quota_set::{CountedQuota, MaxAge, PendingCharge, QuotaSet, SLOTS, Stored};
+use crate::limits::quota_set::{
+    CountedQuota, MaxAge, PendingCharge, QuotaSet, Reading, SLOTS, Stored,
+};
 use crate::limits::quota_set::{Counts, refusing};
-use crate::limits::quota_slots::{QuotaSets, Reading};
+use crate::limits::quota_slots::QuotaSets;
 use crate::limits::quotas::Usage;
 use crate::limits::set::BucketId;
 use crate::limits::set::Set;
@@ -19,6 +21,7 @@ use crate::limits::sets::Sets;
 use crate::sync::Ordering::Relaxed;
 
 const LONG: MaxAge = MaxAge { idle: 5, pending: u32::MAX };
+const AT_1: Reading = Reading { database: 1, now: 1, max_age: LONG, over: i64::MIN };
 const KEY: [u8; 16] = [7; 16];
 
 struct Memory(Vec<Set>, Vec<QuotaSet>);
@@ -78,7 +81,7 @@ impl Table {
 
 /// What a call does. Returns whether it passes; None if there was no slot.
 fn call(quotas: QuotaSets, table: &Table, each: CountedQuota, now: u32) -> Option<bool> {
-    let reading = Reading { database: 1, now, max_age: LONG };
+    let reading = Reading { now, ..AT_1 };
     let base = |each: &CountedQuota| table.of(each.id).load(Relaxed);
     quotas.while_known([each.id.holder; 2], &mut [each], reading, base, |locked, all| {
         let passes = refusing(all, 1).is_none();
@@ -171,7 +174,7 @@ fn refunds_and_late_charges_survive_a_flush_that_is_under_way() {
 fn fill(quotas: QuotaSets) -> usize {
     let store = |number: u64| {
         let quota = counted(0, 20 + number, 1);
-        let stored = quotas.store_base(1, &quota, 0, quotas.number_of(quota.id), 1);
+        let stored = quotas.store_base(&quota, 0, quotas.number_of(quota.id), AT_1);
         let holders = [0; 2];
         quotas.locks.while_locked(holders, |locked| {
             let mut all = [quota];
@@ -197,6 +200,20 @@ fn a_slot_with_something_pending_is_not_taken() {
     assert_eq!((quotas.used(quota.id), table.0[1].load(Relaxed)), (None, 1));
 }
 
+/// Where nobody flushes, periods that are over make room.
+#[test]
+fn a_period_that_is_over_gives_its_slot_only_where_nobody_flushes() {
+    let memory = Memory::new(1);
+    let quotas = memory.quotas();
+    assert_eq!(fill(quotas), SLOTS);
+    let quota = counted(0, 1, 10);
+    let store =
+        |over| quotas.store_base(&quota, 0, quotas.number_of(quota.id), Reading { over, ..AT_1 });
+    assert_eq!([i64::MIN, 9].map(store), [Stored::NoRoom; 2]);
+    assert_eq!(store(10), Stored::Yes);
+    assert_eq!(quotas.used(quota.id), Some(0));
+}
+
 /// A session reads the base, and meanwhile another one counts, the flush writes it, and the
 /// slot goes to another quota.
 #[test]
@@ -207,17 +224,17 @@ fn a_base_of_before_a_flush_is_not_stored() {
     let (number, base) = (quotas.number_of(quota.id), table.0[1].load(Relaxed));
     call(quotas, &table, quota, 1);
     table.flush(quotas, 1);
-    assert_eq!(quotas.store_base(1, &quota, base, number, 1), Stored::Outdated);
+    assert_eq!(quotas.store_base(&quota, base, number, AT_1), Stored::Outdated);
     assert_eq!(fill(quotas), SLOTS);
     assert_eq!(quotas.used(quota.id), None);
-    assert_eq!(quotas.store_base(1, &quota, base, number, 1), Stored::Outdated);
+    assert_eq!(quotas.store_base(&quota, base, number, AT_1), Stored::Outdated);
     // Nor is one that was read while a flush was under way: the table may have it already.
     let memory = Memory::new(1);
     let quotas = memory.quotas();
     call(quotas, &table, quota, 1);
     let _batch = quotas.collect(1, 0, 10);
     let number = quotas.number_of(quota.id);
-    assert_eq!(quotas.store_base(1, &quota, 1, number, 1), Stored::Outdated);
+    assert_eq!(quotas.store_base(&quota, 1, number, AT_1), Stored::Outdated);
 }
 
 #[test]
@@ -339,7 +356,7 @@ proptest! {
                 // A session begins to read a base, and one that did stores it.
                 0 => read.push((quota, quotas.number_of(quota.id), table.of(quota.id).load(Relaxed))),
                 1 => if let Some((quota, number, base)) = read.pop() {
-                    quotas.store_base(1, &quota, base, number, 1);
+                    quotas.store_base(&quota, base, number, AT_1);
                 },
                 2 => {
                     call(quotas, &table, quota, 1);
