@@ -26,10 +26,10 @@ use crate::usage;
 
 /// What the limits say to a call that nothing else refuses.
 #[derive(Clone, Copy)]
-pub struct Decision {
+pub struct Decision<'call> {
     /// The answer.
     pub status: Status,
-    by: By,
+    by: By<'call>,
     /// What the call costs.
     cost: u32,
     /// When it was decided.
@@ -42,9 +42,9 @@ pub struct Decision {
 
 /// What has decided.
 #[derive(Clone, Copy)]
-enum By {
+enum By<'call> {
     /// The rate limits and the quotas of a plan, an account and a key.
-    Subject(Option<Applied>, Option<quotas::Counted>),
+    Subject(Option<Applied>, Option<&'call quotas::Counted>),
     /// The limit of invalid keys from one address.
     Address(Policy, Counted),
 }
@@ -54,18 +54,23 @@ const INVALID_KEYS: &str = "invalid-keys";
 
 /// Decides on a call of a subject, and charges what it costs if it passes. A cost of 0 is answered
 /// as a cost of 1. None if nothing limits the subject here.
-pub fn charge(call: &Call, subject: &Subject, cost: u32) -> Option<Decision> {
+pub fn charge<'call>(call: &'call Call, subject: &Subject, cost: u32) -> Option<Decision<'call>> {
     decide(call, subject, cost, true)
 }
 
 /// What the decision on a call would be. Charges nothing.
-pub fn peek(call: &Call, subject: &Subject, cost: u32) -> Option<Decision> {
+pub fn peek<'call>(call: &'call Call, subject: &Subject, cost: u32) -> Option<Decision<'call>> {
     decide(call, subject, cost, false)
 }
 
 /// Rate limits and quotas decide under the same locks. What a quota has used in the table is read
 /// before that, while nothing is locked.
-fn decide(call: &Call, subject: &Subject, cost: u32, is_charged: bool) -> Option<Decision> {
+fn decide<'call>(
+    call: &'call Call,
+    subject: &Subject,
+    cost: u32,
+    is_charged: bool,
+) -> Option<Decision<'call>> {
     let sets = shmem::quota_sets()?;
     let key = shmem::hash_key()?;
     let (mut applied, mut quotas) =
@@ -108,6 +113,7 @@ fn decide(call: &Call, subject: &Subject, cost: u32, is_charged: bool) -> Option
         Verdict::Passes if exceeded.is_some() => Status::QuotaExceeded,
         Verdict::Passes => Status::Valid,
     };
+    let quotas = quotas.and_then(|it| call.keep_unguarded([it].iter().copied()).first());
     Some(Decision { status, by: By::Subject(applied, quotas), cost, now, verdict, exceeded })
 }
 
@@ -124,7 +130,7 @@ fn holders(buckets: &[Counted], quotas: &[CountedQuota]) -> Option<[u64; 2]> {
 
 /// Counts a request with an invalid key that comes from an address. A decision if too many have
 /// come from there; None if not, or if nothing limits them.
-pub fn charge_address(client: Network) -> Option<Decision> {
+pub fn charge_address(client: Network) -> Option<Decision<'static>> {
     let amount = settings::invalid_key_limit();
     let sets = shmem::identifier_sets().filter(|_| amount > 0)?;
     let (key, database) = (shmem::hash_key()?, database::own());
@@ -163,7 +169,7 @@ pub struct Told {
     wait: Wait,
 }
 
-impl Decision {
+impl Decision<'_> {
     /// What the caller may know of each limit, with their names.
     pub fn told(&self) -> Vec<Told> {
         match &self.by {

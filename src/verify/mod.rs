@@ -38,7 +38,7 @@ pub struct Answer<'call> {
     /// What limits its calls; None where nothing does.
     pub limits: Option<&'call Limits<'call>>,
     /// What the limits have said to the call, where they were asked for details.
-    pub decision: Option<&'call Decision>,
+    pub decision: Option<&'call Decision<'call>>,
 }
 
 /// What a caller says of a request, beside the credential.
@@ -87,7 +87,7 @@ impl<'call> Answer<'call> {
     pub fn decided(
         self,
         call: &'call Call,
-        decision: Option<Decision>,
+        decision: Option<Decision<'call>>,
         with_details: bool,
     ) -> Answer<'call> {
         let Some(decision) = decision else { return self };
