@@ -114,6 +114,30 @@ pub fn charge(
     counted.iter().map(|each| each.usage.remaining()).min()
 }
 
+/// Forgets what is used of the quotas of an account that is deleted.
+pub fn forget(call: &Call, account: Text) {
+    if let Some(memory) = memory() {
+        let name = HolderName::Account(account.bytes(call));
+        let hash = memory.hash_key.holder(database::own(), name);
+        memory.sets.forget_holder(hash.only_bucket().holder);
+    }
+}
+
+/// Has an account that got another name keep what is used of its quotas. What only the memory has
+/// is found under the new name from now on.
+pub fn rename(call: &Call, account: Text, new_account: Text) {
+    let (Some(memory), Some(holding)) = (memory(), table::of_account(call, new_account)) else {
+        return;
+    };
+    let hash =
+        |name: Text| memory.hash_key.holder(database::own(), HolderName::Account(name.bytes(call)));
+    let (old, new) = (hash(account), hash(new_account));
+    for (holder, quota) in current(call, &holding) {
+        let to = quota.counted(holder, new, None, true);
+        memory.sets.hand_over(database::own(), old.bucket(quota.hash), &to);
+    }
+}
+
 /// What the table knows a holder by.
 fn subject(call: &Call, holding: &Holding, holder: Holder) -> Text {
     match (holder, holding.key) {

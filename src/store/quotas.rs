@@ -391,6 +391,9 @@ impl Holding {
 
 /// Those of an account, as of now; None if there is no such account.
 pub fn of_account(call: &Call, account: Text) -> Option<Holding> {
+    if !exists(call) {
+        return None;
+    }
     OF_ACCOUNT.read_latest(call, &[Some(account.datum())]).first().and_then(Holding::of)
 }
 

@@ -320,6 +320,33 @@ impl QuotaSet {
         Some(slot)
     }
 
+    /// Gives what is pending of a quota to another one, whose base is read anew, and forgets it
+    /// here. While it is being flushed, it stays. The caller holds the locks of both sets.
+    pub(super) fn hand_over(
+        &self,
+        database: u32,
+        from: BucketId,
+        to_set: &QuotaSet,
+        to: &CountedQuota,
+    ) {
+        let Some((at, slot)) = self.used().find(|(_, slot)| slot.id() == from) else { return };
+        let Some(charge) = slot.charge((0, at)).filter(|_| !slot.is_being_flushed()) else {
+            return;
+        };
+        if charge.amount != 0 {
+            let found = to_set.slot(to.id);
+            let claim = || to_set.claim(database, to.id, &to.counts, Micros::MIN);
+            let Some(taken) = found.or_else(claim) else { return };
+            let pending = taken.pending.load(Relaxed).saturating_add(charge.amount);
+            taken.pending.store(pending, Relaxed);
+            taken.warn_from.store(charge.warn_from, Relaxed);
+            taken.period_end.store(to.period_end, Relaxed);
+            taken.base_at.store(0, Relaxed);
+            taken.set_key(&charge.key);
+        }
+        self.free(at);
+    }
+
     /// Loads what was exported. Returns false if there is no slot. The caller holds the lock.
     pub(super) fn import(&self, charge: &PendingCharge) -> bool {
         let Some(slot) = self.claim(charge.database, charge.id, &charge.counts, Micros::MIN) else {

@@ -220,6 +220,15 @@ impl<'memory> QuotaSets<'memory> {
         }
     }
 
+    /// Gives what is pending of a quota to the same quota of another holder, which takes over what
+    /// this one has used. The table then has the rest under its name.
+    pub fn hand_over(self, database: u32, from: BucketId, to: &CountedQuota) {
+        let Some((from_set, to_set)) = self.set(from).zip(self.set(to.id)) else { return };
+        self.locks.while_locked([from.holder, to.id.holder], |_| {
+            from_set.hand_over(database, from, to_set, to);
+        });
+    }
+
     /// Forgets the quotas of a holder, which is gone, with what is pending.
     pub fn forget_holder(self, holder: u64) {
         let Some(number) = self.locks.number_of(holder) else { return };

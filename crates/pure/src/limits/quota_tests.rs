@@ -273,6 +273,32 @@ fn a_holder_that_is_gone_has_used_nothing() {
 }
 
 #[test]
+fn what_is_pending_goes_to_the_account_that_takes_over() {
+    let (memory, table) = (Memory::new(2), Table::default());
+    let quotas = memory.quotas();
+    let [old, new] = [counted(0, 1, 10), counted(1 << 63, 2, 10)];
+    (0..4).for_each(|_| _ = call(quotas, &table, old, 1));
+    table.flush(quotas, 1);
+    (0..3).for_each(|_| _ = call(quotas, &table, old, 1));
+    // While it is being flushed, it stays.
+    let (batch, _) = quotas.collect(1, 0, 10);
+    quotas.hand_over(1, old.id, &new);
+    assert_eq!((quotas.used(old.id), quotas.used(new.id)), (Some(7), None));
+    quotas.release(batch.iter());
+    quotas.hand_over(1, old.id, &new);
+    assert_eq!((quotas.used(old.id), quotas.used(new.id)), (None, None));
+    table.0[2].store(4, Relaxed);
+    assert_eq!(call(quotas, &table, new, 1), Some(true));
+    assert_eq!(quotas.used(new.id), Some(8));
+    table.flush(quotas, 1);
+    assert_eq!(table.0[2].load(Relaxed), 8);
+    // Nothing is pending, and nothing is known of the new one.
+    quotas.hand_over(1, new.id, &old);
+    assert_eq!((quotas.used(old.id), quotas.used(new.id)), (None, None));
+    assert_eq!(quotas.databases(), [0; 0]);
+}
+
+#[test]
 fn what_is_pending_outlives_a_restart() {
     let (memory, table) = (Memory::new(1), Table::default());
     let quotas = memory.quotas();

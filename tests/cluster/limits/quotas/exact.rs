@@ -29,7 +29,7 @@ fn exactly_as_many_racing_calls_pass_as_a_quota_has() {
 #[test]
 fn exactly_what_was_granted_passes_too() {
     const CLIENTS: usize = 64;
-    let cluster = Cluster::start(FLUSH_EVERY_100MS);
+    let cluster = Cluster::start(&[FLUSH_EVERY_100MS, &[("max_connections", "100")]].concat());
     let mut client = cluster.client();
     let key = key_with(&mut client, "calls=1000/month");
     let (granted, is_over) = (AtomicI64::new(0), AtomicBool::new(false));

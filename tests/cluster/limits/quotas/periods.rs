@@ -24,8 +24,8 @@ fn periods_are_those_of_the_server_in_every_zone() {
             "SELECT string_agg(format('%s from %s to %s', period, period_start, resets_at), ', ')
                      FROM vpk_quota('acme')
                     WHERE NOT (period_start = date_trunc(period, now(), $1)
-                               AND resets_at = date_trunc(period, now() AT TIME ZONE $1)
-                                   + ('1 ' || period)::interval AT TIME ZONE $1)";
+                               AND resets_at = (date_trunc(period, now() AT TIME ZONE $1)
+                                            + ('1 ' || period)::interval) AT TIME ZONE $1)";
         let sql = format!("SELECT coalesce(({sql}), '')");
         assert_eq!(value(&mut client, &sql, &[&zone]), "", "{zone}");
     }
