@@ -91,11 +91,11 @@ COMMENT ON COLUMN vpk.task_leases.key_id IS 'The key that started the task';
 COMMENT ON COLUMN vpk.task_leases.started_at IS 'When the task started';
 COMMENT ON COLUMN vpk.task_leases.expires_at IS 'When the lease expires';
 
-COMMENT ON TABLE vpk.events IS 'Every change to a key or to the plan of an account, in order';
+COMMENT ON TABLE vpk.events IS 'Every change to a key, to the plan of an account or to a limit, in order';
 COMMENT ON COLUMN vpk.events.id IS 'Increases with every event';
 COMMENT ON COLUMN vpk.events.occurred_at IS 'Clock time of the event';
 COMMENT ON COLUMN vpk.events.event IS
-    'key_created, key_updated, key_rotated, key_revoked, key_disabled, key_enabled, key_purged, key_deleted, plan_set, account_renamed, account_deleted, quota_granted, quota_warning or events_purged';
+    'key_created, key_updated, key_rotated, key_revoked, key_disabled, key_enabled, key_purged, key_deleted, plan_set, rate_limit_set, rate_limit_removed, quota_set, quota_removed, account_renamed, account_deleted, quota_granted, quota_warning or events_purged';
 COMMENT ON COLUMN vpk.events.key_id IS 'The key, which may no longer exist';
 COMMENT ON COLUMN vpk.events.account IS 'The account; null after its deletion';
 COMMENT ON COLUMN vpk.events.role IS 'The role that called: that of SET ROLE, or else the role of the session';
@@ -120,6 +120,10 @@ COMMENT ON VIEW vpk.key_list IS 'Every key, with the columns that a dashboard sh
 COMMENT ON VIEW vpk.stats IS
     'Counters of this database: answers by status, uses of keys that are pending, flushed and dropped, and limits that were not enforced; null if the library is not preloaded';
 COMMENT ON VIEW vpk.status_codes IS 'The error table: every status with its HTTP status and message';
+COMMENT ON VIEW vpk.rate_limits IS
+    'Every rate limit: the plan, account or key that it was set for, and what it allows; see vpk_set_rate_limit';
+COMMENT ON VIEW vpk.quotas IS
+    'Every quota: the plan, account or key that it was set for, and what it allows; see vpk_set_quota';
 
 COMMENT ON FUNCTION vpk_create(text, text, text, timestamptz, text[], cidr[], jsonb, text) IS
     'Issues a key. Its token is shown only in this result';
@@ -158,6 +162,10 @@ COMMENT ON FUNCTION vpk_set_plan(text, text) IS
     'Sets the plan of an account, and creates the account if it does not exist';
 COMMENT ON FUNCTION vpk_rename_account(text, text) IS
     'Gives an account with its keys, leases and events another name; returns the number of keys';
+COMMENT ON FUNCTION vpk_set_rate_limit(text, integer, interval, integer, text, text, uuid) IS
+    'Sets how many calls may pass in a period, for a plan, an account or a key; an amount of null removes the limit';
+COMMENT ON FUNCTION vpk_set_quota(bigint, text, text, text, text, uuid, text, date, real) IS
+    'Sets how much may be used in an hour, day, week, month, year or in total, for a plan, an account or a key; an amount of null removes the quota';
 COMMENT ON FUNCTION vpk_task_start(text, interval, inet, text, text, text, integer) IS
     'Verifies a key and starts one of the concurrent tasks that the account''s plan allows';
 COMMENT ON FUNCTION vpk_rate_limit(text, integer, interval, integer, integer) IS
@@ -197,6 +205,12 @@ COMMENT ON FUNCTION vpk_add_uses(uuid, timestamptz, bigint) IS
 COMMENT ON FUNCTION vpk.plan_in_use(text) IS 'Returns whether an account is on a plan; for the triggers on vpk.plans';
 COMMENT ON FUNCTION vpk.event_actor() IS 'Returns who acts through the role that calls; the default of vpk.events.actor';
 COMMENT ON FUNCTION vpk.check_plan(text) IS 'Checks the name of a new plan; for a trigger on vpk.plans';
+COMMENT ON FUNCTION vpk.checked_rate_limits(text) IS
+    'Returns rate limits in the spelling in which they are stored; for the triggers on vpk.plans and vpk.accounts';
+COMMENT ON FUNCTION vpk.checked_quotas(text) IS
+    'Returns quotas in the spelling in which they are stored; for the triggers on vpk.plans and vpk.accounts';
+COMMENT ON FUNCTION vpk.rate_limit_rows(text) IS 'The rows of vpk.rate_limits for one text';
+COMMENT ON FUNCTION vpk.quota_rows(text) IS 'The rows of vpk.quotas for one text';
 COMMENT ON FUNCTION vpk.current_uses(uuid, bigint) IS
     'Returns how often a key was used, for vpk.key_list: what its table shows, and what only the memory has';
 COMMENT ON FUNCTION vpk.current_last_use(uuid, timestamptz) IS
@@ -213,7 +227,9 @@ ALTER FUNCTION vpk_quota(text, uuid) ROWS 4;
 ALTER FUNCTION vpk_task_start(text, interval, inet, text, text, text, integer) ROWS 1;
 ALTER FUNCTION vpk_rate_limit(text, integer, interval, integer, integer) ROWS 1;
 ALTER FUNCTION vpk_rate_limit_state(text, uuid) ROWS 4;
-ALTER FUNCTION vpk_doctor() ROWS 19;
+ALTER FUNCTION vpk_doctor() ROWS 20;
+ALTER FUNCTION vpk.rate_limit_rows(text) ROWS 2;
+ALTER FUNCTION vpk.quota_rows(text) ROWS 2;
 ALTER FUNCTION vpk.stats_row() ROWS 1;
 ALTER FUNCTION vpk.status_rows() ROWS 12;
 

@@ -1,20 +1,23 @@
 //! Setting rate limits and quotas: the arguments, and the errors.
 
 use pure::error::{CallError, quoted};
+use pure::limits::applicable::Limits;
 use pure::limits::civil::Date;
 use pure::limits::name::{MAX_NAME, Name};
-use pure::limits::period::Span;
+use pure::limits::period::{Period, Span, containing};
 use pure::limits::policies::{NamedPolicy, Policies, PoliciesError};
 use pure::limits::policy::{Policy, whole_seconds};
 use pure::limits::quotas::{Quota, Quotas, QuotasError};
 use serde_json::json;
 
 use super::arguments::{self, required};
+use crate::limits::used;
 use crate::pg::background::shmem;
 use crate::pg::call::Call;
 use crate::pg::server::time_zone;
 use crate::pg::sql::commit;
-use crate::pg::types::{self, Interval, Text, Uuid, json::jsonb};
+use crate::pg::types::{self, Interval, Text, Timestamp, Uuid, json::jsonb};
+use crate::store;
 use crate::store::events::Caller;
 use crate::store::limits::{self, Change, Column, Subject};
 
@@ -118,10 +121,26 @@ pub fn set_quota(call: &Call, given: Given, quota: NewQuota) -> Result<(), CallE
         if let Some(quota) = new {
             details["quota"] = json!(quota.to_string());
         }
+        let begins = new.filter(|quota| !before.has_kind_of(*quota)).is_some();
+        if begins && !is_of_plan_too(call, subject, meter, span) {
+            // There may be rows of an earlier one in the same period.
+            store::quotas::begin(call, subject, meter, span);
+            if let Subject::Account(account) = subject {
+                used::begin(call, account, meter, span);
+            }
+        }
         write(call, Column::Quotas, subject, &quotas.to_string(), event, &details);
     }
     commit::until_applied();
     Ok(())
+}
+
+/// Whether the plan of an account has a quota of this kind, which counts already.
+fn is_of_plan_too(call: &Call, subject: Subject, meter: Name, span: Span) -> bool {
+    let Subject::Account(account) = subject else { return false };
+    let Some(holding) = store::quotas::of_account(call, account) else { return false };
+    let all = used::current(call, &holding);
+    all.iter().any(|(_, quota)| quota.meter == meter && quota.span == span)
 }
 
 /// The text of a column `rate_limits` as it is stored; None where there is no limit.
@@ -148,6 +167,19 @@ pub fn quotas(call: &Call, text: Option<Text>) -> Vec<Quota<'_>> {
 
 fn bytes(call: &Call, text: Option<Text>) -> &[u8] {
     text.map_or(&[][..], |text| text.bytes(call))
+}
+
+/// The period of a time zone that an instant is in; None where there is no such zone or span.
+pub fn period(
+    call: &Call,
+    zone: Text,
+    span: Text,
+    anchor: Option<types::Date>,
+    at: Timestamp,
+) -> Option<Period> {
+    let zone = time_zone::named(str::from_utf8(zone.bytes(call)).ok()?)?;
+    let span = Span::from_name(span.bytes(call))?;
+    Some(containing(span, anchor.map(types::Date::to_day), &zone, at.micros()))
 }
 
 /// A text for a column; None where it is empty.

@@ -128,6 +128,7 @@ fn found(call: &Call) -> Vec<Finding> {
                  vpk_revoke_account to revoke their keys.",
             )
         }),
+        of_tables("limits", &|item| limits::applied(item, call, is_preloaded)),
         of_tables("alike_names", &|item| alike_names(item, call)),
         found_none(
             "publications",

@@ -32,12 +32,7 @@ pub struct Decision<'call> {
     by: By<'call>,
     /// What the call costs.
     cost: u32,
-    /// When it was decided.
-    now: Nanos,
-    /// What the rate limits say.
-    verdict: Verdict,
-    /// The quota that refuses the call, if the rate limits do not.
-    exceeded: Option<usize>,
+    said: Said,
 }
 
 /// What has decided.
@@ -58,63 +53,114 @@ pub fn charge<'call>(call: &'call Call, subject: &Subject, cost: u32) -> Option<
     decide(call, subject, cost, true)
 }
 
+/// The same for a caller that wants to know no more than the answer.
+pub fn charge_for_status(call: &Call, subject: &Subject, cost: u32) -> Option<Status> {
+    let mut asked = Asked::of(subject)?;
+    asked.decide(call, subject, cost, true).map(|said| said.status())
+}
+
 /// What the decision on a call would be. Charges nothing.
 pub fn peek<'call>(call: &'call Call, subject: &Subject, cost: u32) -> Option<Decision<'call>> {
     decide(call, subject, cost, false)
 }
 
-/// Rate limits and quotas decide under the same locks. What a quota has used in the table is read
-/// before that, while nothing is locked.
+#[inline]
 fn decide<'call>(
     call: &'call Call,
     subject: &Subject,
     cost: u32,
     is_charged: bool,
 ) -> Option<Decision<'call>> {
-    let sets = shmem::quota_sets()?;
-    let key = shmem::hash_key()?;
-    let (mut applied, mut quotas) =
-        (Applied::under(&key, subject), quotas::Counted::of(subject, &key));
-    let database = database::own();
-    let buckets = applied.as_mut().map_or(&mut [][..], Applied::buckets_mut);
-    let counted = quotas.as_mut().map_or(&mut [][..], quotas::Counted::quotas_mut);
-    let holders = holders(buckets, counted)?;
-    let id = subject.key.unwrap_or_default();
-    let mut unstored = 0;
-    let mut act = |locked: Locked, counted: &mut [CountedQuota]| {
-        let now = clock::monotonic();
-        locked.read(buckets);
-        let verdict = charge::verdict(buckets, cost, now);
-        let exceeded = match verdict {
-            Verdict::Passes => refusing(counted, cost),
-            Verdict::Refused { .. } => None,
-        };
-        if is_charged && exceeded.is_none() {
-            charge::charge(buckets, cost, now);
-            // Of a refusal too: a bucket may have been fuller than its policy allows now.
-            unstored = locked.store(database, buckets, now);
-            if verdict == Verdict::Passes {
-                unstored += sets.charge(locked, &id, counted, cost.into());
-            }
-        }
-        (verdict, exceeded, now)
-    };
-    let (verdict, exceeded, now) = if counted.is_empty() {
-        sets.locks.while_locked(holders, |locked| act(locked, counted))
-    } else {
-        let base = |each: &CountedQuota| quotas::base_unguarded(call, subject, each);
-        sets.while_known(holders, counted, quotas::reading(), base, act)
-    };
-    if unstored > 0 {
-        usage::note_unenforced(unstored);
-    }
-    let status = match verdict {
-        Verdict::Refused { .. } => Status::RateLimited,
-        Verdict::Passes if exceeded.is_some() => Status::QuotaExceeded,
-        Verdict::Passes => Status::Valid,
-    };
+    let mut asked = Asked::of(subject)?;
+    let said = asked.decide(call, subject, cost, is_charged)?;
+    let Asked { applied, quotas } = asked;
     let quotas = quotas.and_then(|it| call.keep_unguarded([it].iter().copied()).first());
-    Some(Decision { status, by: By::Subject(applied, quotas), cost, now, verdict, exceeded })
+    let by = By::Subject(applied, quotas);
+    Some(Decision { status: said.status(), by, cost, said })
+}
+
+/// The rate limits and quotas that are asked.
+struct Asked {
+    applied: Option<Applied>,
+    quotas: Option<quotas::Counted>,
+}
+
+/// What they say.
+#[derive(Clone, Copy)]
+struct Said {
+    /// When they did.
+    now: Nanos,
+    /// What the rate limits say.
+    verdict: Verdict,
+    /// The quota that refuses the call, if the rate limits do not.
+    exceeded: Option<usize>,
+}
+
+impl Said {
+    fn status(self) -> Status {
+        match (self.verdict, self.exceeded) {
+            (Verdict::Refused { .. }, _) => Status::RateLimited,
+            (Verdict::Passes, Some(_)) => Status::QuotaExceeded,
+            (Verdict::Passes, None) => Status::Valid,
+        }
+    }
+}
+
+impl Asked {
+    /// Those of a subject. None if the library was not preloaded, and nothing can be limited.
+    #[inline]
+    fn of(subject: &Subject) -> Option<Asked> {
+        let key = shmem::hash_key()?;
+        let applied = Applied::under(&key, subject);
+        Some(Asked { applied, quotas: quotas::Counted::of(subject, &key) })
+    }
+
+    /// Decides, and charges the call if it passes and `is_charged`. Rate limits and quotas decide
+    /// under the same locks. What a quota has used in the table is read before that, while nothing
+    /// is locked. None if there are no limits.
+    #[inline]
+    fn decide(
+        &mut self,
+        call: &Call,
+        subject: &Subject,
+        cost: u32,
+        is_charged: bool,
+    ) -> Option<Said> {
+        let (sets, database) = (shmem::quota_sets()?, database::own());
+        let buckets = self.applied.as_mut().map_or(&mut [][..], Applied::buckets_mut);
+        let counted = self.quotas.as_mut().map_or(&mut [][..], quotas::Counted::quotas_mut);
+        let holders = holders(buckets, counted)?;
+        let id = subject.key.unwrap_or_default();
+        let mut unstored = 0;
+        let mut act = |locked: Locked, counted: &mut [CountedQuota]| {
+            let now = clock::monotonic();
+            locked.read(buckets);
+            let verdict = charge::verdict(buckets, cost, now);
+            let exceeded = match verdict {
+                Verdict::Passes => refusing(counted, cost),
+                Verdict::Refused { .. } => None,
+            };
+            if is_charged && exceeded.is_none() {
+                charge::charge(buckets, cost, now);
+                // Of a refusal too: a bucket may have been emptier than its policy allows now.
+                unstored = locked.store(database, buckets, now);
+                if verdict == Verdict::Passes {
+                    unstored += sets.charge(locked, &id, counted, cost.into());
+                }
+            }
+            Said { now, verdict, exceeded }
+        };
+        let said = if counted.is_empty() {
+            sets.locks.while_locked(holders, |locked| act(locked, counted))
+        } else {
+            let base = |each: &CountedQuota| quotas::base_unguarded(call, subject, each);
+            sets.while_known(holders, counted, quotas::reading(), base, act)
+        };
+        if unstored > 0 {
+            usage::note_unenforced(unstored);
+        }
+        Some(said)
+    }
 }
 
 /// The one or two holders of buckets and quotas. None if there are none.
@@ -152,9 +198,7 @@ pub fn charge_address(client: Network) -> Option<Decision<'static>> {
         status: Status::RateLimited,
         by,
         cost: 1,
-        now,
-        verdict,
-        exceeded: None,
+        said: Said { now, verdict, exceeded: None },
     })
 }
 
@@ -194,14 +238,14 @@ impl Decision<'_> {
 
     fn bucket(&self, name: &str, policy: Policy, limit: Limit) -> Told {
         let Limit { rate, bucket } = limit;
-        let passes = self.verdict == Verdict::Passes;
+        let passes = self.said.verdict == Verdict::Passes;
         Told {
             name: name.to_owned(),
             limit: policy.amount().into(),
             window: Some(policy.period()),
-            remaining: bucket.remaining(rate, self.now).into(),
-            reset: Some(bucket.reset_seconds(rate, self.now)),
-            wait: if passes { Wait::None } else { bucket.wait(rate, self.cost, self.now) },
+            remaining: bucket.remaining(rate, self.said.now).into(),
+            reset: Some(bucket.reset_seconds(rate, self.said.now)),
+            wait: if passes { Wait::None } else { bucket.wait(rate, self.cost, self.said.now) },
         }
     }
 
@@ -213,13 +257,13 @@ impl Decision<'_> {
             window: None,
             remaining: positive(quota.usage.remaining()),
             reset: quota.reset_seconds(now),
-            wait: self.exceeded.map_or(Wait::None, |_| quota.wait(self.cost, now)),
+            wait: self.said.exceeded.map_or(Wait::None, |_| quota.wait(self.cost, now)),
         }
     }
 
     /// The details of a refusal.
     pub fn details(&self) -> Option<Value> {
-        let by = match self.verdict {
+        let by = match self.said.verdict {
             Verdict::Refused { by, .. } => by,
             Verdict::Passes => return self.quota_details(),
         };
@@ -233,7 +277,7 @@ impl Decision<'_> {
 
     fn quota_details(&self) -> Option<Value> {
         let By::Subject(_, Some(quotas)) = &self.by else { return None };
-        let quota = quotas.quotas().get(self.exceeded?)?;
+        let quota = quotas.quotas().get(self.said.exceeded?)?;
         let (meter, usage) = (quota.counts.meter, quota.usage);
         let resets_at = iso(quota.period_end);
         Some(quota_details(meter.as_str(), usage.allowed, usage.used(), resets_at.as_deref()))

@@ -4,6 +4,8 @@
 use pure::limits::applicable::Holder;
 use pure::limits::current_quotas::CurrentQuota;
 use pure::limits::id::{HashKey, HolderHash, HolderName};
+use pure::limits::name::Name;
+use pure::limits::period::Span;
 use pure::limits::quota_set::CountedQuota;
 use pure::limits::quota_slots::QuotaSets;
 
@@ -119,8 +121,18 @@ pub fn forget(call: &Call, account: Text) {
     if let Some(memory) = memory() {
         let name = HolderName::Account(account.bytes(call));
         let hash = memory.hash_key.holder(database::own(), name);
-        memory.sets.forget_holder(hash.only_bucket().holder);
+        memory.sets.forget_of(hash.only_bucket().holder, |_| true);
     }
+}
+
+/// Forgets what the memory has of an earlier quota of an account of the same kind, as a new one is
+/// made that counts from now on. Those that are in force now have the same periods.
+pub fn begin(call: &Call, account: Text, meter: Name, span: Span) {
+    let Some(memory) = memory() else { return };
+    let hash = memory.hash_key.holder(database::own(), HolderName::Account(account.bytes(call)));
+    memory.sets.forget_of(hash.only_bucket().holder, |charge| {
+        charge.counts.meter == meter && charge.counts.span == span
+    });
 }
 
 /// Has an account that got another name keep what is used of its quotas. What only the memory has

@@ -7,6 +7,8 @@ use pgrx::pg_sys::{
     UUIDARRAYOID, UUIDOID,
 };
 
+use pure::limits::name::Name;
+use pure::limits::period::Span;
 use pure::limits::quota_set::{Counts, PendingCharge};
 
 use crate::pg::background::own_table::OwnTable;
@@ -17,6 +19,7 @@ use crate::pg::read::snapshot;
 use crate::pg::sql::statement::{Row, Statement};
 use crate::pg::types::{self, SqlValue, Text, TextArray, Timestamp, TypedDatum, Uuid};
 use crate::store::events::{self, Caller, missed_events, record_events};
+use crate::store::limits::Subject;
 use crate::store::lookup::columns::{self, quota_usage};
 
 /// What the table has of a quota, on the latest snapshot: 0 where it has nothing. `subject` is the
@@ -302,6 +305,42 @@ static RENAME_USED: Statement = Statement::new(
 
 static RENAME_REQUESTS: Statement =
     Statement::new(c"UPDATE vpk.charges AS c SET account = $2 WHERE c.account = $1", &[TEXTOID; 2]);
+
+/// Has a quota that is made now count from now on: deletes what was used of an earlier one.
+pub fn begin(call: &Call, subject: Subject, meter: Name, span: Span) {
+    let text = |text: &str| Some(Text::new(call, text.as_bytes()).datum());
+    let (meter, span) = (text(meter.as_str()), text(span.name()));
+    match subject {
+        Subject::Plan(plan) => BEGIN_FOR_PLAN.write(call, &[Some(plan.datum()), meter, span]),
+        Subject::Account(account) => {
+            BEGIN_FOR_ACCOUNT.write(call, &[Some(account.datum()), meter, span])
+        }
+        Subject::Key(id) => BEGIN_FOR_KEY.write(call, &[Some(id.datum()), meter, span]),
+    };
+}
+
+/// Accounts with such a quota of their own have it instead of the plan's.
+static BEGIN_FOR_PLAN: Statement = Statement::new(
+    c"DELETE FROM vpk.quota_usage AS u USING vpk.accounts AS a
+       WHERE a.plan = $1 AND u.subject = a.account AND u.kind = 'account'
+         AND u.meter = $2 AND u.span = $3
+         AND NOT EXISTS (
+                 SELECT FROM vpk.quota_rows(a.quotas) AS q
+                  WHERE q.meter = $2 AND q.period = $3)",
+    &[TEXTOID, TEXTOID, TEXTOID],
+);
+
+static BEGIN_FOR_ACCOUNT: Statement = Statement::new(
+    c"DELETE FROM vpk.quota_usage AS u
+       WHERE u.subject = $1 AND u.kind = 'account' AND u.meter = $2 AND u.span = $3",
+    &[TEXTOID, TEXTOID, TEXTOID],
+);
+
+static BEGIN_FOR_KEY: Statement = Statement::new(
+    c"DELETE FROM vpk.quota_usage AS u
+       WHERE u.subject = $1::text AND u.kind = 'key' AND u.meter = $2 AND u.span = $3",
+    &[UUIDOID, TEXTOID, TEXTOID],
+);
 
 /// Sets what was granted to an account, whose row the transaction has locked, and records it.
 pub fn set_grants(

@@ -161,8 +161,12 @@ fn charged<'call>(
     cost: u32,
     with_details: bool,
 ) -> Answer<'call> {
-    let decision = answer.subject_unguarded(call).and_then(|it| decide::charge(call, &it, cost));
-    answer.decided(call, decision, with_details)
+    let Some(subject) = answer.subject_unguarded(call) else { return answer };
+    if with_details {
+        return answer.decided(call, decide::charge(call, &subject, cost), true);
+    }
+    let status = decide::charge_for_status(call, &subject, cost).unwrap_or(answer.status);
+    Answer { status, ..answer }
 }
 
 /// The answer to a request with an invalid key, unless too many have come from its address. A key

@@ -18,6 +18,7 @@ mod memory;
 mod migrations;
 mod reference;
 mod replicas;
+mod set_limits;
 mod tasks;
 mod upgrades;
 mod usage;

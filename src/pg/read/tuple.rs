@@ -107,20 +107,23 @@ impl Tuple {
     /// On a page, this reads the row's own list of nulls alone. So a row costs the same as before
     /// the update.
     #[inline]
-    pub fn has_appended(&self, mut columns: RangeInclusive<AttrNumber>) -> bool {
+    pub fn has_appended(&self, columns: RangeInclusive<AttrNumber>) -> bool {
+        let (first, last) = columns.into_inner();
         match &self.0 {
-            Source::Slot { last, .. } => {
-                columns.any(|column| column <= *last && self.value(column).is_some())
+            Source::Slot { last: readable, .. } => {
+                (first..=last).any(|column| column <= *readable && self.value(column).is_some())
             }
-            // SAFETY: the row stays for as long as this value.
-            Source::Page { tuple, .. } => unsafe {
+            // SAFETY: the row stays for as long as this value; a descriptor says how many columns
+            // it has.
+            Source::Page { tuple, descriptors, .. } => unsafe {
                 let (present, flags) = ((*tuple.t_data).t_infomask2, (*tuple.t_data).t_infomask);
-                let present = u32::from(present) & pg_sys::HEAP_NATTS_MASK;
-                let has_nulls = u32::from(flags) & pg_sys::HEAP_HASNULL != 0;
-                *columns.start() as u32 <= present
-                    && columns.any(|column| {
-                        column as u32 <= present && (!has_nulls || !is_null(tuple, column))
-                    })
+                let present = (present & pg_sys::HEAP_NATTS_MASK as u16) as AttrNumber;
+                let has_nulls = flags & pg_sys::HEAP_HASNULL as u16 != 0;
+                let has = |column| column <= present && (!has_nulls || !is_null(tuple, column));
+                first <= present
+                    && (first..last + 1).any(has)
+                    // Last, since few rows have a value there.
+                    && i32::from(first) <= (*descriptors.all).natts
             },
         }
     }
@@ -131,22 +134,20 @@ impl Tuple {
         let datum = match &self.0 {
             Source::Slot { last, .. } => (column <= *last).then(|| self.value(column))?,
             Source::Page { tuple, descriptors, .. } => {
-                // SAFETY: a descriptor says how many columns it has. The value is not null, so that
-                // the row has it; it is no value outside the page. The function keeps offsets in
-                // the descriptor (src/backend/access/common/heaptuple.c: nocachegetattr).
-                unsafe {
-                    let may_be_read = i32::from(column) <= (*descriptors.all).natts;
-                    (may_be_read && self.has_appended(column..=column)).then(|| {
-                        let tuple = ptr::from_ref(tuple).cast_mut();
-                        unguarded::nocachegetattr(tuple, column.into(), descriptors.all)
-                    })
-                }
+                // SAFETY: the column may be read and is not null, so that the row has it; it is no
+                // value outside the page. The function keeps offsets in the descriptor
+                // (src/backend/access/common/heaptuple.c: nocachegetattr).
+                self.has_appended(column..=column).then(|| unsafe {
+                    let tuple = ptr::from_ref(tuple).cast_mut();
+                    unguarded::nocachegetattr(tuple, column.into(), descriptors.all)
+                })
             }
         };
-        self.assert_type(column, pg_sys::TEXTOID);
-        // SAFETY: as for `column`.
-        let value = unsafe { Text::from_raw(datum?) };
-        Some(InRow { value, row: PhantomData })
+        datum.map(|datum| {
+            self.assert_type(column, pg_sys::TEXTOID);
+            // SAFETY: as for `column`.
+            InRow { value: unsafe { Text::from_raw(datum) }, row: PhantomData }
+        })
     }
 
     /// A column of type `uuid`.

@@ -10,6 +10,7 @@
 pub mod appended;
 pub mod array;
 pub mod encoding;
+mod interval;
 pub mod json;
 pub mod kept_json;
 pub mod status;
@@ -270,16 +271,6 @@ impl Text {
     /// [`crate::pg::ffi::unguarded`].
     pub fn new_unguarded(call: &Call, bytes: &[u8]) -> Text {
         Text(varlena_unguarded(call, bytes))
-    }
-}
-
-impl Interval {
-    /// Its months, days and microseconds (src/include/datatype/timestamp.h).
-    pub fn fields(self, _: &Call) -> (i32, i32, i64) {
-        // SAFETY: an interval is a pointer to this, and good for the call.
-        let pg_sys::Interval { time, day, month } =
-            unsafe { *self.0.cast_mut_ptr::<pg_sys::Interval>() };
-        (month, day, time)
     }
 }
 

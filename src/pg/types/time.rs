@@ -19,7 +19,7 @@ impl Interval {
     pub fn of_seconds(call: &Call, seconds: u32) -> Interval {
         const DAY: u32 = 24 * 60 * 60;
         let interval = match i32::try_from(seconds / DAY) {
-            Ok(day) if seconds % DAY == 0 => pg_sys::Interval { time: 0, day, month: 0 },
+            Ok(day) if seconds.is_multiple_of(DAY) => pg_sys::Interval { time: 0, day, month: 0 },
             _ => pg_sys::Interval { time: i64::from(seconds) * 1_000_000, day: 0, month: 0 },
         };
         // SAFETY: the closure holds plain data, and cannot panic.

@@ -7,6 +7,7 @@ pub mod accepted;
 pub mod additions;
 pub mod alike;
 pub mod keys;
+pub mod limits;
 pub mod names;
 pub mod replication;
 

@@ -68,6 +68,10 @@ fn call_everything(client: &mut Client) {
         ),
         ("vpk_client_ip(text)", "SELECT vpk_client_ip('192.0.2.1')"),
         (
+            "vpk.current_uses(uuid, bigint)",
+            "SELECT vpk.current_uses(NULL, 1), vpk.current_last_use(NULL, now())",
+        ),
+        (
             "vpk_rate_limit(text, integer, interval, integer, integer)",
             "SELECT FROM vpk_rate_limit('somebody', 1, '1 second')",
         ),
@@ -82,6 +86,23 @@ fn call_everything(client: &mut Client) {
         (
             "vpk_purge_events(timestamptz, integer)",
             "SELECT vpk_purge_events(now() - interval '10 years')",
+        ),
+        (
+            "vpk_rate_limit_state(text, uuid)",
+            "SELECT vpk_set_plan('limited', 'Pro'); SELECT FROM vpk_rate_limit_state('limited')",
+        ),
+        (
+            "vpk_reset_rate_limit(text, uuid, text)",
+            "SELECT vpk_set_plan('limited', 'Pro'), vpk_reset_rate_limit('limited')",
+        ),
+        (
+            "vpk_set_rate_limit(text, integer, interval, integer, text, text, uuid)",
+            "SELECT vpk_set_rate_limit('day', 1000000, '1 day', plan => 'Pro');
+             SELECT FROM vpk.rate_limits",
+        ),
+        (
+            "vpk_set_quota(bigint, text, text, text, text, uuid, text, date, real)",
+            "SELECT vpk_set_quota(1000000, plan => 'Pro'); SELECT FROM vpk.quotas",
         ),
         (
             "vpk_rename_account(text, text)",
@@ -255,10 +276,15 @@ fn prepared_statements_go_on_during_the_update() {
 #[test]
 fn an_update_and_an_open_transaction_do_not_wait_for_each_other() {
     const LIST: &str = "SELECT count(*) FROM vpk.key_list";
+    const PLANS: &str = "SELECT count(*) FROM vpk.plans";
     let cluster = Cluster::start(&[]);
-    for (number, (first, second)) in [(LIST, ""), ("", LIST)].into_iter().enumerate() {
+    for (number, (old, first, second)) in
+        [("0.6.0", LIST, ""), ("0.6.0", "", LIST), ("0.9.0", PLANS, ""), ("0.9.0", "", PLANS)]
+            .into_iter()
+            .enumerate()
+    {
         let name = format!("open_{number}");
-        let mut owner = made_with(&cluster, &name, "0.6.0");
+        let mut owner = made_with(&cluster, &name, old);
         let change = format!("SELECT vpk_revoke('{}')", create(&mut owner, "key").id);
         let mut open = cluster.connect(&name, "postgres");
         let mut open = open.transaction().expect("a transaction");

@@ -229,13 +229,16 @@ impl<'memory> QuotaSets<'memory> {
         });
     }
 
-    /// Forgets the quotas of a holder, which is gone, with what is pending.
-    pub fn forget_holder(self, holder: u64) {
+    /// Forgets the quotas of a holder that `is_meant`, with what is pending.
+    pub fn forget_of(self, holder: u64, is_meant: impl Fn(&PendingCharge) -> bool) {
         let Some(number) = self.locks.number_of(holder) else { return };
         let Some(set) = self.sets.get(number) else { return };
         self.locks.while_set_locked(number, || {
-            for (at, _) in set.used().filter(|(_, slot)| slot.id().holder == holder) {
-                set.free(at);
+            for (at, slot) in set.used() {
+                let charge = slot.charge((number, at)).filter(|charge| charge.id.holder == holder);
+                if charge.is_some_and(|charge| is_meant(&charge)) {
+                    set.free(at);
+                }
             }
         });
     }

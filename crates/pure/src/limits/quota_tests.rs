@@ -263,7 +263,9 @@ fn a_holder_that_is_gone_has_used_nothing() {
         call(quotas, &table, quota, 1);
     }
     let (batch, _) = quotas.collect(1, 0, 10);
-    quotas.forget_holder(0);
+    quotas.forget_of(0, |charge| charge.id != gone.id);
+    assert_eq!(quotas.used(gone.id), Some(1));
+    quotas.forget_of(0, |_| true);
     assert_eq!((quotas.used(gone.id), quotas.used(other.id)), (None, Some(1)));
     // Another quota has the slot by the time that a flush settles what it has written.
     call(quotas, &table, counted(0, 3, 10), 1);

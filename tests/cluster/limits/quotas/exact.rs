@@ -6,7 +6,7 @@ use std::thread;
 use super::{in_table, key_with, passing, set_quotas, shown, wait_for_used};
 use crate::support::keys::{create_for, set_plan};
 use crate::support::usage::{Done, FLUSH_EVERY_100MS, start_flushing_hourly};
-use crate::support::{Cluster, value};
+use crate::support::{Cluster, value, wait_until};
 
 /// Of racing calls exactly as many pass as the quota has, and the table gets exactly these.
 #[test]
@@ -138,6 +138,40 @@ fn what_is_used_outlives_a_change_of_the_plan() {
     // The account's still counts for other keys.
     let other = create_for(&mut client, "other", "acme");
     assert_eq!(passing(&mut client, &other, 1), 0);
+}
+
+/// A quota that is removed and made again counts from its making, for whatever it was set.
+#[test]
+fn a_new_quota_counts_from_its_making() {
+    let cluster = Cluster::start(FLUSH_EVERY_100MS);
+    let mut client = cluster.client();
+    set_plan(&mut client, "acme", "Plus");
+    let key = create_for(&mut client, "limited", "acme");
+    for (subject, kind) in [
+        ("plan => 'Plus'".to_owned(), "account"),
+        ("account => 'acme'".to_owned(), "account"),
+        (format!("id => '{}'", key.id), "key"),
+    ] {
+        for _ in 0..2 {
+            client.batch_execute(&format!("SELECT vpk_set_quota(3, {subject})")).expect("a quota");
+            // On a plan, up to the next time that a base is read.
+            wait_until("it counts from now on", || {
+                let fresh = format!("calls/month {kind} 3+0 0 3");
+                shown(&mut client, &format!("id => '{}'", key.id)) == fresh
+            });
+            assert_eq!(passing(&mut client, &key, 4), 3, "{subject}");
+            let used = format!(
+                "SELECT coalesce(sum(used), 0)::text FROM vpk.quota_usage WHERE kind = '{kind}'"
+            );
+            wait_until("it is in the table", || value(&mut client, &used, &[]) == "3");
+            // Another amount keeps what is used.
+            client.batch_execute(&format!("SELECT vpk_set_quota(4, {subject})")).expect("a quota");
+            assert_eq!(passing(&mut client, &key, 2), 1, "{subject}");
+            wait_until("it is in the table", || value(&mut client, &used, &[]) == "4");
+            client.batch_execute(&format!("SELECT vpk_set_quota(NULL, {subject})")).expect("none");
+            assert_eq!(passing(&mut client, &key, 2), 2, "{subject}");
+        }
+    }
 }
 
 /// Accounts of the same name in two databases have a quota each.
