@@ -5,9 +5,10 @@
 //! [`crate::pg::ffi::unguarded`].
 
 use pure::answer::status::Status;
-use pure::instant::{Micros, iso};
+use pure::instant::Micros;
 use pure::limits::bucket::{Bucket, Nanos, Wait};
 use pure::limits::charge::{self, Limit, Verdict};
+use pure::limits::civil::iso;
 use pure::limits::header_fields::{LimitState, quota_details, rate_details};
 use pure::limits::id::HolderName;
 use pure::limits::policies::NamedPolicy;

@@ -13,7 +13,7 @@ use crate::limits::applied::Subject;
 use crate::pg::call::Call;
 use crate::pg::server::kept::Kept;
 use crate::pg::server::{clock, database, time_zone};
-use crate::pg::types::Text;
+use crate::pg::types::Bytes;
 use crate::store::lookup::Limits;
 use crate::store::quotas as table;
 
@@ -110,8 +110,8 @@ impl Counted {
 /// What the table has of a quota of a subject. Unguarded: see [`crate::pg::ffi::unguarded`].
 pub fn base_unguarded(call: &Call, subject: &Subject, counted: &CountedQuota) -> i64 {
     let name = match (counted.counts.holder, subject.key) {
-        (Holder::Key, Some(key)) => Text::new_unguarded(call, &pure::uuid::text(key)),
-        _ => Text::new_unguarded(call, subject.account),
+        (Holder::Key, Some(key)) => Bytes::new_unguarded(call, &pure::uuid::text(key)),
+        _ => Bytes::new_unguarded(call, subject.account),
     };
     table::used_unguarded(name, &counted.counts)
 }

@@ -17,17 +17,17 @@ use crate::pg::read::catalog::Table;
 use crate::pg::read::scan::{Opened, Wanted};
 use crate::pg::read::snapshot;
 use crate::pg::sql::statement::{Row, Statement};
-use crate::pg::types::{self, SqlValue, Text, TextArray, Timestamp, TypedDatum, Uuid};
+use crate::pg::types::{self, Bytes, SqlValue, Text, TextArray, Timestamp, TypedDatum, Uuid};
 use crate::store::events::{self, Caller, missed_events, record_events};
 use crate::store::limits::Subject;
 use crate::store::lookup::columns::{self, quota_usage};
 
 /// What the table has of a quota, on the latest snapshot: 0 where it has nothing. `subject` is the
 /// account, or the id of the key. Unguarded: see [`crate::pg::ffi::unguarded`].
-pub fn used_unguarded(subject: Text, counts: &Counts) -> i64 {
+pub fn used_unguarded(subject: Bytes, counts: &Counts) -> i64 {
     let opened = Opened::open(Table::QuotaUsage, columns::shape(Table::QuotaUsage));
     let mut used = 0;
-    opened.each_visible(Some(Wanted::text(subject)), snapshot::latest(), |row| {
+    opened.each_visible(Some(Wanted::text_of(subject)), snapshot::latest(), |row| {
         let is = |column, name: &str| {
             row.text(column).is_some_and(|text| text.bytes() == name.as_bytes())
         };
@@ -106,7 +106,8 @@ static EXISTS: Statement = Statement::new(
 /// is such a key.
 ///
 /// Like the flush of uses, the statement waits for no row: what others hold waits for the next
-/// flush. A row of an earlier period goes when the next one's is added, a day after its last change.
+/// flush. When the row of a period is added, those of earlier ones go that were not changed for a
+/// day.
 static FLUSH: Statement = Statement::new(
     sql!(
         "WITH noted AS MATERIALIZED (

@@ -17,7 +17,8 @@ pub const VERIFIER_FUNCTIONS: [&str; 9] = [
 pub const VERIFIER_RELATIONS: [&str; 1] = ["SELECT ON vpk.status_codes"];
 
 /// The functions that an admin role cannot call: vpk_charge is granted by itself, only the owner
-/// makes a role an admin or lets it read the hashes, and the triggers and defaults call their functions themselves.
+/// makes a role an admin or lets it read the hashes, and the triggers and defaults call their
+/// functions themselves.
 pub const NOT_FOR_ADMINS: [&str; 8] = [
     "vpk_charge",
     "vpk_grant_admin",

@@ -266,14 +266,6 @@ impl Text {
     }
 }
 
-impl Text {
-    /// A text of these bytes, which are valid in the server's encoding. Unguarded: see
-    /// [`crate::pg::ffi::unguarded`].
-    pub fn new_unguarded(call: &Call, bytes: &[u8]) -> Text {
-        Text(varlena_unguarded(call, bytes))
-    }
-}
-
 impl Bytes {
     /// At most the first `limit` bytes. Unguarded: see [`crate::pg::ffi::unguarded`].
     pub fn presented_unguarded(self, _: &Call, limit: usize) -> Presented<'_> {
