@@ -71,13 +71,14 @@ pub fn current(call: &Call, holding: &Holding) -> Vec<(Holder, CurrentQuota)> {
 /// A quota with what is used of it: what the memory knows, or else the table has.
 pub fn used(call: &Call, holding: &Holding, holder: Holder, quota: CurrentQuota) -> Used {
     let grants = holding.grants.map(|grants| grants.bytes(call));
-    let known = memory().and_then(|memory| {
+    let (base, pending) = memory().map_or((None, 0), |memory| {
         let hash = memory.hash(call, holding, holder);
-        memory.sets.used(hash.bucket(quota.hash))
+        memory.sets.look(hash.bucket(quota.hash), quotas::reading())
     });
     let in_table = || table::used(call, subject(call, holding, holder), &quota.counts(holder));
     let granted = quota.granted(holder, grants);
-    Used { holder, quota, granted, used: known.unwrap_or_else(in_table) }
+    let used = base.unwrap_or_else(in_table).saturating_add(pending);
+    Used { holder, quota, granted, used }
 }
 
 /// Charges quotas of a key and its account, all of one meter. Returns the least that remains; None

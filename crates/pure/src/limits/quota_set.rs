@@ -398,6 +398,12 @@ impl Slot {
         self.pending.load(Relaxed) == 0 && !self.is_being_flushed()
     }
 
+    /// Its base, if it is as young as it has to be, and what is pending.
+    pub(super) fn look(&self, reading: Reading) -> (Option<i64>, i64) {
+        let is_fresh = self.is_fresh(reading.now, reading.max_age);
+        (is_fresh.then(|| self.base.load(Relaxed)), self.pending.load(Relaxed))
+    }
+
     /// Whether the base is as young as it has to be.
     pub(super) fn is_fresh(&self, now: u32, max_age: MaxAge) -> bool {
         let max = if self.is_idle() { max_age.idle } else { max_age.pending };

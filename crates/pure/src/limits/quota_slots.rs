@@ -151,14 +151,14 @@ impl<'memory> QuotaSets<'memory> {
         unstored
     }
 
-    /// What is used of a quota, if a slot has it.
-    pub fn used(self, id: BucketId) -> Option<i64> {
-        let set = self.set(id)?;
-        let used = || {
-            let slot = set.slot(id).filter(|slot| slot.base_at.load(Relaxed) != 0)?;
-            Some(slot.base.load(Relaxed).saturating_add(slot.pending.load(Relaxed)))
-        };
-        self.locks.while_set_locked(self.locks.number_of(id.holder)?, used)?
+    /// What the memory knows of a quota: its base, if it is as young as it has to be, and what is
+    /// pending. The base has to be read from the table otherwise.
+    pub fn look(self, id: BucketId, reading: Reading) -> (Option<i64>, i64) {
+        let known = self.set(id).zip(self.locks.number_of(id.holder)).and_then(|(set, number)| {
+            let look = || set.slot(id).map(|slot| slot.look(reading));
+            self.locks.while_set_locked(number, look)?
+        });
+        known.unwrap_or_default()
     }
 
     /// Reads what is pending in a database, from a set on and in at most about `limit` slots, and
