@@ -1,8 +1,8 @@
 //! G4: what is used is known after a restart.
 
 use super::{in_table, key_with, passing, shown, wait_for_used};
-use crate::support::pid;
-use crate::support::usage::{flush_every, start_flushing_hourly};
+use crate::support::usage::{FLUSH_EVERY_100MS, flush_every, start_flushing_hourly};
+use crate::support::{Cluster, caught_up, pid, sqlstate, value, wait_until};
 
 /// A clean restart forgets nothing, also where it changes the number of slots.
 #[test]
