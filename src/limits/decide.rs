@@ -35,6 +35,7 @@ pub struct Decision {
 
 /// What has decided.
 #[derive(Clone, Copy)]
+#[expect(clippy::large_enum_variant, reason = "a box has a destructor")]
 enum By {
     /// The limits of a plan, an account and a key.
     Subject(Applied),
