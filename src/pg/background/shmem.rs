@@ -120,25 +120,25 @@ pub fn ledger() -> Option<Ledger<'static>> {
 /// The buckets of accounts and keys, if the library was preloaded.
 #[inline]
 pub fn rate_sets() -> Option<Sets<'static>> {
-    sets(At::RateSets, rate_set_count)
+    sets(At::RateSets, rate_set_count())
 }
 
 /// The buckets of identifiers and client addresses, if the library was preloaded.
 #[inline]
 pub fn identifier_sets() -> Option<Sets<'static>> {
-    sets(At::IdentifierSets, identifier_set_count)
+    sets(At::IdentifierSets, identifier_set_count())
 }
 
 /// The sets of a region, if the library was preloaded.
 #[inline]
-fn sets(region: At, count: fn() -> usize) -> Option<Sets<'static>> {
+fn sets(region: At, count: usize) -> Option<Sets<'static>> {
     let first = address::<Set>(region);
     if first.is_null() {
         return None;
     }
-    // SAFETY: `on_startup` made the region for as many sets, as the setting says that cannot change
+    // SAFETY: `on_startup` made the region for as many sets as the setting says, which cannot change
     // while the server runs. It stays for the life of the process.
-    Some(Sets(unsafe { core::slice::from_raw_parts(first, count()) }))
+    Some(Sets(unsafe { core::slice::from_raw_parts(first, count) }))
 }
 
 /// The key of the hashes that name buckets, if the library was preloaded.
