@@ -265,12 +265,14 @@ $$;
 --
 -- Transactions lock these tables in any order, and whoever asks for one waits behind this update. So
 -- the update waits for 100 ms at most. If a table is not free by then, it gives up all of them,
--- lets others go first, and starts again, for 10 seconds. After that it waits, as any statement.
+-- lets others go first, and starts again in the other order, for 10 seconds. After that it waits,
+-- as any statement.
 DO $$
 DECLARE
     path text := pg_catalog.current_setting('search_path');
     patience text := pg_catalog.current_setting('lock_timeout');
     trying_until timestamptz := pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+) interval '10 s';
+    keys_first boolean := true;
 BEGIN
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
     LOOP
@@ -278,13 +280,18 @@ BEGIN
             IF pg_catalog.clock_timestamp() < trying_until THEN
                 PERFORM pg_catalog.set_config('lock_timeout', '100ms', true);
             END IF;
-            LOCK TABLE vpk.keys, vpk.accounts, vpk.plans IN ACCESS EXCLUSIVE MODE;
+            IF keys_first THEN
+                LOCK TABLE vpk.keys, vpk.accounts, vpk.plans IN ACCESS EXCLUSIVE MODE;
+            ELSE
+                LOCK TABLE vpk.plans, vpk.accounts, vpk.keys IN ACCESS EXCLUSIVE MODE;
+            END IF;
             EXIT;
         EXCEPTION WHEN lock_not_available THEN
             IF pg_catalog.clock_timestamp() >= trying_until THEN
                 RAISE;
             END IF;
         END;
+        keys_first := NOT keys_first;
         PERFORM pg_catalog.pg_sleep(0.1);
     END LOOP;
     PERFORM pg_catalog.set_config('lock_timeout', patience, true);
@@ -500,7 +507,10 @@ BEGIN
             EXECUTE statement;
         END LOOP;
         UPDATE pg_catalog.pg_init_privs AS i
-           SET initprivs = pg_catalog.acldefault(added.rights, added.owner)
+           SET initprivs = CASE added.kind
+                   WHEN 'FUNCTION' THEN ARRAY[pg_catalog.makeaclitem(
+                       added.owner, added.owner, 'EXECUTE', false)]
+                   ELSE pg_catalog.acldefault(added.rights, added.owner) END
          WHERE i.classoid = added.class AND i.objoid = added.oid AND i.objsubid = 0;
         DELETE FROM pg_catalog.pg_shdepend AS d USING pg_catalog.pg_database AS b
          WHERE b.datname = pg_catalog.current_database() AND d.dbid = b.oid
