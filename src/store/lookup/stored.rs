@@ -17,10 +17,8 @@ pub struct Texts<'call> {
     /// Its rate limits.
     pub rate_limits: Option<&'call [u8]>,
     /// Its quotas.
-    #[expect(dead_code, reason = "for the decision by quotas")]
     pub quotas: Option<&'call [u8]>,
     /// What was granted beyond the quotas, to an account.
-    #[expect(dead_code, reason = "for the decision by quotas")]
     pub quota_grants: Option<&'call [u8]>,
 }
 
