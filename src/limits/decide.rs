@@ -38,6 +38,7 @@ pub struct Decision<'call> {
 
 /// What has decided.
 #[derive(Clone, Copy)]
+#[expect(clippy::large_enum_variant, reason = "a box has a destructor")]
 enum By<'call> {
     /// The rate limits and the quotas of a plan, an account and a key.
     Subject(Option<Applied>, Option<&'call quotas::Counted>),

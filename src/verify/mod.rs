@@ -134,8 +134,8 @@ pub fn hash(call: &Call, hash: Option<Bytes>, request: &Request) -> Status {
 /// The last steps of an answer: asks what consumes something, and notes the answer.
 ///
 /// Rate limits are asked only where the decision is VALID, since the decision itself has no side
-/// effects. The limit of concurrent tasks is asked by [`crate::tasks`]. The limit of invalid keys is
-/// the one exception: it is asked where the decision is INVALID_API_KEY.
+/// effects. The limit of concurrent tasks is asked by [`crate::tasks`]. The limit of invalid keys
+/// is the one exception: it is asked where the decision is INVALID_API_KEY.
 #[inline]
 fn concluded<'call>(
     call: &'call Call,

@@ -37,9 +37,9 @@
 //! row is copied. Nothing is changed in a file that may be about to be removed, not even hint bits.
 //!
 //! Every other row is read through the index: one whose page is no longer in that buffer, one whose
-//! hint bits are not set yet, one with a value outside its page, one from before a column was
-//! added that must not be null, and one of a table access method other than heap. So is one look-up out of
-//! [`THROUGH_INDEX_EVERY`], to keep the pages in the cache.
+//! hint bits are not set yet, one with a value outside its page, one from before a column was added
+//! that must not be null, and one of a table access method other than heap. So is one look-up out
+//! of [`THROUGH_INDEX_EVERY`], to keep the pages in the cache.
 
 use core::ptr;
 use core::sync::atomic::AtomicU32;

@@ -19,9 +19,11 @@ const fn change(sql: &'static str, names: [&'static str; 2]) -> Change {
     Change { sql, names, from: 15 }
 }
 
-/// Makes room for a change of a column that the view shows.
+/// Makes room for a change of a column that views show.
 const WITHOUT_LIST: &str = "ALTER EXTENSION vibepeak_keys DROP VIEW vpk.key_list;
-    DROP VIEW vpk.key_list;";
+    ALTER EXTENSION vibepeak_keys DROP VIEW vpk.rate_limits;
+    ALTER EXTENSION vibepeak_keys DROP VIEW vpk.quotas;
+    DROP VIEW vpk.key_list, vpk.rate_limits, vpk.quotas;";
 
 const CHANGES: &[Change] = &[
     // The limit to addresses is in another column.
