@@ -66,6 +66,24 @@ COMMENT ON COLUMN vpk.key_usage.key_id IS 'The key';
 COMMENT ON COLUMN vpk.key_usage.last_used_at IS 'The last successful verification of the key';
 COMMENT ON COLUMN vpk.key_usage.uses IS 'Number of successful verifications of the key';
 
+COMMENT ON TABLE vpk.quota_usage IS
+    'What is used of quotas in each period, without what only the memory has; see vpk_quota';
+COMMENT ON COLUMN vpk.quota_usage.subject IS 'The account, or the id of the key';
+COMMENT ON COLUMN vpk.quota_usage.kind IS 'account or key';
+COMMENT ON COLUMN vpk.quota_usage.meter IS 'What is counted';
+COMMENT ON COLUMN vpk.quota_usage.span IS 'The length of the period: hour, day, week, month, year or total';
+COMMENT ON COLUMN vpk.quota_usage.period_start IS 'When the period began; -infinity for total';
+COMMENT ON COLUMN vpk.quota_usage.used IS 'How much was used';
+COMMENT ON COLUMN vpk.quota_usage.warned IS 'Whether the event quota_warning was recorded';
+COMMENT ON COLUMN vpk.quota_usage.updated_at IS 'When the row was last written';
+
+COMMENT ON TABLE vpk.charges IS
+    'The idempotency keys of charges and grants, for as long as a repeated call changes nothing';
+COMMENT ON COLUMN vpk.charges.account IS 'The account';
+COMMENT ON COLUMN vpk.charges.kind IS 'charge or grant';
+COMMENT ON COLUMN vpk.charges.idempotency_key IS 'The name of the request';
+COMMENT ON COLUMN vpk.charges.kept_until IS 'From this time on the row may be removed';
+
 COMMENT ON TABLE vpk.task_leases IS 'Running tasks; a lease counts until it expires or vpk_task_finish releases it';
 COMMENT ON COLUMN vpk.task_leases.lease IS 'Identifies the lease; UUID version 4';
 COMMENT ON COLUMN vpk.task_leases.account IS 'The account whose plan limits the task';
@@ -77,7 +95,7 @@ COMMENT ON TABLE vpk.events IS 'Every change to a key, to the plan of an account
 COMMENT ON COLUMN vpk.events.id IS 'Increases with every event';
 COMMENT ON COLUMN vpk.events.occurred_at IS 'Clock time of the event';
 COMMENT ON COLUMN vpk.events.event IS
-    'key_created, key_updated, key_rotated, key_revoked, key_disabled, key_enabled, key_purged, key_deleted, plan_set, rate_limit_set, rate_limit_removed, quota_set, quota_removed, account_renamed, account_deleted or events_purged';
+    'key_created, key_updated, key_rotated, key_revoked, key_disabled, key_enabled, key_purged, key_deleted, plan_set, rate_limit_set, rate_limit_removed, quota_set, quota_removed, account_renamed, account_deleted, quota_granted, quota_warning or events_purged';
 COMMENT ON COLUMN vpk.events.key_id IS 'The key, which may no longer exist';
 COMMENT ON COLUMN vpk.events.account IS 'The account; null after its deletion';
 COMMENT ON COLUMN vpk.events.role IS 'The role that called: that of SET ROLE, or else the role of the session';
@@ -160,6 +178,12 @@ COMMENT ON FUNCTION vpk_task_extend(uuid, interval) IS
     'Extends the lease of a running task; returns its new expiry, or null if the lease no longer exists';
 COMMENT ON FUNCTION vpk_task_finish(uuid) IS
     'Releases the lease of a task; returns whether it was still running';
+COMMENT ON FUNCTION vpk_quota(text, uuid) IS
+    'Returns what an account or a key has used of each of its quotas, and when they are renewed';
+COMMENT ON FUNCTION vpk_grant_quota(text, bigint, text, text, text, text) IS
+    'Grants an account more than a quota for its current period; returns what remains';
+COMMENT ON FUNCTION vpk_charge(uuid, bigint, text, text) IS
+    'Charges the quotas of a key and its account for what a request took; returns what remains, or null without a quota';
 COMMENT ON FUNCTION vpk_grant_verifier(regrole) IS 'Grants a role the privileges to verify keys, and no others';
 COMMENT ON FUNCTION vpk_grant_verifier(text) IS 'Grants a role, by its name, the privileges to verify keys, and no others';
 COMMENT ON FUNCTION vpk_grant_admin(regrole) IS 'Grants a role the privileges to manage keys, accounts and plans';
@@ -199,6 +223,7 @@ ALTER FUNCTION vpk_create(text, text, text, timestamptz, text[], cidr[], jsonb, 
 ALTER FUNCTION vpk_authenticate(text, text, inet, text, text, integer) ROWS 1;
 ALTER FUNCTION vpk_rotate(uuid, interval, timestamptz, text) ROWS 1;
 ALTER FUNCTION vpk_update(uuid, text, timestamptz, text[], cidr[], jsonb) ROWS 1;
+ALTER FUNCTION vpk_quota(text, uuid) ROWS 4;
 ALTER FUNCTION vpk_task_start(text, interval, inet, text, text, text, integer) ROWS 1;
 ALTER FUNCTION vpk_rate_limit(text, integer, interval, integer, integer) ROWS 1;
 ALTER FUNCTION vpk_rate_limit_state(text, uuid) ROWS 4;

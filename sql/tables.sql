@@ -75,6 +75,31 @@ CREATE TABLE vpk.key_usage (
     uses         bigint NOT NULL
 ) WITH (fillfactor = 70);
 
+-- What is used of quotas, by account or key. A slot in memory has what was used since the last
+-- flush. Free space on each page allows HOT updates, as in vpk.key_usage.
+CREATE TABLE vpk.quota_usage (
+    subject      text COLLATE "C" NOT NULL,
+    kind         text COLLATE "C" NOT NULL,
+    meter        text COLLATE "C" NOT NULL,
+    span         text COLLATE "C" NOT NULL,
+    period_start timestamptz NOT NULL,
+    used         bigint NOT NULL,
+    warned       boolean NOT NULL DEFAULT false,
+    updated_at   timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    PRIMARY KEY (subject, kind, meter, span, period_start),
+    CONSTRAINT quota_usage_used_check CHECK (used >= 0)
+) WITH (fillfactor = 70);
+
+-- The requests that named an idempotency key. A row is removed when its time is over.
+CREATE TABLE vpk.charges (
+    account         text COLLATE "C" NOT NULL,
+    kind            text COLLATE "C" NOT NULL,
+    idempotency_key text COLLATE "C" NOT NULL,
+    kept_until      timestamptz NOT NULL,
+    PRIMARY KEY (account, kind, idempotency_key)
+);
+CREATE INDEX charges_kept_until_idx ON vpk.charges (kept_until);
+
 CREATE TABLE vpk.task_leases (
     lease      uuid PRIMARY KEY,
     account    text COLLATE "C" NOT NULL,

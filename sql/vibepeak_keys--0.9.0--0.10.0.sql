@@ -29,7 +29,7 @@ $$;
 
 COMMENT ON TABLE vpk.events IS 'Every change to a key, to the plan of an account or to a limit, in order';
 COMMENT ON COLUMN vpk.events.event IS
-    'key_created, key_updated, key_rotated, key_revoked, key_disabled, key_enabled, key_purged, key_deleted, plan_set, rate_limit_set, rate_limit_removed, quota_set, quota_removed, account_renamed, account_deleted or events_purged';
+    'key_created, key_updated, key_rotated, key_revoked, key_disabled, key_enabled, key_purged, key_deleted, plan_set, rate_limit_set, rate_limit_removed, quota_set, quota_removed, account_renamed, account_deleted, quota_granted, quota_warning or events_purged';
 
 -- Texts of rate limits and quotas: checked where they are written, and read by the views.
 
@@ -191,6 +191,81 @@ COMMENT ON FUNCTION vpk_rate_limit(text, integer, interval, integer, integer) IS
     'Limits how often something happens, by an identifier of the application''s. Writes nothing';
 ALTER FUNCTION vpk_rate_limit(text, integer, interval, integer, integer) ROWS 1;
 
+-- What is used of quotas, by account or key. A slot in memory has what was used since the last
+-- flush. Free space on each page allows HOT updates, as in vpk.key_usage.
+CREATE TABLE vpk.quota_usage (
+    subject      text COLLATE "C" NOT NULL,
+    kind         text COLLATE "C" NOT NULL,
+    meter        text COLLATE "C" NOT NULL,
+    span         text COLLATE "C" NOT NULL,
+    period_start timestamptz NOT NULL,
+    used         bigint NOT NULL,
+    warned       boolean NOT NULL DEFAULT false,
+    updated_at   timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    PRIMARY KEY (subject, kind, meter, span, period_start),
+    CONSTRAINT quota_usage_used_check CHECK (used OPERATOR(pg_catalog.>=) 0)
+) WITH (fillfactor = 70);
+
+-- The requests that named an idempotency key. A row is removed when its time is over.
+CREATE TABLE vpk.charges (
+    account         text COLLATE "C" NOT NULL,
+    kind            text COLLATE "C" NOT NULL,
+    idempotency_key text COLLATE "C" NOT NULL,
+    kept_until      timestamptz NOT NULL,
+    PRIMARY KEY (account, kind, idempotency_key)
+);
+CREATE INDEX charges_kept_until_idx ON vpk.charges (kept_until);
+COMMENT ON TABLE vpk.quota_usage IS
+    'What is used of quotas in each period, without what only the memory has; see vpk_quota';
+COMMENT ON COLUMN vpk.quota_usage.subject IS 'The account, or the id of the key';
+COMMENT ON COLUMN vpk.quota_usage.kind IS 'account or key';
+COMMENT ON COLUMN vpk.quota_usage.meter IS 'What is counted';
+COMMENT ON COLUMN vpk.quota_usage.span IS 'The length of the period: hour, day, week, month, year or total';
+COMMENT ON COLUMN vpk.quota_usage.period_start IS 'When the period began; -infinity for total';
+COMMENT ON COLUMN vpk.quota_usage.used IS 'How much was used';
+COMMENT ON COLUMN vpk.quota_usage.warned IS 'Whether the event quota_warning was recorded';
+COMMENT ON COLUMN vpk.quota_usage.updated_at IS 'When the row was last written';
+COMMENT ON TABLE vpk.charges IS
+    'The idempotency keys of charges and grants, for as long as a repeated call changes nothing';
+COMMENT ON COLUMN vpk.charges.account IS 'The account';
+COMMENT ON COLUMN vpk.charges.kind IS 'charge or grant';
+COMMENT ON COLUMN vpk.charges.idempotency_key IS 'The name of the request';
+COMMENT ON COLUMN vpk.charges.kept_until IS 'From this time on the row may be removed';
+SELECT pg_catalog.pg_extension_config_dump('vpk.quota_usage', '');
+SELECT pg_catalog.pg_extension_config_dump('vpk.charges', '');
+
+CREATE FUNCTION vpk_quota(account text DEFAULT NULL, id uuid DEFAULT NULL)
+RETURNS TABLE (meter text, period text, applies_to text, amount bigint, granted bigint,
+               used bigint, remaining bigint, period_start timestamptz, resets_at timestamptz)
+VOLATILE SECURITY DEFINER PARALLEL UNSAFE
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'vpk_quota_wrapper';
+COMMENT ON FUNCTION vpk_quota(text, uuid) IS
+    'Returns what an account or a key has used of each of its quotas, and when they are renewed';
+ALTER FUNCTION vpk_quota(text, uuid) ROWS 4;
+
+CREATE FUNCTION vpk_grant_quota(
+    account text, amount bigint, meter text DEFAULT 'calls', reason text DEFAULT NULL,
+    idempotency_key text DEFAULT NULL, period text DEFAULT NULL)
+RETURNS bigint
+VOLATILE SECURITY DEFINER PARALLEL UNSAFE
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'vpk_grant_quota_wrapper';
+COMMENT ON FUNCTION vpk_grant_quota(text, bigint, text, text, text, text) IS
+    'Grants an account more than a quota for its current period; returns what remains';
+
+CREATE FUNCTION vpk_charge(
+    id uuid, cost bigint, meter text DEFAULT 'calls', idempotency_key text DEFAULT NULL)
+RETURNS bigint
+VOLATILE PARALLEL UNSAFE
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'vpk_charge_wrapper';
+COMMENT ON FUNCTION vpk_charge(uuid, bigint, text, text) IS
+    'Charges the quotas of a key and its account for what a request took; returns what remains, or null without a quota';
+
 -- A superuser who is not the owner of the extension's tables may run an update. What it made goes
 -- to that owner, as in a fresh installation. Nobody else may call it, whatever default privileges
 -- there are; and then each role that may call the function beside it.
@@ -265,12 +340,14 @@ $$;
 --
 -- Transactions lock these tables in any order, and whoever asks for one waits behind this update. So
 -- the update waits for 100 ms at most. If a table is not free by then, it gives up all of them,
--- lets others go first, and starts again, for 10 seconds. After that it waits, as any statement.
+-- lets others go first, and starts again in the other order, for 10 seconds. After that it waits,
+-- as any statement.
 DO $$
 DECLARE
     path text := pg_catalog.current_setting('search_path');
     patience text := pg_catalog.current_setting('lock_timeout');
     trying_until timestamptz := pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+) interval '10 s';
+    keys_first boolean := true;
 BEGIN
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
     LOOP
@@ -278,13 +355,18 @@ BEGIN
             IF pg_catalog.clock_timestamp() < trying_until THEN
                 PERFORM pg_catalog.set_config('lock_timeout', '100ms', true);
             END IF;
-            LOCK TABLE vpk.keys, vpk.accounts, vpk.plans IN ACCESS EXCLUSIVE MODE;
+            IF keys_first THEN
+                LOCK TABLE vpk.keys, vpk.accounts, vpk.plans IN ACCESS EXCLUSIVE MODE;
+            ELSE
+                LOCK TABLE vpk.plans, vpk.accounts, vpk.keys IN ACCESS EXCLUSIVE MODE;
+            END IF;
             EXIT;
         EXCEPTION WHEN lock_not_available THEN
             IF pg_catalog.clock_timestamp() >= trying_until THEN
                 RAISE;
             END IF;
         END;
+        keys_first := NOT keys_first;
         PERFORM pg_catalog.pg_sleep(0.1);
     END LOOP;
     PERFORM pg_catalog.set_config('lock_timeout', patience, true);
@@ -470,7 +552,10 @@ BEGIN
                    'rate_limit_rows',
                    'quota_rows',
                    'vpk_set_rate_limit',
-                   'vpk_set_quota'
+                   'vpk_set_quota',
+                   'vpk_quota',
+                   'vpk_grant_quota',
+                   'vpk_charge'
                )
         UNION ALL
         SELECT 'pg_catalog.pg_class'::pg_catalog.regclass, c.oid, k.relowner,
@@ -480,7 +565,9 @@ BEGIN
          WHERE c.relnamespace = 'vpk'::pg_catalog.regnamespace
            AND c.relname::text IN (
                    'rate_limits',
-                   'quotas'
+                   'quotas',
+                   'quota_usage',
+                   'charges'
                )
     LOOP
         EXECUTE pg_catalog.format('ALTER %s %s OWNER TO %I', added.kind, added.object,
@@ -496,11 +583,23 @@ BEGIN
                    LATERAL pg_catalog.aclexplode(
                        coalesce(o.acl, pg_catalog.acldefault(added.rights, added.owner))) AS a
              WHERE o.oid = added.oid AND a.grantee <> added.owner
+            UNION ALL
+            -- Dumps by roles that may read vpk.keys go on.
+            SELECT DISTINCT pg_catalog.format('GRANT SELECT ON %s TO %I', added.object,
+                                              pg_catalog.pg_get_userbyid(a.grantee))
+              FROM pg_catalog.pg_class AS k, LATERAL pg_catalog.aclexplode(k.relacl) AS a
+             WHERE k.oid = 'vpk.keys'::pg_catalog.regclass AND a.privilege_type = 'SELECT'
+               AND a.grantee NOT IN (0::pg_catalog.oid, k.relowner)
+               AND added.oid IN ('vpk.quota_usage'::pg_catalog.regclass,
+                                 'vpk.charges'::pg_catalog.regclass)
         LOOP
             EXECUTE statement;
         END LOOP;
         UPDATE pg_catalog.pg_init_privs AS i
-           SET initprivs = pg_catalog.acldefault(added.rights, added.owner)
+           SET initprivs = CASE added.kind
+                   WHEN 'FUNCTION' THEN ARRAY[pg_catalog.makeaclitem(
+                       added.owner, added.owner, 'EXECUTE', false)]
+                   ELSE pg_catalog.acldefault(added.rights, added.owner) END
          WHERE i.classoid = added.class AND i.objoid = added.oid AND i.objsubid = 0;
         DELETE FROM pg_catalog.pg_shdepend AS d USING pg_catalog.pg_database AS b
          WHERE b.datname = pg_catalog.current_database() AND d.dbid = b.oid

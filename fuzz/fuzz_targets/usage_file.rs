@@ -5,6 +5,7 @@
 use libfuzzer_sys::fuzz_target;
 use pure::limits::id::HashKey;
 use pure::limits::kept::Buckets;
+use pure::limits::quota_set::PendingCharge;
 use pure::limits::set::Stored;
 use pure::usage::file::{Counters, ShutdownPoint, UsageSnapshot, decode, encode};
 use pure::usage::slots::Pending;
@@ -79,7 +80,16 @@ fn written(data: &[u8]) {
     let hash_key = HashKey(core::array::from_fn(|_| next() as u8));
     let mut stored = || Stored::from_words([next(), next(), next(), next() & MOST_BITS]);
     let mut buckets = |number: u8| (0..number & 3).filter_map(|_| stored()).collect();
-    let buckets = Buckets { hash_key, rates: buckets(size >> 4), identifiers: buckets(size >> 6) };
+    let (rates, identifiers) = (buckets(size >> 4), buckets(size >> 6));
+    let mut charge = || {
+        let mut words = [(); PendingCharge::WORDS].map(|()| next());
+        // A database, a holder and a period, and the name of a meter.
+        words[2] = words[2] & 0xffff_ffff_0000 | words[2] % 2 << 8 | words[2] % 6;
+        words[5..9].copy_from_slice(&[u64::from_le_bytes(*b"calls\0\0\0"), 0, 0, 0]);
+        PendingCharge::from_words(words)
+    };
+    let charges = (0..bit >> 3 & 3).filter_map(|_| charge()).collect();
+    let buckets = Buckets { hash_key, rates, identifiers, charges };
     let snapshot = UsageSnapshot { counters, uses, buckets };
     let point = ShutdownPoint {
         system: next(),
@@ -91,7 +101,11 @@ fn written(data: &[u8]) {
     let empty = encode(&UsageSnapshot::default(), point).len();
     let buckets = snapshot.buckets.rates.len() + snapshot.buckets.identifiers.len();
     let counters = snapshot.counters.len() * (52 + 8 * STATUSES);
-    let length = empty + counters + snapshot.uses.len() * 36 + buckets * 32;
+    let length = empty
+        + counters
+        + snapshot.uses.len() * 36
+        + buckets * 32
+        + snapshot.buckets.charges.len() * 8 * PendingCharge::WORDS;
     assert_eq!(file.len(), length);
     assert_eq!(decode(&file), Ok((snapshot, Some(point))));
 

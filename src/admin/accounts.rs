@@ -70,6 +70,7 @@ fn rename_locked(call: &Call, account: Text, new_account: Text) -> Result<i64, C
         limits: lookup::limits_of_unguarded(call, new_account),
     });
     limits::take_over(&from, &to);
+    limits::used::rename(call, account, new_account);
     Ok(keys)
 }
 

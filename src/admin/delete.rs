@@ -110,6 +110,7 @@ fn erase(call: &Call, account: Text) -> Result<i64, CallError> {
     if let Some(applied) = Applied::to(&subject) {
         limits::forget(&applied, |_| true);
     }
+    limits::used::forget(call, account);
     Ok(deleted)
 }
 

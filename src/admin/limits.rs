@@ -1,6 +1,7 @@
 //! Setting rate limits and quotas: the arguments, and the errors.
 
 use pure::error::{CallError, quoted};
+use pure::limits::applicable::Limits;
 use pure::limits::civil::Date;
 use pure::limits::name::{MAX_NAME, Name};
 use pure::limits::period::{Period, Span, containing};
@@ -10,11 +11,13 @@ use pure::limits::quotas::{Quota, Quotas, QuotasError};
 use serde_json::json;
 
 use super::arguments::{self, required};
+use crate::limits::used;
 use crate::pg::background::shmem;
 use crate::pg::call::Call;
 use crate::pg::server::time_zone;
 use crate::pg::sql::commit;
 use crate::pg::types::{self, Interval, Text, Timestamp, Uuid, json::jsonb};
+use crate::store;
 use crate::store::events::Caller;
 use crate::store::limits::{self, Change, Column, Subject};
 
@@ -118,10 +121,26 @@ pub fn set_quota(call: &Call, given: Given, quota: NewQuota) -> Result<(), CallE
         if let Some(quota) = new {
             details["quota"] = json!(quota.to_string());
         }
+        let begins = new.filter(|quota| !before.has_kind_of(*quota)).is_some();
+        if begins && !is_of_plan_too(call, subject, meter, span) {
+            // There may be rows of an earlier one in the same period.
+            store::quotas::begin(call, subject, meter, span);
+            if let Subject::Account(account) = subject {
+                used::begin(call, account, meter, span);
+            }
+        }
         write(call, Column::Quotas, subject, &quotas.to_string(), event, &details);
     }
     commit::until_applied();
     Ok(())
+}
+
+/// Whether the plan of an account has a quota of this kind, which counts already.
+fn is_of_plan_too(call: &Call, subject: Subject, meter: Name, span: Span) -> bool {
+    let Subject::Account(account) = subject else { return false };
+    let Some(holding) = store::quotas::of_account(call, account) else { return false };
+    let all = used::current(call, &holding);
+    all.iter().any(|(_, quota)| quota.meter == meter && quota.span == span)
 }
 
 /// The text of a column `rate_limits` as it is stored; None where there is no limit.
@@ -168,7 +187,7 @@ fn stored_text(call: &Call, text: &str) -> Option<Text> {
     (!text.is_empty()).then(|| Text::new(call, text.as_bytes()))
 }
 
-fn checked_label(call: &Call, what: &str, name: Text) -> Result<Name, CallError> {
+pub(super) fn checked_label(call: &Call, what: &str, name: Text) -> Result<Name, CallError> {
     Name::parse(name.bytes(call)).ok_or_else(|| {
         CallError::invalid(format!("invalid {what} {}", quoted(name.bytes(call)))).detail(format!(
             "It must be 1 to {MAX_NAME} characters of A-Z, a-z, 0-9, \"_\", \"-\" and \".\"."
@@ -182,7 +201,7 @@ fn checked_policy(limit: RateLimit, amount: i32) -> Result<Policy, CallError> {
     Ok(Policy::new(amount.into(), period, limit.burst.map(i64::from))?)
 }
 
-fn checked_span(call: &Call, period: Text) -> Result<Span, CallError> {
+pub(super) fn checked_span(call: &Call, period: Text) -> Result<Span, CallError> {
     let name = period.bytes(call);
     Span::from_name(name).ok_or_else(|| {
         let names = Span::ALL.map(Span::name).join(", ");

@@ -14,6 +14,7 @@ pub mod delete;
 pub mod disable;
 pub mod limits;
 pub mod list;
+pub mod quotas;
 pub mod rate_limits;
 mod request;
 pub mod revoke;

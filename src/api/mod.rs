@@ -15,6 +15,7 @@ mod doctor;
 mod events;
 mod keys;
 mod limits;
+mod quotas;
 mod rate_limits;
 mod roles;
 mod tasks;

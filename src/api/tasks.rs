@@ -16,6 +16,7 @@ use crate::verify::RequestOptions;
 
 #[pg_extern(volatile, parallel_unsafe, security_definer, name = "vpk_task_start")]
 #[search_path(pg_catalog, pg_temp)]
+#[expect(clippy::too_many_arguments, reason = "an SQL function has as many arguments")]
 fn start_task_at_cost(
     token: Option<Text>,
     ttl: default!(Option<Interval>, "'15 min'"),

@@ -7,6 +7,8 @@
 pub mod applied;
 pub mod decide;
 pub mod identifier;
+pub mod quotas;
+pub mod used;
 
 use pure::limits::set::WAYS;
 use pure::limits::sets::Sets;

@@ -8,6 +8,7 @@ use crate::pg::types::{SqlValue, Text, Timestamp};
 use crate::store::events::{self, Caller, missed_events, record_events};
 use crate::store::keys::RemovedKeys;
 use crate::store::limits;
+use crate::store::quotas;
 
 /// The names of all plans, in order of rank.
 pub fn plan_names(call: &Call) -> Vec<Text> {
@@ -95,6 +96,7 @@ pub fn rename(call: &Call, account: Text, new_account: Text, caller: Caller) -> 
     let statement = if limits::exist(call) { &RENAME } else { &RENAME_WITHOUT_LIMITS };
     let rows = events::write(call, statement, &parameters);
     events::rename(call, account, new_account);
+    quotas::rename_account(call, account, new_account);
     rows.first().and_then(|row| row.bigint(0)).unwrap_or(0)
 }
 
@@ -177,8 +179,9 @@ static EMPTY: Statement = Statement::new(
     &[TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID],
 );
 
-/// Deletes the row of an account.
+/// Deletes the row of an account, and what is used of its quotas.
 pub fn delete(call: &Call, account: Text) {
+    quotas::forget_account(call, account);
     DELETE.write(call, &[Some(account.datum())]);
 }
 

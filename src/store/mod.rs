@@ -25,6 +25,7 @@ pub mod leases;
 pub mod limits;
 pub mod list;
 pub mod lookup;
+pub mod quotas;
 pub mod rate_limits;
 pub mod roles;
 pub mod rotate;

@@ -5,6 +5,7 @@
 //! `vpk.key_usage`. If the library was not preloaded, there is no such memory, and nothing is
 //! counted.
 
+mod charges;
 pub mod current;
 mod flusher;
 pub mod handover;

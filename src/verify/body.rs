@@ -8,7 +8,7 @@ use pure::limits::header_fields::limits_json;
 use pure::request::id;
 use serde_json::Value;
 
-use crate::limits::decide::Decision;
+use crate::limits::decide::{Decision, Told};
 use crate::pg::call::Call;
 use crate::pg::server::{random, settings};
 use crate::pg::types::encoding::ServerEncoding;
@@ -134,8 +134,8 @@ fn limited(
     presented_id: Option<&[u8]>,
 ) -> Response {
     let told = decision.told();
-    let states = decision.states(&told);
-    let details = decision.details(&told, &states);
+    let states: Vec<_> = told.iter().map(Told::state).collect();
+    let details = decision.details();
     let none = BodyFacts::default();
     let (request_id, error) = compose(call, answer.status, &none, presented_id, details);
     let fields = settings::rate_limit_headers();

@@ -38,7 +38,7 @@ pub struct Answer<'call> {
     /// What limits its calls; None where nothing does.
     pub limits: Option<&'call Limits<'call>>,
     /// What the limits have said to the call, where they were asked for details.
-    pub decision: Option<&'call Decision>,
+    pub decision: Option<&'call Decision<'call>>,
 }
 
 /// What a caller says of a request, beside the credential.
@@ -87,7 +87,7 @@ impl<'call> Answer<'call> {
     pub fn decided(
         self,
         call: &'call Call,
-        decision: Option<Decision>,
+        decision: Option<Decision<'call>>,
         with_details: bool,
     ) -> Answer<'call> {
         let Some(decision) = decision else { return self };
@@ -163,9 +163,9 @@ fn charged<'call>(
 ) -> Answer<'call> {
     let Some(subject) = answer.subject_unguarded(call) else { return answer };
     if with_details {
-        return answer.decided(call, decide::charge(&subject, cost), true);
+        return answer.decided(call, decide::charge(call, &subject, cost), true);
     }
-    let status = decide::charge_for_status(&subject, cost).unwrap_or(answer.status);
+    let status = decide::charge_for_status(call, &subject, cost).unwrap_or(answer.status);
     Answer { status, ..answer }
 }
 

@@ -11,8 +11,8 @@ const PERIOD: &str = "
     CREATE FUNCTION quota_period(zone text, span text, anchor date, at timestamptz, ends boolean)
     RETURNS timestamptz LANGUAGE c AS 'vibepeak_keys', 'quota_period_wrapper'";
 
-/// Instants over two centuries: some at every time of the day, and those around each change of the
-/// clocks, which are at whole quarters of an hour.
+/// Instants over two centuries at any time of the day, and many of some days on which clocks change
+/// somewhere.
 const INSTANTS: &str = "
     SELECT z.name AS zone, s.span, i.at
       FROM pg_timezone_names AS z,
@@ -22,11 +22,12 @@ const INSTANTS: &str = "
              UNION ALL
             SELECT now()
              UNION ALL
-            SELECT d + h FROM (VALUES ('2018-11-04 00:00+00'::timestamptz),
-                                      ('2019-02-16 00:00+00'), ('2011-12-29 00:00+00'),
-                                      ('2026-03-29 00:00+00'), ('2026-10-25 00:00+00'),
-                                      ('2026-11-01 00:00+00'), ('2026-12-31 00:00+00')) AS d (d),
-                 generate_series(interval '0', interval '36 hours', interval '29 minutes') AS h
+            SELECT d + n * interval '29 minutes'
+              FROM (VALUES ('2018-11-04 00:00+00'::timestamptz),
+                           ('2019-02-16 00:00+00'), ('2011-12-29 00:00+00'),
+                           ('2026-03-29 00:00+00'), ('2026-10-25 00:00+00'),
+                           ('2026-11-01 00:00+00'), ('2026-12-31 00:00+00')) AS d (d),
+                   generate_series(0, 75) AS n
            ) AS i (at)";
 
 /// The periods of quotas are those of the server's calendar, in each of its zones. Where clocks show

@@ -36,6 +36,8 @@ pub mod limits {
     pub mod bucket;
     pub mod charge;
     pub mod civil;
+    pub mod current_quotas;
+    pub mod grants;
     pub mod header_fields;
     pub mod id;
     #[cfg(all(loom, test))]
@@ -45,6 +47,10 @@ pub mod limits {
     pub mod period;
     pub mod policies;
     pub mod policy;
+    pub mod quota_set;
+    pub mod quota_slots;
+    #[cfg(all(test, not(loom)))]
+    mod quota_tests;
     pub mod quotas;
     pub mod set;
     pub mod sets;

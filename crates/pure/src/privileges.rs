@@ -16,9 +16,11 @@ pub const VERIFIER_FUNCTIONS: [&str; 9] = [
 /// The privileges of a verifier role on the relations in schema vpk, each as in GRANT.
 pub const VERIFIER_RELATIONS: [&str; 1] = ["SELECT ON vpk.status_codes"];
 
-/// The functions that an admin role cannot call: only the owner makes a role an admin or lets it
-/// read the hashes, and the triggers and defaults call their functions themselves.
-pub const NOT_FOR_ADMINS: [&str; 7] = [
+/// The functions that an admin role cannot call: vpk_charge is granted by itself, only the owner
+/// makes a role an admin or lets it read the hashes, and the triggers and defaults call their
+/// functions themselves.
+pub const NOT_FOR_ADMINS: [&str; 8] = [
+    "vpk_charge",
     "vpk_grant_admin",
     "vpk_grant_backup",
     "plan_in_use",

@@ -16,6 +16,8 @@ use pgrx::pg_sys::{self, Datum};
 
 use pure::limits::id::HashKey;
 use pure::limits::kept::Limits;
+use pure::limits::quota_set::QuotaSet;
+use pure::limits::quota_slots::QuotaSets;
 use pure::limits::set::{Set, WAYS};
 use pure::limits::sets::Sets;
 use pure::usage::shared::{Header, Ledger};
@@ -42,9 +44,10 @@ enum At {
     UsageSlots,
     RateSets,
     IdentifierSets,
+    QuotaSets,
 }
 
-const REGIONS: [Region; 4] = [
+const REGIONS: [Region; 5] = [
     Region {
         name: c"vibepeak_keys ledger",
         size: || size_of::<Header>(),
@@ -64,6 +67,11 @@ const REGIONS: [Region; 4] = [
         name: c"vibepeak_keys identifier sets",
         size: || identifier_set_count() * size_of::<Set>(),
         alignment: align_of::<Set>(),
+    },
+    Region {
+        name: c"vibepeak_keys quota sets",
+        size: || rate_set_count() * size_of::<QuotaSet>(),
+        alignment: align_of::<QuotaSet>(),
     },
 ];
 
@@ -120,25 +128,35 @@ pub fn ledger() -> Option<Ledger<'static>> {
 /// The buckets of accounts and keys, if the library was preloaded.
 #[inline]
 pub fn rate_sets() -> Option<Sets<'static>> {
-    sets(At::RateSets, rate_set_count)
+    sets(At::RateSets, rate_set_count())
 }
 
 /// The buckets of identifiers and client addresses, if the library was preloaded.
 #[inline]
 pub fn identifier_sets() -> Option<Sets<'static>> {
-    sets(At::IdentifierSets, identifier_set_count)
+    sets(At::IdentifierSets, identifier_set_count())
+}
+
+/// What is used of quotas, if the library was preloaded.
+#[inline]
+pub fn quota_sets() -> Option<QuotaSets<'static>> {
+    let locks = rate_sets()?;
+    // SAFETY: `on_startup` made the region for as many sets as there are of the buckets beside
+    // them. It stays for the life of the process.
+    let sets = unsafe { core::slice::from_raw_parts(address(At::QuotaSets), locks.0.len()) };
+    Some(QuotaSets { locks, sets })
 }
 
 /// The sets of a region, if the library was preloaded.
 #[inline]
-fn sets(region: At, count: fn() -> usize) -> Option<Sets<'static>> {
+fn sets(region: At, count: usize) -> Option<Sets<'static>> {
     let first = address::<Set>(region);
     if first.is_null() {
         return None;
     }
-    // SAFETY: `on_startup` made the region for as many sets, as the setting says that cannot change
+    // SAFETY: `on_startup` made the region for as many sets as the setting says, which cannot change
     // while the server runs. It stays for the life of the process.
-    Some(Sets(unsafe { core::slice::from_raw_parts(first, count()) }))
+    Some(Sets(unsafe { core::slice::from_raw_parts(first, count) }))
 }
 
 /// The key of the hashes that name buckets, if the library was preloaded.
@@ -152,7 +170,8 @@ pub fn hash_key() -> Option<HashKey> {
 /// The buckets of all limits and the key of their hashes, if the library was preloaded.
 fn limits() -> Option<Limits<'static>> {
     let hash_key = &ledger()?.header.hash_key;
-    Some(Limits { hash_key, rates: rate_sets()?, identifiers: identifier_sets()? })
+    let (rates, identifiers, quotas) = (rate_sets()?, identifier_sets()?, quota_sets()?);
+    Some(Limits { hash_key, rates, identifiers, quotas })
 }
 
 /// Asks the postmaster for the memory. Called while it loads the library.

@@ -12,7 +12,7 @@ use core::sync::atomic::Ordering::Relaxed;
 use std::fs;
 use std::io::{self, ErrorKind, Write};
 
-use pure::limits::kept::{Buckets, Limits};
+use pure::limits::kept::Limits;
 use pure::usage::file::{self, ShutdownPoint, UsageFileError, UsageSnapshot};
 use pure::usage::shared::Ledger;
 
@@ -48,9 +48,11 @@ pub(in crate::pg) fn load(ledger: Ledger, limits: Limits) {
     match decoded.and_then(|(snapshot, point)| check_origin(point).map(|()| snapshot)) {
         Ok(snapshot) => {
             ledger.import(&snapshot);
-            if is_first {
-                limits.import(&snapshot.buckets, clock::monotonic());
-            }
+            let kept = match is_first {
+                true => snapshot.buckets,
+                false => snapshot.buckets.without_buckets(),
+            };
+            limits.import(&kept, clock::monotonic());
             LOADED.store(true, Relaxed);
         }
         Err(error) => pgrx::log!("vibepeak_keys: file \"{FILE}\" is ignored: {error}"),
@@ -112,7 +114,7 @@ pub(in crate::pg) fn save(ledger: Ledger, limits: Limits, clean: bool) {
 fn loaded() -> Option<UsageSnapshot> {
     LOADED.load(Relaxed).then_some(())?;
     let (snapshot, _) = file::decode(&fs::read(FILE).ok()?).ok()?;
-    Some(UsageSnapshot { buckets: Buckets::default(), ..snapshot })
+    Some(UsageSnapshot { buckets: snapshot.buckets.clone().without_buckets(), ..snapshot })
 }
 
 /// Replaces the file.

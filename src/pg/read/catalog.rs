@@ -36,11 +36,14 @@ pub enum Table {
     Plans,
     /// Leases, by account.
     TaskLeases,
+    /// What is used of quotas, by account or key. A database that was not updated to 0.10.0 does
+    /// not have it.
+    QuotaUsage,
 }
 
 impl Table {
     /// The number of tables.
-    pub const COUNT: usize = 4;
+    pub const COUNT: usize = 5;
 
     /// The name of each table, and its index as each release has made it, the latest first.
     const NAMES: [(&CStr, &[Index]); Table::COUNT] = [
@@ -56,11 +59,12 @@ impl Table {
         (c"accounts", &[Index::btree_of_text(c"accounts_pkey")]),
         (c"plans", &[Index::btree_of_text(c"plans_pkey")]),
         (c"task_leases", &[Index::btree_of_text(c"task_leases_account_idx")]),
+        (c"quota_usage", &[Index::btree_of_text(c"quota_usage_pkey")]),
     ];
 
     /// All tables, in the order of their numbers.
     pub const ALL: [Table; Table::COUNT] =
-        [Table::Keys, Table::Accounts, Table::Plans, Table::TaskLeases];
+        [Table::Keys, Table::Accounts, Table::Plans, Table::TaskLeases, Table::QuotaUsage];
 
     /// Its name in the schema `vpk`.
     pub fn name(self) -> &'static str {
@@ -95,7 +99,7 @@ pub(in crate::pg) struct Descriptors {
 /// The relations of this database.
 #[derive(Clone, Copy)]
 struct Relations {
-    /// The tables with their indexes, by [`Table`].
+    /// The tables with their indexes, by [`Table`]; invalid OIDs for one that older releases lack.
     indexed: [Indexed; Table::COUNT],
     /// The last column that may be read of each table that, with its index, was compared with its
     /// shape and is as it has to be; 0 where it was not compared.
@@ -129,7 +133,7 @@ pub fn indexed(table: Table) -> Result<Indexed, Difference> {
         let known = unsafe {
             KNOWN.with(|known| known.as_ref().map(|known| known.indexed[table as usize]))
         };
-        if let Some(known) = known {
+        if let Some(known) = known.filter(|known| known.table != Oid::INVALID) {
             return Ok(known);
         }
         let before = changes();
@@ -141,8 +145,9 @@ pub fn indexed(table: Table) -> Result<Indexed, Difference> {
         }
         // What is missing is looked for again the next time: no message tells that another relation
         // got the name.
-        if let [Ok(keys), Ok(accounts), Ok(plans), Ok(leases)] = found {
-            let indexed = [keys, accounts, plans, leases];
+        if let [Ok(keys), Ok(accounts), Ok(plans), Ok(leases), quota_usage] = found {
+            let missing = Indexed { table: Oid::INVALID, index: Oid::INVALID };
+            let indexed = [keys, accounts, plans, leases, quota_usage.unwrap_or(missing)];
             let (checked, files) = ([0; Table::COUNT], [None; Table::COUNT]);
             // SAFETY: the closure writes the value alone.
             unsafe { KNOWN.with(|known| *known = Some(Relations { indexed, checked, files })) };

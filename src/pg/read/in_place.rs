@@ -64,8 +64,13 @@ const THROUGH_INDEX_EVERY: u32 = 128;
 
 /// The number of look-ups so far, by [`Table`]. The first numbers differ, so that the look-ups of
 /// one verification go through their indexes at different times.
-static LOOK_UPS: [AtomicU32; Table::COUNT] =
-    [AtomicU32::new(0), AtomicU32::new(32), AtomicU32::new(64), AtomicU32::new(96)];
+static LOOK_UPS: [AtomicU32; Table::COUNT] = [
+    AtomicU32::new(0),
+    AtomicU32::new(32),
+    AtomicU32::new(64),
+    AtomicU32::new(96),
+    AtomicU32::new(16),
+];
 
 /// What this backend remembers of rows.
 struct Memory {

@@ -47,6 +47,16 @@ impl Wanted {
         }
     }
 
+    /// The `text` that has these bytes, in a column of collation "C": both are stored in the same
+    /// way (src/include/c.h: bytea, text).
+    pub fn text_of(bytes: Bytes) -> Wanted {
+        Wanted {
+            value: bytes.raw(),
+            equality: Oid::from(pg_sys::F_TEXTEQ),
+            collation: pg_sys::C_COLLATION_OID,
+        }
+    }
+
     /// A `text` in a column of collation "C".
     pub fn text(value: Text) -> Wanted {
         Wanted {

@@ -185,6 +185,12 @@ impl Tuple {
         self.column(column).map(|timestamp| timestamp.value)
     }
 
+    /// A column of type `bigint`.
+    pub fn bigint(&self, column: AttrNumber) -> Option<i64> {
+        self.assert_type(column, pg_sys::INT8OID);
+        self.value(column).map(|datum| datum.value() as i64)
+    }
+
     /// A column of type `integer`.
     pub fn integer(&self, column: AttrNumber) -> Option<i32> {
         self.assert_type(column, pg_sys::INT4OID);

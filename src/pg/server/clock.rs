@@ -23,5 +23,10 @@ pub fn monotonic() -> Nanos {
     time.tv_sec as Nanos * 1_000_000_000 + time.tv_nsec as Nanos
 }
 
+/// The same time in seconds. It begins again after 136 years.
+pub fn monotonic_seconds() -> u32 {
+    (monotonic() / 1_000_000_000) as u32
+}
+
 /// Microseconds from the Unix epoch (1970) to PostgreSQL's (2000).
 pub const UNIX_EPOCH_OFFSET: i64 = 946_684_800_000_000;

@@ -206,7 +206,7 @@ pub(in crate::pg) fn define(preloading: bool) {
     GucRegistry::define_int_guc(
         c"vibepeak_keys.rate_slots",
         c"Sets the number of buckets that rate limits of accounts and keys may have at a time.",
-        c"Each takes 37 bytes of shared memory. A bucket takes one from a call until it is full again.",
+        c"Each takes 37 bytes of shared memory, and quotas 64 more. A bucket takes one from a call until it is full again.",
         &RATE_SLOTS,
         WAYS,
         16_777_216,

@@ -1,12 +1,13 @@
 //! Rate limits and quotas that are not applied as they are written.
 
-use pgrx::pg_sys::{INT4OID, TEXTARRAYOID};
+use pgrx::pg_sys::INT4OID;
+
+use pure::encoding::widen;
 
 use super::Listing;
 use super::keys::Sample;
 use crate::pg::call::Call;
 use crate::pg::sql::statement::Statement;
-use crate::pg::types::{SqlValue, Text, TextArray};
 
 /// Everything that has a limit: all plans and accounts, and the keys of a sample.
 macro_rules! limited {
@@ -25,66 +26,72 @@ macro_rules! limited {
     };
 }
 
-/// A listing of [`limited`], as [`listing!`] makes one of a query without `WITH`.
-macro_rules! listing_of_limited {
-    ($lines:literal) => {
-        sql!(
-            "WITH ",
-            limited!(),
-            " SELECT pg_catalog.count(*) OVER (), l.line FROM (",
-            $lines,
-            ") AS l ORDER BY l.line COLLATE pg_catalog.\"C\" LIMIT 10"
-        )
-    };
-}
-
 /// What has a limit.
 pub fn limited(call: &Call, sample: Sample) -> Listing {
     Listing::read(call, &LIMITED, &[sample.parameter()])
 }
 
 static LIMITED: Statement = Statement::new(
-    listing_of_limited!(
-        "SELECT pg_catalog.format('%s \"%s\"', l.kind, l.name) AS line FROM limited AS l"
-    ),
-    &[INT4OID],
-);
-
-/// The time zones that quotas name.
-pub fn time_zones(call: &Call, sample: Sample) -> Vec<Text> {
-    let rows = TIME_ZONES.read(call, &[sample.parameter()]);
-    rows.iter().filter_map(|row| row.text(0)).collect()
-}
-
-static TIME_ZONES: Statement = Statement::new(
     sql!(
         "WITH ",
         limited!(),
-        " SELECT DISTINCT q.time_zone FROM limited AS l, vpk.quota_rows(l.quotas) AS q
-           WHERE q.time_zone <> 'UTC'"
+        " SELECT pg_catalog.count(*) OVER (), l.line
+            FROM (SELECT pg_catalog.format('%s \"%s\"', l.kind, l.name) AS line FROM limited AS l) AS l
+           ORDER BY l.line COLLATE pg_catalog.\"C\" LIMIT 10"
     ),
     &[INT4OID],
 );
 
-/// Columns whose text cannot be read, and quotas in one of these time zones, which are gone.
-pub fn not_as_written(call: &Call, sample: Sample, gone: Vec<Text>) -> Listing {
-    let parameters = [sample.parameter(), Some(TextArray::of(gone).datum())];
-    Listing::read(call, &NOT_AS_WRITTEN, &parameters)
+/// Columns whose text cannot be read, and quotas in time zones that are gone, which `is_gone` says
+/// of a name. Reads the keys once.
+pub fn not_as_written(call: &Call, sample: Sample, is_gone: impl Fn(&[u8]) -> bool) -> Listing {
+    let rows = NOT_AS_WRITTEN.read(call, &[sample.parameter()]);
+    let mut listing = Listing { lines: Vec::new(), total: 0 };
+    for row in rows.iter() {
+        if row.text(0).is_some_and(|zone| !is_gone(zone.bytes(call))) {
+            continue;
+        }
+        // With the first line of a zone, the number of all of its lines.
+        listing.total += row.bigint(1).unwrap_or(0);
+        let line = row.text(2).map(|line| widen(line.bytes(call)));
+        listing.lines.extend(line.filter(|_| listing.lines.len() < LINES));
+    }
+    listing
 }
 
+/// How many lines a listing has at most.
+const LINES: usize = 10;
+
+/// A row for each of the first ten lines of what cannot be read, and of each time zone: the name of
+/// the zone, the number of all lines in the first row and 0 in the others, and the line.
 static NOT_AS_WRITTEN: Statement = Statement::new(
-    listing_of_limited!(
-        "SELECT pg_catalog.format('rate limits of %s \"%s\"', l.kind, l.name) AS line
-           FROM limited AS l
-          WHERE l.rate_limits ~ '\\S'
-            AND NOT EXISTS (SELECT FROM vpk.rate_limit_rows(l.rate_limits))
-         UNION ALL
-         SELECT pg_catalog.format('quotas of %s \"%s\"', l.kind, l.name)
-           FROM limited AS l
-          WHERE l.quotas ~ '\\S' AND NOT EXISTS (SELECT FROM vpk.quota_rows(l.quotas))
-         UNION ALL
-         SELECT pg_catalog.format('time zone %s of %s \"%s\"', q.time_zone, l.kind, l.name)
-           FROM limited AS l, vpk.quota_rows(l.quotas) AS q WHERE q.time_zone = ANY ($2)"
+    sql!(
+        "WITH ",
+        limited!(),
+        ", found AS (
+            SELECT NULL AS zone, pg_catalog.format('rate limits of %s \"%s\"', l.kind, l.name) AS line
+              FROM limited AS l
+             WHERE l.rate_limits ~ '[^[:space:]]'
+               AND NOT EXISTS (SELECT FROM vpk.rate_limit_rows(l.rate_limits))
+            UNION ALL
+            SELECT NULL, pg_catalog.format('quotas of %s \"%s\"', l.kind, l.name)
+              FROM limited AS l
+             WHERE l.quotas ~ '[^[:space:]]'
+               AND NOT EXISTS (SELECT FROM vpk.quota_rows(l.quotas))
+            UNION ALL
+            SELECT q.time_zone,
+                   pg_catalog.format('time zone %s of %s \"%s\"', q.time_zone, l.kind, l.name)
+              FROM limited AS l, vpk.quota_rows(l.quotas) AS q
+             WHERE q.time_zone <> 'UTC'
+        ), numbered AS (
+            SELECT f.zone, f.line, pg_catalog.count(*) OVER (PARTITION BY f.zone) AS total,
+                   pg_catalog.row_number() OVER (
+                       PARTITION BY f.zone ORDER BY f.line COLLATE pg_catalog.\"C\") AS number
+              FROM found AS f
+        )
+        SELECT n.zone, CASE n.number WHEN 1 THEN n.total ELSE 0 END, n.line
+          FROM numbered AS n WHERE n.number <= 10
+         ORDER BY n.line COLLATE pg_catalog.\"C\""
     ),
-    &[INT4OID, TEXTARRAYOID],
+    &[INT4OID],
 );

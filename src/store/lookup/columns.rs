@@ -130,6 +130,22 @@ read_by_number! {
         }
     }
 
+    /// Columns of vpk.quota_usage.
+    quota_usage by SUBJECT {
+        /// The account, or the id of the key.
+        SUBJECT = 1 c"subject" TEXT;
+        /// Which of them: `account` or `key`.
+        KIND = 2 c"kind" TEXT;
+        /// What is counted.
+        METER = 3 c"meter" TEXT;
+        /// The length of the period.
+        SPAN = 4 c"span" TEXT;
+        /// When the period began.
+        PERIOD_START = 5 c"period_start" TIMESTAMPTZ;
+        /// How much was used.
+        USED = 6 c"used" BIGINT;
+    }
+
     /// Columns of vpk.task_leases.
     task_leases by ACCOUNT {
         /// The account whose plan the lease counts against.
@@ -150,6 +166,7 @@ pub fn shape(table: Table) -> &'static Shape {
         Table::Accounts => &accounts::SHAPE,
         Table::Plans => &plans::SHAPE,
         Table::TaskLeases => &task_leases::SHAPE,
+        Table::QuotaUsage => &quota_usage::SHAPE,
     }
 }
 

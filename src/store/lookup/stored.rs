@@ -2,8 +2,6 @@
 //!
 //! Everything here is unguarded: see [`crate::pg::ffi::unguarded`].
 
-use core::ops::RangeInclusive;
-
 use pgrx::pg_sys::AttrNumber;
 use pure::key::environment::Environment;
 use pure::request::network::Network;
@@ -25,23 +23,28 @@ pub struct Texts<'call> {
 }
 
 impl<'call> Texts<'call> {
-    /// Reads the columns from the one with the rate limits to the last one. None where nothing is
-    /// set, as in most rows: then nothing but the row's list of nulls is read.
+    /// Reads the columns, which follow each other. None where nothing is set, as in most rows: then
+    /// nothing but the row's list of nulls is read.
     #[inline]
     fn read(
         call: &'call Call,
         tuple: &Tuple,
-        columns: RangeInclusive<AttrNumber>,
+        rate_limits: AttrNumber,
+        quotas: AttrNumber,
+        quota_grants: Option<AttrNumber>,
     ) -> Option<&'call Texts<'call>> {
-        if !tuple.has_appended(columns.clone()) {
+        if !tuple.has_appended(rate_limits..=quota_grants.unwrap_or(quotas)) {
             return None;
         }
-        let text = |at| {
-            let column = columns.start() + at;
-            let text = columns.contains(&column).then(|| tuple.appended_text(column))??;
+        let text = |column| {
+            let text = tuple.appended_text(column)?;
             Some(&*call.keep_unguarded(text.bytes().iter().copied()))
         };
-        let texts = Texts { rate_limits: text(0), quotas: text(1), quota_grants: text(2) };
+        let texts = Texts {
+            rate_limits: text(rate_limits),
+            quotas: text(quotas),
+            quota_grants: quota_grants.and_then(text),
+        };
         call.keep_unguarded([texts].iter().copied()).first()
     }
 }
@@ -89,7 +92,7 @@ impl<'call> Account<'call> {
         use columns::accounts::*;
         Some(Account {
             plan: tuple.text(PLAN)?.kept(call),
-            limits: Texts::read(call, tuple, RATE_LIMITS..=QUOTA_GRANTS),
+            limits: Texts::read(call, tuple, RATE_LIMITS, QUOTAS, Some(QUOTA_GRANTS)),
         })
     }
 }
@@ -109,7 +112,7 @@ impl<'call> Access<'call> {
         use columns::plans::*;
         Access {
             included: tuple.is(API_ACCESS),
-            limits: Texts::read(call, tuple, RATE_LIMITS..=QUOTAS),
+            limits: Texts::read(call, tuple, RATE_LIMITS, QUOTAS, None),
         }
     }
 }
@@ -164,7 +167,7 @@ impl<'call> StoredKey<'call> {
                 let networks = networks.networks(call);
                 &*call.keep_unguarded(networks.iter().filter_map(|network| *network))
             }),
-            limits: Texts::read(call, tuple, RATE_LIMITS..=QUOTAS),
+            limits: Texts::read(call, tuple, RATE_LIMITS, QUOTAS, None),
             details,
         })
     }

@@ -2,5 +2,6 @@
 
 mod answers;
 mod identifiers;
+mod quotas;
 mod rates;
 mod restarts;

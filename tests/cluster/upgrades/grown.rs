@@ -109,7 +109,7 @@ fn a_running_call_outlasts_the_update() {
         for pid in pids {
             wait_for_lock(&mut owner, pid);
         }
-        // Later updates change the tables, and wait for such calls.
+        // A later step waits for calls, since it adds columns.
         run(&mut owner, "ALTER EXTENSION vibepeak_keys UPDATE TO '0.9.0'");
         run(&mut first, "COMMIT");
         for (answer, expected) in [(started, "VALID 7"), (changed, "new 14")] {

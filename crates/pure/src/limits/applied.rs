@@ -47,6 +47,19 @@ impl<T: Copy> ByText<T> {
         value
     }
 
+    /// The value of a text, if it is kept.
+    pub fn find(&self, text: &[u8]) -> Option<T> {
+        let at = tids::tag(0, text) as usize % PLACES;
+        let kept = self.places.get(at)?.as_ref().filter(|kept| kept.text == text)?;
+        Some(kept.value)
+    }
+
+    /// Keeps a value of a text, instead of the one that was kept. Where there is no memory for it,
+    /// it is not kept.
+    pub fn set(&mut self, text: &[u8], value: T) {
+        self.keep(tids::tag(0, text) as usize % PLACES, text, value);
+    }
+
     fn keep(&mut self, at: usize, text: &[u8], value: T) {
         if text.len() > LONGEST {
             return;
@@ -139,6 +152,11 @@ mod tests {
             assert_eq!([&b"minute=1/1min"[..], b""].map(&mut get), [13, 0]);
         }
         assert_eq!(made.get(), 2);
+        let mut kept = ByText::new();
+        assert_eq!(kept.find(b"a"), None);
+        kept.set(b"a", 1);
+        kept.set(b"a", 2);
+        assert_eq!((kept.find(b"a"), kept.find(b"b")), (Some(2), None));
         // More texts than there are places, and one that is too long.
         for number in 0..3_000 {
             let text = format!("text {number}");

@@ -3,7 +3,9 @@
 
 use sha2::{Digest, Sha256};
 
+use crate::instant::Micros;
 use crate::limits::name::Name;
+use crate::limits::period::Span;
 use crate::limits::policy::Policy;
 use crate::limits::set::BucketId;
 use crate::sync::AtomicU64;
@@ -92,6 +94,15 @@ impl NameHash {
     /// The hash of a name.
     pub fn of(name: Name) -> NameHash {
         NameHash(halves(first_half(&Sha256::digest(name.as_str()).into()))[0])
+    }
+
+    /// The hash of a quota in one period. No policy's name has its bytes.
+    pub fn of_quota(meter: Name, span: Span, period_start: Micros) -> NameHash {
+        let mut hash = Sha256::new();
+        hash.update([span as u8]);
+        hash.update(period_start.to_le_bytes());
+        hash.update(meter.as_str());
+        NameHash(halves(first_half(&hash.finalize().into()))[0])
     }
 }
 

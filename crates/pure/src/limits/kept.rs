@@ -1,8 +1,11 @@
 //! What outlives a restart of the server: the buckets, as the time that is left until each is full,
-//! and the key of the hashes by which they are found.
+//! the charges of quotas that the table does not have, and the key of the hashes by which all of
+//! them are found.
 
 use crate::limits::bucket::Nanos;
 use crate::limits::id::{HashKey, SharedHashKey};
+use crate::limits::quota_set::PendingCharge;
+use crate::limits::quota_slots::QuotaSets;
 use crate::limits::set::Stored;
 use crate::limits::sets::Sets;
 
@@ -15,6 +18,8 @@ pub struct Limits<'memory> {
     pub rates: Sets<'memory>,
     /// Those of identifiers and client addresses.
     pub identifiers: Sets<'memory>,
+    /// What is used of quotas, beside the buckets of accounts and keys.
+    pub quotas: QuotaSets<'memory>,
 }
 
 /// The buckets between two runs of a server.
@@ -26,6 +31,15 @@ pub struct Buckets {
     pub rates: Vec<Stored>,
     /// Those of identifiers and client addresses.
     pub identifiers: Vec<Stored>,
+    /// The charges of quotas that the table does not have.
+    pub charges: Vec<PendingCharge>,
+}
+
+impl Buckets {
+    /// The charges alone: buckets are full after a crash.
+    pub fn without_buckets(self) -> Buckets {
+        Buckets { rates: Vec::new(), identifiers: Vec::new(), ..self }
+    }
 }
 
 impl Limits<'_> {
@@ -33,18 +47,22 @@ impl Limits<'_> {
     /// died in the middle of a change.
     pub fn export(self, now: Nanos) -> Option<Buckets> {
         let (rates, identifiers) = (self.rates.export(now)?, self.identifiers.export(now)?);
-        Some(Buckets { hash_key: self.hash_key.get(), rates, identifiers })
+        let charges = self.quotas.export()?;
+        Some(Buckets { hash_key: self.hash_key.get(), rates, identifiers, charges })
     }
 
-    /// Loads what was exported. A bucket without a place, if there are fewer now, is full.
+    /// Loads what was exported. A bucket without a place, if there are fewer now, is full, and a
+    /// charge without a slot is forgotten.
     pub fn import(self, buckets: &Buckets, now: Nanos) {
-        if buckets.rates.is_empty() && buckets.identifiers.is_empty() {
+        let Buckets { rates, identifiers, charges, .. } = buckets;
+        if rates.is_empty() && identifiers.is_empty() && charges.is_empty() {
             // Nothing has to be found again, so the key of this start stays.
             return;
         }
         self.hash_key.set(buckets.hash_key);
-        self.rates.import(&buckets.rates, now);
-        self.identifiers.import(&buckets.identifiers, now);
+        self.rates.import(rates, now);
+        self.identifiers.import(identifiers, now);
+        self.quotas.import(charges);
     }
 }
 
@@ -59,6 +77,15 @@ mod tests {
     use crate::limits::sets::Counted;
 
     const SECOND: Nanos = 1_000_000_000;
+
+    fn limits<'memory>(
+        hash_key: &'memory SharedHashKey,
+        rates: &'memory [Set],
+        identifiers: &'memory [Set],
+    ) -> Limits<'memory> {
+        let (rates, identifiers) = (Sets(rates), Sets(identifiers));
+        Limits { hash_key, rates, identifiers, quotas: QuotaSets { locks: rates, sets: &[] } }
+    }
 
     /// Two calls a minute for somebody, under a key.
     fn counted(key: HashKey, name: HolderName) -> [Counted; 1] {
@@ -75,8 +102,7 @@ mod tests {
         let (rates, identifiers) = memory.split_at(2);
         let (shared, key) = (SharedHashKey::default(), HashKey([7; 16]));
         shared.set(key);
-        let before =
-            Limits { hash_key: &shared, rates: Sets(rates), identifiers: Sets(identifiers) };
+        let before = limits(&shared, rates, identifiers);
         let [account, client] = [HolderName::Account(b"acme"), HolderName::Client(b"acme")];
         let charge =
             |sets: Sets, name| sets.charge(5, &mut counted(key, name), 2, || 90 * SECOND).verdict;
@@ -89,8 +115,7 @@ mod tests {
         let (rates, identifiers) = memory.split_at(3);
         let shared = SharedHashKey::default();
         shared.set(HashKey([9; 16]));
-        let after =
-            Limits { hash_key: &shared, rates: Sets(rates), identifiers: Sets(identifiers) };
+        let after = limits(&shared, rates, identifiers);
         after.import(&Buckets::default(), SECOND);
         assert_eq!(shared.get(), HashKey([9; 16]), "the key that was drawn, as there is no bucket");
         after.import(&buckets, SECOND);

@@ -3,7 +3,7 @@
 //! A head has the magic bytes, the version, a checksum (CRC-32) and the length of the body. The
 //! body has the [`ShutdownPoint`], the labels of the statuses that are counted, the counters of
 //! each database, the uses, the key of the hashes that name buckets, the buckets of accounts and
-//! keys, and those of identifiers. Numbers are little-endian.
+//! keys, those of identifiers, and the charges of quotas. Numbers are little-endian.
 //!
 //! The file names the statuses itself, so that releases with more or fewer statuses read each
 //! other's files. Counts of a status that this release does not know are dropped; a status that the
@@ -16,6 +16,7 @@ use crate::answer::status::Status;
 use crate::instant::Micros;
 use crate::limits::id::HashKey;
 use crate::limits::kept::Buckets;
+use crate::limits::quota_set::PendingCharge;
 use crate::limits::set::Stored;
 use crate::usage::slots::Pending;
 
@@ -168,6 +169,10 @@ pub fn encode(snapshot: &UsageSnapshot, point: ShutdownPoint) -> Vec<u8> {
             .iter()
             .for_each(|stored| body.extend(stored.to_words().map(u64::to_le_bytes).as_flattened()));
     }
+    body.extend(count_of(&snapshot.buckets.charges));
+    for charge in &snapshot.buckets.charges {
+        body.extend(charge.to_words().map(u64::to_le_bytes).as_flattened());
+    }
     let mut file = Vec::with_capacity(HEAD + body.len());
     file.extend(MAGIC);
     file.extend(VERSION.to_le_bytes());
@@ -257,6 +262,7 @@ fn body(reader: &mut Reader, version: u32) -> Option<(UsageSnapshot, Option<Shut
             hash_key: HashKey(reader.bytes()?),
             rates: buckets(reader)?,
             identifiers: buckets(reader)?,
+            charges: charges(reader)?,
         };
     }
     Some((snapshot, point))
@@ -269,6 +275,18 @@ fn buckets(reader: &mut Reader) -> Option<Vec<Stored>> {
         buckets.push(Stored::from_words(words)?);
     }
     Some(buckets)
+}
+
+fn charges(reader: &mut Reader) -> Option<Vec<PendingCharge>> {
+    let mut charges = Vec::new();
+    for _ in 0..reader.u32()? {
+        let mut words = [0; PendingCharge::WORDS];
+        for word in &mut words {
+            *word = reader.u64()?;
+        }
+        charges.push(PendingCharge::from_words(words)?);
+    }
+    Some(charges)
 }
 
 /// The bytes that have not been read yet.
@@ -301,7 +319,11 @@ impl<'file> Reader<'file> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::applicable::Holder;
     use crate::limits::bucket::Bucket;
+    use crate::limits::name::Name;
+    use crate::limits::period::Span;
+    use crate::limits::quota_set::Counts;
     use crate::limits::set::BucketId;
 
     fn sample() -> UsageSnapshot {
@@ -327,10 +349,26 @@ mod tests {
             id: BucketId { holder, policy: u64::MAX },
             bucket: Bucket::from_words([u64::MAX - 1, 999_999]).1,
         };
+        let charge = |amount| PendingCharge {
+            at: (0, 0),
+            id: BucketId { holder: 7, policy: u64::MAX },
+            database: u32::MAX,
+            key: core::array::from_fn(|at| at as u8),
+            counts: Counts {
+                holder: Holder::Key,
+                meter: Name::parse(b"tokens_of_a_name_with_32_letters").expect("a name"),
+                span: Span::Total,
+                period_start: i64::MIN,
+            },
+            amount,
+            warn_from: 9,
+            base_at: 0,
+        };
         let buckets = Buckets {
             hash_key: HashKey([3; 16]),
             rates: vec![stored(1), stored(2)],
             identifiers: vec![stored(u64::MAX)],
+            charges: vec![charge(1), charge(i64::MIN)],
         };
         UsageSnapshot {
             counters: vec![counters(5), counters(9)],
@@ -381,7 +419,7 @@ mod tests {
         statuses.iter().for_each(|(_, answers)| body.extend(answers.to_le_bytes()));
         [7_u64, 8, 9, 10, 11].iter().for_each(|number| body.extend(number.to_le_bytes()));
         body.extend(0_u32.to_le_bytes());
-        body.extend([0; 16 + 2 * 4]);
+        body.extend([0; 16 + 3 * 4]);
         with_head(VERSION, &body)
     }
 
@@ -423,11 +461,20 @@ mod tests {
     #[test]
     fn a_bucket_that_cannot_be_is_refused() {
         let mut file = encode(&sample(), POINT);
-        let end = file.len();
-        assert_eq!(file[end - 2..], [0x0f, 0], "the highest bits of the OID");
+        let charges = 8 * PendingCharge::WORDS;
+        let end = file.len() - 2 * charges - 4;
+        assert_eq!(file[end - 2..end], [0x0f, 0], "the highest bits of the OID");
         file[end - 1] = 1;
-        let file = with_head(VERSION, &file[HEAD..]);
-        assert_eq!(decode(&file), Err(UsageFileError::Truncated));
+        let refused =
+            |body: &[u8]| decode(&with_head(VERSION, body)) == Err(UsageFileError::Truncated);
+        assert!(refused(&file[HEAD..]));
+        // Nor can a charge be of a period that no release knows.
+        file[end - 1] = 0;
+        assert!(!refused(&file[HEAD..]));
+        let span = file.len() - charges + 16;
+        assert_eq!(file[span], Span::Total as u8);
+        file[span] += 1;
+        assert!(refused(&file[HEAD..]));
     }
 
     /// Even if the head and the checksum match the longer body.
