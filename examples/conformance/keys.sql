@@ -10,6 +10,7 @@
 SELECT keys.vpk_delete_account(account) FROM vpk.accounts WHERE account LIKE 'conformance %';
 SELECT keys.vpk_set_plan('conformance ' || plan, plan) FROM (VALUES ('Free'), ('Starter'), ('Plus'), ('Pro')) AS v (plan);
 SELECT keys.vpk_set_plan('conformance busy', 'Plus');
+SELECT keys.vpk_set_plan('conformance spent', 'Plus');
 SELECT keys.vpk_set_plan('conformance ünïcödé', 'Plus');
 
 \o
@@ -38,6 +39,12 @@ SELECT id, token FROM keys.vpk_create('limited', account => 'conformance Plus', 
 SELECT 'limited', :'token';
 SELECT keys.vpk_set_rate_limit('hour', 1, '1 hour', id => :'id') AS an_hour,
        keys.vpk_set_rate_limit('day', 100, '1 day', id => :'id') AS a_day \gset
+SELECT keys.vpk_verify(:'token') AS used_up \gset
+
+-- What this account may ever ask for is used up.
+SELECT keys.vpk_set_quota(1, 'total', account => 'conformance spent') AS for_ever \gset
+SELECT token FROM keys.vpk_create('spent', account => 'conformance spent', scopes => '{tasks:write}') \gset
+SELECT 'spent', :'token';
 SELECT keys.vpk_verify(:'token') AS used_up \gset
 
 -- All of this account's tasks are running.

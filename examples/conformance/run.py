@@ -23,6 +23,7 @@ OF_DENIALS = ["WWW-Authenticate", "Retry-After", "RateLimit", "RateLimit-Policy"
 # Limits of two requests of a key, by the codes of a third.
 LIMITS_OF_TWO = {
     "RATE_LIMITED": "vpk_set_rate_limit('hour', 2, '1 hour', id => '{}')",
+    "QUOTA_EXCEEDED": "vpk_set_quota(2, 'total', id => '{}')",
 }
 
 

@@ -1,4 +1,4 @@
-// What is left of the rate limits of the user's account. To look takes nothing of them.
+// What is left of the rate limits and quotas of the user's account. To look takes nothing of them.
 
 export async function left(pool, user) {
   return {
@@ -7,6 +7,10 @@ export async function left(pool, user) {
               now() + resets_in AS resets_at
          FROM keys.vpk_rate_limit_state($1::text)
         WHERE remaining IS NOT NULL ORDER BY period, policy`, user.account),
+    quotas: await rows(pool,
+      `SELECT meter, period, remaining, amount + granted AS allowed,
+              nullif(resets_at, 'infinity') AS resets_at
+         FROM keys.vpk_quota($1::text) ORDER BY meter, resets_at`, user.account),
   };
 }
 

@@ -125,9 +125,10 @@ find('#newer').addEventListener('click', () => {
 // --- What is left -----------------------------------------------------------
 
 async function showLimits() {
-  const { rates } = await call('limits');
-  find('#limits ul').replaceChildren(...rates.map(rateLeft));
-  find('#limits').hidden = !rates.length;
+  const { rates, quotas } = await call('limits');
+  const lines = [...rates.map(rateLeft), ...quotas.map(quotaLeft)];
+  find('#limits ul').replaceChildren(...lines);
+  find('#limits').hidden = !lines.length;
 }
 
 const count = (number) => Number(number).toLocaleString('en');
@@ -138,6 +139,20 @@ function rateLeft({ remaining, amount, burst, seconds, resets_at: resetsAt }) {
   const most = burst === amount ? inPeriod(seconds) : `at once, ${count(amount)} ${perPeriod(seconds)}`;
   line.textContent = `Requests: ${count(remaining)} of ${count(burst)} ${most}`;
   if (remaining < burst) line.append(', all again ', time(resetsAt));
+  return line;
+}
+
+const ofQuota = {
+  hour: 'this hour', day: 'today', week: 'this week', month: 'this month', year: 'this year', total: 'in all',
+};
+
+// "Requests: 9,512 of 10,000 this month, all again in 12 days". What was charged afterwards may be
+// more than there was.
+function quotaLeft({ meter, period, remaining, allowed, resets_at: resetsAt }) {
+  const line = document.createElement('li');
+  const name = meter === 'calls' ? 'Requests' : meter[0].toUpperCase() + meter.slice(1);
+  line.textContent = `${name}: ${count(Math.max(remaining, 0))} of ${count(allowed)} ${ofQuota[period]}`;
+  if (resetsAt) line.append(', all again ', time(resetsAt));
   return line;
 }
 

@@ -30,15 +30,37 @@ test('the page says what is left of rate limits, and takes nothing of them', asy
   for (let request = 0; request < 3; request++) assert.equal(await ask(token), 200);
   await button(page, 'Look again').click();
   for (const text of ['2 of 5 this hour', '17 of 20 at once, 50 per 24 hours', '997 of 1,000 in 30 days']) {
-    await says(page, `Requests: ${text}, all again in `);
+    await says(page, `Requests: ${text}, all again `);
   }
   await page.reload();
-  await says(page, 'Requests: 2 of 5 this hour, all again in ');
+  await says(page, 'Requests: 2 of 5 this hour, all again ');
 
   for (let request = 0; request < 2; request++) assert.equal(await ask(token), 200);
   assert.equal(await ask(token), '429 RATE_LIMITED');
   await button(page, 'Look again').click();
-  await says(page, 'Requests: 0 of 5 this hour, all again in ');
+  await says(page, 'Requests: 0 of 5 this hour, all again ');
+  await page.close();
+});
+
+test('the page says what is left of quotas', async () => {
+  const token = await keyOf('quoted');
+  for (const quota of [[10, 'total', 'calls'], [4, 'year', 'calls'], [5_000_000, 'year', 'tokens']]) {
+    await superuser.query("SELECT keys.vpk_set_quota($1, $2, $3, account => 'quoted')", quota);
+  }
+  assert.equal(await ask(token), 200);
+  const page = await open('quoted');
+  await says(page, 'Requests: 3 of 4 this year, all again ');
+  await says(page, 'Requests: 9 of 10 in all');
+  await says(page, 'Tokens: 5,000,000 of 5,000,000 this year, all again ');
+
+  for (let request = 0; request < 3; request++) assert.equal(await ask(token), 200);
+  assert.equal(await ask(token), '429 QUOTA_EXCEEDED');
+  await superuser.query("SELECT keys.vpk_charge(id, 2) FROM vpk.keys WHERE account = 'quoted'");
+  await button(page, 'Look again').click();
+  await says(page, 'Requests: 0 of 4 this year, all again ');
+  await superuser.query("SELECT keys.vpk_grant_quota('quoted', 5, period => 'year')");
+  await button(page, 'Look again').click();
+  await says(page, 'Requests: 3 of 9 this year, all again ');
   await page.close();
 });
 
@@ -47,7 +69,7 @@ test('nobody sees what is left of the limits of another account', async () => {
   for (const account of ['acme', 'without a key yet']) {
     await context.request.post(`${service.origin}/sign-in`, { form: { name: 'Ada', account } });
     const answer = await context.request.get(`${service.origin}/settings/api/limits?account=another`);
-    assert.deepEqual(await answer.json(), { rates: [] }, account);
+    assert.deepEqual(await answer.json(), { rates: [], quotas: [] }, account);
   }
 });
 
