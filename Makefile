@@ -20,7 +20,7 @@ export PG_CONFIG PROFILE DESTDIR
         test-assertions test-valgrind test-asan test-soak test-loom fuzz test-unit test-regress \
         test-isolation test-upgraded test-cluster test-examples test-page docs lint lint-all bench \
         bench-versions bench-first bench-flush bench-indexes bench-inside bench-instructions \
-        bench-issuing bench-office bench-preload bench-profile bench-reach bench-scale bench-tasks
+        bench-issuing bench-limits bench-office bench-preload bench-profile bench-reach bench-scale bench-tasks
 
 ##@ For users
 
@@ -155,6 +155,9 @@ bench-instructions: ## count the instructions of vpk_verify, beside another revi
 
 bench-flush: ## measure what flushing the uses of keys in constant use costs
 	@bench/flush
+
+bench-limits: ## measure what rate limits add to a verification
+	@bench/limits
 
 bench-inside: ## measure the cost of a verification inside the server
 	@bench/inside

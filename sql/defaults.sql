@@ -25,6 +25,16 @@ BEGIN
         SELECT least(coalesce(max(p.rank), 0)::bigint + 1, 2147483647) INTO NEW.rank
           FROM vpk.plans AS p;
     END IF;
+    -- In one spelling, but not where a row is restored: it may have a form of a later release.
+    IF TG_OP = 'UPDATE' AND NEW.pristine = OLD.pristine
+       OR TG_OP = 'INSERT' AND NEW.pristine IS NULL THEN
+        IF NEW.rate_limits IS DISTINCT FROM OLD.rate_limits THEN
+            NEW.rate_limits := vpk.checked_rate_limits(NEW.rate_limits);
+        END IF;
+        IF NEW.quotas IS DISTINCT FROM OLD.quotas THEN
+            NEW.quotas := vpk.checked_quotas(NEW.quotas);
+        END IF;
+    END IF;
     IF TG_OP = 'UPDATE' THEN
         NEW.pristine := OLD.pristine AND NEW IS NOT DISTINCT FROM OLD;
         RETURN NEW;
@@ -33,7 +43,8 @@ BEGIN
     IF NOT NEW.pristine THEN
         UPDATE vpk.plans AS p
            SET api_access = NEW.api_access, concurrent_tasks = NEW.concurrent_tasks,
-               rank = NEW.rank, pristine = false
+               rank = NEW.rank, rate_limits = NEW.rate_limits, quotas = NEW.quotas,
+               pristine = false
          WHERE p.plan = NEW.plan AND p.pristine;
         IF FOUND THEN
             RETURN NULL;
@@ -49,6 +60,16 @@ CREATE FUNCTION vpk.accounts_before_write() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+    -- In one spelling, but not where a row is restored: it may have a form of a later release.
+    IF TG_OP = 'UPDATE' AND NEW.pristine = OLD.pristine
+       OR TG_OP = 'INSERT' AND NEW.pristine IS NULL THEN
+        IF NEW.rate_limits IS DISTINCT FROM OLD.rate_limits THEN
+            NEW.rate_limits := vpk.checked_rate_limits(NEW.rate_limits);
+        END IF;
+        IF NEW.quotas IS DISTINCT FROM OLD.quotas THEN
+            NEW.quotas := vpk.checked_quotas(NEW.quotas);
+        END IF;
+    END IF;
     IF TG_OP = 'UPDATE' THEN
         IF NEW.account IS DISTINCT FROM OLD.account THEN
             RAISE object_not_in_prerequisite_state USING
@@ -61,7 +82,8 @@ BEGIN
     END IF;
     IF NOT NEW.pristine THEN
         UPDATE vpk.accounts AS a
-           SET plan = NEW.plan, created_at = NEW.created_at, pristine = false
+           SET plan = NEW.plan, created_at = NEW.created_at, rate_limits = NEW.rate_limits,
+               quotas = NEW.quotas, quota_grants = NEW.quota_grants, pristine = false
          WHERE a.account = NEW.account AND a.pristine;
         IF FOUND THEN
             RETURN NULL;
@@ -149,6 +171,8 @@ SELECT pg_catalog.pg_extension_config_dump('vpk.accounts', 'WHERE NOT pristine')
 SELECT pg_catalog.pg_extension_config_dump('vpk.removed_defaults', '');
 SELECT pg_catalog.pg_extension_config_dump('vpk.keys', '');
 SELECT pg_catalog.pg_extension_config_dump('vpk.key_usage', '');
+SELECT pg_catalog.pg_extension_config_dump('vpk.quota_usage', '');
+SELECT pg_catalog.pg_extension_config_dump('vpk.charges', '');
 SELECT pg_catalog.pg_extension_config_dump('vpk.task_leases', '');
 SELECT pg_catalog.pg_extension_config_dump('vpk.events', '');
 SELECT pg_catalog.pg_extension_config_dump('vpk.events_id_seq', '');

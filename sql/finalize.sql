@@ -19,6 +19,10 @@ COMMENT ON COLUMN vpk.plans.rank IS
     'Order of the plans in messages, lowest first; without a value, a new plan comes last';
 COMMENT ON COLUMN vpk.plans.pristine IS
     'Whether the row is unchanged since CREATE EXTENSION; a trigger maintains it, for dumps';
+COMMENT ON COLUMN vpk.plans.rate_limits IS
+    'Rate limits of accounts on the plan, such as minute=100/1min+150; see vpk_set_rate_limit';
+COMMENT ON COLUMN vpk.plans.quotas IS
+    'Quotas of accounts on the plan, such as calls=10000/month; see vpk_set_quota';
 
 COMMENT ON TABLE vpk.accounts IS 'Accounts that own keys, and their plans; see vpk_set_plan';
 COMMENT ON COLUMN vpk.accounts.account IS 'Name of the account in the application';
@@ -26,6 +30,12 @@ COMMENT ON COLUMN vpk.accounts.plan IS 'The plan that the account is on';
 COMMENT ON COLUMN vpk.accounts.created_at IS 'When the account was created';
 COMMENT ON COLUMN vpk.accounts.pristine IS
     'Whether the row is unchanged since CREATE EXTENSION; a trigger maintains it, for dumps';
+COMMENT ON COLUMN vpk.accounts.rate_limits IS
+    'Rate limits of the account; they replace those of the same name of its plan';
+COMMENT ON COLUMN vpk.accounts.quotas IS
+    'Quotas of the account; they replace those of the same meter and period of its plan';
+COMMENT ON COLUMN vpk.accounts.quota_grants IS
+    'What the account was granted beyond its quotas, with the periods that it is for';
 
 COMMENT ON TABLE vpk.keys IS
     'Issued keys. Only the hash of a key is stored, never the key; read vpk.key_list instead';
@@ -46,11 +56,33 @@ COMMENT ON COLUMN vpk.keys.rotated_at IS 'When a successor of the key was issued
 COMMENT ON COLUMN vpk.keys.scopes IS 'Scopes that the key has';
 COMMENT ON COLUMN vpk.keys.allowed_ips IS 'Networks that the key may be used from; null means no limit';
 COMMENT ON COLUMN vpk.keys.metadata IS 'Data that the application stores with the key';
+COMMENT ON COLUMN vpk.keys.rate_limits IS
+    'Rate limits of the key; they replace those of the same name of its plan';
+COMMENT ON COLUMN vpk.keys.quotas IS
+    'Quotas of the key; they replace those of the same meter and period of its plan';
 
 COMMENT ON TABLE vpk.key_usage IS 'When each key was last used, and how often it was used';
 COMMENT ON COLUMN vpk.key_usage.key_id IS 'The key';
 COMMENT ON COLUMN vpk.key_usage.last_used_at IS 'The last successful verification of the key';
 COMMENT ON COLUMN vpk.key_usage.uses IS 'Number of successful verifications of the key';
+
+COMMENT ON TABLE vpk.quota_usage IS
+    'What is used of quotas in each period, without what only the memory has; see vpk_quota';
+COMMENT ON COLUMN vpk.quota_usage.subject IS 'The account, or the id of the key';
+COMMENT ON COLUMN vpk.quota_usage.kind IS 'account or key';
+COMMENT ON COLUMN vpk.quota_usage.meter IS 'What is counted';
+COMMENT ON COLUMN vpk.quota_usage.span IS 'The length of the period: hour, day, week, month, year or total';
+COMMENT ON COLUMN vpk.quota_usage.period_start IS 'When the period began; -infinity for total';
+COMMENT ON COLUMN vpk.quota_usage.used IS 'How much was used';
+COMMENT ON COLUMN vpk.quota_usage.warned IS 'Whether the event quota_warning was recorded';
+COMMENT ON COLUMN vpk.quota_usage.updated_at IS 'When the row was last written';
+
+COMMENT ON TABLE vpk.charges IS
+    'The idempotency keys of charges and grants, for as long as a repeated call changes nothing';
+COMMENT ON COLUMN vpk.charges.account IS 'The account';
+COMMENT ON COLUMN vpk.charges.kind IS 'charge or grant';
+COMMENT ON COLUMN vpk.charges.idempotency_key IS 'The name of the request';
+COMMENT ON COLUMN vpk.charges.kept_until IS 'From this time on the row may be removed';
 
 COMMENT ON TABLE vpk.task_leases IS 'Running tasks; a lease counts until it expires or vpk_task_finish releases it';
 COMMENT ON COLUMN vpk.task_leases.lease IS 'Identifies the lease; UUID version 4';
@@ -59,11 +91,11 @@ COMMENT ON COLUMN vpk.task_leases.key_id IS 'The key that started the task';
 COMMENT ON COLUMN vpk.task_leases.started_at IS 'When the task started';
 COMMENT ON COLUMN vpk.task_leases.expires_at IS 'When the lease expires';
 
-COMMENT ON TABLE vpk.events IS 'Every change to a key or to the plan of an account, in order';
+COMMENT ON TABLE vpk.events IS 'Every change to a key, to the plan of an account or to a limit, in order';
 COMMENT ON COLUMN vpk.events.id IS 'Increases with every event';
 COMMENT ON COLUMN vpk.events.occurred_at IS 'Clock time of the event';
 COMMENT ON COLUMN vpk.events.event IS
-    'key_created, key_updated, key_rotated, key_revoked, key_disabled, key_enabled, key_purged, key_deleted, plan_set, account_renamed, account_deleted or events_purged';
+    'key_created, key_updated, key_rotated, key_revoked, key_disabled, key_enabled, key_purged, key_deleted, plan_set, rate_limit_set, rate_limit_removed, quota_set, quota_removed, account_renamed, account_deleted, quota_granted, quota_warning or events_purged';
 COMMENT ON COLUMN vpk.events.key_id IS 'The key, which may no longer exist';
 COMMENT ON COLUMN vpk.events.account IS 'The account; null after its deletion';
 COMMENT ON COLUMN vpk.events.role IS 'The role that called: that of SET ROLE, or else the role of the session';
@@ -86,8 +118,12 @@ COMMENT ON TABLE vpk.removed_defaults IS
 
 COMMENT ON VIEW vpk.key_list IS 'Every key, with the columns that a dashboard shows; see vpk_list';
 COMMENT ON VIEW vpk.stats IS
-    'Counters of this database: answers by status, and uses of keys that are pending, flushed and dropped; null if the library is not preloaded';
+    'Counters of this database: answers by status, uses of keys that are pending, flushed and dropped, and limits that were not enforced; null if the library is not preloaded';
 COMMENT ON VIEW vpk.status_codes IS 'The error table: every status with its HTTP status and message';
+COMMENT ON VIEW vpk.rate_limits IS
+    'Every rate limit: the plan, account or key that it was set for, and what it allows; see vpk_set_rate_limit';
+COMMENT ON VIEW vpk.quotas IS
+    'Every quota: the plan, account or key that it was set for, and what it allows; see vpk_set_quota';
 
 COMMENT ON FUNCTION vpk_create(text, text, text, timestamptz, text[], cidr[], jsonb, text) IS
     'Issues a key. Its token is shown only in this result';
@@ -95,7 +131,7 @@ COMMENT ON FUNCTION vpk_verify(text) IS
     'Verifies a token. Never raises an error because of the token, and writes nothing';
 COMMENT ON FUNCTION vpk_verify_hash(bytea, inet) IS
     'Verifies a key by its SHA-256, for callers that compute the hash';
-COMMENT ON FUNCTION vpk_authenticate(text, text, inet, text, text) IS
+COMMENT ON FUNCTION vpk_authenticate(text, text, inet, text, text, integer) IS
     'Verifies the value of an Authorization header; returns the status, the key''s owner and the response to send';
 COMMENT ON FUNCTION vpk_client_ip(text) IS
     'Returns the last address in the value of a header such as X-Forwarded-For, without port and zone; null if it is no address. Never raises an error because of the value';
@@ -126,12 +162,28 @@ COMMENT ON FUNCTION vpk_set_plan(text, text) IS
     'Sets the plan of an account, and creates the account if it does not exist';
 COMMENT ON FUNCTION vpk_rename_account(text, text) IS
     'Gives an account with its keys, leases and events another name; returns the number of keys';
-COMMENT ON FUNCTION vpk_task_start(text, interval, inet, text, text, text) IS
+COMMENT ON FUNCTION vpk_set_rate_limit(text, integer, interval, integer, text, text, uuid) IS
+    'Sets how many calls may pass in a period, for a plan, an account or a key; an amount of null removes the limit';
+COMMENT ON FUNCTION vpk_set_quota(bigint, text, text, text, text, uuid, text, date, real) IS
+    'Sets how much may be used in an hour, day, week, month, year or in total, for a plan, an account or a key; an amount of null removes the quota';
+COMMENT ON FUNCTION vpk_task_start(text, interval, inet, text, text, text, integer) IS
     'Verifies a key and starts one of the concurrent tasks that the account''s plan allows';
+COMMENT ON FUNCTION vpk_rate_limit(text, integer, interval, integer, integer) IS
+    'Limits how often something happens, by an identifier of the application''s. Writes nothing';
+COMMENT ON FUNCTION vpk_rate_limit_state(text, uuid) IS
+    'Returns the rate limits of an account or of a key, and what is left of each on this server';
+COMMENT ON FUNCTION vpk_reset_rate_limit(text, uuid, text) IS
+    'Gives back what is used of the rate limits of an account or of a key, on this server; returns of how many';
 COMMENT ON FUNCTION vpk_task_extend(uuid, interval) IS
     'Extends the lease of a running task; returns its new expiry, or null if the lease no longer exists';
 COMMENT ON FUNCTION vpk_task_finish(uuid) IS
     'Releases the lease of a task; returns whether it was still running';
+COMMENT ON FUNCTION vpk_quota(text, uuid) IS
+    'Returns what an account or a key has used of each of its quotas, and when they are renewed';
+COMMENT ON FUNCTION vpk_grant_quota(text, bigint, text, text, text, text) IS
+    'Grants an account more than a quota for its current period; returns what remains';
+COMMENT ON FUNCTION vpk_charge(uuid, bigint, text, text) IS
+    'Charges the quotas of a key and its account for what a request took; returns what remains, or null without a quota';
 COMMENT ON FUNCTION vpk_grant_verifier(regrole) IS 'Grants a role the privileges to verify keys, and no others';
 COMMENT ON FUNCTION vpk_grant_verifier(text) IS 'Grants a role, by its name, the privileges to verify keys, and no others';
 COMMENT ON FUNCTION vpk_grant_admin(regrole) IS 'Grants a role the privileges to manage keys, accounts and plans';
@@ -153,6 +205,12 @@ COMMENT ON FUNCTION vpk_add_uses(uuid, timestamptz, bigint) IS
 COMMENT ON FUNCTION vpk.plan_in_use(text) IS 'Returns whether an account is on a plan; for the triggers on vpk.plans';
 COMMENT ON FUNCTION vpk.event_actor() IS 'Returns who acts through the role that calls; the default of vpk.events.actor';
 COMMENT ON FUNCTION vpk.check_plan(text) IS 'Checks the name of a new plan; for a trigger on vpk.plans';
+COMMENT ON FUNCTION vpk.checked_rate_limits(text) IS
+    'Returns rate limits in the spelling in which they are stored; for the triggers on vpk.plans and vpk.accounts';
+COMMENT ON FUNCTION vpk.checked_quotas(text) IS
+    'Returns quotas in the spelling in which they are stored; for the triggers on vpk.plans and vpk.accounts';
+COMMENT ON FUNCTION vpk.rate_limit_rows(text) IS 'The rows of vpk.rate_limits for one text';
+COMMENT ON FUNCTION vpk.quota_rows(text) IS 'The rows of vpk.quotas for one text';
 COMMENT ON FUNCTION vpk.current_uses(uuid, bigint) IS
     'Returns how often a key was used, for vpk.key_list: what its table shows, and what only the memory has';
 COMMENT ON FUNCTION vpk.current_last_use(uuid, timestamptz) IS
@@ -162,11 +220,16 @@ COMMENT ON FUNCTION vpk.status_rows() IS 'The rows of vpk.status_codes';
 
 -- Row estimates. The default is 1000.
 ALTER FUNCTION vpk_create(text, text, text, timestamptz, text[], cidr[], jsonb, text) ROWS 1;
-ALTER FUNCTION vpk_authenticate(text, text, inet, text, text) ROWS 1;
+ALTER FUNCTION vpk_authenticate(text, text, inet, text, text, integer) ROWS 1;
 ALTER FUNCTION vpk_rotate(uuid, interval, timestamptz, text) ROWS 1;
 ALTER FUNCTION vpk_update(uuid, text, timestamptz, text[], cidr[], jsonb) ROWS 1;
-ALTER FUNCTION vpk_task_start(text, interval, inet, text, text, text) ROWS 1;
-ALTER FUNCTION vpk_doctor() ROWS 18;
+ALTER FUNCTION vpk_quota(text, uuid) ROWS 4;
+ALTER FUNCTION vpk_task_start(text, interval, inet, text, text, text, integer) ROWS 1;
+ALTER FUNCTION vpk_rate_limit(text, integer, interval, integer, integer) ROWS 1;
+ALTER FUNCTION vpk_rate_limit_state(text, uuid) ROWS 4;
+ALTER FUNCTION vpk_doctor() ROWS 20;
+ALTER FUNCTION vpk.rate_limit_rows(text) ROWS 2;
+ALTER FUNCTION vpk.quota_rows(text) ROWS 2;
 ALTER FUNCTION vpk.stats_row() ROWS 1;
 ALTER FUNCTION vpk.status_rows() ROWS 12;
 

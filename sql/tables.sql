@@ -14,16 +14,21 @@ CREATE TABLE vpk.plans (
     concurrent_tasks integer,
     rank             integer NOT NULL,
     pristine         boolean NOT NULL,
+    rate_limits      text,
+    quotas           text,
     CONSTRAINT plans_plan_check
         CHECK (pg_catalog.length(plan) BETWEEN 1 AND 255 AND plan !~ '[\u0001-\u001f\u007f]'),
     CONSTRAINT plans_concurrent_tasks_check CHECK (concurrent_tasks >= 0)
 );
 
 CREATE TABLE vpk.accounts (
-    account    text COLLATE "C" PRIMARY KEY,
-    plan       text COLLATE "C" NOT NULL,
-    created_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
-    pristine   boolean NOT NULL
+    account      text COLLATE "C" PRIMARY KEY,
+    plan         text COLLATE "C" NOT NULL,
+    created_at   timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    pristine     boolean NOT NULL,
+    rate_limits  text,
+    quotas       text,
+    quota_grants text
 );
 CREATE INDEX accounts_plan_idx ON vpk.accounts (plan);
 
@@ -46,6 +51,8 @@ CREATE TABLE vpk.keys (
     scopes        text[] NOT NULL DEFAULT '{}',
     allowed_ips   cidr[],
     metadata      jsonb NOT NULL DEFAULT '{}',
+    rate_limits   text,
+    quotas        text,
     -- Unique, by an index that stores 4 bytes of each hash. It has half the size of a B-tree, and a
     -- lookup costs the same for a table of any size: at this fill factor it reads one page. The
     -- B-tree of releases before 0.3.0 had another name. Their library does not compare the hash
@@ -67,6 +74,31 @@ CREATE TABLE vpk.key_usage (
     last_used_at timestamptz NOT NULL,
     uses         bigint NOT NULL
 ) WITH (fillfactor = 70);
+
+-- What is used of quotas, by account or key. A slot in memory has what was used since the last
+-- flush. Free space on each page allows HOT updates, as in vpk.key_usage.
+CREATE TABLE vpk.quota_usage (
+    subject      text COLLATE "C" NOT NULL,
+    kind         text COLLATE "C" NOT NULL,
+    meter        text COLLATE "C" NOT NULL,
+    span         text COLLATE "C" NOT NULL,
+    period_start timestamptz NOT NULL,
+    used         bigint NOT NULL,
+    warned       boolean NOT NULL DEFAULT false,
+    updated_at   timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    PRIMARY KEY (subject, kind, meter, span, period_start),
+    CONSTRAINT quota_usage_used_check CHECK (used >= 0)
+) WITH (fillfactor = 70);
+
+-- The requests that named an idempotency key. A row is removed when its time is over.
+CREATE TABLE vpk.charges (
+    account         text COLLATE "C" NOT NULL,
+    kind            text COLLATE "C" NOT NULL,
+    idempotency_key text COLLATE "C" NOT NULL,
+    kept_until      timestamptz NOT NULL,
+    PRIMARY KEY (account, kind, idempotency_key)
+);
+CREATE INDEX charges_kept_until_idx ON vpk.charges (kept_until);
 
 CREATE TABLE vpk.task_leases (
     lease      uuid PRIMARY KEY,

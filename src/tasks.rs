@@ -9,6 +9,7 @@ use pure::answer::response::HeaderFacts;
 use pure::answer::status::Status;
 use pure::error::CallError;
 
+use crate::limits::decide;
 use crate::pg::call::Call;
 use crate::pg::server::{clock, random};
 use crate::pg::sql::lock;
@@ -37,12 +38,18 @@ pub struct Started {
     pub headers: Json,
 }
 
-/// Verifies a key, and takes a lease where the account's plan has one left.
+/// Verifies a key, takes a lease where the account's plan has one left, and charges what the call
+/// costs.
+///
+/// Rate limits come before the limit of tasks in the order of the answers. So they are looked at
+/// first. They are charged last: a call that gets no lease consumes nothing. What was left at first
+/// may be gone by then, and the lease is given up.
 pub fn start(
     call: &Call,
     token: Option<Text>,
     ttl: Option<Interval>,
     options: &RequestOptions,
+    cost: u32,
 ) -> Result<Started, CallError> {
     let request = options.request_unguarded(call);
     let verified = || {
@@ -53,10 +60,19 @@ pub fn start(
     let answer = while_locked(call, verified, |answer| {
         answer.key.filter(|_| answer.status == Status::Valid).map(|key| key.account)
     });
+    let answer = verify::unless_too_many(call, answer, &request, true);
     let (Status::Valid, Some(key)) = (answer.status, answer.key) else {
         note(answer.status, None);
         return Ok(refused(call, &answer, &request, options.request_id));
     };
+    let subject = answer.subject_unguarded(call);
+    if let Some(looked) = subject.and_then(|subject| decide::peek(call, &subject, cost)) {
+        let answer = answer.decided(call, Some(looked), true);
+        if answer.status != Status::Valid {
+            note(answer.status, None);
+            return Ok(refused(call, &answer, &request, options.request_id));
+        }
+    }
 
     let expires_at = end_of(call, ttl)?;
     // An account or plan that has just been removed allows no task.
@@ -68,7 +84,7 @@ pub fn start(
         note(status, None);
         let facts = BodyFacts { tasks: Some((allowed, running)), ..BodyFacts::default() };
         let request_id = body::presented_id(call, options.request_id);
-        let (_, error) = body::compose(call, status, &facts, request_id);
+        let (_, error) = body::compose(call, status, &facts, request_id, None);
         let retry_after = first_end.map(|end| end.micros() - clock::now().micros());
         let facts = HeaderFacts { retry_after, ..HeaderFacts::default() };
         let headers = body::headers(call, status, &facts);
@@ -95,7 +111,15 @@ pub fn start(
         expires_at,
     };
     leases::start(call, &new);
+    let decision = subject.and_then(|subject| decide::charge(call, &subject, cost));
+    let answer = answer.decided(call, decision, true);
+    if answer.status != Status::Valid {
+        leases::finish(call, Some(lease));
+        note(answer.status, None);
+        return Ok(refused(call, &answer, &request, options.request_id));
+    }
     note(Status::Valid, Some(&key.id));
+    let facts = HeaderFacts::default();
     Ok(Started {
         status: Status::Valid,
         lease: Some(lease),
@@ -103,7 +127,7 @@ pub fn start(
         allowed,
         expires_at: Some(expires_at),
         error: None,
-        headers: body::headers(call, Status::Valid, &HeaderFacts::default()),
+        headers: body::for_answer(call, &answer, options.request_id, &facts).headers,
     })
 }
 
@@ -147,17 +171,16 @@ fn note(status: Status, key: Option<&[u8; 16]>) {
 }
 
 fn refused(call: &Call, answer: &Answer, request: &Request, request_id: Option<Text>) -> Started {
-    let (_, error) = body::for_answer(call, answer, request_id);
     let facts = HeaderFacts { scope: request.scope, ..HeaderFacts::default() };
-    let headers = body::headers(call, answer.status, &facts);
+    let response = body::for_answer(call, answer, request_id, &facts);
     Started {
         status: answer.status,
         lease: None,
         running: None,
         allowed: None,
         expires_at: None,
-        error,
-        headers,
+        error: response.error,
+        headers: response.headers,
     }
 }
 

@@ -10,6 +10,7 @@
 SELECT keys.vpk_delete_account(account) FROM vpk.accounts WHERE account LIKE 'conformance %';
 SELECT keys.vpk_set_plan('conformance ' || plan, plan) FROM (VALUES ('Free'), ('Starter'), ('Plus'), ('Pro')) AS v (plan);
 SELECT keys.vpk_set_plan('conformance busy', 'Plus');
+SELECT keys.vpk_set_plan('conformance spent', 'Plus');
 SELECT keys.vpk_set_plan('conformance ünïcödé', 'Plus');
 
 \o
@@ -32,6 +33,19 @@ SELECT keys.vpk_disable(:'id') AS disabled \gset
 SELECT token FROM keys.vpk_create('expired', account => 'conformance Plus', expires_at => clock_timestamp() + '1 s') \gset
 SELECT 'expired', :'token';
 SELECT pg_sleep(1.1) AS it_has_expired \gset
+
+-- What this key may ask for in an hour is used up. A restart of the server does not forget it.
+SELECT id, token FROM keys.vpk_create('limited', account => 'conformance Plus', scopes => '{tasks:write}') \gset
+SELECT 'limited', :'token';
+SELECT keys.vpk_set_rate_limit('hour', 1, '1 hour', id => :'id') AS an_hour,
+       keys.vpk_set_rate_limit('day', 100, '1 day', id => :'id') AS a_day \gset
+SELECT keys.vpk_verify(:'token') AS used_up \gset
+
+-- What this account may ever ask for is used up.
+SELECT keys.vpk_set_quota(1, 'total', account => 'conformance spent') AS for_ever \gset
+SELECT token FROM keys.vpk_create('spent', account => 'conformance spent', scopes => '{tasks:write}') \gset
+SELECT 'spent', :'token';
+SELECT keys.vpk_verify(:'token') AS used_up \gset
 
 -- All of this account's tasks are running.
 SELECT token FROM keys.vpk_create('busy', account => 'conformance busy', scopes => '{tasks:write}') \gset

@@ -17,12 +17,26 @@ TOKEN = re.compile(r"vpk_(live|test)_[0-9A-Za-z]{32}")
 CLIENTS = 4
 # In seconds: who does not answer until then hangs.
 PATIENCE = 300
+# Header fields that say why a request is denied.
+OF_DENIALS = ["WWW-Authenticate", "Retry-After", "RateLimit", "RateLimit-Policy"]
+
+# Limits of two requests of a key, by the codes of a third.
+LIMITS_OF_TWO = {
+    "RATE_LIMITED": "vpk_set_rate_limit('hour', 2, '1 hour', id => '{}')",
+    "QUOTA_EXCEEDED": "vpk_set_quota(2, 'total', id => '{}')",
+}
 
 
 def psql(*arguments):
     """What psql prints. PGHOST and its like say where; the role is an admin of the keys."""
     command = ["psql", "-XqAt", "-v", "ON_ERROR_STOP=1", *arguments]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, encoding="utf-8").stdout
+
+
+def new_key(name):
+    """The id and the token of a key that may start tasks."""
+    arguments = f"'{name}', 'conformance Plus', scopes => '{{tasks:write}}'"
+    return psql("-c", f"SELECT id, token FROM keys.vpk_create({arguments})").strip().split("|")
 
 
 class Service:
@@ -78,7 +92,8 @@ def differences(expected, found, where):
         for name in sorted(expected.keys() | found.keys()):
             yield from differences(expected.get(name), found.get(name), f"{where}.{name}")
     elif isinstance(expected, str) and re.fullmatch("/.+/", expected):
-        if not isinstance(found, str) or not re.search(expected[1:-1], found):
+        text = str(found) if type(found) in (str, int) else ""
+        if not re.search(expected[1:-1], text):
             yield f"{where} is {found!r}, not {expected}"
     elif expected != found:
         yield f"{where} is {found!r}, not {expected!r}"
@@ -89,9 +104,10 @@ def faults(expected, answer):
     status, headers, body = answer
     if status != expected["status"]:
         yield f"status is {status}, not {expected['status']}"
-    # Those that say why a request is denied are there only where they are expected.
-    for name in {"WWW-Authenticate": None, "Retry-After": None, **expected["headers"]}:
-        yield from differences(expected["headers"].get(name), headers.get(name), name)
+    # Those of denials are there only where they are expected, and none comes twice.
+    for name in dict.fromkeys([*OF_DENIALS, *expected["headers"]]):
+        values = headers.get_all(name)
+        yield from differences(expected["headers"].get(name), values and ", ".join(values), name)
     if headers.get_content_type() != "application/json":
         yield f"Content-Type is {headers.get('Content-Type')!r}"
     if TOKEN.search(str(headers)) or TOKEN.search(body.decode("latin-1")):
@@ -120,6 +136,9 @@ class Run:
             return self.send(self.requests[0])[0] != 503
         except OSError:
             return False
+
+    def line(self, name):
+        return next(line for line in self.requests if line["name"] == name)
 
     def send(self, line, **other_keys):
         return self.service.send(line["request"], {**self.keys, **other_keys})
@@ -175,10 +194,9 @@ class Run:
 
     def revocation(self):
         """A request that begins after a revocation's commit is denied."""
-        by_name = {line["name"]: line for line in self.requests}
-        line, refused = by_name["a key without scopes may read"], by_name["a key that is revoked"]
-        create = "SELECT id, token FROM keys.vpk_create('race', account => 'conformance Plus')"
-        key_id, token = psql("-c", create).strip().split("|")
+        line = self.line("a key without scopes may read")
+        refused = self.line("a key that is revoked")
+        key_id, token = new_key("race")
         answers, committed = [0] * CLIENTS, threading.Event()
 
         def one_request(number):
@@ -198,14 +216,33 @@ class Run:
 
         self.count("while a key is revoked", self.while_clients_send(one_request, revoke))
 
-    def restart(self, stop, start):
+    def charges(self):
+        """Of a limit of two, two requests pass: each is charged once, also if it starts a task."""
+        read, task = self.line("a key without scopes may read"), self.line("a task")
+        for code, limit in LIMITS_OF_TWO.items():
+            for lines in (task, task, task), (read, task, read), (task, read, task):
+                key_id, token = new_key("two")
+                psql("-c", f"SELECT keys.{limit}".format(key_id))
+                answers = [self.send(line, valid=token, unscoped=token) for line in lines]
+                found = []
+                for line, answer in zip(lines[:2], answers):
+                    found.extend(faults(line["answer"], answer))
+                refusal = (answers[2][0], json.loads(answers[2][2]).get("error", {}).get("code"))
+                found.extend(differences([429, code], [*refusal], "the third answer"))
+                methods = " ".join(line["request"]["method"] for line in lines)
+                self.count(f"{methods} with a limit of two: {code}", found)
+
+    def restart(self, stop, start, crash):
         """Without the database, each answer is 503; when it is back, each is the list's again. A
         restart between two requests is not noticed."""
         reading = [line for line in self.requests if line["request"]["method"] == "GET"]
+        # A crash may let through again what was refused.
+        remembered = [line for line in reading if not line.get("forgotten_by_a_crash")]
+        constant = remembered if crash else reading
         answers = [0] * CLIENTS
 
         def one_request(number):
-            line = reading[answers[number] % len(reading)]
+            line = constant[answers[number] % len(constant)]
             answer = self.send(line)
             answers[number] += 1
             expected = self.unavailable if answer[0] == 503 else line["answer"]
@@ -213,20 +250,26 @@ class Run:
 
         def stop_and_start():
             wait_until(lambda: min(answers) > 0)
-            subprocess.run(stop, shell=True, check=True)
+            subprocess.run(crash or stop, shell=True, check=True)
             self.outage()
             subprocess.run(start, shell=True, check=True)
+            # What a crash has forgotten is used up again by these.
             for line in self.requests:
                 wait_until(lambda line=line: self.send(line)[0] != 503)
 
         self.count("while the server restarts", self.while_clients_send(one_request, stop_and_start))
         self.whole_list()
-        # Nothing is sent meanwhile, so the next requests find the connections lost. Only what can
-        # be repeated without harm is asked again.
+        self.unnoticed("after a restart", stop, start, reading)
+        if crash:
+            self.unnoticed("after a crash", crash, start, remembered)
+
+    def unnoticed(self, when, stop, start, reading):
+        """Nothing is sent meanwhile, so the next requests find the connections lost. Only what can
+        be repeated without harm is asked again."""
         subprocess.run(stop, shell=True, check=True)
         subprocess.run(start, shell=True, check=True)
         for line in reading:
-            self.check(f"after a restart: {line['name']}", line, line["answer"])
+            self.check(f"{when}: {line['name']}", line, line["answer"])
 
     def outage(self):
         """Each request at once, since a service may wait for its database in each."""
@@ -259,13 +302,15 @@ def main():
     )
     parser.add_argument("--stop", metavar="COMMAND", help="stops the database's server")
     parser.add_argument("--start", metavar="COMMAND", help="starts it again")
+    parser.add_argument("--crash", metavar="COMMAND", help="ends it as a crash does")
     arguments = parser.parse_args()
     run = Run(Service(arguments.url, arguments.behind_proxy))
     run.whole_list()
     run.detours()
     run.revocation()
+    run.charges()
     if arguments.stop and arguments.start:
-        run.restart(arguments.stop, arguments.start)
+        run.restart(arguments.stop, arguments.start, arguments.crash)
     if run.failed:
         print(f"{run.failed} of {run.passed + run.failed} tests failed.")
     else:

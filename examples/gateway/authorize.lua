@@ -12,7 +12,9 @@ local handed_on = {
 }
 
 -- The fields of a denial that the client gets.
-local of_denial = { "content-type", "www-authenticate", "retry-after" }
+local of_denial = {
+    "content-type", "www-authenticate", "retry-after", "ratelimit", "ratelimit-policy",
+}
 
 -- Sets txn.vpk_key_id where the request may pass. haproxy.cfg answers 503 without it.
 core.register_action("authorize", { "http-req" }, function(txn)

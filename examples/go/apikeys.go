@@ -19,7 +19,8 @@ const (
 	authenticate = `
 		SELECT status::text, http_status, key_id, account, request_id, headers, error
 		  FROM keys.vpk_authenticate($1::text, scope => $2::text, request_id => $3::text,
-		                             client_ip => keys.vpk_client_ip($4::text))`
+		                             client_ip => keys.vpk_client_ip($4::text),
+		                             cost => $5::integer)`
 	startTask = `
 		SELECT status::text, http_status, lease, running, allowed, headers, error
 		  FROM keys.vpk_task_start($1::text, request_id => $2::text,
@@ -128,10 +129,12 @@ func header(r *http.Request, name string) string {
 	return strings.ToValidUTF8(strings.Join(r.Header.Values(name), ", "), "\uFFFD")
 }
 
-// Guarded lets nobody without a key reach the route, nor without the scope if it is not empty.
-func (k *Keys) Guarded(scope string, route func(http.ResponseWriter, *http.Request, Caller)) http.HandlerFunc {
+// Guarded lets nobody without a key reach the route, nor without the scope if it is not empty. The
+// cost is what a request takes of rate limits and quotas: 0 if it starts a task, since AsTask takes
+// it then.
+func (k *Keys) Guarded(scope string, cost int, route func(http.ResponseWriter, *http.Request, Caller)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		caller, denial := k.authenticate(r, scope)
+		caller, denial := k.authenticate(r, scope, cost)
 		if denial != nil {
 			denial.Write(w)
 			return
@@ -141,7 +144,7 @@ func (k *Keys) Guarded(scope string, route func(http.ResponseWriter, *http.Reque
 	}
 }
 
-func (k *Keys) authenticate(r *http.Request, scope string) (Caller, *Denial) {
+func (k *Keys) authenticate(r *http.Request, scope string, cost int) (Caller, *Denial) {
 	authorization := header(r, "Authorization")
 	// The proxy in front of this service adds the client's address to X-Forwarded-For. Without a
 	// proxy, take r.RemoteAddr instead: a client can send that header too.
@@ -151,7 +154,7 @@ func (k *Keys) authenticate(r *http.Request, scope string) (Caller, *Denial) {
 	var id string
 	var key, account sql.NullString
 	into := []any{&a.status, &a.httpStatus, &key, &account, &id, &a.headers, &a.body}
-	err := k.ask(true, into, authenticate, authorization, needed, header(r, "X-Request-Id"), address)
+	err := k.ask(true, into, authenticate, authorization, needed, header(r, "X-Request-Id"), address, cost)
 	if err != nil {
 		return Caller{}, unavailable(err)
 	}
@@ -168,9 +171,9 @@ type Tasks struct {
 	Running, Allowed *int
 }
 
-// AsTask does the work as one of the concurrent tasks that the account's plan allows. The start is
-// asked once: if its answer is lost, the task may have started. Its lease ends after 15 minutes
-// then.
+// AsTask does the work as one of the concurrent tasks that the account's plan allows. It costs 1 of
+// rate limits and quotas. The start is asked once: if its answer is lost, the task may have started.
+// Its lease ends after 15 minutes then.
 func (k *Keys) AsTask(caller Caller, work func(Tasks)) *Denial {
 	var a answer
 	var lease sql.NullString

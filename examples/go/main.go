@@ -51,7 +51,7 @@ func main() {
 		}
 		send(w, http.StatusOK, map[string]any{"status": "ok"})
 	})
-	routes.HandleFunc("/v1/tasks/", keys.Guarded("", func(w http.ResponseWriter, r *http.Request, caller Caller) {
+	routes.HandleFunc("/v1/tasks/", keys.Guarded("", 1, func(w http.ResponseWriter, r *http.Request, caller Caller) {
 		if r.Method != http.MethodGet {
 			w.WriteHeader(http.StatusMethodNotAllowed)
 			return
@@ -59,7 +59,7 @@ func main() {
 		id := strings.TrimPrefix(r.URL.Path, "/v1/tasks/")
 		send(w, http.StatusOK, map[string]any{"id": id, "account": caller.Account, "status": "done"})
 	}))
-	routes.HandleFunc("/v1/tasks", keys.Guarded("tasks:write", func(w http.ResponseWriter, r *http.Request, caller Caller) {
+	routes.HandleFunc("/v1/tasks", keys.Guarded("tasks:write", 0, func(w http.ResponseWriter, r *http.Request, caller Caller) {
 		if r.Method != http.MethodPost {
 			w.WriteHeader(http.StatusMethodNotAllowed)
 			return

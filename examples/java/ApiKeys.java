@@ -25,7 +25,8 @@ final class ApiKeys {
         SELECT CAST(status AS text) AS status, http_status, key_id, account, request_id, headers, error
           FROM keys.vpk_authenticate(CAST(? AS text), scope => CAST(? AS text),
                                      request_id => CAST(? AS text),
-                                     client_ip => keys.vpk_client_ip(CAST(? AS text)))""";
+                                     client_ip => keys.vpk_client_ip(CAST(? AS text)),
+                                     cost => CAST(CAST(? AS text) AS integer))""";
     private static final String START_TASK = """
         SELECT CAST(status AS text) AS status, http_status, lease, running, allowed, headers, error
           FROM keys.vpk_task_start(CAST(? AS text), request_id => CAST(? AS text),
@@ -79,11 +80,15 @@ final class ApiKeys {
         this.pool = new HikariDataSource(config);
     }
 
-    /** Lets nobody without a key reach the route, nor without the scope, if it is not null. */
-    HttpHandler guarded(String scope, Route route) {
+    /**
+     * Lets nobody without a key reach the route, nor without the scope, if it is not null. The cost
+     * is what a request takes of rate limits and quotas: 0 if it starts a task, since asTask takes
+     * it then.
+     */
+    HttpHandler guarded(String scope, int cost, Route route) {
         // The caller is an argument: in the JDK, requests share the attributes of their context.
         return open(exchange -> {
-            Caller caller = authenticate(exchange, scope);
+            Caller caller = authenticate(exchange, scope, cost);
             exchange.getResponseHeaders().set("X-Request-Id", caller.requestId());
             route.handle(exchange, caller);
         });
@@ -114,7 +119,7 @@ final class ApiKeys {
         exchange.getResponseBody().write(body);
     }
 
-    private Caller authenticate(HttpExchange exchange, String scope) throws Denied {
+    private Caller authenticate(HttpExchange exchange, String scope, int cost) throws Denied {
         String authorization = header(exchange, "Authorization");
         // The proxy in front of this service adds the client's address to X-Forwarded-For. Without
         // a proxy, take exchange.getRemoteAddress() instead: a client can send that header too.
@@ -126,7 +131,7 @@ final class ApiKeys {
             String[] words = authorization.trim().split(" ");
             return new Caller(row.getString("account"), row.getString("request_id"),
                 words[words.length - 1], address);
-        }, authorization, scope, header(exchange, "X-Request-Id"), address);
+        }, authorization, scope, header(exchange, "X-Request-Id"), address, String.valueOf(cost));
     }
 
     /** No text of SQL has a NUL; in a header it may be taken for a space (RFC 9110). */
@@ -136,9 +141,9 @@ final class ApiKeys {
     }
 
     /**
-     * Does the work as one of the concurrent tasks that the account's plan allows. The start is
-     * asked once: if its answer is lost, the task may have started. Its lease ends after 15 minutes
-     * then.
+     * Does the work as one of the concurrent tasks that the account's plan allows. It costs 1 of
+     * rate limits and quotas. The start is asked once: if its answer is lost, the task may have
+     * started. Its lease ends after 15 minutes then.
      */
     <T> T asTask(Caller caller, Function<Tasks, T> work) throws Denied {
         Tasks tasks = ask(false, START_TASK, row -> {

@@ -23,7 +23,7 @@ final class Server {
             ApiKeys.send(exchange, 200, "{\"status\": \"ok\"}");
         }));
 
-        server.createContext("/v1/tasks/", keys.guarded(null, (exchange, caller) -> {
+        server.createContext("/v1/tasks/", keys.guarded(null, 1, (exchange, caller) -> {
             String id = exchange.getRequestURI().getPath().substring("/v1/tasks/".length());
             if (!exchange.getRequestMethod().equals("GET")) {
                 exchange.sendResponseHeaders(405, -1);
@@ -33,7 +33,7 @@ final class Server {
             }
         }));
 
-        server.createContext("/v1/tasks", keys.guarded("tasks:write", (exchange, caller) -> {
+        server.createContext("/v1/tasks", keys.guarded("tasks:write", 0, (exchange, caller) -> {
             if (!exchange.getRequestMethod().equals("POST")) {
                 exchange.sendResponseHeaders(405, -1);
                 return;

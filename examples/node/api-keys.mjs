@@ -10,7 +10,8 @@ const AUTHENTICATE = {
   name: named ? 'authenticate' : undefined,
   text: `SELECT status::text, http_status, key_id, account, request_id, headers, error
            FROM keys.vpk_authenticate($1::text, scope => $2::text, request_id => $3::text,
-                                      client_ip => keys.vpk_client_ip($4::text))`,
+                                      client_ip => keys.vpk_client_ip($4::text),
+                                      cost => $5::integer)`,
 };
 const START_TASK = `SELECT status::text, http_status, lease, running, allowed, headers, error
                       FROM keys.vpk_task_start($1::text, request_id => $2::text,
@@ -47,9 +48,12 @@ export async function ask(pool, query, values = []) {
 
 // Who calls, or why not. The proxy in front of this service adds the client's address to
 // X-Forwarded-For. Without a proxy, pass request.socket.remoteAddress instead: a client can send
-// that header too.
-export async function authenticate(pool, headers, scope) {
-  const values = [headers.authorization, scope, headers['x-request-id'], headers['x-forwarded-for']];
+// that header too. The cost is what the request takes of rate limits and quotas, 1 if it is not
+// given; 0 if the request starts a task, since startTask takes it then.
+export async function authenticate(pool, headers, scope, cost) {
+  const values = [
+    headers.authorization, scope, headers['x-request-id'], headers['x-forwarded-for'], cost,
+  ];
   try {
     const answer = await ask(pool, AUTHENTICATE, values);
     console.log(answer.status, answer.key_id, answer.account, answer.request_id);
@@ -64,18 +68,21 @@ export function deny(reply, answer) {
   return reply.code(answer.http_status).headers(answer.headers).send(answer.error);
 }
 
-// Lets nobody without a key reach the routes of app, nor without the scope in a route's config.
+// Lets nobody without a key reach the routes of app, nor without the scope in a route's config. A
+// route whose requests cost another number than 1 has it there too: 0 if it starts a task.
 export function requireKey(app, pool) {
   app.addHook('onRequest', async (request, reply) => {
-    const answer = await authenticate(pool, request.headers, request.routeOptions.config.scope);
+    const { scope, cost } = request.routeOptions.config;
+    const answer = await authenticate(pool, request.headers, scope, cost);
     if (answer.status !== 'VALID') return deny(reply, answer);
     request.caller = answer;
     reply.header('X-Request-Id', answer.request_id);
   });
 }
 
-// Starts a task of the account, if its plan allows another one, or says why not. It is asked once:
-// if the answer is lost, the task may have started, and ends by itself.
+// Starts a task of the account, if its plan allows another one, or says why not. It costs 1 of rate
+// limits and quotas. It is asked once: if the answer is lost, the task may have started, and ends by
+// itself.
 export async function startTask(pool, headers, requestId, ttl = '15 minutes') {
   const token = headers.authorization.trim().split(' ').at(-1); // after "Bearer": it has been checked
   const values = [token, requestId, headers['x-forwarded-for'], ttl];

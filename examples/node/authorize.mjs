@@ -16,10 +16,11 @@ export async function authorize(app, { pool }) {
 
   const answer = (denied) => async (request, reply) => {
     const scope = request.headers['x-vpk-scope'] || null;
-    const caller = await authenticate(pool, request.headers, scope);
+    const startsTask = Boolean(request.headers['x-vpk-task']);
+    const caller = await authenticate(pool, request.headers, scope, startsTask ? 0 : 1);
     if (caller.status !== 'VALID') return denied(reply, caller);
     let task = { lease: '', running: '', allowed: '' };
-    if (request.headers['x-vpk-task']) {
+    if (startsTask) {
       task = await startTask(pool, request.headers, caller.request_id, '1 minute');
       if (task.status !== 'VALID') return denied(reply, task);
     }

@@ -31,7 +31,7 @@ app.register(async (v1) => {
     { id: params.id, account: caller.account, status: 'done' }
   ));
 
-  v1.post('/tasks', { config: { scope: 'tasks:write' } }, (request, reply) =>
+  v1.post('/tasks', { config: { scope: 'tasks:write', cost: 0 } }, (request, reply) =>
     asTask(pool, request, reply, async ({ running, allowed }) => {
       // Here the task does its work.
       reply.code(201);

@@ -18,7 +18,8 @@ log = logging.getLogger(__name__)
 AUTHENTICATE = """
     SELECT status::text, http_status, key_id, account, request_id, headers, error
       FROM keys.vpk_authenticate(%s::text, scope => %s::text, request_id => %s::text,
-                                 client_ip => keys.vpk_client_ip(%s::text))"""
+                                 client_ip => keys.vpk_client_ip(%s::text),
+                                 cost => %s::integer)"""
 START_TASK = """
     SELECT status::text, http_status, lease, running, allowed, headers, error
       FROM keys.vpk_task_start(%s::text, request_id => %s::text,
@@ -84,12 +85,23 @@ def client(request):
 
 async def require_key(request: Request, response: Response, scopes: SecurityScopes):
     """Who calls: a dependency of the routes that need a key, and a scope where one is named."""
+    return await authenticate(request, response, scopes, 1)
+
+
+async def require_key_for_task(request: Request, response: Response, scopes: SecurityScopes):
+    """The same for a route with a concurrent_task, which takes its cost when it starts."""
+    return await authenticate(request, response, scopes, 0)
+
+
+async def authenticate(request, response, scopes, cost):
+    """Who calls. The cost is what the request takes of rate limits and quotas."""
     headers = request.headers
     values = [
         headers.get("Authorization"),
         " ".join(scopes.scopes) or None,
         headers.get("X-Request-Id"),
         client(request),
+        cost,
     ]
     answer = await ask(request.app.state.pool, AUTHENTICATE, values)
     log.info("%s %s %s %s", answer.status, answer.key_id, answer.account, answer.request_id)
@@ -101,10 +113,11 @@ async def require_key(request: Request, response: Response, scopes: SecurityScop
 
 @asynccontextmanager
 async def concurrent_task(request, caller):
-    """One of the concurrent tasks that the account's plan allows. The start is asked once: if its
-    answer is lost, the task may have started. Its lease ends after 15 minutes then.
+    """One of the concurrent tasks that the account's plan allows. It costs 1 of rate limits and
+    quotas. The start is asked once: if its answer is lost, the task may have started. Its lease
+    ends after 15 minutes then.
     """
-    token = request.headers["Authorization"].split()[-1]  # require_key has checked it
+    token = request.headers["Authorization"].split()[-1]  # it has been checked
     values = [token, caller.request_id, client(request)]
     task = await ask(request.app.state.pool, START_TASK, values, again=False)
     if task.status != "VALID":

@@ -13,7 +13,7 @@ from fastapi import FastAPI, Request, Security
 from psycopg.rows import namedtuple_row
 from psycopg_pool import AsyncConnectionPool
 
-from api_keys import Denied, ask, concurrent_task, require_key, send_denial
+from api_keys import Denied, ask, concurrent_task, require_key, require_key_for_task, send_denial
 
 # pgbouncer before 1.21 mixes up prepared statements in transaction mode: see docs/poolers.md.
 THRESHOLD = None if os.environ.get("UNNAMED_STATEMENTS") else 5
@@ -52,7 +52,7 @@ async def read_task(task_id: str, caller: Annotated[Any, Security(require_key)])
 
 @app.post("/v1/tasks", status_code=201)
 async def create_task(
-    request: Request, caller: Annotated[Any, Security(require_key, scopes=["tasks:write"])]
+    request: Request, caller: Annotated[Any, Security(require_key_for_task, scopes=["tasks:write"])]
 ):
     async with concurrent_task(request, caller) as task:
         # Here the task does its work.

@@ -5,12 +5,13 @@ use pure::error::{CallError, quoted};
 use pure::validate;
 
 use super::arguments::{self, required};
+use crate::limits::{self, applied::Subject};
 use crate::pg::call::Call;
 use crate::pg::sql::{commit, lock};
 use crate::pg::types::Text;
 use crate::pg::types::encoding::ServerEncoding;
-use crate::store::accounts;
 use crate::store::events::Caller;
+use crate::store::{accounts, lookup};
 
 /// Puts an account on a plan, and makes the account where it does not exist. Writes nothing where
 /// the account is on the plan already.
@@ -24,11 +25,7 @@ pub fn set_plan(call: &Call, account: Option<Text>, plan: Option<Text>) -> Resul
         commit::until_applied();
         return Ok(());
     }
-    let plans: Vec<_> =
-        accounts::plan_names(call).iter().map(|plan| quoted(plan.bytes(call))).collect();
-    Err(CallError::invalid(format!("plan {} does not exist", quoted(plan.bytes(call))))
-        .detail(format!("The plans are: {}.", plans.join(", ")))
-        .hint("Names are case-sensitive. Insert a row into vpk.plans to add a plan."))
+    Err(arguments::unknown_plan(call, plan))
 }
 
 /// Gives an account with all its rows another name. Returns the number of its keys. Raises 55P03 if
@@ -66,7 +63,15 @@ fn rename_locked(call: &Call, account: Text, new_account: Text) -> Result<i64, C
         return Err(CallError::duplicate(format!("account {} exists already", quoted(taken)))
             .hint("Choose another name. Accounts cannot be merged."));
     }
-    Ok(accounts::rename(call, account, new_account, Caller::of(call)))
+    let keys = accounts::rename(call, account, new_account, Caller::of(call));
+    let [from, to] = [account, new_account].map(|name| Subject {
+        account: name.bytes(call),
+        key: None,
+        limits: lookup::limits_of_unguarded(call, new_account),
+    });
+    limits::take_over(&from, &to);
+    limits::used::rename(call, account, new_account);
+    Ok(keys)
 }
 
 /// The name of an account that exists or will be created. A new one gets its composed spelling, so

@@ -1,6 +1,7 @@
 //! Checks of arguments, and errors that several functions for admins raise.
 
 use pure::characters::other_spellings;
+pub(super) use pure::error::required;
 use pure::error::{CallError, quoted};
 use pure::validate::{self, LATEST_EXPIRY};
 
@@ -9,15 +10,6 @@ use crate::pg::server::clock;
 use crate::pg::types::encoding::ServerEncoding;
 use crate::pg::types::{CidrArray, Json, Text, TextArray, Timestamp};
 use crate::store::accounts;
-
-/// The value of an argument that must not be null.
-pub(super) fn required<T>(what: &str, value: Option<T>) -> Result<T, CallError> {
-    value.ok_or_else(|| {
-        CallError::invalid(format!("{what} must not be null")).hint(format!(
-            "Pass a value for {what}, or leave the argument out if it has a default."
-        ))
-    })
-}
 
 /// A name of a key, without white space around it, where it is allowed.
 pub(super) fn checked_name(call: &Call, name: Text) -> Result<Text, CallError> {
@@ -145,4 +137,13 @@ pub(super) fn busy_account(name: &[u8]) -> CallError {
 /// The error where an account does not exist, without a hint.
 pub(super) fn unknown_account(name: &[u8]) -> CallError {
     CallError::invalid(format!("account {} does not exist", quoted(name)))
+}
+
+/// The error where a plan does not exist.
+pub(super) fn unknown_plan(call: &Call, plan: Text) -> CallError {
+    let plans: Vec<_> =
+        accounts::plan_names(call).iter().map(|plan| quoted(plan.bytes(call))).collect();
+    CallError::invalid(format!("plan {} does not exist", quoted(plan.bytes(call))))
+        .detail(format!("The plans are: {}.", plans.join(", ")))
+        .hint("Names are case-sensitive. Insert a row into vpk.plans to add a plan.")
 }

@@ -3,13 +3,15 @@
 use pure::error::CallError;
 
 use super::arguments::{self, required};
+use crate::limits;
+use crate::limits::applied::{Applied, Subject};
 use crate::pg::call::Call;
 use crate::pg::server::{clock, settings};
 use crate::pg::sql::{commit, lock};
 use crate::pg::types::{Text, Timestamp};
 use crate::store::events::Caller;
 use crate::store::keys::RemovedKeys;
-use crate::store::{accounts, events, keys, usage};
+use crate::store::{accounts, events, keys, lookup, usage};
 
 /// Removes keys that were revoked or expired before an instant, those first that ended first, and
 /// at most so many; None is all. Keys to which a row of another table refers by a foreign key stay.
@@ -100,9 +102,15 @@ fn erase(call: &Call, account: Text) -> Result<i64, CallError> {
         commit::wait_until_applied();
         return Err(arguments::unknown_account(account.bytes(call)).hint(arguments::SEE_ACCOUNTS));
     }
+    let limits = lookup::limits_of_unguarded(call, account);
     let deleted = accounts::empty(call, account, clock::now(), Caller::of(call));
     let deleted = forget_uses(call, &deleted);
     accounts::delete(call, account);
+    let subject = Subject { account: account.bytes(call), key: None, limits };
+    if let Some(applied) = Applied::to(&subject) {
+        limits::forget(&applied, |_| true);
+    }
+    limits::used::forget(call, account);
     Ok(deleted)
 }
 

@@ -2,6 +2,8 @@
 
 use pgrx::prelude::*;
 
+use pure::limits::charge;
+
 use crate::pg::call::Call;
 use crate::pg::error::OrRaise;
 use crate::pg::ffi::guard::passing_errors;
@@ -14,13 +16,15 @@ use crate::verify::RequestOptions;
 
 #[pg_extern(volatile, parallel_unsafe, security_definer, name = "vpk_task_start")]
 #[search_path(pg_catalog, pg_temp)]
-fn start_task(
+#[expect(clippy::too_many_arguments, reason = "an SQL function has as many arguments")]
+fn start_task_at_cost(
     token: Option<Text>,
     ttl: default!(Option<Interval>, "'15 min'"),
     client_ip: default!(Option<Inet>, "NULL"),
     scope: default!(Option<Text>, "NULL"),
     request_id: default!(Appended<Text, 4>, "NULL"),
     environment: default!(Appended<Text, 5>, "NULL"),
+    cost: default!(Appended<i32, 6>, "1"),
     call: Call,
 ) -> TableIterator<
     'static,
@@ -42,7 +46,7 @@ fn start_task(
             request_id: request_id.0,
             environment: environment.0,
         };
-        let started = tasks::start(&call, token, ttl, &options).or_raise();
+        let started = tasks::start(&call, token, ttl, &options, charge::cost_of(cost.0)).or_raise();
         let row = (
             StatusLabel::new(&call, started.status),
             started.status.http_status(),
@@ -57,7 +61,8 @@ fn start_task(
     })
 }
 
-also_named!(start_task_wrapper, vpk_task_start_wrapper, pg_finfo_vpk_task_start_wrapper);
+also_named!(start_task_at_cost_wrapper, start_task_wrapper, pg_finfo_start_task_wrapper);
+also_named!(start_task_at_cost_wrapper, vpk_task_start_wrapper, pg_finfo_vpk_task_start_wrapper);
 
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
 #[search_path(pg_catalog, pg_temp)]

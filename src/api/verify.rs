@@ -6,9 +6,11 @@ use pure::answer::decision::Request;
 use pure::answer::response;
 use pure::answer::status::Status;
 use pure::encoding::narrow;
+use pure::limits::charge;
 
 use crate::pg::call::Call;
 use crate::pg::ffi::guard::passing_errors;
+use crate::pg::types::appended::{Appended, also_named};
 use crate::pg::types::status::StatusLabel;
 use crate::pg::types::table::TableIterator;
 use crate::pg::types::{Bytes, Inet, Json, Text, TextArray, Timestamp, Uuid};
@@ -36,13 +38,14 @@ fn vpk_verify_hash(
     })
 }
 
-#[pg_extern(volatile, parallel_unsafe)]
-fn vpk_authenticate(
+#[pg_extern(volatile, parallel_unsafe, name = "vpk_authenticate")]
+fn authenticate_at_cost(
     authorization: Option<Text>,
     scope: default!(Option<Text>, "NULL"),
     client_ip: default!(Option<Inet>, "NULL"),
     request_id: default!(Option<Text>, "NULL"),
     environment: default!(Option<Text>, "NULL"),
+    cost: default!(Appended<i32, 5>, "1"),
     call: Call,
 ) -> TableIterator<
     'static,
@@ -60,11 +63,13 @@ fn vpk_authenticate(
         name!(request_id, Text),
         name!(headers, Json),
         name!(error, Option<Json>),
+        name!(limits, Option<Json>),
     ),
 > {
     passing_errors(|| {
         let options = RequestOptions { scope, client_ip, request_id, environment };
-        let answer = authenticate::authenticate(&call, authorization, &options);
+        let cost = charge::cost_of(cost.0);
+        let answer = authenticate::authenticate(&call, authorization, &options, cost);
         let row = (
             StatusLabel::new(&call, answer.status),
             answer.status.http_status(),
@@ -79,10 +84,17 @@ fn vpk_authenticate(
             answer.request_id,
             answer.headers,
             answer.error,
+            answer.limits,
         );
         TableIterator::once(&call, row)
     })
 }
+
+also_named!(
+    authenticate_at_cost_wrapper,
+    vpk_authenticate_wrapper,
+    pg_finfo_vpk_authenticate_wrapper
+);
 
 #[pg_extern(immutable, parallel_safe)]
 fn vpk_client_ip(value: Option<Text>, call: Call) -> Option<Inet> {
@@ -100,7 +112,8 @@ fn vpk_error(
         let status = status.and_then(StatusLabel::status)?;
         let account = account.map(|account| body::stored_account(&call, account));
         let facts = body::facts(&call, status, account, None);
-        body::compose(&call, status, &facts, body::presented_id(&call, request_id)).1
+        let id = body::presented_id(&call, request_id);
+        body::compose(&call, status, &facts, id, None).1
     })
 }
 

@@ -45,9 +45,11 @@ pub mod server {
     pub mod caller;
     pub mod clock;
     pub mod database;
+    pub mod kept;
     pub mod random;
     pub mod setting_values;
     pub mod settings;
+    pub mod time_zone;
 }
 
 /// SQL statements, and the locks, isolation and commits of their transactions.

@@ -1,12 +1,14 @@
 //! The statements on accounts and plans.
 
-use pgrx::pg_sys::{TEXTOID, TIMESTAMPTZOID};
+use pgrx::pg_sys::{Oid, TEXTOID, TIMESTAMPTZOID};
 
 use crate::pg::call::Call;
 use crate::pg::sql::statement::Statement;
 use crate::pg::types::{SqlValue, Text, Timestamp};
 use crate::store::events::{self, Caller, missed_events, record_events};
 use crate::store::keys::RemovedKeys;
+use crate::store::limits;
+use crate::store::quotas;
 
 /// The names of all plans, in order of rank.
 pub fn plan_names(call: &Call) -> Vec<Text> {
@@ -91,17 +93,22 @@ static LOCK: Statement = Statement::new(
 pub fn rename(call: &Call, account: Text, new_account: Text, caller: Caller) -> i64 {
     let Caller { role, session_role } = caller;
     let parameters = [account, new_account, role, session_role].map(|text| Some(text.datum()));
-    let rows = events::write(call, &RENAME, &parameters);
+    let statement = if limits::exist(call) { &RENAME } else { &RENAME_WITHOUT_LIMITS };
+    let rows = events::write(call, statement, &parameters);
     events::rename(call, account, new_account);
+    quotas::rename_account(call, account, new_account);
     rows.first().and_then(|row| row.bigint(0)).unwrap_or(0)
 }
 
 /// The account gets a new row: the triggers note that the name is gone, and refuse an UPDATE of it.
-static RENAME: Statement = Statement::new(
+/// The row also has `$values` in `$columns`.
+macro_rules! rename {
+    ($($columns:literal, $values:literal)?) => {
     sql!(
         "WITH added AS (
-            INSERT INTO vpk.accounts (account, plan, created_at)
-            SELECT $2, a.plan, a.created_at FROM vpk.accounts AS a WHERE a.account = $1
+            INSERT INTO vpk.accounts (account, plan, created_at", $($columns,)? ")
+            SELECT $2, a.plan, a.created_at", $($values,)? "
+              FROM vpk.accounts AS a WHERE a.account = $1
         ), removed AS (
             DELETE FROM vpk.accounts AS a WHERE a.account = $1
         ), moved AS (
@@ -118,9 +125,24 @@ static RENAME: Statement = Statement::new(
         " SELECT pg_catalog.count(*), ",
         missed_events!(),
         " FROM moved AS m"
+    )
+    };
+}
+
+/// With `pristine`, the row is taken as it is, as one that is restored: its limits may be in a form
+/// that this release cannot read.
+static RENAME: Statement = Statement::new(
+    rename!(
+        ", rate_limits, quotas, quota_grants, pristine",
+        ", a.rate_limits, a.quotas, a.quota_grants, false"
     ),
-    &[TEXTOID, TEXTOID, TEXTOID, TEXTOID],
+    &FOUR_TEXTS,
 );
+
+/// For a database that was not updated yet.
+static RENAME_WITHOUT_LIMITS: Statement = Statement::new(rename!(), &FOUR_TEXTS);
+
+const FOUR_TEXTS: [Oid; 4] = [TEXTOID; 4];
 
 /// Deletes all rows of an account except its own and its usage, which [`super::usage::forget`]
 /// deletes. Anonymizes its events. `now` is the time of the events that it records.
@@ -157,8 +179,9 @@ static EMPTY: Statement = Statement::new(
     &[TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID],
 );
 
-/// Deletes the row of an account.
+/// Deletes the row of an account, and what is used of its quotas.
 pub fn delete(call: &Call, account: Text) {
+    quotas::forget_account(call, account);
     DELETE.write(call, &[Some(account.datum())]);
 }
 

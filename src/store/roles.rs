@@ -65,8 +65,8 @@ static NAMED: Statement = Statement::new(
 );
 
 /// Lets a role use the extension's schemas, its type, these functions and these relations. Each of
-/// the relations is written as in GRANT, such as `SELECT ON vpk.stats`. A relation that the
-/// installed SQL does not have, since it is older than the library, is left out.
+/// the relations is written as in GRANT, such as `SELECT ON vpk.stats`. A relation or a column that
+/// the installed SQL does not have, since it is older than the library, is left out.
 pub fn grant(
     call: &Call,
     role: Parameter,
@@ -162,9 +162,14 @@ static ON_FUNCTIONS: Statement = Statement::new(
 /// The role, the privileges. A GRANT statement in each row.
 static ON_RELATIONS: Statement = Statement::new(
     c"SELECT pg_catalog.format('GRANT %s TO %I', w.privilege, r.rolname)
-        FROM pg_catalog.pg_roles AS r, pg_catalog.unnest($2) AS w (privilege)
-       WHERE r.oid = $1
-         AND pg_catalog.to_regclass(pg_catalog.split_part(w.privilege, ' ON ', 2)) IS NOT NULL",
+        FROM pg_catalog.pg_roles AS r, pg_catalog.unnest($2) AS w (privilege),
+             pg_catalog.to_regclass(pg_catalog.split_part(w.privilege, ' ON ', 2)) AS c (oid),
+             pg_catalog.substring(w.privilege, '[(](.*)[)]') AS n (part)
+       WHERE r.oid = $1 AND c.oid IS NOT NULL
+         AND (n.part IS NULL
+              OR EXISTS (SELECT FROM pg_catalog.pg_attribute AS a
+                          WHERE a.attrelid = c.oid AND a.attname = n.part
+                            AND NOT a.attisdropped))",
     &[REGROLEOID, TEXTARRAYOID],
 );
 

@@ -1,11 +1,12 @@
 //! The statements that replace a key by a successor.
 
-use pgrx::pg_sys::{BYTEAOID, INTERVALOID, TEXTOID, TIMESTAMPTZOID, UUIDOID};
+use pgrx::pg_sys::{BYTEAOID, INTERVALOID, Oid, TEXTOID, TIMESTAMPTZOID, UUIDOID};
 
 use crate::pg::call::Call;
 use crate::pg::sql::statement::Statement;
 use crate::pg::types::{Bytes, Interval, SqlValue, Text, Timestamp, Uuid};
 use crate::store::events::{self, Caller, missed_events, record_events};
+use crate::store::limits;
 
 /// Locks the account of a key; false where there is no such key. Nobody can delete the account
 /// until the transaction ends.
@@ -141,10 +142,13 @@ pub fn rotate(
         Some(caller.session_role.datum()),
         idempotency_key.map(Text::datum),
     ];
-    events::write(call, &ROTATE, &parameters);
+    let statement = if limits::exist(call) { &ROTATE } else { &ROTATE_WITHOUT_LIMITS };
+    events::write(call, statement, &parameters);
 }
 
-static ROTATE: Statement = Statement::new(
+/// Inserts a successor that also takes over `$limits` from the old key `o`.
+macro_rules! rotate {
+    ($($limits:literal, $of_old:literal)?) => {
     sql!(
         "WITH old AS (
             SELECT k.* FROM vpk.keys AS k WHERE k.id = $1
@@ -162,9 +166,9 @@ static ROTATE: Statement = Statement::new(
         ), successor AS (
             INSERT INTO vpk.keys (id, key_hash, account, environment, name, prefix, hint,
                                   created_at, expires_at, disabled_at, rotated_from, scopes,
-                                  allowed_ips, metadata)
+                                  allowed_ips, metadata", $($limits,)? ")
             SELECT $3, $4, o.account, o.environment, o.name, $5, $6, $7,
-                   $8, o.disabled_at, o.id, o.scopes, o.allowed_ips, o.metadata
+                   $8, o.disabled_at, o.id, o.scopes, o.allowed_ips, o.metadata", $($of_old,)? "
               FROM old AS o
             RETURNING id, account
         ), ",
@@ -185,18 +189,26 @@ static ROTATE: Statement = Statement::new(
         " SELECT ",
         missed_events!(),
         " FROM successor AS s"
-    ),
-    &[
-        UUIDOID,
-        INTERVALOID,
-        UUIDOID,
-        BYTEAOID,
-        TEXTOID,
-        TEXTOID,
-        TIMESTAMPTZOID,
-        TIMESTAMPTZOID,
-        TEXTOID,
-        TEXTOID,
-        TEXTOID,
-    ],
-);
+    )
+    };
+}
+
+static ROTATE: Statement =
+    Statement::new(rotate!(", rate_limits, quotas", ", o.rate_limits, o.quotas"), &TYPES);
+
+/// For a database that was not updated yet.
+static ROTATE_WITHOUT_LIMITS: Statement = Statement::new(rotate!(), &TYPES);
+
+const TYPES: [Oid; 11] = [
+    UUIDOID,
+    INTERVALOID,
+    UUIDOID,
+    BYTEAOID,
+    TEXTOID,
+    TEXTOID,
+    TIMESTAMPTZOID,
+    TIMESTAMPTZOID,
+    TEXTOID,
+    TEXTOID,
+    TEXTOID,
+];

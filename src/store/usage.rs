@@ -11,6 +11,7 @@ use crate::pg::call::Call;
 use crate::pg::sql::statement::{Row, Statement};
 use crate::pg::types::{self, SqlValue, Timestamp, Uuid};
 use crate::store::keys::RemovedKeys;
+use crate::store::quotas;
 
 /// A key whose uses a flush did not write to the table.
 pub struct Skipped {
@@ -121,6 +122,7 @@ static ADD: Statement = Statement::new(
 pub fn forget(call: &Call, removed: &RemovedKeys) {
     if let Some(ids) = removed.ids {
         FORGET.write(call, &[Some(ids)]);
+        quotas::forget_keys(call, ids);
     }
 }
 

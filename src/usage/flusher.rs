@@ -12,6 +12,7 @@ use crate::pg::background::{shmem, worker};
 use crate::pg::server::{clock, settings};
 use crate::pg::sql::visibility;
 use crate::store::usage::{self, Skipped};
+use crate::usage::charges::Charges;
 
 /// How long it begins transactions. Including the last one, it blocks dropping and renaming the
 /// database for less than two seconds.
@@ -45,25 +46,35 @@ fn flush(mut connected: Connected, ledger: Ledger, database: u32, tally: Option<
     let rest = ledger.rest(clock::now().micros(), settings::usage_rewrite_interval());
     // Of a flusher that failed.
     ledger.header.open.store(0, Relaxed);
+    let mut charges = Charges::of(database);
     let mut next = Some(0);
-    while let Some(from) = next {
+    while next.is_some() || charges.is_left() {
         if started.elapsed() >= STAY {
             ledger.header.wanted.store(true, Relaxed);
             break;
         }
-        let (batch, more) = ledger.slots.collect(database, from, BATCH, rest);
+        let (batch, more) = match next {
+            Some(from) => ledger.slots.collect(database, from, BATCH, rest),
+            None => (Vec::new(), None),
+        };
         next = more;
-        if batch.is_empty() {
+        charges.collect(BATCH);
+        if batch.is_empty() && charges.is_empty() {
             continue;
         }
         let (flushed, forgotten) = connected.transaction(|call| {
-            let skipped = usage::flush(call, &batch);
-            let (flushed, forgotten) = sort(&batch, skipped, clock::now().micros());
-            ledger.begin(flushed.iter(), visibility::own_transaction());
-            (flushed, forgotten)
+            let mut sorted = (Vec::new(), Vec::new());
+            if !batch.is_empty() {
+                let skipped = usage::flush(call, &batch);
+                sorted = sort(&batch, skipped, clock::now().micros());
+            }
+            charges.flush(call);
+            ledger.begin(sorted.0.iter(), visibility::own_transaction());
+            sorted
         });
         ledger.end(flushed.iter(), rest);
         ledger.settle(forgotten.iter());
+        charges.settle();
         if let Some(tally) = tally {
             tally.flushed.fetch_add(flushed.iter().map(|pending| pending.uses).sum(), Relaxed);
         }

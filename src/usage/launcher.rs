@@ -48,10 +48,16 @@ pub fn run(mut unconnected: Unconnected) {
     }
 }
 
-/// Flushes pending uses, and forgets those of databases that were dropped.
+/// Flushes pending uses, and forgets uses and buckets of databases that were dropped.
 fn round(unconnected: &mut Unconnected, ledger: Ledger, turns: &mut Turns) {
     let rest = ledger.rest(clock::now().micros(), settings::usage_rewrite_interval());
-    let pending = ledger.slots.databases(rest);
+    let mut pending = ledger.slots.databases(rest);
+    let quotas = shmem::quota_sets();
+    if let Some(quotas) = quotas {
+        pending.extend(quotas.databases());
+        pending.sort_unstable();
+        pending.dedup();
+    }
     if pending.is_empty() {
         return;
     }
@@ -61,7 +67,19 @@ fn round(unconnected: &mut Unconnected, ledger: Ledger, turns: &mut Turns) {
     let find = |oid: u32| databases.iter().find(|database| database.oid == oid);
     let dropped = |oid: &u32| find(*oid).is_none_or(|database| database.invalid);
 
-    counted.into_iter().filter(dropped).for_each(|oid| ledger.close(oid));
+    let closed: Vec<u32> = counted.into_iter().filter(dropped).collect();
+    closed.iter().for_each(|oid| ledger.close(*oid));
+    if !closed.is_empty() {
+        for sets in [shmem::rate_sets(), shmem::identifier_sets()].into_iter().flatten() {
+            sets.forget_databases(|database| closed.contains(&database));
+        }
+    }
+    if let Some(quotas) = quotas
+        && (!closed.is_empty() || pending.iter().any(dropped))
+    {
+        let listed = |database: &u32| closed.contains(database) || pending.contains(database);
+        quotas.forget_databases(|database| listed(&database) && dropped(&database));
+    }
     for oid in turns.order(&pending) {
         if dropped(&oid) {
             let (uses, _) = ledger.slots.collect(oid, 0, usize::MAX, Rest::NONE);

@@ -7,6 +7,7 @@ use pure::validate::LATEST_EXPIRY;
 
 use crate::pg::call::Call;
 use crate::pg::types::{Json, Text, TextArray, Timestamp, Uuid};
+use crate::verify::body::Response;
 use crate::verify::{Answer, RequestOptions, body};
 
 /// Everything that a service needs to serve a request, or to refuse it.
@@ -35,30 +36,29 @@ pub struct Authentication {
     pub headers: Json,
     /// The body of the HTTP response; None where the key is valid.
     pub error: Option<Json>,
+    /// What the rate limits have left that were asked; None where none was.
+    pub limits: Option<Json>,
 }
 
-/// Verifies the credential in a header's value, and composes the answer.
-pub fn authenticate(call: &Call, header: Option<Text>, options: &RequestOptions) -> Authentication {
+/// Verifies the credential in a header's value, charges what the call costs, and composes the
+/// answer.
+pub fn authenticate(
+    call: &Call,
+    header: Option<Text>,
+    options: &RequestOptions,
+    cost: u32,
+) -> Authentication {
     let request = options.request_unguarded(call);
-    let answer = super::header(call, header, &request);
+    let answer = super::header(call, header, &request, cost);
     let has_bare_key = answer.status == Status::MissingApiKey
         && header.is_some_and(|it| has_bare_key(it.presented_unguarded(call, MAX_LENGTH).bytes));
-    // From here on no table is read.
-    let (request_id, error) = body::for_answer(call, &answer, options.request_id);
     let facts = HeaderFacts { scope: request.scope, has_bare_key, ..HeaderFacts::default() };
-    let headers = body::headers(call, answer.status, &facts);
-    shape(call, &answer, request_id, headers, error)
+    shape(call, &answer, body::for_answer(call, &answer, options.request_id, &facts))
 }
 
 /// A refused key has its id and account in the answer, for the caller's log, and nothing else: a
 /// service that forgets to check the status finds nothing to serve the request with.
-fn shape(
-    call: &Call,
-    answer: &Answer,
-    request_id: Text,
-    headers: Json,
-    error: Option<Json>,
-) -> Authentication {
+fn shape(call: &Call, answer: &Answer, response: Response) -> Authentication {
     let valid = answer.key.filter(|_| answer.status == Status::Valid);
     let details = valid.and_then(|key| key.details);
     Authentication {
@@ -75,8 +75,9 @@ fn shape(
         expires_at: valid
             .and_then(|key| key.expires_at)
             .map(|expires_at| Timestamp::from_micros(expires_at.min(LATEST_EXPIRY))),
-        request_id,
-        headers,
-        error,
+        request_id: response.request_id,
+        headers: response.headers,
+        error: response.error,
+        limits: response.limits,
     }
 }

@@ -4,10 +4,13 @@ use pure::answer::response::{self, Context, HeaderFacts};
 use pure::answer::status::Status;
 use pure::characters::{self, MAX_SPELLED_BYTES};
 use pure::encoding::widen;
+use pure::limits::header_fields::limits_json;
 use pure::request::id;
+use serde_json::Value;
 
+use crate::limits::decide::{Decision, Told};
 use crate::pg::call::Call;
-use crate::pg::server::random;
+use crate::pg::server::{random, settings};
 use crate::pg::types::encoding::ServerEncoding;
 use crate::pg::types::json::jsonb;
 use crate::pg::types::kept_json::KeptJson;
@@ -89,11 +92,58 @@ fn other_spellings(call: &Call, account: Text) -> [Option<Text>; 2] {
     texts
 }
 
-/// The request id and the body of an answer. Reads the tables before it composes.
-pub fn for_answer(call: &Call, answer: &Answer, request_id: Option<Text>) -> (Text, Option<Json>) {
+/// What a service needs to answer its own caller.
+pub struct Response {
+    /// The request id: the caller's, or a new one.
+    pub request_id: Text,
+    /// The body; None where the key is valid.
+    pub error: Option<Json>,
+    /// The header fields, by name.
+    pub headers: Json,
+    /// What the limits have left that have decided; None where none has.
+    pub limits: Option<Json>,
+}
+
+/// The response to an answer. Reads the tables before it composes.
+pub fn for_answer(
+    call: &Call,
+    answer: &Answer,
+    request_id: Option<Text>,
+    header_facts: &HeaderFacts,
+) -> Response {
     let account = answer.key.map(|key| key.account);
     let facts = facts(call, answer.status, account, answer.plan);
-    compose(call, answer.status, &facts, presented_id(call, request_id))
+    let presented_id = presented_id(call, request_id);
+    // From here on nothing is read unguarded.
+    match answer.decision {
+        Some(decision) => limited(call, answer, decision, header_facts, presented_id),
+        None => {
+            let (request_id, error) = compose(call, answer.status, &facts, presented_id, None);
+            let headers = headers(call, answer.status, header_facts);
+            Response { request_id, error, headers, limits: None }
+        }
+    }
+}
+
+/// The response to an answer that limits have decided.
+fn limited(
+    call: &Call,
+    answer: &Answer,
+    decision: &Decision,
+    header_facts: &HeaderFacts,
+    presented_id: Option<&[u8]>,
+) -> Response {
+    let told = decision.told();
+    let states: Vec<_> = told.iter().map(Told::state).collect();
+    let details = decision.details();
+    let none = BodyFacts::default();
+    let (request_id, error) = compose(call, answer.status, &none, presented_id, details);
+    let fields = settings::rate_limit_headers();
+    let facts = HeaderFacts { limits: &states, fields, ..*header_facts };
+    let headers = headers(call, answer.status, &facts);
+    // An address is not the account's: its limit is in the details alone.
+    let known = answer.key.and_then(|_| limits_json(&states));
+    Response { request_id, error, headers, limits: known.map(|limits| jsonb(&limits)) }
 }
 
 /// The first bytes of a request id, one more than may be echoed. Unguarded: see
@@ -108,6 +158,7 @@ pub fn compose(
     status: Status,
     facts: &BodyFacts,
     presented_id: Option<&[u8]>,
+    limit: Option<Value>,
 ) -> (Text, Option<Json>) {
     let new;
     let id = match presented_id.and_then(id::echoed_request_id) {
@@ -124,6 +175,7 @@ pub fn compose(
                 current_plan: facts.current_plan.map(|plan| widen(plan.bytes(call))),
                 required_plans: plan_names(facts.required_plans),
                 tasks: facts.tasks,
+                limit,
             };
             Some(jsonb(&response::body(status, id, &context)))
         }

@@ -17,10 +17,12 @@ use pure::key::token::{HASH_LENGTH, Token};
 use pure::request::{authorization, client_ip};
 use pure::white_space::is_blank;
 
+use crate::limits::applied::Subject;
+use crate::limits::decide::{self, Decision};
 use crate::pg::call::Call;
 use crate::pg::server::{clock, settings};
 use crate::pg::types::{Bytes, Inet, Presented, Text};
-use crate::store::lookup::{self, StoredKey};
+use crate::store::lookup::{self, Limits, StoredKey};
 use crate::usage;
 
 /// The answer to a presented credential.
@@ -33,6 +35,10 @@ pub struct Answer<'call> {
     /// The name of its account's plan. None where details were not asked for, or where the plan
     /// does not include API access.
     pub plan: Option<Text>,
+    /// What limits its calls; None where nothing does.
+    pub limits: Option<&'call Limits<'call>>,
+    /// What the limits have said to the call, where they were asked for details.
+    pub decision: Option<&'call Decision<'call>>,
 }
 
 /// What a caller says of a request, beside the credential.
@@ -67,9 +73,34 @@ impl RequestOptions {
     }
 }
 
-impl Answer<'_> {
+impl<'call> Answer<'call> {
+    /// Whose limits count the call; None where the key is refused, or where nothing is limited.
+    #[inline]
+    pub fn subject_unguarded(&self, call: &'call Call) -> Option<Subject<'call>> {
+        let limits = self.limits.filter(|_| self.status == Status::Valid)?;
+        let key = self.key.as_ref()?;
+        let account = key.account.bytes_unguarded(call);
+        Some(Subject { account, key: Some(key.id), limits: *limits })
+    }
+
+    /// The answer, where limits have decided on it.
+    pub fn decided(
+        self,
+        call: &'call Call,
+        decision: Option<Decision<'call>>,
+        with_details: bool,
+    ) -> Answer<'call> {
+        let Some(decision) = decision else { return self };
+        let status = decision.status;
+        if !with_details {
+            return Answer { status, ..self };
+        }
+        let decision = call.keep_unguarded([decision].iter().copied()).first();
+        Answer { status, decision, ..self }
+    }
+
     const fn without_key(status: Status) -> Answer<'static> {
-        Answer { status, key: None, plan: None }
+        Answer { status, key: None, plan: None, limits: None, decision: None }
     }
 }
 
@@ -85,7 +116,7 @@ pub fn bare_request() -> Request<'static> {
 
 /// Verifies a token as it was presented, and notes the answer.
 pub fn token(call: &Call, token: Option<Text>, request: &Request) -> Status {
-    noted(unnoted(call, token, request, false), request).status
+    concluded(call, unnoted(call, token, request, false), request, 1, false).status
 }
 
 /// Verifies a key by its SHA-256, and notes the answer.
@@ -97,20 +128,62 @@ pub fn hash(call: &Call, hash: Option<Bytes>, request: &Request) -> Status {
         }
         Some(_) => Err(Status::InvalidApiKey),
     };
-    noted(stored(call, hash, request, false), request).status
+    concluded(call, stored(call, hash, request, false), request, 1, false).status
 }
 
-/// The last step of an answer: notes it.
+/// The last steps of an answer: asks what consumes something, and notes the answer.
 ///
-/// Limits that consume something (rates, quotas) belong here, before the note: they are asked only
-/// where the decision is VALID, since the decision itself has no side effects. None exists yet; the
-/// limit of concurrent tasks is asked by [`crate::tasks`].
-fn noted<'call>(answer: Answer<'call>, request: &Request) -> Answer<'call> {
+/// Rate limits are asked only where the decision is VALID, since the decision itself has no side
+/// effects. The limit of concurrent tasks is asked by [`crate::tasks`]. The limit of invalid keys
+/// is the one exception: it is asked where the decision is INVALID_API_KEY.
+#[inline]
+fn concluded<'call>(
+    call: &'call Call,
+    answer: Answer<'call>,
+    request: &Request,
+    cost: u32,
+    with_details: bool,
+) -> Answer<'call> {
+    let answer = match answer.status {
+        Status::Valid if answer.limits.is_some() => charged(call, answer, cost, with_details),
+        Status::InvalidApiKey => unless_too_many(call, answer, request, with_details),
+        _ => answer,
+    };
     usage::note(answer.status, answer.key.as_ref().map(|key| &key.id), request.now);
     answer
 }
 
-/// Verifies a token as it was presented, without noting the answer.
+/// The answer to a call after its limits were asked and charged.
+#[inline(never)]
+fn charged<'call>(
+    call: &'call Call,
+    answer: Answer<'call>,
+    cost: u32,
+    with_details: bool,
+) -> Answer<'call> {
+    let Some(subject) = answer.subject_unguarded(call) else { return answer };
+    if with_details {
+        return answer.decided(call, decide::charge(call, &subject, cost), true);
+    }
+    let status = decide::charge_for_status(call, &subject, cost).unwrap_or(answer.status);
+    Answer { status, ..answer }
+}
+
+/// The answer to a request with an invalid key, unless too many have come from its address. A key
+/// that exists is not counted, whatever it is refused for.
+pub fn unless_too_many<'call>(
+    call: &'call Call,
+    answer: Answer<'call>,
+    request: &Request,
+    with_details: bool,
+) -> Answer<'call> {
+    let is_invalid = answer.status == Status::InvalidApiKey && answer.key.is_none();
+    let decision = request.client_ip.filter(|_| is_invalid).and_then(decide::charge_address);
+    answer.decided(call, decision, with_details)
+}
+
+/// Verifies a token as it was presented, without asking what consumes something, and without noting
+/// the answer.
 pub fn unnoted<'call>(
     call: &'call Call,
     token: Option<Text>,
@@ -120,9 +193,15 @@ pub fn unnoted<'call>(
     stored(call, token_hash(call, token), request, with_details)
 }
 
-/// Verifies the credential in the value of an `Authorization` header, and notes the answer.
-pub fn header<'call>(call: &'call Call, header: Option<Text>, request: &Request) -> Answer<'call> {
-    noted(stored(call, header_hash(call, header), request, true), request)
+/// Verifies the credential in the value of an `Authorization` header, charges what the call costs,
+/// and notes the answer.
+pub fn header<'call>(
+    call: &'call Call,
+    header: Option<Text>,
+    request: &Request,
+    cost: u32,
+) -> Answer<'call> {
+    concluded(call, stored(call, header_hash(call, header), request, true), request, cost, true)
 }
 
 /// The client's address in the value of a header, which nobody has to trust; None where it has no
@@ -189,11 +268,20 @@ fn stored<'call>(
         let Some(key) = tables.key(&hash, with_details)? else {
             return Ok(Answer::without_key(Status::InvalidApiKey));
         };
-        let plan = tables.plan_of(key.account)?;
-        let api_access = plan.map(|plan| tables.includes_access(plan)).transpose()?.flatten();
-        let api_access = api_access.unwrap_or(false);
+        let account = tables.account(key.account)?;
+        let access = account.map(|account| tables.access(account.plan)).transpose()?.flatten();
+        let api_access = access.is_some_and(|access| access.included);
         let status = decide(call, &key, api_access, request);
-        Ok(Answer { status, key: Some(key), plan: plan.filter(|_| with_details && api_access) })
+        let plan = account.map(|account| account.plan);
+        let of_plan = access.and_then(|access| access.limits);
+        let of_account = account.and_then(|account| account.limits);
+        Ok(Answer {
+            status,
+            key: Some(key),
+            plan: plan.filter(|_| with_details && api_access),
+            limits: Limits::of(call, of_plan, of_account, key.limits),
+            decision: None,
+        })
     })
 }
 

@@ -32,17 +32,25 @@ pub mod key {
 /// Rate limits and quotas: which apply to a call, what they decide, and what the caller is told.
 pub mod limits {
     pub mod applicable;
+    pub mod applied;
     pub mod bucket;
     pub mod charge;
     pub mod civil;
+    pub mod current_quotas;
+    pub mod grants;
     pub mod header_fields;
     pub mod id;
     #[cfg(all(loom, test))]
     mod interleavings;
+    pub mod kept;
     pub mod name;
     pub mod period;
     pub mod policies;
     pub mod policy;
+    pub mod quota_set;
+    pub mod quota_slots;
+    #[cfg(all(test, not(loom)))]
+    mod quota_tests;
     pub mod quotas;
     pub mod set;
     pub mod sets;
@@ -67,7 +75,6 @@ pub mod usage {
     mod interleavings;
     pub mod shared;
     pub mod slots;
-    pub mod spin;
     pub mod written;
 }
 
@@ -78,6 +85,7 @@ pub mod fallible;
 pub mod instant;
 pub mod privileges;
 pub mod random;
+pub mod spin;
 pub mod sync;
 pub mod uuid;
 pub mod validate;

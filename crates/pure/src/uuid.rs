@@ -22,6 +22,18 @@ pub fn v7(unix_micros: u64, random: [u8; 8]) -> Uuid {
     stamped(uuid, 7)
 }
 
+/// A UUID as the server shows it (RFC 9562, section 4).
+pub fn text(uuid: Uuid) -> [u8; 36] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = [b'-'; 36];
+    let places = (0..36).filter(|place| !matches!(place, 8 | 13 | 18 | 23));
+    let digits = uuid.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
+    for (place, digit) in places.zip(digits) {
+        text[place] = DIGITS[usize::from(digit)];
+    }
+    text
+}
+
 /// Sets the version and the variant (RFC 9562, sections 4.1 and 4.2).
 fn stamped(mut uuid: Uuid, version: u8) -> Uuid {
     uuid[6] = uuid[6] & 0x0f | version << 4;
@@ -39,6 +51,12 @@ mod tests {
             assert_eq!(uuid[6] >> 4, version);
             assert_eq!(uuid[8] >> 6, 0b10);
         }
+    }
+
+    #[test]
+    fn a_text_has_groups_of_digits() {
+        let uuid = 0x0123_4567_89ab_cdef_0f1e_2d3c_4b5a_6978_u128.to_be_bytes();
+        assert_eq!(&text(uuid), b"01234567-89ab-cdef-0f1e-2d3c4b5a6978");
     }
 
     #[test]

@@ -11,6 +11,7 @@
 import { readFile } from 'node:fs/promises';
 import csrf from '@fastify/csrf-protection';
 import * as keys from './keys.mjs';
+import * as limits from './limits.mjs';
 
 const files = {
   '/': ['index.html', 'text/html; charset=utf-8'],
@@ -79,6 +80,8 @@ export default async function settings(app, { pool, userOf, signIn, secret, scop
   });
   app.get('/keys', { schema: { querystring } }, ({ settingsUser, query }) =>
     keys.list(pool, settingsUser, query));
+
+  app.get('/limits', ({ settingsUser }) => limits.left(pool, settingsUser));
 
   const key = object({
     name: { type: 'string' },

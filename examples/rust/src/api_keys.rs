@@ -17,7 +17,8 @@ use uuid::Uuid;
 const AUTHENTICATE: &str = "
     SELECT status::text, http_status, key_id, account, request_id, headers, error
       FROM keys.vpk_authenticate($1::text, scope => $2::text, request_id => $3::text,
-                                 client_ip => keys.vpk_client_ip($4::text))";
+                                 client_ip => keys.vpk_client_ip($4::text),
+                                 cost => $5::text::integer)";
 const START_TASK: &str = "
     SELECT status::text, http_status, lease, running, allowed, headers, error
       FROM keys.vpk_task_start($1::text, request_id => $2::text,
@@ -150,9 +151,18 @@ fn text(value: &HeaderValue) -> String {
     value.as_bytes().iter().map(|&byte| char::from(byte)).collect()
 }
 
+/// What a route needs.
+#[derive(Clone, Copy)]
+pub struct Needs {
+    pub scope: Option<&'static str>,
+    /// What a request takes of rate limits and quotas: 0 if it starts a task, since `as_task` takes
+    /// it then.
+    pub cost: i32,
+}
+
 /// The middleware of a route that needs a key, and a scope if one is named.
 pub async fn require_key(
-    State((keys, scope)): State<(Keys, Option<&'static str>)>,
+    State((keys, needs)): State<(Keys, Needs)>,
     mut request: Request,
     next: Next,
 ) -> Result<Response, Denial> {
@@ -166,7 +176,8 @@ pub async fn require_key(
     let token = authorization.as_ref().and_then(|value| value.split_whitespace().last());
     let token = token.map(str::to_owned); // after "Bearer", if the key is valid
 
-    let values = [authorization, scope.map(str::to_owned), request_id, address.clone()];
+    let (scope, cost) = (needs.scope.map(str::to_owned), Some(needs.cost.to_string()));
+    let values = [authorization, scope, request_id, address.clone(), cost];
     let row = keys.ask(AUTHENTICATE, &values).await.map_err(Denial::unavailable)?;
     let (status, request_id): (&str, String) = (row.get("status"), row.get("request_id"));
     let (key_id, account): (Option<Uuid>, Option<String>) = (row.get("key_id"), row.get("account"));
@@ -188,8 +199,9 @@ pub struct Running {
     pub allowed: Option<i32>,
 }
 
-/// Does the work as one of the concurrent tasks that the account's plan allows. The start is asked
-/// once: if its answer is lost, the task may have started. Its lease ends after 15 minutes then.
+/// Does the work as one of the concurrent tasks that the account's plan allows. It costs 1 of rate
+/// limits and quotas. The start is asked once: if its answer is lost, the task may have started.
+/// Its lease ends after 15 minutes then.
 pub async fn as_task<W, T>(
     keys: Keys,
     caller: &Caller,

@@ -5,7 +5,7 @@ mod api_keys;
 use std::env;
 use std::time::Duration;
 
-use api_keys::{Caller, Denial, Keys, as_task, require_key};
+use api_keys::{Caller, Denial, Keys, Needs, as_task, require_key};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
@@ -46,11 +46,13 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // PGHOST, PGDATABASE, PGUSER, ... say where.
     let pool = pool.connect_lazy_with(Default::default());
     let keys = Keys { pool, named_statements: env::var_os("UNNAMED_STATEMENTS").is_none() };
-    let key = |scope| middleware::from_fn_with_state((keys.clone(), scope), require_key);
+    let key = |needs| middleware::from_fn_with_state((keys.clone(), needs), require_key);
+    let (to_read, to_create) =
+        (Needs { scope: None, cost: 1 }, Needs { scope: Some("tasks:write"), cost: 0 });
     let routes = Router::new()
         .route("/health", get(health))
-        .route("/v1/tasks/{id}", get(read_task).layer(key(None)))
-        .route("/v1/tasks", post(create_task).layer(key(Some("tasks:write"))))
+        .route("/v1/tasks/{id}", get(read_task).layer(key(to_read)))
+        .route("/v1/tasks", post(create_task).layer(key(to_create)))
         .with_state(keys.clone());
     let port = env::var("PORT").unwrap_or("8080".into());
     let listener = tokio::net::TcpListener::bind(format!("127.0.0.1:{port}")).await?;

@@ -12,7 +12,7 @@ use pgrx::pg_sys::{
     ExprContextCallbackFunction, ExprState, FullTransactionId, FunctionCallInfo, GucAction,
     GucContext, GucSource, HeapTuple, Index, LOCKMODE, LOCKTAG, List, LockAcquireResult,
     MemoryContext, Node, Oid, PlanState, Relation, ResultRelInfo, SPIPlanPtr, Size, Snapshot,
-    TransactionId, TupleDesc, TupleTableSlot, Tuplestorestate, TypeFuncClass,
+    TransactionId, TupleDesc, TupleTableSlot, Tuplestorestate, TypeFuncClass, pg_tz,
 };
 
 use crate::pg::ffi::guard::guarded;
@@ -208,6 +208,11 @@ guarded_functions! {
     fn lappend(list: *mut List, item: *mut c_void) -> *mut List;
     fn lappend_oid(list: *mut List, item: Oid) -> *mut List;
     fn RelationGetIndexList(relation: Relation) -> *mut List;
+}
+
+// src/timezone/pgtz.c
+guarded_functions! {
+    fn pg_tzset(name: *const c_char) -> *mut pg_tz;
 }
 
 // src/backend/utils/sort/tuplestore.c

@@ -22,7 +22,8 @@ use pgrx::pg_sys::{
     IndexScanDesc, LOCKMODE, List, MemoryContext, MemoryContextCallback, Oid, ParamListInfo,
     PlannedStmt, ProcessUtilityContext, Query, QueryCompletion, QueryDesc, QueryEnvironment,
     RegProcedure, Relation, ResultRelInfo, ScanDirection, ScanKey, Size, Snapshot, StrategyNumber,
-    TableAmRoutine, TimeLineID, TimestampTz, TupleDesc, TupleTableSlot, XLogRecPtr, varlena,
+    TableAmRoutine, TimeLineID, Timestamp, TimestampTz, TupleDesc, TupleTableSlot, XLogRecPtr,
+    fsec_t, pg_tm, pg_tz, varlena,
 };
 
 use crate::pg::ffi::compat::FileLocator;
@@ -81,6 +82,11 @@ unsafe extern "C-unwind" {
         values: *mut Datum,
         nulls: *mut bool,
     );
+    pub(in crate::pg) fn nocachegetattr(
+        tuple: HeapTuple,
+        attribute: c_int,
+        descriptor: TupleDesc,
+    ) -> Datum;
     pub(in crate::pg) fn CreateTemplateTupleDesc(attributes: c_int) -> TupleDesc;
     pub(in crate::pg) fn TupleDescCopyEntry(
         target: TupleDesc,
@@ -210,6 +216,19 @@ unsafe extern "C-unwind" {
 
     // src/backend/utils/adt/timestamp.c
     pub(in crate::pg) fn GetCurrentTimestamp() -> TimestampTz;
+
+    // src/backend/utils/adt/timestamp.c, datetime.c, src/timezone/localtime.c: these raise nothing
+    pub(in crate::pg) fn timestamp2tm(
+        timestamp: Timestamp,
+        west: *mut c_int,
+        fields: *mut pg_tm,
+        micros: *mut fsec_t,
+        abbreviation: *mut *const c_char,
+        zone: *mut pg_tz,
+    ) -> c_int;
+    pub(in crate::pg) fn DetermineTimeZoneOffset(fields: *mut pg_tm, zone: *mut pg_tz) -> c_int;
+    pub(in crate::pg) fn pg_tz_acceptable(zone: *mut pg_tz) -> bool;
+    pub(in crate::pg) fn pg_get_timezone_name(zone: *mut pg_tz) -> *const c_char;
 
     // src/backend/access/heap/heapam_handler.c
     pub(in crate::pg) fn GetHeapamTableAmRoutine() -> *const TableAmRoutine;

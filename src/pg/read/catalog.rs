@@ -36,11 +36,14 @@ pub enum Table {
     Plans,
     /// Leases, by account.
     TaskLeases,
+    /// What is used of quotas, by account or key. A database that was not updated to 0.10.0 does
+    /// not have it.
+    QuotaUsage,
 }
 
 impl Table {
     /// The number of tables.
-    pub const COUNT: usize = 4;
+    pub const COUNT: usize = 5;
 
     /// The name of each table, and its index as each release has made it, the latest first.
     const NAMES: [(&CStr, &[Index]); Table::COUNT] = [
@@ -56,11 +59,12 @@ impl Table {
         (c"accounts", &[Index::btree_of_text(c"accounts_pkey")]),
         (c"plans", &[Index::btree_of_text(c"plans_pkey")]),
         (c"task_leases", &[Index::btree_of_text(c"task_leases_account_idx")]),
+        (c"quota_usage", &[Index::btree_of_text(c"quota_usage_pkey")]),
     ];
 
     /// All tables, in the order of their numbers.
     pub const ALL: [Table; Table::COUNT] =
-        [Table::Keys, Table::Accounts, Table::Plans, Table::TaskLeases];
+        [Table::Keys, Table::Accounts, Table::Plans, Table::TaskLeases, Table::QuotaUsage];
 
     /// Its name in the schema `vpk`.
     pub fn name(self) -> &'static str {
@@ -78,17 +82,28 @@ impl Table {
 pub(in crate::pg) struct File {
     /// Identifies the file.
     pub(in crate::pg) locator: compat::FileLocator,
-    /// The tuple descriptor of the rows in it.
-    pub(in crate::pg) descriptor: pg_sys::TupleDesc,
+    /// The tuple descriptors of the rows in it.
+    pub(in crate::pg) descriptors: Descriptors,
+}
+
+/// What is known of the columns of a row on a page.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(in crate::pg) struct Descriptors {
+    /// The tuple descriptor of the columns that every row has.
+    pub(in crate::pg) first: pg_sys::TupleDesc,
+    /// That of all columns that may be read: also those that an update has appended, which an older
+    /// row does not have.
+    pub(in crate::pg) all: pg_sys::TupleDesc,
 }
 
 /// The relations of this database.
 #[derive(Clone, Copy)]
 struct Relations {
-    /// The tables with their indexes, by [`Table`].
+    /// The tables with their indexes, by [`Table`]; invalid OIDs for one that older releases lack.
     indexed: [Indexed; Table::COUNT],
-    /// Whether each table, with its index, was compared with its shape and is as it has to be.
-    checked: [bool; Table::COUNT],
+    /// The last column that may be read of each table that, with its index, was compared with its
+    /// shape and is as it has to be; 0 where it was not compared.
+    checked: [pg_sys::AttrNumber; Table::COUNT],
     /// The files of the tables, where they are known. Only that of a table that was checked is.
     files: [Option<File>; Table::COUNT],
 }
@@ -118,7 +133,7 @@ pub fn indexed(table: Table) -> Result<Indexed, Difference> {
         let known = unsafe {
             KNOWN.with(|known| known.as_ref().map(|known| known.indexed[table as usize]))
         };
-        if let Some(known) = known {
+        if let Some(known) = known.filter(|known| known.table != Oid::INVALID) {
             return Ok(known);
         }
         let before = changes();
@@ -130,9 +145,10 @@ pub fn indexed(table: Table) -> Result<Indexed, Difference> {
         }
         // What is missing is looked for again the next time: no message tells that another relation
         // got the name.
-        if let [Ok(keys), Ok(accounts), Ok(plans), Ok(leases)] = found {
-            let indexed = [keys, accounts, plans, leases];
-            let (checked, files) = ([false; Table::COUNT], [None; Table::COUNT]);
+        if let [Ok(keys), Ok(accounts), Ok(plans), Ok(leases), quota_usage] = found {
+            let missing = Indexed { table: Oid::INVALID, index: Oid::INVALID };
+            let indexed = [keys, accounts, plans, leases, quota_usage.unwrap_or(missing)];
+            let (checked, files) = ([0; Table::COUNT], [None; Table::COUNT]);
             // SAFETY: the closure writes the value alone.
             unsafe { KNOWN.with(|known| *known = Some(Relations { indexed, checked, files })) };
         }
@@ -166,23 +182,37 @@ fn look_up() -> [Result<Indexed, Difference>; Table::COUNT] {
     all
 }
 
-/// Whether a table was checked since anything of it or its index has changed.
-pub(in crate::pg) fn is_checked(table: Table) -> bool {
-    // SAFETY: the closure reads the value alone.
-    unsafe { KNOWN.with(|known| known.as_ref().is_some_and(|known| known.checked[table as usize])) }
+/// Whether the schema `vpk` has a relation of this name. Unguarded: see [`crate::pg::read`].
+pub(in crate::pg) fn has_relation(name: &CStr) -> bool {
+    // SAFETY: both names are null-terminated strings (src/backend/catalog/namespace.c,
+    // src/backend/utils/cache/lsyscache.c).
+    unsafe {
+        let schema = unguarded::get_namespace_oid(c"vpk".as_ptr(), true);
+        unguarded::get_relname_relid(name.as_ptr(), schema) != Oid::INVALID
+    }
 }
 
-/// Notes that a table was checked. Notes nothing where the table or its index has changed since it
-/// was looked up.
+/// The last column of a table that may be read. None where the table was not checked since anything
+/// of it or its index has changed.
+pub(in crate::pg) fn checked(table: Table) -> Option<pg_sys::AttrNumber> {
+    // SAFETY: the closure reads the value alone.
+    let last = unsafe {
+        KNOWN.with(|known| known.as_ref().map_or(0, |known| known.checked[table as usize]))
+    };
+    (last > 0).then_some(last)
+}
+
+/// Notes that a table was checked, and the last column that may be read. Notes nothing where the
+/// table or its index has changed since it was looked up.
 ///
 /// # Safety
 /// The table and its index are open, and were compared with the shape since.
-pub(in crate::pg) unsafe fn set_checked(table: Table) {
+pub(in crate::pg) unsafe fn set_checked(table: Table, last: pg_sys::AttrNumber) {
     // SAFETY: the closure writes the value alone.
     unsafe {
         KNOWN.with(|known| {
             if let Some(known) = known {
-                known.checked[table as usize] = true;
+                known.checked[table as usize] = last;
             }
         });
     }
@@ -203,13 +233,13 @@ pub(in crate::pg) fn file(table: Table) -> Option<(Oid, File)> {
 /// Sets the file of a table. Sets nothing where the table has changed since it was checked.
 ///
 /// # Safety
-/// The table is open, and so cannot get another file. The tuple descriptor is that of the table,
-/// and is never freed.
+/// The table is open, and so cannot get another file. The tuple descriptors are those of the table,
+/// and are never freed.
 pub(in crate::pg) unsafe fn set_file(table: Table, file: File) {
     // SAFETY: the closure writes the value alone.
     unsafe {
         KNOWN.with(|known| {
-            if let Some(known) = known.as_mut().filter(|known| known.checked[table as usize]) {
+            if let Some(known) = known.as_mut().filter(|known| known.checked[table as usize] > 0) {
                 known.files[table as usize] = Some(file);
             }
         });

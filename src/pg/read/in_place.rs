@@ -37,9 +37,9 @@
 //! row is copied. Nothing is changed in a file that may be about to be removed, not even hint bits.
 //!
 //! Every other row is read through the index: one whose page is no longer in that buffer, one whose
-//! hint bits are not set yet, one with a value outside its page, one from before a column was
-//! added, and one of a table access method other than heap. So is one look-up out of
-//! [`THROUGH_INDEX_EVERY`], to keep the pages in the cache.
+//! hint bits are not set yet, one with a value outside its page, one from before a column was added
+//! that must not be null, and one of a table access method other than heap. So is one look-up out
+//! of [`THROUGH_INDEX_EVERY`], to keep the pages in the cache.
 
 use core::ptr;
 use core::sync::atomic::AtomicU32;
@@ -53,7 +53,7 @@ use pure::cache::tids::{CachedTid, CachedTids};
 
 use crate::pg::ffi::per_backend::PerBackend;
 use crate::pg::ffi::{compat, unguarded};
-use crate::pg::read::catalog::{self, File, Table};
+use crate::pg::read::catalog::{self, Descriptors, File, Table};
 use crate::pg::read::scan::{LOCK, Opened};
 use crate::pg::read::snapshot::Snapshot;
 use crate::pg::read::tuple::{MAX_COLUMNS, Tuple};
@@ -64,22 +64,27 @@ const THROUGH_INDEX_EVERY: u32 = 128;
 
 /// The number of look-ups so far, by [`Table`]. The first numbers differ, so that the look-ups of
 /// one verification go through their indexes at different times.
-static LOOK_UPS: [AtomicU32; Table::COUNT] =
-    [AtomicU32::new(0), AtomicU32::new(32), AtomicU32::new(64), AtomicU32::new(96)];
+static LOOK_UPS: [AtomicU32; Table::COUNT] = [
+    AtomicU32::new(0),
+    AtomicU32::new(32),
+    AtomicU32::new(64),
+    AtomicU32::new(96),
+    AtomicU32::new(16),
+];
 
 /// What this backend remembers of rows.
 struct Memory {
     /// Where rows are.
     tids: CachedTids,
-    /// The latest tuple descriptor of each table, by [`Table`]. A copy is made when the definition
+    /// The latest tuple descriptors of each table, by [`Table`]. A copy is made when the definition
     /// of the table has changed, and is never freed, since a row that is being read may need it.
-    descriptors: [TupleDesc; Table::COUNT],
+    descriptors: [Descriptors; Table::COUNT],
 }
 
 /// The memory of this backend.
 static MEMORY: PerBackend<Memory> = PerBackend::new(Memory {
     tids: CachedTids::new(),
-    descriptors: [ptr::null_mut(); Table::COUNT],
+    descriptors: [Descriptors { first: ptr::null_mut(), all: ptr::null_mut() }; Table::COUNT],
 });
 
 /// Processes the invalidation messages of transactions that have committed. What is read by a
@@ -109,7 +114,7 @@ pub fn row<R: Copy>(
     if goes_through_index(table) && is_unlocked(table) {
         return None;
     }
-    let (relation, File { locator, descriptor }) = catalog::file(table)?;
+    let (relation, File { locator, descriptors }) = catalog::file(table)?;
     let limit = settings::backend_cache();
     // SAFETY: the closure uses the value alone, which calls no server function.
     let tid = unsafe { MEMORY.with(|memory| memory.tids.find(tag, limit)) }?;
@@ -123,11 +128,11 @@ pub fn row<R: Copy>(
         return None;
     }
     // SAFETY: the buffer is pinned until it is released below; after an error, the resource owner
-    // releases the pin (src/backend/utils/resowner/resowner.c). The descriptor is that of the
-    // table's file, and is never freed.
+    // releases the pin (src/backend/utils/resowner/resowner.c). The descriptors are those of the
+    // table's file, and are never freed.
     unsafe {
-        let found = visible(tid, relation, (*descriptor).natts, snapshot)
-            .and_then(|tuple| read(&Tuple::on_page(tuple, descriptor)));
+        let found = visible(tid, relation, (*descriptors.first).natts, snapshot)
+            .and_then(|tuple| read(&Tuple::on_page(tuple, descriptors)));
         unguarded::ReleaseBuffer(tid.buffer);
         found
     }
@@ -208,7 +213,8 @@ unsafe fn tuple_at(tid: CachedTid, relation: pg_sys::Oid) -> Option<HeapTupleDat
     }
 }
 
-/// Whether a tuple has all columns that are read, has no value outside its page, and is settled.
+/// Whether a tuple has all columns that every row has, has no value outside its page, and is
+/// settled.
 ///
 /// # Safety
 /// The tuple is on a page that is pinned and locked.
@@ -235,8 +241,9 @@ fn is_settled(status: u32) -> bool {
         || database::in_recovery()
 }
 
-/// Remembers where a row is that was read in an open table, and the table's file. Of its row, only
-/// the first `columns` columns can be read.
+/// Remembers where a row is that was read in an open table, and the table's file. Every row has the
+/// first `columns` columns. Those that follow them may be read as well, up to the last one that may
+/// be read of the table.
 pub fn remember(table: Table, columns: AttrNumber, opened: &Opened, tag: u32, tuple: &Tuple) {
     assert!(usize::try_from(columns).is_ok_and(|columns| columns <= MAX_COLUMNS));
     let limit = settings::backend_cache();
@@ -249,8 +256,26 @@ pub fn remember(table: Table, columns: AttrNumber, opened: &Opened, tag: u32, tu
     }
     // SAFETY: the closure reads the value alone.
     let kept = unsafe { MEMORY.with(|memory| memory.descriptors[table as usize]) };
-    // SAFETY: the table is open. Copies are made in memory that stays as long as the backend, and
-    // only one that nothing uses yet is freed (src/backend/access/common/tupdesc.c).
+    // SAFETY: the table is open, and was checked: it has the columns that may be read. What is kept
+    // is null, or a copy that was made here.
+    unsafe {
+        let descriptors = Descriptors {
+            first: kept_descriptor(kept.first, opened, columns),
+            all: kept_descriptor(kept.all, opened, opened.last().max(columns)),
+        };
+        MEMORY.with(|memory| memory.descriptors[table as usize] = descriptors);
+        catalog::set_file(table, File { locator: compat::locator(opened.heap()), descriptors });
+    }
+}
+
+/// The tuple descriptor of the first columns of an open table: the kept one, if it is the same, or
+/// else a copy.
+///
+/// # Safety
+/// The kept one is null, or a copy that was made here. The table has so many columns.
+unsafe fn kept_descriptor(kept: TupleDesc, opened: &Opened, columns: AttrNumber) -> TupleDesc {
+    // SAFETY: the caller's: the table is open. Copies are made in memory that stays as long as the
+    // backend, and only one that nothing uses yet is freed (src/backend/access/common/tupdesc.c).
     unsafe {
         let context = pg_sys::CurrentMemoryContext;
         pg_sys::CurrentMemoryContext = pg_sys::TopMemoryContext;
@@ -259,14 +284,11 @@ pub fn remember(table: Table, columns: AttrNumber, opened: &Opened, tag: u32, tu
             unguarded::TupleDescCopyEntry(copy, column, (*opened.heap()).rd_att, column);
         }
         pg_sys::CurrentMemoryContext = context;
-        let descriptor = if !kept.is_null() && unguarded::equalTupleDescs(kept, copy) {
+        if !kept.is_null() && unguarded::equalTupleDescs(kept, copy) {
             unguarded::FreeTupleDesc(copy);
-            kept
-        } else {
-            MEMORY.with(|memory| memory.descriptors[table as usize] = copy);
-            copy
-        };
-        catalog::set_file(table, File { locator: compat::locator(opened.heap()), descriptor });
+            return kept;
+        }
+        copy
     }
 }
 

@@ -15,7 +15,7 @@ use core::mem::MaybeUninit;
 use core::ops::ControlFlow;
 use core::ptr;
 
-use pgrx::pg_sys::{self, Datum, Oid};
+use pgrx::pg_sys::{self, AttrNumber, Datum, Oid};
 
 use crate::pg::call::Call;
 use crate::pg::ffi::guard::guarded;
@@ -47,6 +47,16 @@ impl Wanted {
         }
     }
 
+    /// The `text` that has these bytes, in a column of collation "C": both are stored in the same
+    /// way (src/include/c.h: bytea, text).
+    pub fn text_of(bytes: Bytes) -> Wanted {
+        Wanted {
+            value: bytes.raw(),
+            equality: Oid::from(pg_sys::F_TEXTEQ),
+            collation: pg_sys::C_COLLATION_OID,
+        }
+    }
+
     /// A `text` in a column of collation "C".
     pub fn text(value: Text) -> Wanted {
         Wanted {
@@ -64,6 +74,8 @@ pub struct Opened {
     heap: pg_sys::Relation,
     /// The index.
     index: pg_sys::Relation,
+    /// The last column that may be read.
+    last: AttrNumber,
 }
 
 /// The lock that a reader takes on tables and indexes.
@@ -81,17 +93,16 @@ impl Opened {
     /// lock waited for is invisible to an older one.
     pub fn open(table: Table, shape: &'static Shape) -> Opened {
         let opened = Opened::by_name(table).unwrap_or_else(|missing| missing.raise());
-        if !catalog::is_checked(table) {
+        let last = catalog::checked(table).unwrap_or_else(|| {
             // SAFETY: both are open and locked. After an error, the resource owner closes them.
             unsafe {
-                if let Some(difference) = shape::difference(table, shape, opened.heap, opened.index)
-                {
-                    difference.raise();
-                }
-                catalog::set_checked(table);
+                let last = shape::last_column(table, shape, opened.heap, opened.index)
+                    .unwrap_or_else(|difference| difference.raise());
+                catalog::set_checked(table, last);
+                last
             }
-        }
-        opened
+        });
+        Opened { last, ..opened }
     }
 
     /// Opens what has the names of a table and its index.
@@ -112,14 +123,14 @@ impl Opened {
                 }
                 if catalog::indexed(table) == Ok(wanted) {
                     // Of an index that was checked it is known that it is one of this table.
-                    let index = match catalog::is_checked(table) {
-                        true => unguarded::relation_open(wanted.index, LOCK),
-                        false => unguarded::try_relation_open(wanted.index, LOCK),
+                    let index = match catalog::checked(table) {
+                        Some(_) => unguarded::relation_open(wanted.index, LOCK),
+                        None => unguarded::try_relation_open(wanted.index, LOCK),
                     };
                     if index.is_null() {
                         catalog::invalidate();
                     } else if catalog::indexed(table) == Ok(wanted) {
-                        return Ok(Opened { heap, index });
+                        return Ok(Opened { heap, index, last: 0 });
                     } else {
                         unguarded::relation_close(index, LOCK);
                     }
@@ -137,9 +148,9 @@ impl Opened {
                 Err(missing) => return Some(missing),
             };
             // SAFETY: both are open and locked.
-            let difference = unsafe { shape::difference(table, shape, opened.heap, opened.index) };
+            let last = unsafe { shape::last_column(table, shape, opened.heap, opened.index) };
             opened.close();
-            difference
+            last.err()
         };
         // SAFETY: the closure holds plain data, and cannot panic.
         unsafe { guarded(find) }
@@ -158,6 +169,11 @@ impl Opened {
     /// The table.
     pub(in crate::pg) fn heap(&self) -> pg_sys::Relation {
         self.heap
+    }
+
+    /// The last column that may be read.
+    pub(in crate::pg) fn last(&self) -> AttrNumber {
+        self.last
     }
 
     /// Whether the access method of the table is the heap, which keeps rows on pages in shared
@@ -223,7 +239,7 @@ impl Opened {
             let forward = pg_sys::ScanDirection::ForwardScanDirection;
             while unguarded::index_getnext_slot(scan, forward, slot) {
                 if visible(self.heap, slot, snapshot.as_ptr())
-                    && visit(&Tuple::in_slot(slot)).is_break()
+                    && visit(&Tuple::in_slot(slot, self.last)).is_break()
                 {
                     break;
                 }

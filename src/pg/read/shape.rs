@@ -17,7 +17,7 @@ use pure::error::CallError;
 
 use crate::pg::error;
 use crate::pg::ffi::{compat, unguarded};
-use crate::pg::read::catalog::Table;
+use crate::pg::read::catalog::{self, Table};
 
 /// A type of columns.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -65,10 +65,28 @@ pub struct Column {
 
 /// What a reader relies on in a table.
 pub struct Shape {
-    /// The columns that are read.
+    /// The columns that are read, and that every release has made.
     pub columns: &'static [Column],
+    /// Those that an update has appended.
+    pub appended: Option<Appended>,
     /// The one by which rows are found, which is the first column of the index.
     pub key: &'static Column,
+}
+
+/// Columns that an update has appended to a table. In a database that was not updated yet they are
+/// not read: there is none, or one that somebody else has added.
+pub struct Appended {
+    /// The columns, without a default. So they are null in every row from before the update.
+    pub columns: &'static [Column],
+    /// A relation in the schema `vpk` that the same update makes. Where it is, so are the columns.
+    pub made_with: &'static CStr,
+}
+
+impl Shape {
+    /// The last column that every release has made and that is read.
+    pub fn last(&self) -> AttrNumber {
+        self.columns.last().map_or(0, |column| column.number)
+    }
 }
 
 /// How a release has made the index of a table. Every column of it is a plain one, and it has every
@@ -211,28 +229,32 @@ fn index_name(table: Table) -> &'static str {
     shown(table.indexes()[0].name)
 }
 
-/// The first difference between a table with its index and its shape. Unguarded: see
-/// [`crate::pg::read`].
+/// The last column that may be read of a table that, with its index, has its shape, or else the
+/// first difference. Unguarded: see [`crate::pg::read`].
 ///
 /// # Safety
 /// Both relations are open and locked.
-pub(in crate::pg) unsafe fn difference(
+pub(in crate::pg) unsafe fn last_column(
     table: Table,
     shape: &'static Shape,
     heap: pg_sys::Relation,
     index: pg_sys::Relation,
-) -> Option<Difference> {
+) -> Result<AttrNumber, Difference> {
+    let appended = shape.appended.as_ref().filter(|it| catalog::has_relation(it.made_with));
+    let appended = appended.map_or(&[][..], |it| it.columns);
     // SAFETY: the caller's. An open relation has its row of pg_class (src/include/utils/rel.h).
     unsafe {
         if (*(*heap).rd_rel).relkind as u8 != pg_sys::RELKIND_RELATION {
-            return Some(Difference::NotATable(table));
+            return Err(Difference::NotATable(table));
         }
-        if let Some(column) = shape.columns.iter().find(|column| !has(heap, column)) {
-            return Some(Difference::Column(table, column));
+        if let Some(column) = shape.columns.iter().chain(appended).find(|it| !has(heap, it)) {
+            return Err(Difference::Column(table, column));
         }
-        (!is_index_of(heap, index, table.indexes(), shape.key))
-            .then_some(Difference::Index(table, shape.key))
+        if !is_index_of(heap, index, table.indexes(), shape.key) {
+            return Err(Difference::Index(table, shape.key));
+        }
     }
+    Ok(appended.last().map_or(shape.last(), |column| column.number))
 }
 
 /// Whether a table has a column under its name, number and type, with values that are stored.

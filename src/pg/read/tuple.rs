@@ -2,6 +2,8 @@
 
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
+use core::ops::RangeInclusive;
+use core::ptr;
 
 use pgrx::pg_sys::{self, AttrNumber, Datum};
 
@@ -10,6 +12,7 @@ use pure::request::network::Network;
 
 use crate::pg::call::Call;
 use crate::pg::ffi::unguarded;
+use crate::pg::read::catalog::Descriptors;
 use crate::pg::types::{
     Bytes, CidrArray, FromRaw, Json, Text, TextArray, Timestamp, Uuid, detoasted_copy_unguarded,
     packed_unguarded, varlena_unguarded,
@@ -24,20 +27,26 @@ pub struct Tuple(Source);
 /// Where a row is.
 enum Source {
     /// In a slot that a scan has filled.
-    Slot(*mut pg_sys::TupleTableSlot),
+    Slot {
+        /// The slot.
+        slot: *mut pg_sys::TupleTableSlot,
+        /// The last column that may be read.
+        last: AttrNumber,
+    },
     /// On a page.
     Page {
-        /// The values of its columns.
+        /// The values of the columns that every row has.
         values: [MaybeUninit<Datum>; MAX_COLUMNS],
         /// Which of them are null.
         nulls: [bool; MAX_COLUMNS],
-        /// Its tuple descriptor.
-        #[cfg(debug_assertions)]
-        descriptor: pg_sys::TupleDesc,
+        /// The row itself.
+        tuple: pg_sys::HeapTupleData,
+        /// The tuple descriptors of its table.
+        descriptors: Descriptors,
     },
 }
 
-/// How many columns of a row on a page can be read.
+/// How many of the columns that every row has can be read of a row on a page.
 pub const MAX_COLUMNS: usize = 17;
 
 /// A value in a row, which is good for as long as the row is read. Its methods are unguarded (see
@@ -51,23 +60,28 @@ pub struct InRow<'row, T> {
 }
 
 impl Tuple {
-    /// The row in a slot.
+    /// The row in a slot, of which the columns up to the last one may be read.
     ///
     /// # Safety
-    /// The slot holds a row of a table of the extension for as long as the result is used.
-    pub(in crate::pg) unsafe fn in_slot(slot: *mut pg_sys::TupleTableSlot) -> Tuple {
-        Tuple(Source::Slot(slot))
+    /// The slot holds a row of a table of the extension for as long as the result is used. The
+    /// table was compared with its shape, which has these columns.
+    pub(in crate::pg) unsafe fn in_slot(
+        slot: *mut pg_sys::TupleTableSlot,
+        last: AttrNumber,
+    ) -> Tuple {
+        Tuple(Source::Slot { slot, last })
     }
 
-    /// The row on a page, of which the columns of the descriptor may be read.
+    /// The row on a page, of which the columns of the descriptors may be read.
     ///
     /// # Safety
     /// The page is pinned for as long as the result is used. The tuple was visible while the page
-    /// was locked, and has no value outside the page. The descriptor is that of its table, or of
-    /// the table's first columns: at most [`MAX_COLUMNS`].
+    /// was locked, has the columns that every row has, and no value outside the page. The
+    /// descriptors are those of its table. That of the columns that every row has has at most
+    /// [`MAX_COLUMNS`].
     pub(in crate::pg) unsafe fn on_page(
         mut tuple: pg_sys::HeapTupleData,
-        descriptor: pg_sys::TupleDesc,
+        descriptors: Descriptors,
     ) -> Tuple {
         let mut values = [const { MaybeUninit::uninit() }; MAX_COLUMNS];
         let mut nulls = [true; MAX_COLUMNS];
@@ -76,19 +90,64 @@ impl Tuple {
         // (src/backend/access/common/heaptuple.c: heap_deform_tuple).
         unsafe {
             let values = values.as_mut_ptr().cast();
-            unguarded::heap_deform_tuple(&mut tuple, descriptor, values, nulls.as_mut_ptr());
+            let (first, nulls) = (descriptors.first, nulls.as_mut_ptr());
+            unguarded::heap_deform_tuple(&mut tuple, first, values, nulls);
         }
-        Tuple(Source::Page {
-            values,
-            nulls,
-            #[cfg(debug_assertions)]
-            descriptor,
-        })
+        Tuple(Source::Page { values, nulls, tuple, descriptors })
     }
 
     /// Whether a column has a value.
     pub fn has(&self, column: AttrNumber) -> bool {
         self.value(column).is_some()
+    }
+
+    /// Whether one of these columns, which an update has appended, has a value. Where they may not
+    /// be read, and in a row from before the update, they are null.
+    ///
+    /// On a page, this reads the row's own list of nulls alone. So a row costs the same as before
+    /// the update.
+    #[inline]
+    pub fn has_appended(&self, columns: RangeInclusive<AttrNumber>) -> bool {
+        let (first, last) = columns.into_inner();
+        match &self.0 {
+            Source::Slot { last: readable, .. } => {
+                (first..=last).any(|column| column <= *readable && self.value(column).is_some())
+            }
+            // SAFETY: the row stays for as long as this value; a descriptor says how many columns
+            // it has.
+            Source::Page { tuple, descriptors, .. } => unsafe {
+                let (present, flags) = ((*tuple.t_data).t_infomask2, (*tuple.t_data).t_infomask);
+                let present = (present & pg_sys::HEAP_NATTS_MASK as u16) as AttrNumber;
+                let has_nulls = flags & pg_sys::HEAP_HASNULL as u16 != 0;
+                let has = |column| column <= present && (!has_nulls || !is_null(tuple, column));
+                first <= present
+                    && (first..last + 1).any(has)
+                    // Last, since few rows have a value there.
+                    && i32::from(first) <= (*descriptors.all).natts
+            },
+        }
+    }
+
+    /// A column of type `text` that an update has appended; None as for
+    /// [`Tuple::has_appended`].
+    pub fn appended_text(&self, column: AttrNumber) -> Option<InRow<'_, Text>> {
+        let datum = match &self.0 {
+            Source::Slot { last, .. } => (column <= *last).then(|| self.value(column))?,
+            Source::Page { tuple, descriptors, .. } => {
+                // SAFETY: the column may be read and is not null, so that the row has it; it is no
+                // value outside the page. The function keeps offsets in the descriptor
+                // (src/backend/access/common/heaptuple.c: nocachegetattr).
+                self.has_appended(column..=column).then(|| unsafe {
+                    let tuple = ptr::from_ref(tuple).cast_mut();
+                    unguarded::nocachegetattr(tuple, column.into(), descriptors.all)
+                })
+            }
+        };
+        datum.map(|datum| {
+            self.assert_type(column, pg_sys::TEXTOID);
+            // SAFETY: as for `column`.
+            InRow { value: unsafe { Text::from_raw(datum) }, row: PhantomData }
+        })
     }
 
     /// A column of type `uuid`.
@@ -126,6 +185,12 @@ impl Tuple {
         self.column(column).map(|timestamp| timestamp.value)
     }
 
+    /// A column of type `bigint`.
+    pub fn bigint(&self, column: AttrNumber) -> Option<i64> {
+        self.assert_type(column, pg_sys::INT8OID);
+        self.value(column).map(|datum| datum.value() as i64)
+    }
+
     /// A column of type `integer`.
     pub fn integer(&self, column: AttrNumber) -> Option<i32> {
         self.assert_type(column, pg_sys::INT4OID);
@@ -159,8 +224,8 @@ impl Tuple {
         // it (src/backend/executor/spi.c).
         unsafe {
             let descriptor = match &self.0 {
-                Source::Slot(slot) => (**slot).tts_tupleDescriptor,
-                Source::Page { descriptor, .. } => *descriptor,
+                Source::Slot { slot, .. } => (**slot).tts_tupleDescriptor,
+                Source::Page { descriptors, .. } => descriptors.all,
             };
             let found = crate::pg::ffi::guarded::SPI_gettypeid(descriptor, column.into());
             assert_eq!(found, kind, "the type of column {column}");
@@ -176,7 +241,7 @@ impl Tuple {
             // SAFETY: the slot holds a tuple. A column beyond the row's last is filled as null
             // (src/backend/executor/execTuples.c: slot_getsomeattrs_int); one beyond the table's
             // last is an error there.
-            Source::Slot(slot) => unsafe {
+            Source::Slot { slot, .. } => unsafe {
                 if (**slot).tts_nvalid < column {
                     unguarded::slot_getsomeattrs_int(*slot, column.into());
                 }
@@ -193,12 +258,12 @@ impl Tuple {
 
     /// Where the row is, if that is a page in a shared buffer.
     pub(in crate::pg) fn tid(&self) -> Option<CachedTid> {
-        let Source::Slot(slot) = self.0 else { return None };
+        let Source::Slot { slot, .. } = self.0 else { return None };
         // SAFETY: a slot with these operations is a BufferHeapTupleTableSlot, and its tuple is on
         // the page of its buffer (src/include/executor/tuptable.h). A buffer below 1 is one of this
         // process, or none.
         unsafe {
-            if !core::ptr::eq((*slot).tts_ops, &raw const pg_sys::TTSOpsBufferHeapTuple) {
+            if !ptr::eq((*slot).tts_ops, &raw const pg_sys::TTSOpsBufferHeapTuple) {
                 return None;
             }
             let buffer = (*slot.cast::<pg_sys::BufferHeapTupleTableSlot>()).buffer;
@@ -206,6 +271,21 @@ impl Tuple {
             let block = u32::from(ip_blkid.bi_hi) << 16 | u32::from(ip_blkid.bi_lo);
             (buffer > 0).then_some(CachedTid { block, buffer, offset })
         }
+    }
+}
+
+/// Whether a column that a tuple has is null, by the tuple's list of nulls.
+///
+/// # Safety
+/// The tuple is on a page that is pinned, and has that many columns and a list of nulls.
+#[inline]
+unsafe fn is_null(tuple: &pg_sys::HeapTupleData, column: AttrNumber) -> bool {
+    // SAFETY: the caller's. The list has a bit for each column of the tuple, which is set where
+    // there is a value, and follows the header (src/include/access/htup_details.h).
+    unsafe {
+        let list: *const u8 = (&raw const (*tuple.t_data).t_bits).cast();
+        let at = column as usize - 1;
+        *list.add(at / 8) & 1 << (at % 8) == 0
     }
 }
 

@@ -5,10 +5,12 @@ use core::sync::atomic::{AtomicU8, Ordering};
 use std::ffi::CString;
 use std::time::Duration;
 
-use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
+use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 use pgrx::pg_sys;
 
 use pure::key::environment::Environments;
+use pure::limits::header_fields::Fields;
+use pure::limits::policy::{MAX_AMOUNT, MAX_SERVERS};
 
 use crate::pg::ffi::unguarded;
 
@@ -46,6 +48,17 @@ static REDACT_LOGS: GucSetting<bool> = GucSetting::<bool>::new(true);
 static BACKEND_CACHE: GucSetting<i32> = GucSetting::<i32>::new(2_048);
 /// `vibepeak_keys.usage_slots`.
 static USAGE_SLOTS: GucSetting<i32> = GucSetting::<i32>::new(65_536);
+/// `vibepeak_keys.rate_limit_headers`.
+static RATE_LIMIT_HEADERS: GucSetting<HeaderFields> =
+    GucSetting::<HeaderFields>::new(HeaderFields::Denied);
+/// `vibepeak_keys.rate_limit_share`.
+static RATE_LIMIT_SHARE: GucSetting<i32> = GucSetting::<i32>::new(1);
+/// `vibepeak_keys.invalid_key_limit`.
+static INVALID_KEY_LIMIT: GucSetting<i32> = GucSetting::<i32>::new(0);
+/// `vibepeak_keys.rate_slots`.
+static RATE_SLOTS: GucSetting<i32> = GucSetting::<i32>::new(131_072);
+/// `vibepeak_keys.identifier_slots`.
+static IDENTIFIER_SLOTS: GucSetting<i32> = GucSetting::<i32>::new(65_536);
 /// `vibepeak_keys.usage_flush_interval`, in milliseconds.
 static USAGE_FLUSH_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(5_000);
 /// `vibepeak_keys.usage_rewrite_interval`, in milliseconds.
@@ -67,6 +80,55 @@ pub fn usage_slots() -> usize {
     usize::try_from(USAGE_SLOTS.get()).unwrap_or(0)
 }
 
+/// How many servers share each rate limit (`vibepeak_keys.rate_limit_share`).
+pub fn rate_limit_share() -> u32 {
+    u32::try_from(RATE_LIMIT_SHARE.get()).unwrap_or(1)
+}
+
+/// How many requests with invalid keys may come from one address in a minute
+/// (`vibepeak_keys.invalid_key_limit`); 0 is any number.
+pub fn invalid_key_limit() -> u32 {
+    u32::try_from(INVALID_KEY_LIMIT.get()).unwrap_or(0)
+}
+
+/// The choices of `vibepeak_keys.rate_limit_headers`.
+#[derive(Clone, Copy, PostgresGucEnum)]
+enum HeaderFields {
+    /// [`Fields::Denied`].
+    #[name = c"denied"]
+    Denied,
+    /// [`Fields::Always`].
+    #[name = c"always"]
+    Always,
+    /// [`Fields::Legacy`].
+    #[name = c"legacy"]
+    Legacy,
+    /// [`Fields::Off`].
+    #[name = c"off"]
+    Off,
+}
+
+/// Which header fields tell of rate limits (`vibepeak_keys.rate_limit_headers`).
+pub fn rate_limit_headers() -> Fields {
+    match RATE_LIMIT_HEADERS.get() {
+        HeaderFields::Denied => Fields::Denied,
+        HeaderFields::Always => Fields::Always,
+        HeaderFields::Legacy => Fields::Legacy,
+        HeaderFields::Off => Fields::Off,
+    }
+}
+
+/// For how many buckets of accounts and keys there is room (`vibepeak_keys.rate_slots`).
+pub fn rate_slots() -> usize {
+    usize::try_from(RATE_SLOTS.get()).unwrap_or(0)
+}
+
+/// For how many buckets of identifiers and client addresses there is room
+/// (`vibepeak_keys.identifier_slots`).
+pub fn identifier_slots() -> usize {
+    usize::try_from(IDENTIFIER_SLOTS.get()).unwrap_or(0)
+}
+
 /// The time between flushes (`vibepeak_keys.usage_flush_interval`).
 pub fn usage_flush_interval() -> Duration {
     Duration::from_millis(USAGE_FLUSH_INTERVAL.get().try_into().unwrap_or(0))
@@ -77,11 +139,14 @@ pub fn usage_rewrite_interval() -> Duration {
     Duration::from_millis(USAGE_REWRITE_INTERVAL.get().try_into().unwrap_or(0))
 }
 
+/// The least number of buckets: as many as share a lock.
+const WAYS: i32 = pure::limits::set::WAYS as i32;
+
 /// Defines the settings. Called once, when the library is loaded.
 pub(in crate::pg) fn define(preloading: bool) {
     // A setting that is fixed at the start of the server can only be defined then. Elsewhere it has
     // no effect, but a line for it in the configuration must not cause a warning in every session.
-    let at_start = if preloading { GucContext::Postmaster } else { GucContext::Sighup };
+    let at_start = || if preloading { GucContext::Postmaster } else { GucContext::Sighup };
     GucRegistry::define_bool_guc(
         c"vibepeak_keys.redact_logs",
         c"Redacts API keys in the server log and wherever statements are shown.",
@@ -107,7 +172,55 @@ pub(in crate::pg) fn define(preloading: bool) {
         &USAGE_SLOTS,
         64,
         16_777_216,
-        at_start,
+        at_start(),
+        GucFlags::default(),
+    );
+    GucRegistry::define_enum_guc(
+        c"vibepeak_keys.rate_limit_headers",
+        c"Sets which header fields of an answer tell of rate limits and quotas.",
+        c"denied, always or off, or legacy for X-RateLimit-*. A refusal has Retry-After in any case.",
+        &RATE_LIMIT_HEADERS,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"vibepeak_keys.rate_limit_share",
+        c"Sets the number of servers that share each rate limit.",
+        c"Each of them lets calls pass so many times slower. The servers do not talk to each other.",
+        &RATE_LIMIT_SHARE,
+        1,
+        MAX_SERVERS as i32,
+        GucContext::Sighup,
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"vibepeak_keys.invalid_key_limit",
+        c"Sets how many requests with invalid keys may come from one address in a minute.",
+        c"More are RATE_LIMITED instead of INVALID_API_KEY. A key that exists is not counted. 0 is no limit.",
+        &INVALID_KEY_LIMIT,
+        0,
+        MAX_AMOUNT as i32,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"vibepeak_keys.rate_slots",
+        c"Sets the number of buckets that rate limits of accounts and keys may have at a time.",
+        c"Each takes 37 bytes of shared memory, and quotas 64 more. A bucket takes one from a call until it is full again.",
+        &RATE_SLOTS,
+        WAYS,
+        16_777_216,
+        at_start(),
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"vibepeak_keys.identifier_slots",
+        c"Sets the number of buckets that vpk_rate_limit may have at a time.",
+        c"Each takes 37 bytes of shared memory. A bucket takes one from a call until it is full again.",
+        &IDENTIFIER_SLOTS,
+        WAYS,
+        16_777_216,
+        at_start(),
         GucFlags::default(),
     );
     GucRegistry::define_int_guc(

@@ -10,10 +10,12 @@
 pub mod appended;
 pub mod array;
 pub mod encoding;
+mod interval;
 pub mod json;
 pub mod kept_json;
 pub mod status;
 pub mod table;
+pub mod time;
 
 use core::{ptr, slice};
 use std::net::IpAddr;
@@ -202,6 +204,8 @@ sql_types! {
     Uuid "uuid" UUIDOID;
     /// `timestamp with time zone`.
     Timestamp "timestamp with time zone" TIMESTAMPTZOID;
+    /// `date`.
+    Date "date" DATEOID;
     /// `regrole`.
     Role "regrole" REGROLEOID;
 }

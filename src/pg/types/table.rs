@@ -56,10 +56,13 @@ macro_rules! returned_rows {
 returned_rows! {
     (A B C)
     (A B C D)
+    (A B C D E F)
+    (A B C D E F G)
     (A B C D E F G H)
     (A B C D E F G H I)
-    (A B C D E F G H I J)
+    (A B C D E F G H I J K)
     (A B C D E F G H I J K L M)
+    (A B C D E F G H I J K L M N)
     (A B C D E F G H I J K L M N O)
 }
 

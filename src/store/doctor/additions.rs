@@ -9,10 +9,12 @@ use crate::pg::sql::statement::Statement;
 use crate::store::lookup::columns;
 
 /// Indexes that a release has made.
-const INDEXES: [&str; 18] = [
+const INDEXES: [&str; 21] = [
     "accepted_findings_pkey",
     "accounts_pkey",
     "accounts_plan_idx",
+    "charges_kept_until_idx",
+    "charges_pkey",
     "events_account_idx",
     "events_idempotency_key_idx",
     "events_key_id_idx",
@@ -25,6 +27,7 @@ const INDEXES: [&str; 18] = [
     "keys_key_hash_key",
     "keys_pkey",
     "plans_pkey",
+    "quota_usage_pkey",
     "removed_defaults_pkey",
     "task_leases_account_idx",
     "task_leases_key_id_idx",
@@ -32,8 +35,21 @@ const INDEXES: [&str; 18] = [
 ];
 
 /// Columns that no other list of the library has, with their tables.
-const COLUMNS: [(&str, &str); 7] = [
+const COLUMNS: [(&str, &str); 20] = [
     ("events", "actor"),
+    ("plans", "rate_limits"),
+    ("plans", "quotas"),
+    ("accounts", "rate_limits"),
+    ("accounts", "quotas"),
+    ("accounts", "quota_grants"),
+    ("keys", "rate_limits"),
+    ("keys", "quotas"),
+    ("quota_usage", "warned"),
+    ("quota_usage", "updated_at"),
+    ("charges", "account"),
+    ("charges", "kind"),
+    ("charges", "idempotency_key"),
+    ("charges", "kept_until"),
     ("accepted_findings", "item"),
     ("accepted_findings", "what"),
     ("accepted_findings", "until"),
@@ -43,11 +59,12 @@ const COLUMNS: [(&str, &str); 7] = [
 ];
 
 /// Constraints that a release has made, without those that have an index.
-const CONSTRAINTS: [&str; 5] = [
+const CONSTRAINTS: [&str; 6] = [
     "keys_environment_check",
     "keys_key_hash_check",
     "plans_concurrent_tasks_check",
     "plans_plan_check",
+    "quota_usage_used_check",
     "removed_defaults_relation_check",
 ];
 

@@ -49,7 +49,8 @@ impl Sample {
         (self.part < Sample::ALL).then(|| f64::from(self.part) / 100.0)
     }
 
-    fn parameter(self) -> Parameter {
+    /// The part, as the statements on keys have it.
+    pub(super) fn parameter(self) -> Parameter {
         Some(self.part.into())
     }
 }

@@ -7,6 +7,7 @@ pub mod accepted;
 pub mod additions;
 pub mod alike;
 pub mod keys;
+pub mod limits;
 pub mod names;
 pub mod replication;
 
@@ -18,6 +19,7 @@ use pure::privileges::{ADMIN_RELATIONS, NOT_FOR_ADMINS, VERIFIER_FUNCTIONS, VERI
 use crate::pg::call::Call;
 use crate::pg::read::catalog::Table;
 use crate::pg::read::scan::Opened;
+use crate::pg::read::shape::Difference;
 use crate::pg::sql::statement::{Row, Statement};
 use crate::pg::types::{Parameter, SqlValue, Text, TextArray};
 use crate::store::lookup::columns;
@@ -174,6 +176,7 @@ static STRAY_GRANTS: Statement = Statement::new(
         OR (CASE WHEN r.kind LIKE '%function'
                  THEN (k.verifier AND r.name = ANY ($1))
                    OR (k.admin AND r.name <> ALL ($2))
+                   OR ((k.verifier OR k.admin) AND r.name = 'vpk_charge')
                    OR (k.monitor AND r.name = 'stats_row')
                    OR (k.lister AND r.name IN ('current_uses', 'current_last_use'))
                  WHEN r.kind IN ('table', 'relation')
@@ -218,7 +221,8 @@ static UNREACHABLE_SCHEMAS: Statement = Statement::new(
 /// read, the first difference that they would find; for others, what statements would not find.
 pub fn changed_tables(call: &Call) -> Listing {
     let differences = Table::ALL.into_iter().filter_map(|table| {
-        let difference = Opened::difference_guarded(call, table, columns::shape(table))?;
+        let difference = Opened::difference_guarded(call, table, columns::shape(table))
+            .filter(|found| *found != Difference::NoTable(Table::QuotaUsage) || has_quotas(call))?;
         let detail = difference.detail().map(|detail| format!(" ({detail})"));
         Some(difference.message() + &detail.unwrap_or_default())
     });
@@ -242,6 +246,20 @@ pub fn changed_tables(call: &Call) -> Listing {
     Listing { lines, total }
 }
 
+/// Whether the installed SQL has quotas: that of releases before 0.10.0 does not.
+fn has_quotas(call: &Call) -> bool {
+    !HAS_QUOTAS.read(call, &[]).is_empty()
+}
+
+static HAS_QUOTAS: Statement = Statement::new(
+    c"SELECT 1
+        FROM pg_catalog.pg_class AS c
+        JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace AND n.nspname = 'vpk'
+        JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attname = 'quota_grants'
+       WHERE c.relname = 'accounts'",
+    &[],
+);
+
 /// The parameters are the names of relations, and the kind of each; and of columns the relation,
 /// the name and the type. Tables that lookups read are left out where the table itself is missing.
 static CHANGED_TABLES: Statement = Statement::new(
@@ -261,7 +279,7 @@ static CHANGED_TABLES: Statement = Statement::new(
                              w.name) AS line
       FROM wanted AS w
      WHERE w.relkind::text IS DISTINCT FROM w.kind
-       AND w.name NOT IN ('keys', 'accounts', 'plans', 'task_leases')
+       AND w.name NOT IN ('keys', 'accounts', 'plans', 'task_leases', 'quota_usage')
     UNION ALL
     SELECT CASE WHEN a.attnum IS NULL
                 THEN pg_catalog.format('column \"%s\" of \"vpk.%s\" is missing', c.name, f.name)

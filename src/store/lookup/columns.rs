@@ -4,32 +4,44 @@
 use pgrx::pg_sys::AttrNumber;
 
 use crate::pg::read::catalog::Table;
-use crate::pg::read::shape::{Column, Kind, Shape};
+use crate::pg::read::shape::{Appended, Column, Kind, Shape};
 
 /// Declares the columns that lookups read by their numbers, in order, and the one by which they
-/// find a row.
+/// find a row. Those that an update has appended follow the others.
 macro_rules! read_by_number {
     ($(
         $(#[$doc:meta])*
         $table:ident by $key:ident {
             $($(#[$column_doc:meta])* $column:ident = $number:literal $name:literal $kind:ident;)+
+            $(; appended with $with:literal {
+                $(
+                    $(#[$appended_doc:meta])*
+                    $appended:ident = $at:literal $called:literal $of:ident;
+                )+
+            })?
         }
     )+) => {$(
         $(#[$doc])*
         pub mod $table {
-            use super::{AttrNumber, Column, Kind, Shape, numbered};
+            use super::*;
 
             $($(#[$column_doc])* pub const $column: AttrNumber = $number;)+
+            $($($(#[$appended_doc])* pub const $appended: AttrNumber = $at;)+)?
 
             const COLUMNS: &[Column] =
                 &[$(Column { name: $name, number: $number, kind: Kind::$kind }),+];
 
             /// What a reader of the table relies on.
-            pub(super) static SHAPE: Shape =
-                Shape { columns: COLUMNS, key: numbered(COLUMNS, $key) };
-
-            /// The last column that is read.
-            pub(super) const LAST: AttrNumber = COLUMNS[COLUMNS.len() - 1].number;
+            pub(super) static SHAPE: Shape = Shape {
+                columns: COLUMNS,
+                appended: first([$(
+                    Appended {
+                        columns: &[$(Column { name: $called, number: $at, kind: Kind::$of }),+],
+                        made_with: $with,
+                    }
+                )?]),
+                key: numbered(COLUMNS, $key),
+            };
         }
     )+};
 }
@@ -41,6 +53,14 @@ const fn numbered(columns: &'static [Column], number: AttrNumber) -> &'static Co
         at += 1;
     }
     &columns[at]
+}
+
+/// The columns that an update has appended, if one has.
+const fn first<const N: usize>(appended: [Appended; N]) -> Option<Appended> {
+    match appended.as_slice() {
+        [Appended { columns, made_with }] => Some(Appended { columns, made_with }),
+        _ => None,
+    }
 }
 
 read_by_number! {
@@ -68,6 +88,12 @@ read_by_number! {
         ALLOWED_IPS = 16 c"allowed_ips" CIDR_ARRAY;
         /// What the application keeps with the key.
         METADATA = 17 c"metadata" JSONB;
+        ; appended with c"rate_limits" {
+            /// The rate limits of the key; null is none of its own.
+            RATE_LIMITS = 18 c"rate_limits" TEXT;
+            /// The quotas of the key; null is none of its own.
+            QUOTAS = 19 c"quotas" TEXT;
+        }
     }
 
     /// Columns of vpk.accounts.
@@ -76,6 +102,14 @@ read_by_number! {
         ACCOUNT = 1 c"account" TEXT;
         /// The name of the account's plan.
         PLAN = 2 c"plan" TEXT;
+        ; appended with c"rate_limits" {
+            /// The rate limits of the account; null is none but those of its plan.
+            RATE_LIMITS = 5 c"rate_limits" TEXT;
+            /// The quotas of the account; null is none but those of its plan.
+            QUOTAS = 6 c"quotas" TEXT;
+            /// What was granted to the account beyond its quotas; null is nothing.
+            QUOTA_GRANTS = 7 c"quota_grants" TEXT;
+        }
     }
 
     /// Columns of vpk.plans.
@@ -88,6 +122,28 @@ read_by_number! {
         CONCURRENT_TASKS = 3 c"concurrent_tasks" INTEGER;
         /// The order of the plans in messages, lowest first.
         RANK = 4 c"rank" INTEGER;
+        ; appended with c"rate_limits" {
+            /// The rate limits of accounts on the plan; null is none.
+            RATE_LIMITS = 6 c"rate_limits" TEXT;
+            /// The quotas of accounts on the plan; null is none.
+            QUOTAS = 7 c"quotas" TEXT;
+        }
+    }
+
+    /// Columns of vpk.quota_usage.
+    quota_usage by SUBJECT {
+        /// The account, or the id of the key.
+        SUBJECT = 1 c"subject" TEXT;
+        /// Which of them: `account` or `key`.
+        KIND = 2 c"kind" TEXT;
+        /// What is counted.
+        METER = 3 c"meter" TEXT;
+        /// The length of the period.
+        SPAN = 4 c"span" TEXT;
+        /// When the period began.
+        PERIOD_START = 5 c"period_start" TIMESTAMPTZ;
+        /// How much was used.
+        USED = 6 c"used" BIGINT;
     }
 
     /// Columns of vpk.task_leases.
@@ -110,16 +166,7 @@ pub fn shape(table: Table) -> &'static Shape {
         Table::Accounts => &accounts::SHAPE,
         Table::Plans => &plans::SHAPE,
         Table::TaskLeases => &task_leases::SHAPE,
-    }
-}
-
-/// The last column of a table that is read.
-pub fn last(table: Table) -> AttrNumber {
-    match table {
-        Table::Keys => keys::LAST,
-        Table::Accounts => accounts::LAST,
-        Table::Plans => plans::LAST,
-        Table::TaskLeases => task_leases::LAST,
+        Table::QuotaUsage => &quota_usage::SHAPE,
     }
 }
 

@@ -17,7 +17,7 @@ use crate::pg::read::{in_place, snapshot};
 use crate::pg::server::clock;
 use crate::pg::types::{Bytes, Text};
 
-pub use self::stored::{Plan, StoredKey};
+pub use self::stored::{Access, Account, Limits, Plan, StoredKey, Texts};
 
 /// The row was not where it was before, or nobody knows where it is: this table must be open for
 /// the lookup to go on.
@@ -77,6 +77,17 @@ pub fn now<'call, R: Copy>(
     }
 }
 
+/// What an account and its plan say of limits. Unguarded: see [`crate::pg::ffi::unguarded`].
+pub fn limits_of_unguarded(call: &Call, account: Text) -> Limits<'_> {
+    let found = now(call, |tables| {
+        let account = tables.account(account)?;
+        let access = account.map(|account| tables.access(account.plan)).transpose()?.flatten();
+        let of_plan = access.and_then(|access| access.limits);
+        Ok(Limits::of(call, of_plan, account.and_then(|account| account.limits), None))
+    });
+    found.copied().unwrap_or_default()
+}
+
 /// How many leases of an account have not ended.
 pub fn running_tasks(account: Text) -> i64 {
     let leases = Opened::open(Table::TaskLeases, columns::shape(Table::TaskLeases));
@@ -114,7 +125,7 @@ impl<'call> LookUp<'call> {
             if found.is_none() {
                 return ControlFlow::Continue(());
             }
-            in_place::remember(table, columns::last(table), opened, tag, tuple);
+            in_place::remember(table, columns::shape(table).last(), opened, tag, tuple);
             ControlFlow::Break(())
         });
         Ok(found)
@@ -130,11 +141,14 @@ impl<'call> LookUp<'call> {
         })
     }
 
+    /// An account by its name.
+    pub fn account(&self, account: Text) -> Result<Option<Account<'call>>, Moved> {
+        self.named(Table::Accounts, account, |tuple| Account::read(self.call, tuple))
+    }
+
     /// The name of an account's plan.
     pub fn plan_of(&self, account: Text) -> Result<Option<Text>, Moved> {
-        self.named(Table::Accounts, account, |tuple| {
-            tuple.text(columns::accounts::PLAN).map(|plan| plan.kept(self.call))
-        })
+        self.account(account).map(|account| account.map(|account| account.plan))
     }
 
     /// A plan by its name.
@@ -142,9 +156,9 @@ impl<'call> LookUp<'call> {
         self.named(Table::Plans, plan, |tuple| Plan::read(self.call, tuple))
     }
 
-    /// Whether a plan includes API access; None where there is no such plan.
-    pub fn includes_access(&self, plan: Text) -> Result<Option<bool>, Moved> {
-        self.named(Table::Plans, plan, |tuple| Some(tuple.is(columns::plans::API_ACCESS)))
+    /// What a plan gives to the keys of its accounts; None where there is no such plan.
+    pub fn access(&self, plan: Text) -> Result<Option<Access<'call>>, Moved> {
+        self.named(Table::Plans, plan, |tuple| Some(Access::read(self.call, tuple)))
     }
 
     /// Applies `read` to the row of a name.

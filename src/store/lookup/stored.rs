@@ -2,6 +2,7 @@
 //!
 //! Everything here is unguarded: see [`crate::pg::ffi::unguarded`].
 
+use pgrx::pg_sys::AttrNumber;
 use pure::key::environment::Environment;
 use pure::request::network::Network;
 
@@ -9,6 +10,112 @@ use super::columns;
 use crate::pg::call::Call;
 use crate::pg::read::tuple::Tuple;
 use crate::pg::types::{Json, Text, TextArray};
+
+/// What a row says of limits, as text; None where nothing is set.
+#[derive(Clone, Copy, Default)]
+pub struct Texts<'call> {
+    /// Its rate limits.
+    pub rate_limits: Option<&'call [u8]>,
+    /// Its quotas.
+    pub quotas: Option<&'call [u8]>,
+    /// What was granted beyond the quotas, to an account.
+    pub quota_grants: Option<&'call [u8]>,
+}
+
+impl<'call> Texts<'call> {
+    /// Reads the columns, which follow each other. None where nothing is set, as in most rows: then
+    /// nothing but the row's list of nulls is read.
+    #[inline]
+    fn read(
+        call: &'call Call,
+        tuple: &Tuple,
+        rate_limits: AttrNumber,
+        quotas: AttrNumber,
+        quota_grants: Option<AttrNumber>,
+    ) -> Option<&'call Texts<'call>> {
+        if !tuple.has_appended(rate_limits..=quota_grants.unwrap_or(quotas)) {
+            return None;
+        }
+        let text = |column| {
+            let text = tuple.appended_text(column)?;
+            Some(&*call.keep_unguarded(text.bytes().iter().copied()))
+        };
+        let texts = Texts {
+            rate_limits: text(rate_limits),
+            quotas: text(quotas),
+            quota_grants: quota_grants.and_then(text),
+        };
+        call.keep_unguarded([texts].iter().copied()).first()
+    }
+}
+
+/// What a plan, an account and a key say of limits.
+#[derive(Clone, Copy, Default)]
+pub struct Limits<'call> {
+    /// The account's plan.
+    pub plan: Texts<'call>,
+    /// The account.
+    pub account: Texts<'call>,
+    /// The key.
+    pub key: Texts<'call>,
+}
+
+impl<'call> Limits<'call> {
+    /// What three rows say; None where none of them says anything.
+    #[inline]
+    pub fn of(
+        call: &'call Call,
+        plan: Option<&'call Texts<'call>>,
+        account: Option<&'call Texts<'call>>,
+        key: Option<&'call Texts<'call>>,
+    ) -> Option<&'call Limits<'call>> {
+        if plan.is_none() && account.is_none() && key.is_none() {
+            return None;
+        }
+        let [plan, account, key] = [plan, account, key].map(|it| it.copied().unwrap_or_default());
+        call.keep_unguarded([Limits { plan, account, key }].iter().copied()).first()
+    }
+}
+
+/// An account.
+#[derive(Clone, Copy)]
+pub struct Account<'call> {
+    /// The name of its plan.
+    pub plan: Text,
+    /// What it says of limits; None where it says nothing.
+    pub limits: Option<&'call Texts<'call>>,
+}
+
+impl<'call> Account<'call> {
+    /// Reads a row of vpk.accounts. None where its plan is null.
+    pub(super) fn read(call: &'call Call, tuple: &Tuple) -> Option<Account<'call>> {
+        use columns::accounts::*;
+        Some(Account {
+            plan: tuple.text(PLAN)?.kept(call),
+            limits: Texts::read(call, tuple, RATE_LIMITS, QUOTAS, Some(QUOTA_GRANTS)),
+        })
+    }
+}
+
+/// What a plan gives to the keys of its accounts.
+#[derive(Clone, Copy)]
+pub struct Access<'call> {
+    /// Whether they are accepted.
+    pub included: bool,
+    /// What it says of limits; None where it says nothing.
+    pub limits: Option<&'call Texts<'call>>,
+}
+
+impl<'call> Access<'call> {
+    /// Reads a row of vpk.plans.
+    pub(super) fn read(call: &'call Call, tuple: &Tuple) -> Access<'call> {
+        use columns::plans::*;
+        Access {
+            included: tuple.is(API_ACCESS),
+            limits: Texts::read(call, tuple, RATE_LIMITS, QUOTAS, None),
+        }
+    }
+}
 
 /// The columns of a stored key that an answer depends on. The details, which only a full answer
 /// contains, are read only for such an answer.
@@ -28,6 +135,8 @@ pub struct StoredKey<'call> {
     pub expires_at: Option<i64>,
     /// The networks that the key may be used from; None is no limit.
     pub allowed_ips: Option<&'call [Network]>,
+    /// What it says of limits; None where it says nothing.
+    pub limits: Option<&'call Texts<'call>>,
     /// The rest of the key, where it was asked for.
     pub details: Option<Details>,
 }
@@ -58,6 +167,7 @@ impl<'call> StoredKey<'call> {
                 let networks = networks.networks(call);
                 &*call.keep_unguarded(networks.iter().filter_map(|network| *network))
             }),
+            limits: Texts::read(call, tuple, RATE_LIMITS, QUOTAS, None),
             details,
         })
     }

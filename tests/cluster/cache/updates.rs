@@ -253,7 +253,8 @@ fn authenticate_returns_the_row_however_long_its_values_are() {
             let sql = "SELECT jsonb_build_object('status', 'VALID', 'http_status', 200,
                          'key_id', id, 'key_name', name, 'account', account, 'plan', 'Pro',
                          'environment', environment, 'scopes', scopes, 'metadata', metadata,
-                         'expires_at', expires_at, 'headers', '{}'::jsonb, 'error', NULL)::text
+                         'expires_at', expires_at, 'headers', '{}'::jsonb, 'error', NULL,
+                         'limits', NULL)::text
                          FROM vpk.keys";
             let expected = value(&mut admin, sql, &[]);
             for _ in 0..3 {

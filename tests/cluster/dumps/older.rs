@@ -92,8 +92,14 @@ fn a_dump_of_an_older_release_is_restored_with_the_type_in_its_old_place() {
             // The grants on functions that have more arguments by now, as the page says.
             let said = String::from_utf8_lossy(&said).into_owned();
             for error in said.lines().filter(|line| line.contains("ERROR:")) {
-                let grown =
-                    ["vpk_create(", "vpk_rotate(", "vpk_purge(", "vpk_list(", "vpk_task_start("];
+                let grown = [
+                    "vpk_create(",
+                    "vpk_rotate(",
+                    "vpk_purge(",
+                    "vpk_list(",
+                    "vpk_authenticate(",
+                    "vpk_task_start(",
+                ];
                 let known = error.contains("does not exist")
                     && grown.iter().any(|function| error.contains(function));
                 assert!(known, "{to}: {error}");

@@ -94,6 +94,8 @@ fn a_subscriber_verifies_every_replicated_key() {
         set_plan(admin, "default", "Plus");
         set_plan(admin, "acme", "Free");
         set_plan(admin, "team", "Team");
+        run(admin, "SELECT vpk_set_rate_limit('day', 1000000, '1 day', plan => 'Team')");
+        run(admin, "SELECT vpk_set_quota(1000000, account => 'team')");
         let owners = ["default", "acme", "team", "team", "team", "team"];
         keys.extend(owners.iter().map(|account| create_for(admin, "copied", account)));
     });
@@ -111,7 +113,11 @@ fn a_subscriber_verifies_every_replicated_key() {
     );
     let rows = "SELECT (SELECT jsonb_agg(p ORDER BY plan) FROM vpk.plans AS p)::text
                     || (SELECT jsonb_agg(a ORDER BY account) FROM vpk.accounts AS a)::text
-                    || (SELECT jsonb_agg(r ORDER BY name) FROM vpk.removed_defaults AS r)::text";
+                    || (SELECT jsonb_agg(r ORDER BY name) FROM vpk.removed_defaults AS r)::text
+                    || (SELECT jsonb_agg(l ORDER BY subject COLLATE \"C\", name)
+                          FROM (SELECT subject, name, amount FROM vpk.rate_limits
+                                 UNION ALL
+                                SELECT subject, name, amount FROM vpk.quotas) AS l)::text";
     assert_eq!(value(&mut servers.admin, rows, &[]), value(&mut servers.reader, rows, &[]));
 
     let new = create(&mut servers.admin, "new");
@@ -125,6 +131,12 @@ fn a_subscriber_verifies_every_replicated_key() {
     let rename = "UPDATE vpk.plans SET plan = 'Teams', api_access = true WHERE plan = 'Team'";
     run(&mut servers.admin, rename);
     servers.check(&[(&acme, "VALID"), (&team, "VALID")], "a renamed plan");
+    for of in ["plan => 'Teams'".to_owned(), format!("id => '{}'", rotated.id)] {
+        let sql = format!("SELECT vpk_set_rate_limit('day', 900000, '1 day', {of})");
+        run(&mut servers.admin, &sql);
+    }
+    servers.catch_up();
+    assert_eq!(value(&mut servers.admin, rows, &[]), value(&mut servers.reader, rows, &[]));
     let sql = "SELECT id::text, token FROM vpk_rotate($1::text::uuid)";
     let row = servers.admin.query_one(sql, &[&rotated.id]).expect("a successor");
     let successor = Key { id: row.get(0), token: row.get(1) };

@@ -43,6 +43,16 @@ const CALLS: &[Call] = &[
         question: Some("SELECT (expires_at < now() + '2 days')::text FROM vpk_list(id => $id)"),
         answer: "true",
     },
+    Call {
+        sql: "SELECT vpk_set_rate_limit('day', 1000000, '1 day', account => $account)",
+        question: Some("SELECT rate_limits FROM vpk.accounts WHERE account = $account"),
+        answer: "day=1000000/1d",
+    },
+    Call {
+        sql: "SELECT vpk_set_quota(1000000, id => $id)",
+        question: Some("SELECT quotas FROM vpk.keys WHERE id = $id"),
+        answer: "calls=1000000/month",
+    },
 ];
 
 /// What gives a right, or takes none.

@@ -80,6 +80,7 @@ pub fn touched(client: &mut Client) -> Vec<Key> {
     ] {
         client.batch_execute(sql).unwrap_or_else(|error| panic!("{sql}: {}", report(&error)));
     }
+    limited(client, &keys[2]);
     use_key(client, &keys[2], 7);
     for key in [&keys[1], &keys[2]] {
         let started = value(client, "SELECT status::text FROM vpk_task_start($1)", &[&key.token]);
@@ -89,6 +90,21 @@ pub fn touched(client: &mut Client) -> Vec<Key> {
     wait_until_flushed(client);
     flush_every(client, "1h");
     keys
+}
+
+/// Sets a rate limit and a quota that nobody reaches for a plan, an account and a key each.
+fn limited(client: &mut Client, key: &Key) {
+    for of in ["plan => 'Team'", "account => 'alone'", &format!("id => '{}'", key.id)] {
+        let sql = format!(
+            "SELECT vpk_set_rate_limit('day', 1000000, '1 day', {of});
+             SELECT vpk_set_quota(1000000, 'total', {of}, time_zone => 'Asia/Kathmandu')"
+        );
+        client.batch_execute(&sql).unwrap_or_else(|error| panic!("{sql}: {}", report(&error)));
+    }
+    // As vpk_grant_quota writes it, and over a plan of a fresh database.
+    let sql = "UPDATE vpk.accounts SET quota_grants = 'calls/total@0=1' WHERE account = 'alone';
+               UPDATE vpk.plans SET quotas = 'calls=1000000/total' WHERE plan = 'Plus'";
+    client.batch_execute(sql).expect("written columns");
 }
 
 /// All rows of all tables, what is listed, and what every key answers. It changes nothing, where

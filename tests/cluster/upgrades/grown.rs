@@ -20,9 +20,12 @@ const MADE: &str = "
     BEGIN ATOMIC SELECT k.name FROM vpk_update(key, 'renamed') AS k; END;
     CREATE FUNCTION started(token text) RETURNS text LANGUAGE sql
     BEGIN ATOMIC SELECT t.http_status::text FROM vpk_task_start(token) AS t; END;
+    CREATE FUNCTION answered(header text) RETURNS text LANGUAGE sql
+    BEGIN ATOMIC SELECT a.status::text FROM vpk_authenticate(header) AS a; END;
+    CREATE VIEW refused AS SELECT * FROM vpk_authenticate(NULL, environment => 'live');
     CREATE ROLE issuer;
     GRANT USAGE ON SCHEMA vpk TO issuer;
-    GRANT EXECUTE ON FUNCTION vpk_create, vpk_rotate, vpk_purge, vpk_list TO issuer";
+    GRANT EXECUTE ON FUNCTION vpk_create, vpk_rotate, vpk_purge, vpk_list, vpk_authenticate TO issuer";
 
 #[test]
 fn what_users_made_on_a_function_goes_on_after_it_has_grown() {
@@ -32,7 +35,7 @@ fn what_users_made_on_a_function_goes_on_after_it_has_grown() {
     let functions = "SELECT string_agg(DISTINCT p.oid::text, ',' ORDER BY p.oid::text)
                        FROM pg_proc AS p
                       WHERE p.proname IN ('vpk_create', 'vpk_rotate', 'vpk_purge', 'vpk_list',
-                                          'vpk_update', 'vpk_task_start')";
+                                          'vpk_update', 'vpk_task_start', 'vpk_authenticate')";
     let before = value(&mut client, functions, &[]);
     run(&mut client, "PREPARE kept AS SELECT k.id FROM vpk_create('prepared') AS k");
     for new in [false, true] {
@@ -44,6 +47,7 @@ fn what_users_made_on_a_function_goes_on_after_it_has_grown() {
         assert_ne!(value(&mut client, sql, &[]), "");
         run(&mut client, "SELECT vpk_purge('2001-01-01 00:00+00')");
         run(&mut client, "SELECT name, state FROM vpk_list()");
+        run(&mut client, "SELECT status FROM vpk_authenticate(NULL)");
         run(&mut client, "RESET ROLE");
         run(&mut client, "EXECUTE kept");
         assert_eq!(value(&mut client, "SELECT number::text FROM purged", &[]), "0");
@@ -52,6 +56,11 @@ fn what_users_made_on_a_function_goes_on_after_it_has_grown() {
         let token = value(&mut client, sql, &[&id]);
         assert_eq!(value(&mut client, "SELECT vpk_verify($1)::text", &[&token]), "VALID");
         assert_eq!(value(&mut client, "SELECT started($1)", &[&token]), "200");
+        let sql = "SELECT answered('Bearer ' || $1)";
+        assert_eq!(value(&mut client, sql, &[&token]), "VALID");
+        let sql = "SELECT concat_ws(' ', r.status,
+                          (SELECT count(*) FROM jsonb_object_keys(to_jsonb(r)))) FROM refused AS r";
+        assert_eq!(value(&mut client, sql, &[]), "MISSING_API_KEY 13");
         assert_eq!(value(&mut client, "SELECT renamed($1::text::uuid)", &[&id]), "renamed");
         for view in ["listed", "shown"] {
             let sql = format!(
@@ -66,6 +75,7 @@ fn what_users_made_on_a_function_goes_on_after_it_has_grown() {
     run(&mut client, "SELECT FROM vpk_create('with the new argument', idempotency_key => 'a')");
     run(&mut client, "SELECT vpk_purge('2001-01-01 00:00+00', max_rows => 1)");
     run(&mut client, "SELECT scopes FROM vpk_list(state => 'active')");
+    run(&mut client, "SELECT limits FROM vpk_authenticate(NULL, cost => 2)");
     run(&mut client, "RESET ROLE");
     // Definitions that a dump has are still good.
     for view in ["listed", "shown"] {
@@ -99,7 +109,8 @@ fn a_running_call_outlasts_the_update() {
         for pid in pids {
             wait_for_lock(&mut owner, pid);
         }
-        update(&mut owner);
+        // A later step waits for calls, since it adds columns.
+        run(&mut owner, "ALTER EXTENSION vibepeak_keys UPDATE TO '0.9.0'");
         run(&mut first, "COMMIT");
         for (answer, expected) in [(started, "VALID 7"), (changed, "new 14")] {
             let row = answer.join().expect("an answer").expect("no error");

@@ -4,6 +4,7 @@ mod added_columns;
 mod extension;
 mod grown;
 mod lists;
+mod old_rows;
 mod pg_upgrade;
 mod released;
 mod under_load;

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use serde_json::{Map, Value, json};
 
 use crate::answer::status::Status;
+use crate::limits::header_fields::{Fields, LimitState, header_fields};
 use crate::request::scope::is_scope;
 
 /// The facts in a body besides code and message.
@@ -16,6 +17,8 @@ pub struct Context {
     pub required_plans: Vec<String>,
     /// How many tasks the account's plan allows (None is no limit), and how many are running.
     pub tasks: Option<(Option<i32>, i64)>,
+    /// What a rate limit or a quota that refuses a request says of itself.
+    pub limit: Option<Value>,
 }
 
 /// The message of a status. For `PLAN_REQUIRED`, it names the plans that include API access.
@@ -34,7 +37,13 @@ pub fn message(status: Status, required_plans: &[String]) -> Cow<'static, str> {
 
 /// Whether the body of a status says more than the status and the request id.
 pub const fn has_details(status: Status) -> bool {
-    matches!(status, Status::PlanRequired | Status::ConcurrencyLimitExceeded)
+    matches!(
+        status,
+        Status::PlanRequired
+            | Status::RateLimited
+            | Status::QuotaExceeded
+            | Status::ConcurrencyLimitExceeded
+    )
 }
 
 /// The body of a refusal.
@@ -54,6 +63,11 @@ pub fn body(status: Status, request_id: &str, context: &Context) -> Value {
         (Status::ConcurrencyLimitExceeded, Some((allowed, running))) => {
             error.insert("details".into(), json!({"allowed": allowed, "running": running}));
         }
+        (Status::RateLimited | Status::QuotaExceeded, _) => {
+            if let Some(details) = &context.limit {
+                error.insert("details".into(), details.clone());
+            }
+        }
         _ => {}
     }
     json!({ "error": error })
@@ -68,12 +82,23 @@ pub struct HeaderFacts<'call> {
     pub has_bare_key: bool,
     /// When another request can succeed: so many microseconds from now, if that is known.
     pub retry_after: Option<i64>,
+    /// The limits that the request was counted or refused by.
+    pub limits: &'call [LimitState<'call>],
+    /// Which header fields tell of them.
+    pub fields: Fields,
 }
 
 /// Whether the header fields of a status depend on facts.
 pub const fn headers_vary(status: Status, facts: &HeaderFacts) -> bool {
     facts.has_bare_key
-        || matches!(status, Status::InsufficientScope | Status::ConcurrencyLimitExceeded)
+        || matches!(
+            status,
+            Status::InsufficientScope
+                | Status::RateLimited
+                | Status::QuotaExceeded
+                | Status::ConcurrencyLimitExceeded
+        )
+        || !facts.limits.is_empty() && matches!(facts.fields, Fields::Always | Fields::Legacy)
 }
 
 /// The header fields of a status. Every 401 has `WWW-Authenticate` (RFC 9110, section 15.5.2). A
@@ -100,7 +125,7 @@ pub fn headers(status: Status, facts: &HeaderFacts) -> Value {
         Status::ConcurrencyLimitExceeded => {
             return json!({ "Retry-After": retry_seconds(facts.retry_after).to_string() });
         }
-        _ => return json!({}),
+        _ => return header_fields(facts.fields, facts.limits).into(),
     };
     json!({ "WWW-Authenticate": field })
 }
@@ -117,6 +142,8 @@ fn retry_seconds(micros: Option<i64>) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::bucket::Wait;
+    use crate::limits::header_fields::rate_details;
 
     fn plans(names: &[&str]) -> Vec<String> {
         names.iter().map(|name| (*name).to_owned()).collect()
@@ -170,6 +197,52 @@ mod tests {
         let context = Context { tasks: Some((Some(3), 3)), ..Context::default() };
         let body = body(Status::ConcurrencyLimitExceeded, "r", &context);
         assert_eq!(body["error"]["details"], json!({"allowed": 3, "running": 3}));
+    }
+
+    #[test]
+    fn limits_are_in_the_body_and_in_header_fields() {
+        let limit = LimitState {
+            name: "minute",
+            limit: 100,
+            window: Some(60),
+            remaining: 0,
+            reset: Some(60),
+            wait: Wait::Nanos(6_000_000_001),
+        };
+        let refused = [limit];
+        let facts = HeaderFacts { limits: &refused, ..HeaderFacts::default() };
+        assert_eq!(
+            headers(Status::RateLimited, &facts),
+            json!({
+                "Retry-After": "7",
+                "RateLimit": "\"minute\";r=0;t=7",
+                "RateLimit-Policy": "\"minute\";q=100;w=60",
+            })
+        );
+        let details = Some(rate_details(&limit, 1, 100));
+        let context = Context { limit: details, ..Context::default() };
+        assert_eq!(
+            body(Status::RateLimited, "r", &context)["error"]["details"],
+            json!({"policy": "minute", "limit": 100, "period": 60, "retry_after": 7})
+        );
+        assert_eq!(
+            body(Status::RateLimited, "r", &Context::default())["error"].get("details"),
+            None
+        );
+        // A call that passes says nothing of its limits, unless it shall.
+        let passed = [LimitState { wait: Wait::None, remaining: 99, ..limit }];
+        for (fields, expected) in [
+            (Fields::Denied, None),
+            (Fields::Off, None),
+            (Fields::Always, Some("RateLimit")),
+            (Fields::Legacy, Some("X-RateLimit-Limit")),
+        ] {
+            let facts = HeaderFacts { limits: &passed, fields, ..HeaderFacts::default() };
+            let headers = headers(Status::Valid, &facts);
+            assert_eq!(headers_vary(Status::Valid, &facts), expected.is_some(), "{fields:?}");
+            assert_eq!(headers, if expected.is_some() { headers.clone() } else { json!({}) });
+            assert!(expected.is_none_or(|name| headers.get(name).is_some()), "{fields:?}");
+        }
     }
 
     #[test]

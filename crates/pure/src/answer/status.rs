@@ -40,7 +40,7 @@ macro_rules! statuses {
                 "The scope that the caller asked for is not among the key's scopes.";
             RateLimited RATE_LIMITED 429
                 "Too many requests"
-                "The rate limit is reached; reserved, not returned by this version.";
+                "A rate limit of the account or the key is reached; see vpk_set_rate_limit.";
             QuotaExceeded QUOTA_EXCEEDED 429
                 "The quota of the current period is used up"
                 "The quota is used up; reserved, not returned by this version.";

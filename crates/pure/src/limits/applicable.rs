@@ -13,6 +13,25 @@ pub enum Holder {
     Key,
 }
 
+impl Holder {
+    /// Its name in a table.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Holder::Account => "account",
+            Holder::Key => "key",
+        }
+    }
+
+    /// The holder of a number, as `as` makes it.
+    pub const fn from_number(number: u8) -> Option<Holder> {
+        match number {
+            0 => Some(Holder::Account),
+            1 => Some(Holder::Key),
+            _ => None,
+        }
+    }
+}
+
 /// The limits of which a plan, an account and a key can have one of each kind.
 pub trait Limits {
     /// One of them.

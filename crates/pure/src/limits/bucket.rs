@@ -52,6 +52,9 @@ impl Wait {
 }
 
 impl Bucket {
+    /// A bucket that is full.
+    pub const FULL: Bucket = Bucket { full_at: 0, parts: 0 };
+
     /// Whether the bucket is full: it can be forgotten.
     pub const fn is_full(self, now: Nanos) -> bool {
         self.full_at < now || self.full_at == now && self.parts == 0

@@ -12,9 +12,10 @@ use crate::limits::bucket::Wait;
 const LARGEST: u64 = 999_999_999_999_999;
 
 /// Which header fields an answer has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Fields {
     /// Those of the draft, if limits refuse the call.
+    #[default]
     Denied,
     /// Those of the draft, also if the call passes.
     Always,

@@ -1,16 +1,24 @@
-//! Every interleaving of two calls, up to a number of preemptions. Only loom can run these tests:
-//! see tools/test/loom.
+//! Every interleaving of two calls, and of a call with a flush, up to a number of preemptions. Only
+//! loom can run these tests: see tools/test/loom.
 
 use std::sync::Arc;
 
 use loom::model::Builder;
 use loom::thread;
 
+use crate::limits::applicable::Holder;
 use crate::limits::bucket::Bucket;
 use crate::limits::charge::{Limit, Verdict};
+use crate::limits::name::Name;
+use crate::limits::period::Span;
 use crate::limits::policy::Policy;
+use crate::limits::quota_set::{CountedQuota, Counts, MaxAge, QuotaSet, Reading, Stored, refusing};
+use crate::limits::quota_slots::QuotaSets;
+use crate::limits::quotas::Usage;
 use crate::limits::set::{BucketId, Set};
 use crate::limits::sets::{Counted, Sets};
+use crate::sync::AtomicI64;
+use crate::sync::Ordering::{Acquire, Release};
 
 /// A policy of the holder of a set of two, with a bucket for so many calls.
 fn counted(set: u64, calls: i64) -> Counted {
@@ -38,5 +46,102 @@ fn calls_are_decided_one_after_the_other() {
         let mut left = [account, key];
         Sets(&memory[..]).peek(&mut left, 1, 0);
         assert_eq!(left.map(|it| it.limit.bucket.remaining(it.limit.rate, 0)), [1, 0]);
+    });
+}
+
+const READING: Reading = Reading {
+    database: 1,
+    now: 1,
+    max_age: MaxAge { idle: u32::MAX, pending: u32::MAX },
+    over: i64::MIN,
+};
+
+/// A set with a slot for one of two quotas, and the table of both.
+#[derive(Default)]
+struct Shared {
+    lock: [Set; 1],
+    slot: [QuotaSet; 1],
+    table: [AtomicI64; 2],
+}
+
+impl Shared {
+    fn quotas(&self) -> QuotaSets<'_> {
+        QuotaSets { locks: Sets(&self.lock), sets: &self.slot }
+    }
+
+    fn quota(number: u64) -> CountedQuota {
+        CountedQuota {
+            id: BucketId { holder: 0, policy: number << 8 },
+            counts: Counts {
+                holder: Holder::Account,
+                meter: Name::parse(b"calls").expect("a name"),
+                span: Span::Day,
+                period_start: 0,
+            },
+            warn_from: 0,
+            is_charged: true,
+            period_end: 1,
+            renewed: 1,
+            usage: Usage { allowed: 1, base: 0, pending: 0 },
+        }
+    }
+
+    /// What a call does, which gives up where the other quota keeps the slot. Returns whether it
+    /// was charged.
+    fn call(&self, number: u64) -> bool {
+        let (quotas, counted) = (self.quotas(), Shared::quota(number));
+        for _ in 0..3 {
+            let mut all = [counted];
+            let charged = quotas.locks.while_locked([0; 2], |locked| {
+                if quotas.read(locked, &mut all, 1, READING.max_age) != 0 {
+                    return None;
+                }
+                let passes = refusing(&all, 1).is_none();
+                let cost = i64::from(passes);
+                Some(passes && quotas.charge(locked, &[7; 16], &mut all, cost) == 0)
+            });
+            if let Some(charged) = charged {
+                return charged;
+            }
+            let version = quotas.number_of(counted.id);
+            let base = self.table[usize::from(number == 1)].load(Acquire);
+            if quotas.store_base(&counted, base, version, READING) == Stored::NoRoom {
+                return false;
+            }
+        }
+        false
+    }
+
+    fn flush(&self) {
+        let (quotas, mut used) = (self.quotas(), [0; 1]);
+        let (batch, _) = quotas.collect(1, 0, 10);
+        for charge in &batch {
+            let row = &self.table[usize::from(charge.id.policy != 0)];
+            used[0] = row.load(Acquire) + charge.amount;
+            row.store(used[0], Release);
+        }
+        quotas.settle(batch.iter().zip(used), 1);
+    }
+}
+
+/// Two calls find a quota for one, while a flush runs and another quota takes the slot: at most one
+/// of them passes, and the table has what has passed.
+#[test]
+fn a_quota_is_exact_while_it_is_flushed_and_its_slot_is_taken() {
+    let mut model = Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(|| {
+        let shared: Arc<Shared> = Arc::default();
+        let first = u32::from(shared.call(0));
+        assert_eq!(first, 1);
+        let others = Arc::clone(&shared);
+        let other = thread::spawn(move || {
+            others.flush();
+            others.call(1)
+        });
+        let own = u32::from(shared.call(0)) + u32::from(shared.call(0));
+        other.join().expect("a thread");
+        shared.flush();
+        assert_eq!((own, shared.table[0].load(Acquire)), (0, 1));
     });
 }

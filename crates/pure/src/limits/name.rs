@@ -13,6 +13,9 @@ pub struct Name {
 }
 
 impl Name {
+    /// No name.
+    pub(super) const NONE: Name = Name { length: 0, bytes: [0; MAX_NAME] };
+
     /// The name in a text, if it is one.
     pub fn parse(text: &[u8]) -> Option<Name> {
         let is_good =
@@ -23,6 +26,17 @@ impl Name {
         let mut bytes = [0; MAX_NAME];
         bytes.get_mut(..text.len())?.copy_from_slice(text);
         Some(Name { length: text.len().try_into().ok()?, bytes })
+    }
+
+    /// The name, filled up with zeroes.
+    pub const fn padded(&self) -> [u8; MAX_NAME] {
+        self.bytes
+    }
+
+    /// The name that was filled up with zeroes, if it is one.
+    pub fn from_padded(padded: &[u8; MAX_NAME]) -> Option<Name> {
+        let length = padded.iter().rposition(|byte| *byte != 0)? + 1;
+        Name::parse(&padded[..length])
     }
 
     /// The name as text.
@@ -53,12 +67,16 @@ mod tests {
     #[test]
     fn names() {
         for good in ["minute", "a", "Burst_1", "per-key.read", &"a".repeat(MAX_NAME)] {
-            assert_eq!(Name::parse(good.as_bytes()).expect("a name").as_str(), good);
+            let name = Name::parse(good.as_bytes()).expect("a name");
+            assert_eq!((name.as_str(), Name::from_padded(&name.padded())), (good, Some(name)));
         }
         for bad in
             ["", " ", "a b", "a=b", "a,b", "a/b", "a\"b", "\u{e9}", &"a".repeat(MAX_NAME + 1)]
         {
             assert_eq!(Name::parse(bad.as_bytes()), None, "{bad}");
+        }
+        for bad in [[0; MAX_NAME], core::array::from_fn(|at| if at == 1 { b'a' } else { 0 })] {
+            assert_eq!(Name::from_padded(&bad), None);
         }
     }
 }

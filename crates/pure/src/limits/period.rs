@@ -53,6 +53,11 @@ impl Span {
         Span::ALL.into_iter().find(|span| span.name().as_bytes() == name)
     }
 
+    /// The span of a number, as `as` makes it.
+    pub fn from_number(number: u8) -> Option<Span> {
+        Span::ALL.get(usize::from(number)).copied()
+    }
+
     /// The first day of a period, by its number; the period of the number 0 begins with the anchor.
     fn first_day(self, anchor: Day, number: i64) -> Day {
         let months = |by: i64| Date::of(anchor).after_months(number.saturating_mul(by)).to_day();

@@ -6,6 +6,7 @@
 
 use core::fmt::{self, Display};
 
+use crate::error::CallError;
 use crate::limits::applicable::Limits;
 use crate::limits::name::Name;
 use crate::limits::policy::{Policy, PolicyError};
@@ -166,6 +167,32 @@ impl Display for Policies {
     }
 }
 
+impl From<PoliciesError> for CallError {
+    fn from(error: PoliciesError) -> CallError {
+        const EXAMPLE: &str = "For example: second=20/1s, minute=100/1min+150.";
+        match error {
+            PoliciesError::Form => CallError::invalid("invalid rate limits")
+                .detail(
+                    "Each is of the form name=amount/period or name=amount/period+burst. A period \
+                     is a number of s, min, h or d.",
+                )
+                .hint(EXAMPLE),
+            PoliciesError::Twice(name) => {
+                CallError::invalid(format!("rate limit \"{name}\" is listed twice")).hint(EXAMPLE)
+            }
+            PoliciesError::TooMany => {
+                CallError::invalid(format!("there are more than {MAX_POLICIES} rate limits"))
+                    .detail("A plan, an account or a key has at most so many.")
+                    .hint("Remove one: pass its name and amount => NULL to vpk_set_rate_limit.")
+            }
+            PoliciesError::Policy(name, error) => {
+                let error = CallError::from(error);
+                CallError { message: format!("rate limit \"{name}\": {}", error.message), ..error }
+            }
+        }
+    }
+}
+
 impl fmt::Debug for Policies {
     fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
         write!(formatter, "{:?}", self.to_string())
@@ -256,6 +283,24 @@ mod tests {
         let long = "a=1/999999999999999999d";
         assert_eq!(parsed(long), Err(PoliciesError::Policy(name("a"), PolicyError::Period)));
         assert_eq!(parsed("a=1/1d+367"), Err(PoliciesError::Policy(name("a"), PolicyError::Fill)));
+    }
+
+    #[test]
+    fn an_error_says_what_is_wrong_and_what_is_right() {
+        let error = |text: &str| {
+            let error = Policies::parse(text.as_bytes()).expect_err("an error");
+            let CallError { message, hint, .. } = error.into();
+            (message, hint.unwrap_or_default())
+        };
+        let (message, hint) = error("minute");
+        assert_eq!(message, "invalid rate limits");
+        let (_, example) = hint.split_once(": ").expect("an example");
+        assert!(Policies::parse(example.trim_end_matches('.').as_bytes()).is_ok(), "{example}");
+        assert_eq!(error("a=1/1s,a=1/1s").0, "rate limit \"a\" is listed twice");
+        assert_eq!(error("a=0/1s").0, "rate limit \"a\": amount must be between 1 and 1000000");
+        let (message, hint) = error("a=1/1s,b=1/1s,c=1/1s,d=1/1s,e=1/1s");
+        assert_eq!(message, "there are more than 4 rate limits");
+        assert!(hint.contains("vpk_set_rate_limit"), "{hint}");
     }
 
     #[test]

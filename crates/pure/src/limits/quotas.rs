@@ -8,6 +8,7 @@
 
 use core::fmt::{self, Display};
 
+use crate::error::CallError;
 use crate::limits::applicable::Limits;
 use crate::limits::civil::{Date, Day};
 use crate::limits::name::Name;
@@ -183,6 +184,34 @@ impl Display for Quotas<'_> {
     }
 }
 
+impl From<QuotasError> for CallError {
+    fn from(error: QuotasError) -> CallError {
+        const EXAMPLE: &str =
+            "For example: calls=10000/month in America/Sao_Paulo from 2026-01-31 warn 80%.";
+        match error {
+            QuotasError::Form => CallError::invalid("invalid quotas")
+                .detail(
+                    "Each is of the form meter=amount/period, with hour, day, week, month, year or \
+                     total. Then may follow, in this order: a time zone, a date from which \
+                     periods are counted, and a share from which on an event warns.",
+                )
+                .hint(EXAMPLE),
+            QuotasError::Twice(meter, span) => {
+                CallError::invalid(format!("quota \"{meter}\" by {span} is listed twice"))
+                    .hint(EXAMPLE)
+            }
+            QuotasError::TooMany => {
+                CallError::invalid(format!("there are more than {MAX_QUOTAS} quotas"))
+                    .detail("A plan, an account or a key has at most so many.")
+                    .hint(
+                        "Remove one: pass its meter, its period and amount => NULL to \
+                           vpk_set_quota.",
+                    )
+            }
+        }
+    }
+}
+
 /// How much of a quota is used in the current period.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
@@ -281,6 +310,24 @@ mod tests {
         assert_eq!(twice, Err(QuotasError::Twice(calls, Span::Day)));
         let many = "a=1/day,b=1/day,c=1/day,d=1/day,e=1/day";
         assert_eq!(parsed(many), Err(QuotasError::TooMany));
+    }
+
+    #[test]
+    fn an_error_says_what_is_wrong_and_what_is_right() {
+        let error = |text: &str| {
+            let error = Quotas::parse(text.as_bytes()).expect_err("an error");
+            let CallError { message, hint, .. } = error.into();
+            (message, hint.unwrap_or_default())
+        };
+        let (message, hint) = error("calls");
+        assert_eq!(message, "invalid quotas");
+        let (_, example) = hint.split_once(": ").expect("an example");
+        assert!(Quotas::parse(example.trim_end_matches('.').as_bytes()).is_ok(), "{example}");
+        let twice = error("calls=1/day, calls=1/day");
+        assert_eq!(twice.0, "quota \"calls\" by day is listed twice");
+        let (message, hint) = error("a=1/day,b=1/day,c=1/day,d=1/day,e=1/day");
+        assert_eq!(message, "there are more than 4 quotas");
+        assert!(hint.contains("vpk_set_quota"), "{hint}");
     }
 
     #[test]

@@ -97,6 +97,17 @@ impl<'memory> Sets<'memory> {
         }
     }
 
+    /// Runs `run` while the set of a number is locked; None if there is no such set. It must not
+    /// fail, nor wait for anything.
+    pub(super) fn while_set_locked<R>(self, number: usize, run: impl FnOnce() -> R) -> Option<R> {
+        self.0.get(number).map(|set| set.lock.with(run))
+    }
+
+    /// The number of the set of a holder; None if there is no set at all.
+    pub(super) fn number_of(self, holder: u64) -> Option<usize> {
+        Some(self.number(holder)).filter(|number| *number < self.0.len())
+    }
+
     /// Gives a bucket another id as well: of the account that takes over what this one has used.
     pub fn copy(self, database: u32, from: BucketId, to: BucketId, now: Nanos) {
         let Some((from_set, to_set)) = self.set(from.holder).zip(self.set(to.holder)) else {
@@ -178,10 +189,14 @@ impl<'memory> Locked<'memory> {
         counted.len() - counted.iter().filter(is_stored).count()
     }
 
+    /// Whether the set of a holder is locked.
+    pub(super) fn is_of(self, holder: u64) -> bool {
+        self.numbers.contains(&self.sets.number(holder))
+    }
+
     /// The set of a bucket, if it is locked.
     fn set(self, id: BucketId) -> Option<&'memory Set> {
-        let is_locked = self.numbers.contains(&self.sets.number(id.holder));
-        self.sets.set(id.holder).filter(|_| is_locked)
+        self.sets.set(id.holder).filter(|_| self.is_of(id.holder))
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! A head has the magic bytes, the version, a checksum (CRC-32) and the length of the body. The
 //! body has the [`ShutdownPoint`], the labels of the statuses that are counted, the counters of
-//! each database, and the uses. Numbers are little-endian.
+//! each database, the uses, the key of the hashes that name buckets, the buckets of accounts and
+//! keys, those of identifiers, and the charges of quotas. Numbers are little-endian.
 //!
 //! The file names the statuses itself, so that releases with more or fewer statuses read each
 //! other's files. Counts of a status that this release does not know are dropped; a status that the
@@ -13,11 +14,17 @@ use core::fmt::{self, Display};
 
 use crate::answer::status::Status;
 use crate::instant::Micros;
+use crate::limits::id::HashKey;
+use crate::limits::kept::Buckets;
+use crate::limits::quota_set::PendingCharge;
+use crate::limits::set::Stored;
 use crate::usage::slots::Pending;
 
 const MAGIC: &[u8; 8] = b"VPKUSAGE";
 /// Increased with every change of the body's format.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
+/// The version of 0.5.0 to 0.9.0: without limits.
+const WITHOUT_LIMITS: u32 = 3;
 /// The version of 0.4.0: without the labels.
 const WITHOUT_LABELS: u32 = 2;
 /// The version of 0.2.0 and 0.3.0: without the labels and the shutdown point.
@@ -53,6 +60,8 @@ pub struct Counters {
     pub flushed: u64,
     /// The number of uses that were dropped because all slots were full.
     pub dropped: u64,
+    /// The number of limits that a call passed uncounted because there was no room for a bucket.
+    pub limits_unenforced: u64,
     /// When the last flush ended; 0 if there was none.
     pub flushed_at: Micros,
     /// How long the last flush took, in microseconds.
@@ -81,6 +90,8 @@ pub struct UsageSnapshot {
     pub counters: Vec<Counters>,
     /// The pending uses. Their slot numbers have no meaning here.
     pub uses: Vec<Pending>,
+    /// The buckets of limits, as the time that is left until each is full.
+    pub buckets: Buckets,
 }
 
 /// Why a usage file is ignored.
@@ -94,7 +105,7 @@ pub enum UsageFileError {
     WrongLength,
     /// Its checksum is not the recorded one.
     WrongChecksum,
-    /// The body ends before its last entry.
+    /// The body ends before its last entry, or an entry cannot be one.
     Truncated,
     /// Bytes follow the last entry.
     TrailingData,
@@ -142,6 +153,7 @@ pub fn encode(snapshot: &UsageSnapshot, point: ShutdownPoint) -> Vec<u8> {
         body.extend(counters.dropped.to_le_bytes());
         body.extend(counters.flushed_at.to_le_bytes());
         body.extend(counters.flush_micros.to_le_bytes());
+        body.extend(counters.limits_unenforced.to_le_bytes());
     }
     body.extend(count_of(&snapshot.uses));
     for pending in &snapshot.uses {
@@ -149,6 +161,17 @@ pub fn encode(snapshot: &UsageSnapshot, point: ShutdownPoint) -> Vec<u8> {
         body.extend(pending.key);
         body.extend(pending.last_used_at.to_le_bytes());
         body.extend(pending.uses.to_le_bytes());
+    }
+    body.extend(snapshot.buckets.hash_key.0);
+    for buckets in [&snapshot.buckets.rates, &snapshot.buckets.identifiers] {
+        body.extend(count_of(buckets));
+        buckets
+            .iter()
+            .for_each(|stored| body.extend(stored.to_words().map(u64::to_le_bytes).as_flattened()));
+    }
+    body.extend(count_of(&snapshot.buckets.charges));
+    for charge in &snapshot.buckets.charges {
+        body.extend(charge.to_words().map(u64::to_le_bytes).as_flattened());
     }
     let mut file = Vec::with_capacity(HEAD + body.len());
     file.extend(MAGIC);
@@ -220,6 +243,9 @@ fn body(reader: &mut Reader, version: u32) -> Option<(UsageSnapshot, Option<Shut
         counters.dropped = reader.u64()?;
         counters.flushed_at = reader.i64()?;
         counters.flush_micros = reader.i64()?;
+        if version > WITHOUT_LIMITS {
+            counters.limits_unenforced = reader.u64()?;
+        }
         snapshot.counters.push(counters);
     }
     for _ in 0..reader.u32()? {
@@ -231,7 +257,36 @@ fn body(reader: &mut Reader, version: u32) -> Option<(UsageSnapshot, Option<Shut
             uses: reader.u64()?,
         });
     }
+    if version > WITHOUT_LIMITS {
+        snapshot.buckets = Buckets {
+            hash_key: HashKey(reader.bytes()?),
+            rates: buckets(reader)?,
+            identifiers: buckets(reader)?,
+            charges: charges(reader)?,
+        };
+    }
     Some((snapshot, point))
+}
+
+fn buckets(reader: &mut Reader) -> Option<Vec<Stored>> {
+    let mut buckets = Vec::new();
+    for _ in 0..reader.u32()? {
+        let words = [reader.u64()?, reader.u64()?, reader.u64()?, reader.u64()?];
+        buckets.push(Stored::from_words(words)?);
+    }
+    Some(buckets)
+}
+
+fn charges(reader: &mut Reader) -> Option<Vec<PendingCharge>> {
+    let mut charges = Vec::new();
+    for _ in 0..reader.u32()? {
+        let mut words = [0; PendingCharge::WORDS];
+        for word in &mut words {
+            *word = reader.u64()?;
+        }
+        charges.push(PendingCharge::from_words(words)?);
+    }
+    Some(charges)
 }
 
 /// The bytes that have not been read yet.
@@ -264,6 +319,12 @@ impl<'file> Reader<'file> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::applicable::Holder;
+    use crate::limits::bucket::Bucket;
+    use crate::limits::name::Name;
+    use crate::limits::period::Span;
+    use crate::limits::quota_set::Counts;
+    use crate::limits::set::BucketId;
 
     fn sample() -> UsageSnapshot {
         let pending = |database, key, uses| Pending {
@@ -279,12 +340,40 @@ mod tests {
             answers: core::array::from_fn(|at| at as u64),
             flushed: 4,
             dropped: 5,
+            limits_unenforced: 8,
             flushed_at: 6,
             flush_micros: 7,
+        };
+        let stored = |holder| Stored {
+            database: u32::MAX,
+            id: BucketId { holder, policy: u64::MAX },
+            bucket: Bucket::from_words([u64::MAX - 1, 999_999]).1,
+        };
+        let charge = |amount| PendingCharge {
+            at: (0, 0),
+            id: BucketId { holder: 7, policy: u64::MAX },
+            database: u32::MAX,
+            key: core::array::from_fn(|at| at as u8),
+            counts: Counts {
+                holder: Holder::Key,
+                meter: Name::parse(b"tokens_of_a_name_with_32_letters").expect("a name"),
+                span: Span::Total,
+                period_start: i64::MIN,
+            },
+            amount,
+            warn_from: 9,
+            base_at: 0,
+        };
+        let buckets = Buckets {
+            hash_key: HashKey([3; 16]),
+            rates: vec![stored(1), stored(2)],
+            identifiers: vec![stored(u64::MAX)],
+            charges: vec![charge(1), charge(i64::MIN)],
         };
         UsageSnapshot {
             counters: vec![counters(5), counters(9)],
             uses: vec![pending(5, 1, 10), pending(9, 2, u64::MAX)],
+            buckets,
         }
     }
 
@@ -308,70 +397,6 @@ mod tests {
         }
     }
 
-    /// What the code of each release wrote for the same two databases and two uses.
-    fn of_releases() -> UsageSnapshot {
-        let pending = |database, key, uses| Pending {
-            slot: 0,
-            database,
-            key: [key; 16],
-            last_used_at: 830_000_000_000_001,
-            uses,
-        };
-        let counters = |database, base| {
-            let mut counters = Counters {
-                database,
-                since: 820_000_000_000_000,
-                flushed: base + 100,
-                dropped: base + 200,
-                flushed_at: 830_000_000_000_000,
-                flush_micros: 4_321,
-                ..Counters::default()
-            };
-            for (answers, status) in (base..).zip(UNLABELLED) {
-                counters.answers[status as usize] = answers;
-            }
-            counters
-        };
-        UsageSnapshot {
-            counters: vec![counters(16_384, 1_000), counters(16_385, 2_000)],
-            uses: vec![pending(16_384, 1, 10), pending(16_385, 2, 3_000_000_000)],
-        }
-    }
-
-    /// G4, G8: the file of a release before 0.4.0 is loaded at the first start after the upgrade.
-    #[test]
-    fn the_files_of_0_2_0_and_0_3_0_are_read() {
-        let files: [&[u8]; 2] = [
-            include_bytes!("../../tests/usage_files/0.2.0.usage"),
-            include_bytes!("../../tests/usage_files/0.3.0.usage"),
-        ];
-        for file in files {
-            assert_eq!(decode(file), Ok((of_releases(), None)));
-        }
-    }
-
-    /// G4, G8: and so is the file of 0.4.0.
-    #[test]
-    fn the_file_of_0_4_0_is_read() {
-        let file = include_bytes!("../../tests/usage_files/0.4.0.usage");
-        let point = ShutdownPoint {
-            system: 7_300_000_000_000_000_001,
-            timeline: 2,
-            checkpoint: 0x1_0000_0028,
-            state: 1,
-        };
-        assert_eq!(decode(file), Ok((of_releases(), Some(point))));
-    }
-
-    /// G4: the file that this release writes, byte for byte: a change of the format needs another
-    /// version, and this file stays as it is.
-    #[test]
-    fn the_file_of_0_5_0_is_read() {
-        let file = include_bytes!("../../tests/usage_files/0.5.0.usage");
-        let (snapshot, point) = decode(file).expect("a usage file");
-        assert_eq!((&snapshot, point), (&of_releases(), Some(POINT)));
-    }
-
     #[test]
     fn an_unknown_version_is_refused() {
         for version in [0, VERSION + 1, u32::MAX] {
@@ -392,8 +417,9 @@ mod tests {
         body.extend(5_u32.to_le_bytes());
         body.extend(6_i64.to_le_bytes());
         statuses.iter().for_each(|(_, answers)| body.extend(answers.to_le_bytes()));
-        [7_u64, 8, 9, 10].iter().for_each(|number| body.extend(number.to_le_bytes()));
+        [7_u64, 8, 9, 10, 11].iter().for_each(|number| body.extend(number.to_le_bytes()));
         body.extend(0_u32.to_le_bytes());
+        body.extend([0; 16 + 3 * 4]);
         with_head(VERSION, &body)
     }
 
@@ -409,6 +435,7 @@ mod tests {
             dropped: 8,
             flushed_at: 9,
             flush_micros: 10,
+            limits_unenforced: 11,
             ..Counters::default()
         };
         expected.answers[Status::Valid as usize] = 2;
@@ -428,6 +455,26 @@ mod tests {
             changed[at] ^= 0x10;
             assert!(decode(&changed).is_err(), "changed at {at}");
         }
+    }
+
+    /// Even if the checksum is right: the word of a bucket has the OID of its database in 32 bits.
+    #[test]
+    fn a_bucket_that_cannot_be_is_refused() {
+        let mut file = encode(&sample(), POINT);
+        let charges = 8 * PendingCharge::WORDS;
+        let end = file.len() - 2 * charges - 4;
+        assert_eq!(file[end - 2..end], [0x0f, 0], "the highest bits of the OID");
+        file[end - 1] = 1;
+        let refused =
+            |body: &[u8]| decode(&with_head(VERSION, body)) == Err(UsageFileError::Truncated);
+        assert!(refused(&file[HEAD..]));
+        // Nor can a charge be of a period that no release knows.
+        file[end - 1] = 0;
+        assert!(!refused(&file[HEAD..]));
+        let span = file.len() - charges + 16;
+        assert_eq!(file[span], Span::Total as u8);
+        file[span] += 1;
+        assert!(refused(&file[HEAD..]));
     }
 
     /// Even if the head and the checksum match the longer body.

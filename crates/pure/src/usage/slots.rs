@@ -18,9 +18,9 @@
 //! ([`Written`]).
 
 use crate::instant::Micros;
+use crate::spin::SpinLock;
 use crate::sync::Ordering::Relaxed;
 use crate::sync::{AtomicI64, AtomicU32, AtomicU64, spin_loop};
-use crate::usage::spin::SpinLock;
 use crate::usage::written::{Copied, MOST, Rest, Written, mark};
 
 /// How many slots a verification looks at before it gives up.

@@ -122,6 +122,69 @@ find('#newer').addEventListener('click', () => {
   turn();
 });
 
+// --- What is left -----------------------------------------------------------
+
+async function showLimits() {
+  const { rates, quotas } = await call('limits');
+  const lines = [...rates.map(rateLeft), ...quotas.map(quotaLeft)];
+  find('#limits ul').replaceChildren(...lines);
+  find('#limits').hidden = !lines.length;
+}
+
+const count = (number) => Number(number).toLocaleString('en');
+
+// "Requests: 97 of 100 this minute, all again in less than a minute"
+function rateLeft({ remaining, amount, burst, seconds, resets_at: resetsAt }) {
+  const line = document.createElement('li');
+  const most = burst === amount ? inPeriod(seconds) : `at once, ${count(amount)} ${perPeriod(seconds)}`;
+  line.textContent = `Requests: ${count(remaining)} of ${count(burst)} ${most}`;
+  if (remaining < burst) line.append(', all again ', time(resetsAt));
+  return line;
+}
+
+const ofQuota = {
+  hour: 'this hour', day: 'today', week: 'this week', month: 'this month', year: 'this year', total: 'in all',
+};
+
+// "Requests: 9,512 of 10,000 this month, all again in 12 days". What was charged afterwards may be
+// more than there was.
+function quotaLeft({ meter, period, remaining, allowed, resets_at: resetsAt }) {
+  const line = document.createElement('li');
+  const name = meter === 'calls' ? 'Requests' : meter[0].toUpperCase() + meter.slice(1);
+  line.textContent = `${name}: ${count(Math.max(remaining, 0))} of ${count(allowed)} ${ofQuota[period]}`;
+  if (resetsAt) line.append(', all again ', time(resetsAt));
+  return line;
+}
+
+// A period in the largest unit that it is a whole number of: [10, 'minute']. One day is 24 hours, so
+// that nobody thinks of midnight.
+function inUnits(seconds) {
+  const sizes = [['day', 86400], ['hour', 3600], ['minute', 60], ['second', 1]];
+  const [unit, size] = sizes.find(([unit, size]) =>
+    seconds % size === 0 && !(unit === 'day' && seconds === size));
+  return [seconds / size, unit];
+}
+
+const inPeriod = (seconds) => {
+  const [number, unit] = inUnits(seconds);
+  return number === 1 ? `this ${unit}` : `in ${number} ${unit}s`;
+};
+
+const perPeriod = (seconds) => {
+  const [number, unit] = inUnits(seconds);
+  return number === 1 ? `per ${unit}` : `per ${number} ${unit}s`;
+};
+
+find('#look').addEventListener('click', async () => {
+  try {
+    await showLimits();
+    if (find('#limits').hidden) find('h1').focus(); // nothing is limited any more
+    say('What is left is up to date.');
+  } catch (error) {
+    find('#problem').textContent = error.message;
+  }
+});
+
 // --- Dialogs ----------------------------------------------------------------
 
 function say(text) {
@@ -271,4 +334,5 @@ try {
 } catch (error) {
   find('#problem').textContent = error.message;
 }
-await showList();
+const [limits] = await Promise.allSettled([showLimits(), showList()]);
+if (limits.reason) find('#problem').textContent = limits.reason.message;

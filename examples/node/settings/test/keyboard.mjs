@@ -3,13 +3,13 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ask, keyNamed, open, shownToken, superuser } from './steps.mjs';
 
-const focused = (page) => page.evaluate(() => {
+export const focused = (page) => page.evaluate(() => {
   const element = document.activeElement;
   return element.ariaLabel ?? (element.labels?.[0] ?? element).innerText.split('\n')[0].trim();
 });
 
 // Presses Tab until the focus is on the control whose name begins so.
-async function tabTo(page, name) {
+export async function tabTo(page, name) {
   for (let presses = 0; presses < 60; presses++) {
     if ((await focused(page)).startsWith(name)) return;
     await page.keyboard.press('Tab');

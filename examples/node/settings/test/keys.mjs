@@ -151,15 +151,18 @@ test('without clipboard, the key is selected for the reader to copy', async () =
 test('every text can be read, in light and dark', async () => {
   const page = await open();
   await superuser.query("SELECT keys.vpk_create(s, 'acme', expires_at => now() + interval '1 hour') FROM unnest('{a,b,c}'::text[]) AS s");
+  await superuser.query("SELECT keys.vpk_set_rate_limit('hour', 1000, '1 hour', account => 'acme')");
   for (const colorScheme of ['light', 'dark']) {
     await page.emulateMedia({ colorScheme });
     await page.reload();
     await row(page, 'a').waitFor();
+    await page.getByText('of 1,000 this hour').waitFor();
     await button(page, 'Create key').click();
     const faint = await page.evaluate(contrasts);
     assert.ok(faint.length > 40);
     assert.deepEqual(faint.filter(({ contrast }) => contrast < 4.5), [], colorScheme);
   }
+  await superuser.query("SELECT keys.vpk_set_rate_limit('hour', NULL, NULL, account => 'acme')");
   await page.close();
 });
 

@@ -8,6 +8,7 @@ import './token.mjs';
 import './keyboard.mjs';
 import './screen_reader.mjs';
 import './keys.mjs';
+import './limits.mjs';
 import './requests.mjs';
 
 after(stop);

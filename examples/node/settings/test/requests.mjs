@@ -35,14 +35,14 @@ test('nobody reaches the page or its data without having signed in', async () =>
     const page = await get(path);
     assert.deepEqual([page.status, page.headers.get('location')], [302, '/sign-in'], path);
   }
-  for (const path of ['/keys', '/session', '/settings.js']) assert.equal((await get(path)).status, 401, path);
+  for (const path of ['/keys', '/limits', '/session', '/settings.js']) assert.equal((await get(path)).status, 401, path);
   const change = await fetch(settings('/keys'), { method: 'POST' });
   assert.equal(change.status, 401);
 });
 
 test('nobody keeps or frames an answer', async () => {
   await signIn('Ada', 'acme');
-  for (const path of ['/', '/settings.css', '/settings.js', '/keys', '/session']) {
+  for (const path of ['/', '/settings.css', '/settings.js', '/keys', '/limits', '/session']) {
     const headers = (await context.request.get(settings(path))).headers();
     assert.equal(headers['cache-control'], 'no-store', path);
     assert.equal(headers['referrer-policy'], 'no-referrer', path);

@@ -8,7 +8,7 @@ const named = new Set(['alertdialog', 'button', 'checkbox', 'columnheader', 'com
   'table', 'textbox']);
 
 // The controls and regions in the accessibility tree: "role: name".
-async function accessible(page) {
+export async function accessible(page) {
   const devtools = await context.newCDPSession(page);
   const { nodes } = await devtools.send('Accessibility.getFullAXTree');
   await devtools.detach();
@@ -18,6 +18,16 @@ async function accessible(page) {
   return found.map(([role, name]) => `${role}: ${name}`);
 }
 
+// Keeps from now on what is announced.
+export const listen = (page) => page.evaluate(() => {
+  window.announced = [];
+  for (const region of document.querySelectorAll('[role=status], [role=alert]')) {
+    new MutationObserver(() => region.textContent && window.announced.push(region.textContent))
+      .observe(region, { childList: true, characterData: true, subtree: true });
+  }
+});
+export const announced = (page) => page.evaluate(() => window.announced);
+
 test('every control has a name, and a copy is announced once', async () => {
   const page = await open();
   const token = await create(page, 'Named');
@@ -26,16 +36,10 @@ test('every control has a name, and a copy is announced once', async () => {
     'button: Done', 'button: Copy key']) assert.ok(seen.includes(control), control);
   assert.ok(!seen.includes('table: Keys, newest first'), 'what is behind the dialog is inert');
 
-  await page.evaluate(() => {
-    window.announced = [];
-    for (const region of document.querySelectorAll('[role=status], [role=alert]')) {
-      new MutationObserver(() => region.textContent && window.announced.push(region.textContent))
-        .observe(region, { childList: true, characterData: true, subtree: true });
-    }
-  });
+  await listen(page);
   await button(page, 'Copy key').click();
   await page.getByText('Copied').waitFor();
-  assert.deepEqual(await page.evaluate(() => window.announced), ['Copied']);
+  assert.deepEqual(await announced(page), ['Copied']);
   await button(page, 'Done').click();
   await page.getByRole('status').getByText('Named was created.').waitFor();
 

@@ -1,0 +1,455 @@
+//! A few quotas in memory that processes share. See [`crate::limits::quota_slots`].
+
+use crate::instant::Micros;
+use crate::limits::applicable::Holder;
+use crate::limits::bucket::Wait;
+use crate::limits::name::{MAX_NAME, Name};
+use crate::limits::period::Span;
+use crate::limits::quotas::Usage;
+use crate::limits::set::BucketId;
+use crate::sync::Ordering::{Relaxed, Release};
+use crate::sync::{AtomicI64, AtomicU8, AtomicU32, AtomicU64};
+
+/// How many quotas a set has room for: with the number, their tags fill a cache line.
+#[cfg(not(all(loom, test)))]
+pub const SLOTS: usize = 15;
+/// One, so that two quotas compete for it.
+#[cfg(all(loom, test))]
+pub const SLOTS: usize = 1;
+
+/// Some slots. The lock of the set of buckets beside it guards them. All zeroes are an empty set.
+#[repr(C, align(64))]
+#[derive(Default)]
+pub struct QuotaSet {
+    /// Changes whenever a slot is settled. Only its changes are under the lock.
+    pub(super) number: AtomicU32,
+    /// A part of each slot's id; 0 is a free slot.
+    pub(super) tags: [AtomicU32; SLOTS],
+    pub(super) slots: [Slot; SLOTS],
+}
+
+#[cfg(not(all(loom, test)))]
+const _: () = assert!(size_of::<QuotaSet>() == 31 * 64);
+
+/// A quota of a holder in one period.
+#[derive(Default)]
+#[repr(C)]
+pub(super) struct Slot {
+    id: [AtomicU64; 2],
+    key: [AtomicU64; 2],
+    meter: [AtomicU64; MAX_NAME / 8],
+    period_start: AtomicI64,
+    pub(super) base: AtomicI64,
+    pub(super) pending: AtomicI64,
+    /// What a flush is adding to the table.
+    pub(super) flushing: AtomicI64,
+    /// From which use on the flusher warns; 0 is never.
+    pub(super) warn_from: AtomicI64,
+    /// When the base was read, in seconds; 0 if it was not.
+    pub(super) base_at: AtomicU32,
+    pub(super) database: AtomicU32,
+    holder: AtomicU8,
+    span: AtomicU8,
+    /// When the period ends. A slot is two cache lines.
+    period_end: AtomicI64,
+}
+
+/// The meter that calls are charged to.
+pub const CALLS: &str = "calls";
+
+/// What a quota counts, and in which period.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counts {
+    /// Whose uses.
+    pub holder: Holder,
+    /// What is counted.
+    pub meter: Name,
+    /// The length of a period.
+    pub span: Span,
+    /// When the period began; [`Micros::MIN`] is `-infinity`.
+    pub period_start: Micros,
+}
+
+/// A quota that applies to a call, with the id of its slot.
+#[derive(Clone, Copy, Debug)]
+pub struct CountedQuota {
+    /// Identifies the slot.
+    pub id: BucketId,
+    /// What it counts.
+    pub counts: Counts,
+    /// From which use on the flusher warns; 0 is never.
+    pub warn_from: i64,
+    /// Whether the call is charged, or only refused if nothing is left.
+    pub is_charged: bool,
+    /// When the period ends; [`Micros::MAX`] is `infinity`.
+    pub period_end: Micros,
+    /// How much will be allowed in the next period.
+    pub renewed: i64,
+    /// What is allowed and, after [`QuotaSets::read`], what is used.
+    pub usage: Usage,
+}
+
+impl CountedQuota {
+    /// None, to fill up an array.
+    pub const NONE: CountedQuota = CountedQuota {
+        id: BucketId { holder: 0, policy: 0 },
+        counts: Counts {
+            holder: Holder::Account,
+            meter: Name::NONE,
+            span: Span::Total,
+            period_start: 0,
+        },
+        warn_from: 0,
+        is_charged: false,
+        period_end: 0,
+        renewed: 0,
+        usage: Usage { allowed: 0, base: 0, pending: 0 },
+    };
+
+    /// How long a call of this cost has to wait at an instant. It waits for ever where the next
+    /// period does not allow it either.
+    pub fn wait(&self, cost: u32, now: Micros) -> Wait {
+        let cost = if self.is_charged { cost.max(1) } else { 1 };
+        match self.period_end.checked_sub(now) {
+            _ if self.admits(cost) => Wait::None,
+            Some(left) if self.period_end < Micros::MAX && i64::from(cost) <= self.renewed => {
+                Wait::Nanos(u64::try_from(left).unwrap_or(0).max(1).saturating_mul(1_000))
+            }
+            _ => Wait::Forever,
+        }
+    }
+
+    /// When the period ends, in whole seconds from an instant and rounded up; None is never.
+    pub fn reset_seconds(&self, now: Micros) -> Option<u64> {
+        let left = self.period_end.checked_sub(now).filter(|_| self.period_end < Micros::MAX)?;
+        Some(u64::try_from(left).unwrap_or(0).div_ceil(1_000_000))
+    }
+
+    /// Its name in a header field: the period and, of another meter than calls, the meter.
+    pub fn name(&self) -> String {
+        let Counts { meter, span, .. } = self.counts;
+        match meter.as_str() {
+            CALLS => span.name().to_owned(),
+            meter => format!("{meter}/{span}"),
+        }
+    }
+
+    /// Whether a call of this cost passes.
+    pub fn admits(&self, cost: u32) -> bool {
+        self.usage.admits(if self.is_charged { cost } else { 0 })
+    }
+}
+
+/// The quota that refuses a call of this cost the longest: the one of those that refuse it whose
+/// period ends last. None if all admit it.
+pub fn refusing(counted: &[CountedQuota], cost: u32) -> Option<usize> {
+    let all = counted.iter().enumerate().filter(|(_, each)| !each.admits(cost));
+    all.max_by_key(|(_, each)| each.period_end).map(|(at, _)| at)
+}
+
+/// How old a base may be, in seconds. Only other servers and people change the table otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MaxAge {
+    /// Where nothing is pending.
+    pub idle: u32,
+    /// Where something is: [`u32::MAX`] where a flush reads the base anyway.
+    pub pending: u32,
+}
+
+/// How the bases of a call's quotas are read.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading {
+    /// The database, by OID.
+    pub database: u32,
+    /// The time of a clock that never goes back, in seconds.
+    pub now: u32,
+    /// How old they may be.
+    pub max_age: MaxAge,
+    /// Where nobody flushes: what is pending of periods that were over at this instant gives its
+    /// slot to another quota if there is no other. [`Micros::MIN`] elsewhere.
+    pub over: Micros,
+}
+
+/// What a flush writes to the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PendingCharge {
+    /// The set and the slot. They have no meaning in a file.
+    pub at: (usize, usize),
+    /// Identifies the slot.
+    pub id: BucketId,
+    /// The database, by OID.
+    pub database: u32,
+    /// A key of the holder: the last one that charged the quota.
+    pub key: [u8; 16],
+    /// What is counted.
+    pub counts: Counts,
+    /// How much was used and not yet added to the table. Less than 0 for refunds.
+    pub amount: i64,
+    /// From which use on the flush warns; 0 is never.
+    pub warn_from: i64,
+    /// When the base was read or written last, in seconds.
+    pub base_at: u32,
+}
+
+impl PendingCharge {
+    /// How many words it is.
+    pub const WORDS: usize = 12;
+
+    /// It as words, without its place and the age of the base.
+    pub fn to_words(&self) -> [u64; PendingCharge::WORDS] {
+        let Counts { holder, meter, span, period_start } = self.counts;
+        let kind = u64::from(self.database) << 16 | (holder as u64) << 8 | span as u64;
+        let mut words = [0; PendingCharge::WORDS];
+        words[..3].copy_from_slice(&[self.id.holder, self.id.policy, kind]);
+        let padded = meter.padded();
+        let bytes = self.key.as_chunks().0.iter().chain(padded.as_chunks().0).copied();
+        words[3..9].iter_mut().zip(bytes).for_each(|(to, from)| *to = u64::from_le_bytes(from));
+        let numbers = [period_start, self.amount, self.warn_from];
+        words[9..].iter_mut().zip(numbers).for_each(|(to, from)| *to = from.cast_unsigned());
+        words
+    }
+
+    /// The one that has these words. None if there is none.
+    pub fn from_words(words: [u64; PendingCharge::WORDS]) -> Option<PendingCharge> {
+        let mut bytes = [0; 16 + MAX_NAME];
+        let chunks = bytes.as_chunks_mut().0.iter_mut();
+        chunks.zip(&words[3..9]).for_each(|(to, from)| *to = from.to_le_bytes());
+        let (key, meter) = bytes.split_first_chunk()?;
+        let [period_start, amount, warn_from] = [9, 10, 11].map(|at| words[at].cast_signed());
+        let number = |shift: u32| u8::try_from(words[2] >> shift & 0xff).ok();
+        Some(PendingCharge {
+            at: (0, 0),
+            id: BucketId { holder: words[0], policy: words[1] },
+            database: u32::try_from(words[2] >> 16).ok()?,
+            key: *key,
+            counts: Counts {
+                holder: Holder::from_number(number(8)?)?,
+                meter: Name::from_padded(meter.try_into().ok()?)?,
+                span: Span::from_number(number(0)?)?,
+                period_start,
+            },
+            amount,
+            warn_from,
+            base_at: 0,
+        })
+    }
+}
+
+/// Whether a base was stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stored {
+    /// It was.
+    Yes,
+    /// The table may have more by now: read it again.
+    Outdated,
+    /// All slots have something that the table does not have.
+    NoRoom,
+}
+
+impl QuotaSet {
+    /// The slot of a quota.
+    pub(super) fn slot(&self, id: BucketId) -> Option<&Slot> {
+        let tag = tag(id);
+        let mut all = self.tags.iter().zip(&self.slots);
+        all.find(|(it, slot)| it.load(Relaxed) == tag && slot.id() == id).map(|(_, slot)| slot)
+    }
+
+    /// Whether any slot is in use. A look without the lock.
+    pub(super) fn is_used(&self) -> bool {
+        self.tags.iter().any(|tag| tag.load(Relaxed) != 0)
+    }
+
+    /// The slots in use, by their places.
+    pub(super) fn used(&self) -> impl Iterator<Item = (usize, &Slot)> {
+        let all = self.tags.iter().zip(&self.slots).enumerate();
+        all.filter(|(_, (tag, _))| tag.load(Relaxed) != 0).map(|(at, (_, slot))| (at, slot))
+    }
+
+    /// Stores a base, if the table has not more by now. The caller holds the lock.
+    pub(super) fn store_base(
+        &self,
+        counted: &CountedQuota,
+        base: i64,
+        number: u32,
+        reading: Reading,
+    ) -> Stored {
+        let Reading { database, now, over, .. } = reading;
+        let found = self.slot(counted.id);
+        let is_being_flushed = found.is_some_and(Slot::is_being_flushed);
+        if is_being_flushed || self.number.load(Relaxed) != number {
+            return Stored::Outdated;
+        }
+        let slot = match found {
+            Some(slot) => slot,
+            None => match self.claim(database, counted.id, &counted.counts, over) {
+                Some(slot) => slot,
+                None => return Stored::NoRoom,
+            },
+        };
+        slot.base.store(base, Relaxed);
+        slot.base_at.store(now.max(1), Relaxed);
+        slot.period_end.store(counted.period_end, Relaxed);
+        Stored::Yes
+    }
+
+    /// Takes a slot that is free, or whose quota the table has, or whose period was over.
+    fn claim(&self, database: u32, id: BucketId, counts: &Counts, over: Micros) -> Option<&Slot> {
+        let unused = self.tags.iter().position(|tag| tag.load(Relaxed) == 0);
+        let at = match unused {
+            Some(at) => at,
+            None => {
+                let idle = self.slots.iter().position(Slot::is_idle);
+                let at = idle.or_else(|| self.slots.iter().position(|slot| slot.is_over(over)))?;
+                self.free(at);
+                at
+            }
+        };
+        let slot = &self.slots[at];
+        slot.id[0].store(id.holder, Relaxed);
+        slot.id[1].store(id.policy, Relaxed);
+        set_words(&slot.meter, &counts.meter.padded());
+        slot.period_start.store(counts.period_start, Relaxed);
+        for number in [&slot.base, &slot.pending, &slot.flushing, &slot.warn_from] {
+            number.store(0, Relaxed);
+        }
+        slot.base_at.store(0, Relaxed);
+        slot.database.store(database, Relaxed);
+        slot.holder.store(counts.holder as u8, Relaxed);
+        slot.span.store(counts.span as u8, Relaxed);
+        self.tags[at].store(tag(id), Relaxed);
+        Some(slot)
+    }
+
+    /// Gives what is pending of a quota to another one, whose base is read anew, and forgets it
+    /// here. While it is being flushed, it stays. The caller holds the locks of both sets.
+    pub(super) fn hand_over(
+        &self,
+        database: u32,
+        from: BucketId,
+        to_set: &QuotaSet,
+        to: &CountedQuota,
+    ) {
+        let Some((at, slot)) = self.used().find(|(_, slot)| slot.id() == from) else { return };
+        let Some(charge) = slot.charge((0, at)).filter(|_| !slot.is_being_flushed()) else {
+            return;
+        };
+        if charge.amount != 0 {
+            let found = to_set.slot(to.id);
+            let claim = || to_set.claim(database, to.id, &to.counts, Micros::MIN);
+            let Some(taken) = found.or_else(claim) else { return };
+            let pending = taken.pending.load(Relaxed).saturating_add(charge.amount);
+            taken.pending.store(pending, Relaxed);
+            taken.warn_from.store(charge.warn_from, Relaxed);
+            taken.period_end.store(to.period_end, Relaxed);
+            taken.base_at.store(0, Relaxed);
+            taken.set_key(&charge.key);
+        }
+        self.free(at);
+    }
+
+    /// Loads what was exported. Returns false if there is no slot. The caller holds the lock.
+    pub(super) fn import(&self, charge: &PendingCharge) -> bool {
+        let Some(slot) = self.claim(charge.database, charge.id, &charge.counts, Micros::MIN) else {
+            return false;
+        };
+        set_words(&slot.key, &charge.key);
+        slot.pending.store(charge.amount, Relaxed);
+        slot.period_end.store(Micros::MAX, Relaxed);
+        slot.warn_from.store(charge.warn_from, Relaxed);
+        true
+    }
+
+    /// Frees a slot. The caller holds the lock.
+    pub(super) fn free(&self, at: usize) {
+        self.tags[at].store(0, Relaxed);
+    }
+
+    /// Takes what was flushed or forgotten out of a slot. The caller holds the lock.
+    pub(super) fn take(&self, slot: &Slot, amount: i64) {
+        slot.pending.store(slot.pending.load(Relaxed).saturating_sub(amount), Relaxed);
+        slot.flushing.store(0, Relaxed);
+        self.number.store(self.number.load(Relaxed).wrapping_add(1), Release);
+    }
+}
+
+impl Slot {
+    /// Which quota it has.
+    pub(super) fn id(&self) -> BucketId {
+        let [holder, policy] = [0, 1].map(|half| self.id[half].load(Relaxed));
+        BucketId { holder, policy }
+    }
+
+    /// Notes which key charged the quota last.
+    pub(super) fn set_key(&self, key: &[u8; 16]) {
+        set_words(&self.key, key);
+    }
+
+    fn is_being_flushed(&self) -> bool {
+        self.flushing.load(Relaxed) != 0
+    }
+
+    /// Whether its period was over at an instant, and no flush is adding it to the table.
+    fn is_over(&self, instant: Micros) -> bool {
+        self.period_end.load(Relaxed) <= instant && !self.is_being_flushed()
+    }
+
+    /// Whether the table has all of it.
+    fn is_idle(&self) -> bool {
+        self.pending.load(Relaxed) == 0 && !self.is_being_flushed()
+    }
+
+    /// Its base, if it is as young as it has to be, and what is pending.
+    pub(super) fn look(&self, reading: Reading) -> (Option<i64>, i64) {
+        let is_fresh = self.is_fresh(reading.now, reading.max_age);
+        (is_fresh.then(|| self.base.load(Relaxed)), self.pending.load(Relaxed))
+    }
+
+    /// Whether the base is as young as it has to be.
+    pub(super) fn is_fresh(&self, now: u32, max_age: MaxAge) -> bool {
+        let max = if self.is_idle() { max_age.idle } else { max_age.pending };
+        let base_at = self.base_at.load(Relaxed);
+        base_at != 0 && now.saturating_sub(base_at) <= max
+    }
+
+    /// What is pending, at its place. None where it is not what this library writes.
+    pub(super) fn charge(&self, at: (usize, usize)) -> Option<PendingCharge> {
+        let mut padded = [0; MAX_NAME];
+        words(&self.meter, &mut padded);
+        let mut key = [0; 16];
+        words(&self.key, &mut key);
+        let counts = Counts {
+            holder: Holder::from_number(self.holder.load(Relaxed))?,
+            meter: Name::from_padded(&padded)?,
+            span: Span::from_number(self.span.load(Relaxed))?,
+            period_start: self.period_start.load(Relaxed),
+        };
+        Some(PendingCharge {
+            at,
+            id: self.id(),
+            database: self.database.load(Relaxed),
+            key,
+            counts,
+            amount: self.pending.load(Relaxed),
+            warn_from: self.warn_from.load(Relaxed),
+            base_at: self.base_at.load(Relaxed),
+        })
+    }
+}
+
+fn set_words(words: &[AtomicU64], bytes: &[u8]) {
+    for (word, bytes) in words.iter().zip(bytes.as_chunks().0) {
+        word.store(u64::from_ne_bytes(*bytes), Relaxed);
+    }
+}
+
+fn words(words: &[AtomicU64], bytes: &mut [u8]) {
+    for (word, bytes) in words.iter().zip(bytes.as_chunks_mut().0) {
+        *bytes = word.load(Relaxed).to_ne_bytes();
+    }
+}
+
+/// The part of an id that stands for it in the first cache line of a set. Never 0.
+#[expect(clippy::cast_possible_truncation, reason = "a part of it")]
+const fn tag(id: BucketId) -> u32 {
+    id.policy as u32 | 1
+}

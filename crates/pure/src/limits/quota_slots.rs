@@ -1,0 +1,326 @@
+//! What is used of quotas, in memory that processes share.
+//!
+//! The memory is an array of sets, one beside each set of buckets ([`crate::limits::sets`]), whose
+//! lock guards it. So the policies and quotas of a call are decided and charged under the same
+//! locks. A slot holds one quota of a holder in one period: the **base**, which the table has, and
+//! what is **pending**, which was used here since. What decides is their sum.
+//!
+//! The sum is exact, by three rules:
+//!
+//! 1. A slot is freed only while nothing of it is pending or being flushed: the table has it all.
+//! 2. A flush adds what was pending when it began to the table, commits, and then settles: under
+//!    the lock, the base becomes what the table has now, and what was added leaves `pending`. The
+//!    sum stays the same.
+//! 3. Whoever reads a base from the table reads the set's number first ([`QuotaSets::number_of`]),
+//!    takes a snapshot after that, and stores the base under the lock. It is stored only if no slot
+//!    of the set was settled meanwhile, which changes the number, and if this slot is not being
+//!    flushed. Otherwise the table may have what the snapshot does not show. A slot that was freed
+//!    meanwhile, after uses that the snapshot does not show, was settled before that.
+
+use crate::limits::quota_set::{
+    CountedQuota, MaxAge, PendingCharge, QuotaSet, Reading, SLOTS, Slot, Stored,
+};
+use crate::limits::set::BucketId;
+use crate::limits::sets::{Locked, Sets};
+use crate::sync::Ordering::{Acquire, Relaxed};
+
+/// How often a base is read for one call before the call is judged by what the table has. Each time
+/// a flush or another quota has come between.
+const ATTEMPTS: u32 = 100;
+
+/// The sets, and the locks beside them.
+#[derive(Clone, Copy)]
+pub struct QuotaSets<'memory> {
+    /// The sets of buckets.
+    pub locks: Sets<'memory>,
+    /// As many sets of slots.
+    pub sets: &'memory [QuotaSet],
+}
+
+impl<'memory> QuotaSets<'memory> {
+    /// Runs `act` while the sets of two holders are locked and it is known what is used of their
+    /// quotas. It must not fail, nor wait for anything, and is run once. `read_base` takes a
+    /// snapshot of the table and reads the base of a quota; it runs while nothing is locked.
+    ///
+    /// A quota without a slot is judged by what the table has. [`QuotaSets::charge`] does not
+    /// charge it.
+    pub fn while_known<R>(
+        self,
+        holders: [u64; 2],
+        counted: &mut [CountedQuota],
+        reading: Reading,
+        mut read_base: impl FnMut(&CountedQuota) -> i64,
+        act: impl FnOnce(Locked, &mut [CountedQuota]) -> R,
+    ) -> R {
+        let Reading { now, max_age, .. } = reading;
+        let (mut without, mut attempts, mut act) = (0, 0, Some(act));
+        loop {
+            let known = self.locks.while_locked(holders, |locked| {
+                let missing = self.read(locked, counted, now, max_age) & !without;
+                match missing == 0 {
+                    true => Ok(act.take().map(|act| act(locked, counted))),
+                    false => Err(missing.trailing_zeros() as usize),
+                }
+            });
+            let missing = match known {
+                Ok(Some(result)) => return result,
+                Ok(None) => unreachable!("it returns when it was run"),
+                Err(missing) => missing,
+            };
+            let Some(each) = counted.get_mut(missing) else { continue };
+            let number = self.number_of(each.id);
+            let base = read_base(each);
+            attempts += 1;
+            let stored = self.store_base(each, base, number, reading);
+            if stored == Stored::NoRoom || attempts >= ATTEMPTS {
+                (each.usage.base, each.usage.pending) = (base, 0);
+                without |= 1 << missing;
+            }
+        }
+    }
+
+    /// Reads what is used of the quotas of a call, at most 32. Returns those whose base has to be
+    /// read from the table first, as bits by their positions.
+    pub fn read(
+        self,
+        locked: Locked,
+        counted: &mut [CountedQuota],
+        now: u32,
+        max_age: MaxAge,
+    ) -> u32 {
+        let mut missing = 0;
+        for (at, each) in counted.iter_mut().enumerate() {
+            match self.locked_set(locked, each.id).and_then(|set| set.slot(each.id)) {
+                Some(slot) => {
+                    each.usage.base = slot.base.load(Relaxed);
+                    each.usage.pending = slot.pending.load(Relaxed);
+                    missing |= u32::from(!slot.is_fresh(now, max_age)) << at;
+                }
+                None => missing |= 1 << at,
+            }
+        }
+        missing
+    }
+
+    /// The number of the set of a quota, for [`QuotaSets::store_base`]. Takes no lock. The caller
+    /// takes its snapshot of the table after this.
+    pub fn number_of(self, id: BucketId) -> u32 {
+        self.set(id).map_or(0, |set| set.number.load(Acquire))
+    }
+
+    /// Stores a base that was read since [`QuotaSets::number_of`] returned `number`.
+    pub fn store_base(
+        self,
+        counted: &CountedQuota,
+        base: i64,
+        number: u32,
+        reading: Reading,
+    ) -> Stored {
+        let Some((set, at)) = self.set(counted.id).zip(self.locks.number_of(counted.id.holder))
+        else {
+            return Stored::NoRoom;
+        };
+        let store = || set.store_base(counted, base, number, reading);
+        self.locks.while_set_locked(at, store).unwrap_or(Stored::NoRoom)
+    }
+
+    /// Charges the quotas that a call is charged to, as [`QuotaSets::read`] has found them under
+    /// the same lock. Returns how many have no slot.
+    pub fn charge(
+        self,
+        locked: Locked,
+        key: &[u8; 16],
+        counted: &mut [CountedQuota],
+        cost: i64,
+    ) -> usize {
+        let mut unstored = 0;
+        for each in counted {
+            let Some(slot) = self.locked_set(locked, each.id).and_then(|set| set.slot(each.id))
+            else {
+                unstored += 1;
+                continue;
+            };
+            slot.warn_from.store(each.warn_from, Relaxed);
+            if each.is_charged && cost != 0 {
+                let pending = each.usage.pending.saturating_add(each.usage.charge(cost));
+                each.usage.pending = pending;
+                slot.pending.store(pending, Relaxed);
+                slot.set_key(key);
+            }
+        }
+        unstored
+    }
+
+    /// What the memory knows of a quota: its base, if it is as young as it has to be, and what is
+    /// pending. The base has to be read from the table otherwise.
+    pub fn look(self, id: BucketId, reading: Reading) -> (Option<i64>, i64) {
+        let known = self.set(id).zip(self.locks.number_of(id.holder)).and_then(|(set, number)| {
+            let look = || set.slot(id).map(|slot| slot.look(reading));
+            self.locks.while_set_locked(number, look)?
+        });
+        known.unwrap_or_default()
+    }
+
+    /// Reads what is pending in a database, from a set on and in at most about `limit` slots, and
+    /// marks it as being flushed. Also returns the set to continue from, if there are more. Only
+    /// one process at a time does this; a mark that a failed one has left goes.
+    pub fn collect(
+        self,
+        database: u32,
+        from: usize,
+        limit: usize,
+    ) -> (Vec<PendingCharge>, Option<usize>) {
+        let mut found = Vec::new();
+        for (number, set) in self.sets.iter().enumerate().skip(from) {
+            if found.len() >= limit {
+                return (found, Some(number));
+            }
+            if !set.is_used() {
+                continue;
+            }
+            // Room for them before the lock is taken.
+            found.reserve(SLOTS);
+            self.locks.while_set_locked(number, || {
+                let slots = set.used().filter(|(_, it)| it.database.load(Relaxed) == database);
+                for (at, slot) in slots {
+                    let amount = slot.pending.load(Relaxed);
+                    slot.flushing.store(amount, Relaxed);
+                    if amount != 0 {
+                        found.extend(slot.charge((number, at)));
+                    }
+                }
+            });
+        }
+        (found, None)
+    }
+
+    /// Takes what the table has now out of the memory: a transaction has committed it. `used` is
+    /// what the table has, for each.
+    pub fn settle<'a>(self, flushed: impl Iterator<Item = (&'a PendingCharge, i64)>, now: u32) {
+        for (charge, used) in flushed {
+            self.at(charge, |set, slot| {
+                slot.base.store(used, Relaxed);
+                slot.base_at.store(now.max(1), Relaxed);
+                set.take(slot, charge.amount);
+            });
+        }
+    }
+
+    /// Forgets charges that no row of the table can have.
+    pub fn forget<'a>(self, charges: impl Iterator<Item = &'a PendingCharge>) {
+        for charge in charges {
+            self.at(charge, |set, slot| set.take(slot, charge.amount));
+        }
+    }
+
+    /// Leaves charges for the next flush.
+    pub fn release<'a>(self, charges: impl Iterator<Item = &'a PendingCharge>) {
+        for charge in charges {
+            self.at(charge, |_, slot| slot.flushing.store(0, Relaxed));
+        }
+    }
+
+    /// Gives what is pending of a quota to the same quota of another holder, which takes over what
+    /// this one has used. The table then has the rest under its name.
+    pub fn hand_over(self, database: u32, from: BucketId, to: &CountedQuota) {
+        let Some((from_set, to_set)) = self.set(from).zip(self.set(to.id)) else { return };
+        self.locks.while_locked([from.holder, to.id.holder], |_| {
+            from_set.hand_over(database, from, to_set, to);
+        });
+    }
+
+    /// Forgets the quotas of a holder that `is_meant`, with what is pending.
+    pub fn forget_of(self, holder: u64, is_meant: impl Fn(&PendingCharge) -> bool) {
+        let Some(number) = self.locks.number_of(holder) else { return };
+        let Some(set) = self.sets.get(number) else { return };
+        self.locks.while_set_locked(number, || {
+            for (at, slot) in set.used() {
+                let charge = slot.charge((number, at)).filter(|charge| charge.id.holder == holder);
+                if charge.is_some_and(|charge| is_meant(&charge)) {
+                    set.free(at);
+                }
+            }
+        });
+    }
+
+    /// Forgets the quotas of databases that were dropped.
+    pub fn forget_databases(self, is_dropped: impl Fn(u32) -> bool) {
+        self.each_used(|set, at, slot| {
+            if is_dropped(slot.database.load(Relaxed)) {
+                set.free(at);
+            }
+        });
+    }
+
+    /// The databases in which something is pending, in order.
+    pub fn databases(self) -> Vec<u32> {
+        let mut found = Vec::new();
+        let used = self.sets.iter().flat_map(QuotaSet::used).map(|(_, slot)| slot);
+        for slot in used.filter(|slot| slot.pending.load(Relaxed) != 0) {
+            let database = slot.database.load(Relaxed);
+            if let Err(at) = found.binary_search(&database) {
+                found.insert(at, database);
+            }
+        }
+        found
+    }
+
+    /// All that is pending; None if a set is locked, whose content may be half written.
+    pub fn export(self) -> Option<Vec<PendingCharge>> {
+        let mut found = Vec::new();
+        for (number, (set, beside)) in self.sets.iter().zip(self.locks.0).enumerate() {
+            let pending = || {
+                let charges = set.used().filter_map(|(at, slot)| slot.charge((number, at)));
+                found.extend(charges.filter(|charge| charge.amount != 0));
+            };
+            beside.lock.try_with(pending)?;
+        }
+        Some(found)
+    }
+
+    /// Loads what was exported. The bases are read anew. Returns for how many there was no slot.
+    pub fn import(self, exported: &[PendingCharge]) -> usize {
+        let load = |charge: &&PendingCharge| {
+            let Some((set, number)) =
+                self.set(charge.id).zip(self.locks.number_of(charge.id.holder))
+            else {
+                return false;
+            };
+            self.locks.while_set_locked(number, || set.import(charge)).unwrap_or(false)
+        };
+        exported.len() - exported.iter().filter(load).count()
+    }
+
+    /// Runs `run` with the slot of a charge, if it still has this quota, while its set is locked.
+    fn at(self, charge: &PendingCharge, run: impl FnOnce(&QuotaSet, &Slot)) {
+        let (number, at) = charge.at;
+        let Some((set, slot)) =
+            self.sets.get(number).and_then(|set| Some((set, set.slots.get(at)?)))
+        else {
+            return;
+        };
+        self.locks.while_set_locked(number, || {
+            if set.tags[at].load(Relaxed) != 0 && slot.id() == charge.id {
+                run(set, slot);
+            }
+        });
+    }
+
+    /// Runs `run` for each slot in use, while its set is locked.
+    fn each_used(self, run: impl Fn(&QuotaSet, usize, &Slot)) {
+        for (number, set) in self.sets.iter().enumerate().filter(|(_, set)| set.is_used()) {
+            let all = || set.used().for_each(|(at, slot)| run(set, at, slot));
+            self.locks.while_set_locked(number, all);
+        }
+    }
+
+    /// The set of a quota.
+    fn set(self, id: BucketId) -> Option<&'memory QuotaSet> {
+        self.sets.get(self.locks.number_of(id.holder)?)
+    }
+
+    /// The set of a quota, if it is locked.
+    fn locked_set(self, locked: Locked, id: BucketId) -> Option<&'memory QuotaSet> {
+        self.set(id).filter(|_| locked.is_of(id.holder))
+    }
+}

@@ -1,0 +1,429 @@
+//! Tests of the slots of quotas, with a table that is an array.
+
+use std::sync::atomic::{AtomicI64, AtomicU32};
+use std::thread;
+
+use proptest::prelude::*;
+
+use crate::limits::applicable::Holder;
+use crate::limits::bucket::Wait;
+use crate::limits::name::Name;
+use crate::limits::period::Span;
+use crate::limits::quota_set::{
+    CountedQuota, MaxAge, PendingCharge, QuotaSet, Reading, SLOTS, Stored,
+};
+use crate::limits::quota_set::{Counts, refusing};
+use crate::limits::quota_slots::QuotaSets;
+use crate::limits::quotas::Usage;
+use crate::limits::set::BucketId;
+use crate::limits::set::Set;
+use crate::limits::sets::Sets;
+use crate::sync::Ordering::Relaxed;
+
+const LONG: MaxAge = MaxAge { idle: 5, pending: u32::MAX };
+const AT_1: Reading = Reading { database: 1, now: 1, max_age: LONG, over: i64::MIN };
+const KEY: [u8; 16] = [7; 16];
+
+struct Memory(Vec<Set>, Vec<QuotaSet>);
+
+impl Memory {
+    fn new(number: usize) -> Memory {
+        let sets = (0..number).map(|_| Set::default()).collect();
+        Memory(sets, (0..number).map(|_| QuotaSet::default()).collect())
+    }
+
+    fn quotas(&self) -> QuotaSets<'_> {
+        QuotaSets { locks: Sets(&self.0), sets: &self.1 }
+    }
+}
+
+fn counted(holder: u64, number: u64, allowed: i64) -> CountedQuota {
+    CountedQuota {
+        id: BucketId { holder, policy: number << 8 },
+        counts: Counts {
+            holder: Holder::Account,
+            meter: Name::parse(b"calls").expect("a name"),
+            span: Span::Month,
+            period_start: 9,
+        },
+        warn_from: 0,
+        is_charged: true,
+        period_end: 10,
+        renewed: allowed,
+        usage: Usage { allowed, base: 0, pending: 0 },
+    }
+}
+
+/// The table, whose rows are numbered as quotas are.
+struct Table([AtomicI64; 40]);
+
+impl Default for Table {
+    fn default() -> Table {
+        Table(core::array::from_fn(|_| AtomicI64::new(0)))
+    }
+}
+
+impl Table {
+    fn of(&self, id: BucketId) -> &AtomicI64 {
+        &self.0[(id.policy >> 8) as usize]
+    }
+
+    fn flush(&self, quotas: QuotaSets, now: u32) {
+        let (batch, _) = quotas.collect(1, 0, 1_000);
+        let added: Vec<_> = batch.iter().map(|each| (each, self.add(each))).collect();
+        quotas.settle(added.into_iter(), now);
+    }
+
+    fn add(&self, charge: &PendingCharge) -> i64 {
+        self.of(charge.id).fetch_add(charge.amount, Relaxed) + charge.amount
+    }
+}
+
+/// What the memory says is used.
+fn used(quotas: QuotaSets, id: BucketId) -> Option<i64> {
+    let (base, pending) = quotas.look(id, AT_1);
+    base.map(|base| base + pending)
+}
+
+/// What a call does. Returns whether it passes; None if there was no slot.
+fn call(quotas: QuotaSets, table: &Table, each: CountedQuota, now: u32) -> Option<bool> {
+    let reading = Reading { now, ..AT_1 };
+    let base = |each: &CountedQuota| table.of(each.id).load(Relaxed);
+    quotas.while_known([each.id.holder; 2], &mut [each], reading, base, |locked, all| {
+        let passes = refusing(all, 1).is_none();
+        let charged = !passes || quotas.charge(locked, &KEY, all, 1) == 0;
+        charged.then_some(passes)
+    })
+}
+
+#[test]
+fn calls_pass_up_to_the_amount_and_what_the_table_has_counts() {
+    let (memory, table) = (Memory::new(3), Table::default());
+    let quotas = memory.quotas();
+    table.0[1].store(7, Relaxed);
+    let quota = counted(1 << 63, 1, 10);
+    let passed = (0..5).filter(|_| call(quotas, &table, quota, 1) == Some(true)).count();
+    assert_eq!((passed, used(quotas, quota.id)), (3, Some(10)));
+    // More is allowed at once, and what is used stays.
+    let more = counted(1 << 63, 1, 11);
+    assert_eq!(call(quotas, &table, more, 1), Some(true));
+    assert_eq!(call(quotas, &table, more, 1), Some(false));
+    table.flush(quotas, 1);
+    assert_eq!((table.0[1].load(Relaxed), used(quotas, quota.id)), (11, Some(11)));
+    assert_eq!((quotas.databases(), used(quotas, counted(0, 1, 0).id)), (vec![], None));
+}
+
+#[test]
+fn the_quota_that_ends_last_is_the_one_to_wait_for() {
+    let day = CountedQuota { period_end: 5, ..counted(1, 1, 0) };
+    let month = CountedQuota { period_end: 9, ..counted(1, 2, 0) };
+    let tokens = CountedQuota { is_charged: false, ..counted(1, 3, 1) };
+    assert_eq!(refusing(&[day, month, tokens], 1), Some(1));
+    // Another meter has to have something left, however much the call costs.
+    assert_eq!((refusing(&[tokens], 100), refusing(&[counted(1, 3, 99)], 100)), (None, Some(0)));
+}
+
+#[test]
+fn a_refused_call_waits_for_the_next_period() {
+    let second = 1_000_000;
+    let quota = CountedQuota { period_end: 90 * second, ..counted(1, 1, 0) };
+    let used_up = CountedQuota { renewed: 5, ..quota };
+    assert_eq!(used_up.wait(1, 30 * second), Wait::Nanos(60_000_000_000));
+    assert_eq!(used_up.wait(5, 90 * second + 1), Wait::Nanos(1_000), "the clock is ahead");
+    assert_eq!((used_up.wait(6, 0), quota.wait(0, 0)), (Wait::Forever, Wait::Forever));
+    let total = CountedQuota { period_end: i64::MAX, ..used_up };
+    assert_eq!((total.wait(1, 0), total.reset_seconds(0)), (Wait::Forever, None));
+    assert_eq!(counted(1, 1, 3).wait(3, 0), Wait::None);
+    let tokens = CountedQuota { is_charged: false, ..used_up };
+    assert_eq!(tokens.wait(99, 89 * second), Wait::Nanos(1_000_000_000));
+    assert_eq!(used_up.reset_seconds(89 * second - 1), Some(2));
+    let meter = Name::parse(b"tokens").expect("a name");
+    let tokens = CountedQuota { counts: Counts { meter, ..quota.counts }, ..quota };
+    assert_eq!((quota.name(), tokens.name()), ("month".into(), "tokens/month".into()));
+}
+
+#[test]
+fn refunds_and_late_charges_survive_a_flush_that_is_under_way() {
+    let (memory, table) = (Memory::new(1), Table::default());
+    let quotas = memory.quotas();
+    let quota = counted(0, 1, 100);
+    let charge = |cost| {
+        quotas.locks.while_locked([0; 2], |locked| {
+            let mut all = [quota];
+            assert_eq!(quotas.read(locked, &mut all, 1, LONG), 0);
+            quotas.charge(locked, &KEY, &mut all, cost)
+        })
+    };
+    call(quotas, &table, quota, 1);
+    assert_eq!(charge(150), 0);
+    assert_eq!((used(quotas, quota.id), call(quotas, &table, quota, 1)), (Some(151), Some(false)));
+    let (batch, _) = quotas.collect(1, 0, 10);
+    // All of it is given back while it is being written: nothing is pending, and the slot stays.
+    charge(-200);
+    assert_eq!(used(quotas, quota.id), Some(0));
+    fill(quotas);
+    assert_eq!(used(quotas, quota.id), Some(0));
+    // The flush may fail.
+    quotas.release(batch.iter());
+    assert_eq!((used(quotas, quota.id), table.0[1].load(Relaxed)), (Some(0), 0));
+    charge(5);
+    let (batch, _) = quotas.collect(1, 0, 10);
+    charge(-2);
+    let added = table.add(&batch[0]);
+    quotas.settle(batch.iter().map(|each| (each, added)), 1);
+    assert_eq!((added, used(quotas, quota.id)), (5, Some(3)));
+    table.flush(quotas, 1);
+    assert_eq!(table.0[1].load(Relaxed), 3);
+}
+
+/// Claims every slot of the first set that is free or idle. Returns how many there were.
+fn fill(quotas: QuotaSets) -> usize {
+    let store = |number: u64| {
+        let quota = counted(0, 20 + number, 1);
+        let stored = quotas.store_base(&quota, 0, quotas.number_of(quota.id), AT_1);
+        let holders = [0; 2];
+        quotas.locks.while_locked(holders, |locked| {
+            let mut all = [quota];
+            quotas.read(locked, &mut all, 1, LONG);
+            quotas.charge(locked, &KEY, &mut all, 1)
+        });
+        stored == Stored::Yes
+    };
+    (0..SLOTS as u64).filter(|number| store(*number)).count()
+}
+
+#[test]
+fn a_slot_with_something_pending_is_not_taken() {
+    let (memory, table) = (Memory::new(1), Table::default());
+    let quotas = memory.quotas();
+    let quota = counted(0, 1, 10);
+    call(quotas, &table, quota, 1);
+    assert_eq!(fill(quotas), SLOTS - 1);
+    assert_eq!(call(quotas, &table, counted(0, 2, 1), 1), None);
+    table.flush(quotas, 1);
+    assert_eq!(call(quotas, &table, counted(0, 2, 1), 1), Some(true));
+    assert_eq!(fill(quotas), SLOTS - 1);
+    assert_eq!((used(quotas, quota.id), table.0[1].load(Relaxed)), (None, 1));
+}
+
+/// Where nobody flushes, periods that are over make room.
+#[test]
+fn a_period_that_is_over_gives_its_slot_only_where_nobody_flushes() {
+    let memory = Memory::new(1);
+    let quotas = memory.quotas();
+    assert_eq!(fill(quotas), SLOTS);
+    let quota = counted(0, 1, 10);
+    let store =
+        |over| quotas.store_base(&quota, 0, quotas.number_of(quota.id), Reading { over, ..AT_1 });
+    assert_eq!([i64::MIN, 9].map(store), [Stored::NoRoom; 2]);
+    assert_eq!(store(10), Stored::Yes);
+    assert_eq!(used(quotas, quota.id), Some(0));
+}
+
+/// A session reads the base, and meanwhile another one counts, the flush writes it, and the
+/// slot goes to another quota.
+#[test]
+fn a_base_of_before_a_flush_is_not_stored() {
+    let (memory, table) = (Memory::new(1), Table::default());
+    let quotas = memory.quotas();
+    let quota = counted(0, 1, 10);
+    let (number, base) = (quotas.number_of(quota.id), table.0[1].load(Relaxed));
+    call(quotas, &table, quota, 1);
+    table.flush(quotas, 1);
+    assert_eq!(quotas.store_base(&quota, base, number, AT_1), Stored::Outdated);
+    assert_eq!(fill(quotas), SLOTS);
+    assert_eq!(used(quotas, quota.id), None);
+    assert_eq!(quotas.store_base(&quota, base, number, AT_1), Stored::Outdated);
+    // Nor is one that was read while a flush was under way: the table may have it already.
+    let memory = Memory::new(1);
+    let quotas = memory.quotas();
+    call(quotas, &table, quota, 1);
+    let _batch = quotas.collect(1, 0, 10);
+    let number = quotas.number_of(quota.id);
+    assert_eq!(quotas.store_base(&quota, 1, number, AT_1), Stored::Outdated);
+}
+
+#[test]
+fn an_old_base_is_read_again() {
+    let (memory, table) = (Memory::new(1), Table::default());
+    let quotas = memory.quotas();
+    let quota = counted(0, 1, 10);
+    call(quotas, &table, quota, 1);
+    // While something is pending, the next flush reads it.
+    table.0[1].store(10, Relaxed);
+    assert_eq!(call(quotas, &table, quota, 100), Some(true));
+    table.flush(quotas, 100);
+    assert_eq!(used(quotas, quota.id), Some(12));
+    table.0[1].store(3, Relaxed);
+    assert_eq!(call(quotas, &table, quota, 105), Some(false));
+    assert_eq!(call(quotas, &table, quota, 106), Some(true));
+    assert_eq!(used(quotas, quota.id), Some(4));
+}
+
+#[test]
+fn a_holder_that_is_gone_has_used_nothing() {
+    let (memory, table) = (Memory::new(1), Table::default());
+    let quotas = memory.quotas();
+    let [gone, other] = [counted(0, 1, 10), counted(1, 2, 10)];
+    for quota in [gone, other] {
+        call(quotas, &table, quota, 1);
+    }
+    let (batch, _) = quotas.collect(1, 0, 10);
+    quotas.forget_of(0, |charge| charge.id != gone.id);
+    assert_eq!(used(quotas, gone.id), Some(1));
+    quotas.forget_of(0, |_| true);
+    assert_eq!((used(quotas, gone.id), used(quotas, other.id)), (None, Some(1)));
+    // Another quota has the slot by the time that a flush settles what it has written.
+    call(quotas, &table, counted(0, 3, 10), 1);
+    quotas.settle(batch.iter().map(|charge| (charge, 1)), 1);
+    assert_eq!(used(quotas, counted(0, 3, 10).id), Some(1));
+    assert_eq!((used(quotas, gone.id), used(quotas, other.id)), (None, Some(1)));
+}
+
+#[test]
+fn what_is_pending_goes_to_the_account_that_takes_over() {
+    let (memory, table) = (Memory::new(2), Table::default());
+    let quotas = memory.quotas();
+    let [old, new] = [counted(0, 1, 10), counted(1 << 63, 2, 10)];
+    (0..4).for_each(|_| _ = call(quotas, &table, old, 1));
+    table.flush(quotas, 1);
+    (0..3).for_each(|_| _ = call(quotas, &table, old, 1));
+    // While it is being flushed, it stays.
+    let (batch, _) = quotas.collect(1, 0, 10);
+    quotas.hand_over(1, old.id, &new);
+    assert_eq!((used(quotas, old.id), used(quotas, new.id)), (Some(7), None));
+    quotas.release(batch.iter());
+    quotas.hand_over(1, old.id, &new);
+    assert_eq!((used(quotas, old.id), used(quotas, new.id)), (None, None));
+    table.0[2].store(4, Relaxed);
+    assert_eq!(call(quotas, &table, new, 1), Some(true));
+    assert_eq!(used(quotas, new.id), Some(8));
+    table.flush(quotas, 1);
+    assert_eq!(table.0[2].load(Relaxed), 8);
+    // Nothing is pending, and nothing is known of the new one.
+    quotas.hand_over(1, new.id, &old);
+    assert_eq!((used(quotas, old.id), used(quotas, new.id)), (None, None));
+    assert_eq!(quotas.databases(), [0; 0]);
+}
+
+#[test]
+fn what_is_pending_outlives_a_restart() {
+    let (memory, table) = (Memory::new(1), Table::default());
+    let quotas = memory.quotas();
+    let quota = CountedQuota { warn_from: 8, ..counted(0, 1, 10) };
+    (0..4).for_each(|_| _ = call(quotas, &table, quota, 1));
+    call(quotas, &table, counted(0, 2, 10), 1);
+    let exported = quotas.export().expect("no set is locked");
+    assert_eq!(exported.len(), 2);
+    assert_eq!((exported[0].key, exported[0].counts), (KEY, quota.counts));
+    assert_eq!((exported[0].amount, exported[0].warn_from), (4, 8));
+    memory.0[0].lock.with(|| assert_eq!(quotas.export(), None));
+    let memory = Memory::new(5);
+    let quotas = memory.quotas();
+    assert_eq!((quotas.import(&exported), used(quotas, quota.id)), (0, None));
+    table.0[1].store(5, Relaxed);
+    assert_eq!(call(quotas, &table, quota, 1), Some(true));
+    assert_eq!(call(quotas, &table, quota, 1), Some(false));
+    assert_eq!(quotas.databases(), [1]);
+    quotas.forget_databases(|database| database == 1);
+    assert_eq!((quotas.databases(), used(quotas, quota.id)), (vec![], None));
+}
+
+/// G4: of racing calls exactly as many pass as the quota allows, while flushes run and slots go
+/// to other quotas. What the table and the memory have in the end is what has passed.
+#[test]
+fn racing_calls_pass_exactly_up_to_the_amount() {
+    const ALLOWED: i64 = 3_000;
+    let (memory, table, ended) = (Memory::new(1), Table::default(), AtomicU32::new(0));
+    let quotas = memory.quotas();
+    let passed: usize = thread::scope(|scope| {
+        let calls = |thread: u32| {
+            let (table, ended) = (&table, &ended);
+            move || {
+                let one = |at: u32| {
+                    // Slots are fewer than quotas.
+                    let other = counted(0, 2 + u64::from((at + thread) % 30), 1 << 40);
+                    call(quotas, table, other, 1);
+                    call(quotas, table, counted(0, 1, ALLOWED), 1)
+                };
+                let mut passed = 0;
+                for at in 0..2_000 {
+                    while match one(at) {
+                        Some(true) => {
+                            passed += 1;
+                            false
+                        }
+                        Some(false) => false,
+                        None => true,
+                    } {
+                        thread::yield_now();
+                    }
+                }
+                ended.fetch_add(1, Relaxed);
+                passed
+            }
+        };
+        let callers: Vec<_> = (0..4).map(|thread| scope.spawn(calls(thread))).collect();
+        while ended.load(Relaxed) < 4 {
+            table.flush(quotas, 1);
+            thread::yield_now();
+        }
+        callers.into_iter().map(|caller| caller.join().expect("a caller")).sum()
+    });
+    table.flush(quotas, 1);
+    assert_eq!((passed as i64, table.0[1].load(Relaxed)), (ALLOWED, ALLOWED));
+}
+
+proptest! {
+    /// Whatever happens in whatever order, the memory knows exactly what is used, and the
+    /// table has it in the end.
+    #[test]
+    fn what_is_used_is_known_exactly(
+        steps in prop::collection::vec((0..6_u8, 0..4_u64, -3..6_i64), 0..80),
+    ) {
+        let (memory, table) = (Memory::new(1), Table::default());
+        let quotas = memory.quotas();
+        let (mut all_used, mut read, mut batch) = ([0_i64; 4], Vec::new(), Vec::new());
+        for (step, number, cost) in steps {
+            let quota = counted(0, number, 1 << 40);
+            match step {
+                // A session begins to read a base, and one that did stores it.
+                0 => read.push((quota, quotas.number_of(quota.id), table.of(quota.id).load(Relaxed))),
+                1 => if let Some((quota, number, base)) = read.pop() {
+                    quotas.store_base(&quota, base, number, AT_1);
+                },
+                2 => {
+                    call(quotas, &table, quota, 1);
+                    let before = used(quotas, quota.id).expect("a slot");
+                    prop_assert_eq!(before, all_used[number as usize] + 1);
+                    quotas.locks.while_locked([0; 2], |locked| {
+                        let mut all = [quota];
+                        quotas.read(locked, &mut all, 1, LONG);
+                        quotas.charge(locked, &KEY, &mut all, cost);
+                    });
+                    all_used[number as usize] = (before + cost).max(0);
+                }
+                3 => {
+                    quotas.release(batch.iter());
+                    batch = quotas.collect(1, 0, 10).0;
+                }
+                4 => {
+                    let added: Vec<_> = batch.iter().map(|it| (it, table.add(it))).collect();
+                    quotas.settle(added.into_iter(), 1);
+                    batch.clear();
+                }
+                // Other quotas take the slots, and leave.
+                _ => {
+                    fill(quotas);
+                    quotas.release(batch.drain(..).collect::<Vec<_>>().iter());
+                    table.flush(quotas, 1);
+                }
+            }
+        }
+        quotas.release(batch.iter());
+        table.flush(quotas, 1);
+        for (number, used) in all_used.into_iter().enumerate() {
+            prop_assert_eq!(table.0[number].load(Relaxed), used);
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! What is used of quotas, granting more of them, and charging them after a call.
+
+use pgrx::prelude::*;
+
+use crate::admin::quotas::{self, NewCharge, NewGrant};
+use crate::pg::call::Call;
+use crate::pg::error::OrRaise;
+use crate::pg::ffi::guard::passing_errors;
+use crate::pg::types::table::TableIterator;
+use crate::pg::types::{Text, Timestamp, Uuid};
+
+#[pg_extern(volatile, parallel_unsafe, security_definer)]
+#[search_path(pg_catalog, pg_temp)]
+fn vpk_quota(
+    account: default!(Option<Text>, "NULL"),
+    id: default!(Option<Uuid>, "NULL"),
+    call: Call,
+) -> TableIterator<
+    'static,
+    (
+        name!(meter, Text),
+        name!(period, Text),
+        name!(applies_to, Text),
+        name!(amount, i64),
+        name!(granted, i64),
+        name!(used, i64),
+        name!(remaining, i64),
+        name!(period_start, Timestamp),
+        name!(resets_at, Timestamp),
+    ),
+> {
+    passing_errors(|| {
+        let text = |text: &str| Text::new(&call, text.as_bytes());
+        let rows = quotas::used(&call, account, id).or_raise().into_iter().map(|used| {
+            let quota = used.quota;
+            (
+                text(quota.meter.as_str()),
+                text(quota.span.name()),
+                text(used.holder.name()),
+                quota.amount,
+                used.granted,
+                used.used,
+                used.remaining(),
+                Timestamp::from_micros(quota.period.start),
+                Timestamp::from_micros(quota.period.end),
+            )
+        });
+        TableIterator::new(&call, rows)
+    })
+}
+
+#[pg_extern(volatile, parallel_unsafe, security_definer)]
+#[search_path(pg_catalog, pg_temp)]
+fn vpk_grant_quota(
+    account: Option<Text>,
+    amount: Option<i64>,
+    meter: default!(Option<Text>, "'calls'"),
+    reason: default!(Option<Text>, "NULL"),
+    idempotency_key: default!(Option<Text>, "NULL"),
+    period: default!(Option<Text>, "NULL"),
+    call: Call,
+) -> i64 {
+    passing_errors(|| {
+        let grant = NewGrant { account, amount, meter, reason, idempotency_key, period };
+        quotas::grant(&call, grant).or_raise()
+    })
+}
+
+/// It checks its caller where it refunds, and so is not SECURITY DEFINER.
+#[pg_extern(volatile, parallel_unsafe)]
+#[search_path(pg_catalog, pg_temp)]
+fn vpk_charge(
+    id: Option<Uuid>,
+    cost: Option<i64>,
+    meter: default!(Option<Text>, "'calls'"),
+    idempotency_key: default!(Option<Text>, "NULL"),
+    call: Call,
+) -> Option<i64> {
+    passing_errors(|| {
+        quotas::charge(&call, NewCharge { id, cost, meter, idempotency_key }).or_raise()
+    })
+}

@@ -1,0 +1,296 @@
+//! The decision by limits, and the charge: both under the locks of the buckets, so that of racing
+//! calls exactly as many pass as all limits allow together.
+//!
+//! Everything up to the header fields is plain data, and calls nothing of the server: see
+//! [`crate::pg::ffi::unguarded`].
+
+use pure::answer::status::Status;
+use pure::instant::Micros;
+use pure::limits::bucket::{Bucket, Nanos, Wait};
+use pure::limits::charge::{self, Limit, Verdict};
+use pure::limits::civil::iso;
+use pure::limits::header_fields::{LimitState, quota_details, rate_details};
+use pure::limits::id::HolderName;
+use pure::limits::policies::NamedPolicy;
+use pure::limits::policy::Policy;
+use pure::limits::quota_set::{CountedQuota, refusing};
+use pure::limits::sets::{Counted, Locked};
+use pure::request::network::Network;
+use serde_json::Value;
+
+use crate::limits::applied::{Applied, Subject};
+use crate::limits::quotas;
+use crate::pg::background::shmem;
+use crate::pg::call::Call;
+use crate::pg::server::{clock, database, settings};
+use crate::usage;
+
+/// What the limits say to a call that nothing else refuses.
+#[derive(Clone, Copy)]
+pub struct Decision<'call> {
+    /// The answer.
+    pub status: Status,
+    by: By<'call>,
+    /// What the call costs.
+    cost: u32,
+    said: Said,
+}
+
+/// What has decided.
+#[derive(Clone, Copy)]
+#[expect(clippy::large_enum_variant, reason = "a box has a destructor")]
+enum By<'call> {
+    /// The rate limits and the quotas of a plan, an account and a key.
+    Subject(Option<Applied>, Option<&'call quotas::Counted>),
+    /// The limit of invalid keys from one address.
+    Address(Policy, Counted),
+}
+
+/// The name of the limit of invalid keys in an answer.
+const INVALID_KEYS: &str = "invalid-keys";
+
+/// Decides on a call of a subject, and charges what it costs if it passes. A cost of 0 is answered
+/// as a cost of 1. None if nothing limits the subject here.
+pub fn charge<'call>(call: &'call Call, subject: &Subject, cost: u32) -> Option<Decision<'call>> {
+    decide(call, subject, cost, true)
+}
+
+/// The same for a caller that wants to know no more than the answer.
+pub fn charge_for_status(call: &Call, subject: &Subject, cost: u32) -> Option<Status> {
+    let mut asked = Asked::of(subject)?;
+    asked.decide(call, subject, cost, true).map(|said| said.status())
+}
+
+/// What the decision on a call would be. Charges nothing.
+pub fn peek<'call>(call: &'call Call, subject: &Subject, cost: u32) -> Option<Decision<'call>> {
+    decide(call, subject, cost, false)
+}
+
+#[inline]
+fn decide<'call>(
+    call: &'call Call,
+    subject: &Subject,
+    cost: u32,
+    is_charged: bool,
+) -> Option<Decision<'call>> {
+    let mut asked = Asked::of(subject)?;
+    let said = asked.decide(call, subject, cost, is_charged)?;
+    let Asked { applied, quotas } = asked;
+    let quotas = quotas.and_then(|it| call.keep_unguarded([it].iter().copied()).first());
+    let by = By::Subject(applied, quotas);
+    Some(Decision { status: said.status(), by, cost, said })
+}
+
+/// The rate limits and quotas that are asked.
+struct Asked {
+    applied: Option<Applied>,
+    quotas: Option<quotas::Counted>,
+}
+
+/// What they say.
+#[derive(Clone, Copy)]
+struct Said {
+    /// When they did.
+    now: Nanos,
+    /// What the rate limits say.
+    verdict: Verdict,
+    /// The quota that refuses the call, if the rate limits do not.
+    exceeded: Option<usize>,
+}
+
+impl Said {
+    fn status(self) -> Status {
+        match (self.verdict, self.exceeded) {
+            (Verdict::Refused { .. }, _) => Status::RateLimited,
+            (Verdict::Passes, Some(_)) => Status::QuotaExceeded,
+            (Verdict::Passes, None) => Status::Valid,
+        }
+    }
+}
+
+impl Asked {
+    /// Those of a subject. None if the library was not preloaded, and nothing can be limited.
+    #[inline]
+    fn of(subject: &Subject) -> Option<Asked> {
+        let key = shmem::hash_key()?;
+        let applied = Applied::under(&key, subject);
+        Some(Asked { applied, quotas: quotas::Counted::of(subject, &key) })
+    }
+
+    /// Decides, and charges the call if it passes and `is_charged`. Rate limits and quotas decide
+    /// under the same locks. What a quota has used in the table is read before that, while nothing
+    /// is locked. None if there are no limits.
+    #[inline]
+    fn decide(
+        &mut self,
+        call: &Call,
+        subject: &Subject,
+        cost: u32,
+        is_charged: bool,
+    ) -> Option<Said> {
+        let (sets, database) = (shmem::quota_sets()?, database::own());
+        let buckets = self.applied.as_mut().map_or(&mut [][..], Applied::buckets_mut);
+        let counted = self.quotas.as_mut().map_or(&mut [][..], quotas::Counted::quotas_mut);
+        let holders = holders(buckets, counted)?;
+        let id = subject.key.unwrap_or_default();
+        let mut unstored = 0;
+        let mut act = |locked: Locked, counted: &mut [CountedQuota]| {
+            let now = clock::monotonic();
+            locked.read(buckets);
+            let verdict = charge::verdict(buckets, cost, now);
+            let exceeded = match verdict {
+                Verdict::Passes => refusing(counted, cost),
+                Verdict::Refused { .. } => None,
+            };
+            if is_charged && exceeded.is_none() {
+                charge::charge(buckets, cost, now);
+                // Of a refusal too: a bucket may have been emptier than its policy allows now.
+                unstored = locked.store(database, buckets, now);
+                if verdict == Verdict::Passes {
+                    unstored += sets.charge(locked, &id, counted, cost.into());
+                }
+            }
+            Said { now, verdict, exceeded }
+        };
+        let said = if counted.is_empty() {
+            sets.locks.while_locked(holders, |locked| act(locked, counted))
+        } else {
+            let base = |each: &CountedQuota| quotas::base_unguarded(call, subject, each);
+            sets.while_known(holders, counted, quotas::reading(), base, act)
+        };
+        if unstored > 0 {
+            usage::note_unenforced(unstored);
+        }
+        Some(said)
+    }
+}
+
+/// The one or two holders of buckets and quotas. None if there are none.
+fn holders(buckets: &[Counted], quotas: &[CountedQuota]) -> Option<[u64; 2]> {
+    let of_buckets = [buckets.first(), buckets.last()].map(|it| it.map(|it| it.id.holder));
+    let of_quotas = [quotas.first(), quotas.last()].map(|it| it.map(|it| it.id.holder));
+    let [first, second] = of_buckets;
+    let [third, fourth] = of_quotas;
+    let one = first.or(third)?;
+    let other = [second, third, fourth].iter().copied().flatten().find(|holder| *holder != one);
+    Some([one, other.unwrap_or(one)])
+}
+
+/// Counts a request with an invalid key that comes from an address. A decision if too many have
+/// come from there; None if not, or if nothing limits them.
+pub fn charge_address(client: Network) -> Option<Decision<'static>> {
+    let amount = settings::invalid_key_limit();
+    let sets = shmem::identifier_sets().filter(|_| amount > 0)?;
+    let (key, database) = (shmem::hash_key()?, database::own());
+    let policy = Policy::new(amount.into(), 60, None).ok()?;
+    let id = match client {
+        Network::V4(address, _) => key.holder(database, HolderName::Client(&address)),
+        // Who has one address of such a network has all of them.
+        Network::V6(address, _) => key.holder(database, HolderName::Client(&address[..8])),
+    };
+    let limit = Limit { rate: policy.rate(1), bucket: Bucket::FULL };
+    let mut counted = [Counted { id: id.only_bucket(), limit }];
+    let decided = sets.charge(database, &mut counted, 1, clock::monotonic);
+    if decided.unstored > 0 {
+        usage::note_unenforced(decided.unstored);
+    }
+    let ([counted], verdict, now) = (counted, decided.verdict, decided.now);
+    let by = By::Address(policy, counted);
+    (verdict != Verdict::Passes).then_some(Decision {
+        status: Status::RateLimited,
+        by,
+        cost: 1,
+        said: Said { now, verdict, exceeded: None },
+    })
+}
+
+/// A limit that has counted a call, with its name.
+#[derive(Clone)]
+pub struct Told {
+    name: String,
+    limit: u64,
+    window: Option<u32>,
+    remaining: u64,
+    reset: Option<u64>,
+    wait: Wait,
+}
+
+impl Decision<'_> {
+    /// What the caller may know of each limit, with their names.
+    pub fn told(&self) -> Vec<Told> {
+        match &self.by {
+            By::Subject(applied, quotas) => {
+                let applied = applied.iter();
+                let buckets = applied.flat_map(|it| it.policies().zip(it.buckets()));
+                let buckets = buckets.map(|(it, counted)| {
+                    let NamedPolicy { name, policy } = it.policy.named;
+                    self.bucket(name.as_str(), policy, counted.limit)
+                });
+                let quotas = quotas.iter().flat_map(|it| {
+                    let now = it.now;
+                    it.quotas().iter().map(move |each| (now, each))
+                });
+                buckets.chain(quotas.map(|(now, each)| self.quota(each, now))).collect()
+            }
+            By::Address(policy, counted) => {
+                vec![self.bucket(INVALID_KEYS, *policy, counted.limit)]
+            }
+        }
+    }
+
+    fn bucket(&self, name: &str, policy: Policy, limit: Limit) -> Told {
+        let Limit { rate, bucket } = limit;
+        let passes = self.said.verdict == Verdict::Passes;
+        Told {
+            name: name.to_owned(),
+            limit: policy.amount().into(),
+            window: Some(policy.period()),
+            remaining: bucket.remaining(rate, self.said.now).into(),
+            reset: Some(bucket.reset_seconds(rate, self.said.now)),
+            wait: if passes { Wait::None } else { bucket.wait(rate, self.cost, self.said.now) },
+        }
+    }
+
+    fn quota(&self, quota: &CountedQuota, now: Micros) -> Told {
+        let positive = |number: i64| u64::try_from(number).unwrap_or(0);
+        Told {
+            name: quota.name(),
+            limit: positive(quota.usage.allowed),
+            window: None,
+            remaining: positive(quota.usage.remaining()),
+            reset: quota.reset_seconds(now),
+            wait: self.said.exceeded.map_or(Wait::None, |_| quota.wait(self.cost, now)),
+        }
+    }
+
+    /// The details of a refusal.
+    pub fn details(&self) -> Option<Value> {
+        let by = match self.said.verdict {
+            Verdict::Refused { by, .. } => by,
+            Verdict::Passes => return self.quota_details(),
+        };
+        let burst = match &self.by {
+            By::Subject(applied, _) => applied.as_ref()?.buckets().get(by)?.limit.rate.burst(),
+            By::Address(_, counted) => counted.limit.rate.burst(),
+        };
+        let told = self.told();
+        Some(rate_details(&told.get(by)?.state(), self.cost, burst))
+    }
+
+    fn quota_details(&self) -> Option<Value> {
+        let By::Subject(_, Some(quotas)) = &self.by else { return None };
+        let quota = quotas.quotas().get(self.said.exceeded?)?;
+        let (meter, usage) = (quota.counts.meter, quota.usage);
+        let resets_at = iso(quota.period_end);
+        Some(quota_details(meter.as_str(), usage.allowed, usage.used(), resets_at.as_deref()))
+    }
+}
+
+impl Told {
+    /// It as header fields and JSON take it.
+    pub fn state(&self) -> LimitState<'_> {
+        let Told { name, limit, window, remaining, reset, wait } = self;
+        let (limit, window, remaining, reset, wait) = (*limit, *window, *remaining, *reset, *wait);
+        LimitState { name, limit, window, remaining, reset, wait }
+    }
+}

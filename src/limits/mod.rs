@@ -1,0 +1,86 @@
+//! Limits that are decided and charged in the server's memory, without writing to the database.
+//!
+//! The buckets are in memory that all processes share ([`crate::pg::background::shmem`]), which the
+//! arithmetic is not: it is in [`pure::limits`]. If the library was not preloaded, there is no such
+//! memory, and nothing can be limited.
+
+pub mod applied;
+pub mod decide;
+pub mod identifier;
+pub mod quotas;
+pub mod used;
+
+use pure::limits::set::WAYS;
+use pure::limits::sets::Sets;
+
+use crate::limits::applied::{Applied, AppliedPolicy, Subject};
+use crate::pg::background::shmem;
+use crate::pg::server::{clock, database};
+
+/// The room for buckets.
+#[derive(Clone, Copy)]
+pub struct Room {
+    /// For those of accounts and keys.
+    pub rates: Slots,
+    /// For those of identifiers and client addresses.
+    pub identifiers: Slots,
+}
+
+/// The slots of one kind of buckets.
+#[derive(Clone, Copy)]
+pub struct Slots {
+    /// How many there are.
+    pub total: usize,
+    /// How many are taken: those of buckets that are not full.
+    pub taken: usize,
+}
+
+/// The room for buckets; None if the library was not preloaded.
+pub fn room() -> Option<Room> {
+    let now = clock::monotonic();
+    let slots = |sets: Sets| Slots { total: sets.0.len() * WAYS, taken: sets.in_use(now) };
+    let (rates, identifiers) = shmem::rate_sets().zip(shmem::identifier_sets())?;
+    Some(Room { rates: slots(rates), identifiers: slots(identifiers) })
+}
+
+/// What is left of a limit.
+#[derive(Clone, Copy)]
+pub struct Left {
+    /// How many calls of cost 1 would pass now.
+    pub remaining: u32,
+    /// When all of it is there again, in seconds from now.
+    pub resets_in: u32,
+}
+
+/// What is left of each limit, in order; None if the library was not preloaded.
+pub fn left(mut applied: Applied) -> Option<Vec<Left>> {
+    let now = clock::monotonic();
+    shmem::rate_sets()?.peek(applied.buckets_mut(), 1, now);
+    let left = applied.buckets().iter().map(|it| Left {
+        remaining: it.limit.bucket.remaining(it.limit.rate, now),
+        resets_in: it.limit.bucket.reset_seconds(it.limit.rate, now).try_into().unwrap_or(u32::MAX),
+    });
+    Some(left.collect())
+}
+
+/// Gives back what is used of some limits. Returns of how many something was used.
+pub fn forget(applied: &Applied, is_meant: impl Fn(AppliedPolicy) -> bool) -> usize {
+    let Some(sets) = shmem::rate_sets() else { return 0 };
+    let now = clock::monotonic();
+    let all = applied.policies().zip(applied.buckets());
+    all.filter(|(policy, bucket)| is_meant(*policy) && sets.forget(bucket.id, now)).count()
+}
+
+/// Has an account that takes over another's name, keys and limits go on with what is left of them.
+/// Where the transaction is rolled back, nobody uses the copies.
+pub fn take_over(from: &Subject, to: &Subject) {
+    let (Some(sets), Some((from, to))) =
+        (shmem::rate_sets(), Applied::to(from).zip(Applied::to(to)))
+    else {
+        return;
+    };
+    let now = clock::monotonic();
+    for (from, to) in from.buckets().iter().zip(to.buckets()) {
+        sets.copy(database::own(), from.id, to.id, now);
+    }
+}

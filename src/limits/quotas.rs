@@ -1,0 +1,137 @@
+//! The quotas of accounts and keys that apply now.
+
+use pure::instant::Micros;
+use pure::limits::applicable::{Holder, applicable};
+use pure::limits::applied::ByText;
+use pure::limits::current_quotas::{CurrentQuota, CurrentQuotas};
+use pure::limits::id::{HashKey, HolderName};
+use pure::limits::period::{Period, Utc, containing};
+use pure::limits::quota_set::{CALLS, CountedQuota, MaxAge, Reading};
+use pure::limits::quotas::{MAX_QUOTAS, Quota};
+
+use crate::limits::applied::Subject;
+use crate::pg::call::Call;
+use crate::pg::server::kept::Kept;
+use crate::pg::server::{clock, database, time_zone};
+use crate::pg::types::Bytes;
+use crate::store::lookup::Limits;
+use crate::store::quotas as table;
+
+/// How many quotas apply to a call at most.
+pub const MOST: usize = 3 * MAX_QUOTAS;
+
+/// How old the base of a quota may be, in seconds. The flusher reads it where something is pending;
+/// on a standby nobody does.
+const MAX_AGE: MaxAge = MaxAge { idle: 2, pending: u32::MAX };
+const MAX_AGE_ON_STANDBY: MaxAge = MaxAge { idle: 1, pending: 1 };
+
+/// How the bases of quotas are read now.
+pub fn reading() -> Reading {
+    let (max_age, over) = match database::in_recovery() {
+        true => (MAX_AGE_ON_STANDBY, clock::now().micros()),
+        false => (MAX_AGE, Micros::MIN),
+    };
+    Reading { database: database::own(), now: clock::monotonic_seconds(), max_age, over }
+}
+
+/// The quotas of a plan, an account and a key, in their current periods.
+#[derive(Clone, Copy)]
+pub struct Current([CurrentQuotas; 3]);
+
+impl Current {
+    /// Those of the texts of their columns, in this order. None where nothing is set.
+    pub fn of(texts: [Option<&[u8]>; 3], now: Micros) -> Option<Current> {
+        if texts == [None; 3] {
+            return None;
+        }
+        Some(Current(texts.map(|text| text.map_or(CurrentQuotas::NONE, |text| parsed(text, now)))))
+    }
+
+    /// Those that apply, the account's first.
+    pub fn applicable(&self) -> impl Iterator<Item = (Holder, CurrentQuota)> + Clone + '_ {
+        let [plan, account, key] = &self.0;
+        applicable(plan, account, key)
+    }
+}
+
+/// The quotas that apply to a call of a subject, as they are counted in memory.
+#[derive(Clone, Copy)]
+pub struct Counted {
+    /// When the call was made.
+    pub now: Micros,
+    /// How many there are.
+    length: usize,
+    /// The quotas, those of the account first.
+    quotas: [CountedQuota; MOST],
+}
+
+impl Counted {
+    /// Those of a subject. None if there is none.
+    #[inline]
+    pub fn of(subject: &Subject, key: &HashKey) -> Option<Counted> {
+        let Limits { plan, account, key: of_key } = subject.limits;
+        let texts = [plan.quotas, account.quotas, of_key.quotas];
+        if texts == [None; 3] {
+            return None;
+        }
+        let now = clock::now().micros();
+        let mut counted = Counted { now, length: 0, quotas: [CountedQuota::NONE; MOST] };
+        counted.add(&Current::of(texts, now)?, subject, key);
+        (counted.length > 0).then_some(counted)
+    }
+
+    fn add(&mut self, current: &Current, subject: &Subject, key: &HashKey) {
+        let database = database::own();
+        let hash = |name| key.holder(database, name);
+        let (mut account, mut own) = (None, None);
+        let grants = subject.limits.account.quota_grants;
+        for (place, (holder, quota)) in self.quotas.iter_mut().zip(current.applicable()) {
+            let hash = match (holder, &subject.key) {
+                (Holder::Key, Some(id)) => *own.get_or_insert_with(|| hash(HolderName::Key(id))),
+                _ => *account.get_or_insert_with(|| hash(HolderName::Account(subject.account))),
+            };
+            let is_charged = quota.meter.as_str() == CALLS;
+            *place = quota.counted(holder, hash, grants, is_charged);
+            self.length += 1;
+        }
+    }
+
+    /// The quotas.
+    pub fn quotas(&self) -> &[CountedQuota] {
+        self.quotas.get(..self.length).unwrap_or_default()
+    }
+
+    /// The quotas, to be read and charged.
+    pub fn quotas_mut(&mut self) -> &mut [CountedQuota] {
+        self.quotas.get_mut(..self.length).unwrap_or_default()
+    }
+}
+
+/// What the table has of a quota of a subject. Unguarded: see [`crate::pg::ffi::unguarded`].
+pub fn base_unguarded(call: &Call, subject: &Subject, counted: &CountedQuota) -> i64 {
+    let name = match (counted.counts.holder, subject.key) {
+        (Holder::Key, Some(key)) => Bytes::new_unguarded(call, &pure::uuid::text(key)),
+        _ => Bytes::new_unguarded(call, subject.account),
+    };
+    table::used_unguarded(name, &counted.counts)
+}
+
+/// The quotas of a text. A session keeps them until a period ends.
+fn parsed(text: &[u8], now: Micros) -> CurrentQuotas {
+    static PARSED: Kept<ByText<CurrentQuotas>> = Kept::new(ByText::new());
+    let kept = PARSED.with(|texts| texts.find(text)).flatten();
+    if let Some(quotas) = kept.filter(|quotas| quotas.are_current(now)) {
+        return quotas;
+    }
+    let quotas = CurrentQuotas::parse(text, |quota| period(quota, now));
+    PARSED.with(|texts| texts.set(text, quotas));
+    quotas
+}
+
+/// The current period of a quota. A time zone that the server does not have is UTC.
+fn period(quota: Quota, now: Micros) -> Period {
+    match quota.zone.and_then(time_zone::named) {
+        Some(zone) => containing(quota.span, quota.anchor, &zone, now),
+        None => containing(quota.span, quota.anchor, &Utc, now),
+    }
+}
