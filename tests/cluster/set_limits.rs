@@ -45,8 +45,8 @@ const PERIODS: &str = "
     $$";
 
 /// The periods of quotas are those of the server's calendar, in each of its zones. Where clocks
-/// show midnight twice, a day begins with the second one, as `date_trunc` says even of instants before
-/// it; such an instant is in the period before.
+/// show midnight twice, a day begins with the second one, as `date_trunc` says even of instants
+/// before it; such an instant is in the period before.
 #[test]
 fn the_periods_of_every_time_zone_are_those_of_the_server() {
     let cluster = Cluster::start(&[("fsync", "off")]);
