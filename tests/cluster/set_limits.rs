@@ -18,15 +18,14 @@ const PERIOD: &str = "
 const PERIODS: &str = "
     CREATE TABLE instants AS
     SELECT * FROM generate_series('1890-01-01 00:00+00', '2060-01-01 00:00+00',
-                                  interval '111 days 7 hours 13 minutes 7.1 seconds') AS at
+                                  interval '2 years 111 days 7 hours 13 minutes 7.1 seconds') AS at
      UNION ALL
     SELECT now()
      UNION ALL
-    SELECT d + n * interval '29 minutes'
+    SELECT d + n * interval '58 minutes'
       FROM (VALUES ('2018-11-04 00:00+00'::timestamptz), ('2019-02-16 00:00+00'),
-                   ('2011-12-29 00:00+00'), ('2026-03-29 00:00+00'), ('2026-10-25 00:00+00'),
-                   ('2026-11-01 00:00+00'), ('2026-12-31 00:00+00')) AS d (d),
-           generate_series(0, 75) AS n;
+                   ('2011-12-29 00:00+00'), ('2026-11-01 00:00+00')) AS d (d),
+           generate_series(0, 37) AS n;
     CREATE TABLE periods (zone text, span text, at timestamptz, expected timestamptz,
                           starts timestamptz, ends timestamptz);
     DO $$
@@ -53,7 +52,7 @@ fn the_periods_of_every_time_zone_are_those_of_the_server() {
     let mut client = cluster.client();
     run(&mut client, PERIOD);
     run(&mut client, PERIODS);
-    let counted = value(&mut client, "SELECT (count(*) > 1000000)::text FROM periods", &[]);
+    let counted = value(&mut client, "SELECT (count(*) > 400000)::text FROM periods", &[]);
     assert_eq!(counted, "true");
     let different = "
         SELECT coalesce(string_agg(concat_ws(' ', f.zone, f.span, f.at, f.expected, f.starts, f.ends),
