@@ -63,9 +63,11 @@ pub mod usage {
     pub mod claim;
     pub mod file;
     pub mod handover;
+    pub mod history;
     #[cfg(all(loom, test))]
     mod interleavings;
     pub mod shared;
+    pub mod slot;
     pub mod slots;
     pub mod spin;
     pub mod written;
