@@ -19,6 +19,10 @@ COMMENT ON COLUMN vpk.plans.rank IS
     'Order of the plans in messages, lowest first; without a value, a new plan comes last';
 COMMENT ON COLUMN vpk.plans.pristine IS
     'Whether the row is unchanged since CREATE EXTENSION; a trigger maintains it, for dumps';
+COMMENT ON COLUMN vpk.plans.rate_limits IS
+    'Rate limits of accounts on the plan, such as minute=100/1min+150; see vpk_set_rate_limit';
+COMMENT ON COLUMN vpk.plans.quotas IS
+    'Quotas of accounts on the plan, such as calls=10000/month; see vpk_set_quota';
 
 COMMENT ON TABLE vpk.accounts IS 'Accounts that own keys, and their plans; see vpk_set_plan';
 COMMENT ON COLUMN vpk.accounts.account IS 'Name of the account in the application';
@@ -26,6 +30,12 @@ COMMENT ON COLUMN vpk.accounts.plan IS 'The plan that the account is on';
 COMMENT ON COLUMN vpk.accounts.created_at IS 'When the account was created';
 COMMENT ON COLUMN vpk.accounts.pristine IS
     'Whether the row is unchanged since CREATE EXTENSION; a trigger maintains it, for dumps';
+COMMENT ON COLUMN vpk.accounts.rate_limits IS
+    'Rate limits of the account; they replace those of the same name of its plan';
+COMMENT ON COLUMN vpk.accounts.quotas IS
+    'Quotas of the account; they replace those of the same meter and period of its plan';
+COMMENT ON COLUMN vpk.accounts.quota_grants IS
+    'What the account was granted beyond its quotas, with the periods that it is for';
 
 COMMENT ON TABLE vpk.keys IS
     'Issued keys. Only the hash of a key is stored, never the key; read vpk.key_list instead';
@@ -46,6 +56,10 @@ COMMENT ON COLUMN vpk.keys.rotated_at IS 'When a successor of the key was issued
 COMMENT ON COLUMN vpk.keys.scopes IS 'Scopes that the key has';
 COMMENT ON COLUMN vpk.keys.allowed_ips IS 'Networks that the key may be used from; null means no limit';
 COMMENT ON COLUMN vpk.keys.metadata IS 'Data that the application stores with the key';
+COMMENT ON COLUMN vpk.keys.rate_limits IS
+    'Rate limits of the key; they replace those of the same name of its plan';
+COMMENT ON COLUMN vpk.keys.quotas IS
+    'Quotas of the key; they replace those of the same meter and period of its plan';
 
 COMMENT ON TABLE vpk.key_usage IS 'When each key was last used, and how often it was used';
 COMMENT ON COLUMN vpk.key_usage.key_id IS 'The key';

@@ -14,16 +14,21 @@ CREATE TABLE vpk.plans (
     concurrent_tasks integer,
     rank             integer NOT NULL,
     pristine         boolean NOT NULL,
+    rate_limits      text,
+    quotas           text,
     CONSTRAINT plans_plan_check
         CHECK (pg_catalog.length(plan) BETWEEN 1 AND 255 AND plan !~ '[\u0001-\u001f\u007f]'),
     CONSTRAINT plans_concurrent_tasks_check CHECK (concurrent_tasks >= 0)
 );
 
 CREATE TABLE vpk.accounts (
-    account    text COLLATE "C" PRIMARY KEY,
-    plan       text COLLATE "C" NOT NULL,
-    created_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
-    pristine   boolean NOT NULL
+    account      text COLLATE "C" PRIMARY KEY,
+    plan         text COLLATE "C" NOT NULL,
+    created_at   timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    pristine     boolean NOT NULL,
+    rate_limits  text,
+    quotas       text,
+    quota_grants text
 );
 CREATE INDEX accounts_plan_idx ON vpk.accounts (plan);
 
@@ -46,6 +51,8 @@ CREATE TABLE vpk.keys (
     scopes        text[] NOT NULL DEFAULT '{}',
     allowed_ips   cidr[],
     metadata      jsonb NOT NULL DEFAULT '{}',
+    rate_limits   text,
+    quotas        text,
     -- Unique, by an index that stores 4 bytes of each hash. It has half the size of a B-tree, and a
     -- lookup costs the same for a table of any size: at this fill factor it reads one page. The
     -- B-tree of releases before 0.3.0 had another name. Their library does not compare the hash

@@ -32,8 +32,15 @@ const INDEXES: [&str; 18] = [
 ];
 
 /// Columns that no other list of the library has, with their tables.
-const COLUMNS: [(&str, &str); 7] = [
+const COLUMNS: [(&str, &str); 14] = [
     ("events", "actor"),
+    ("plans", "rate_limits"),
+    ("plans", "quotas"),
+    ("accounts", "rate_limits"),
+    ("accounts", "quotas"),
+    ("accounts", "quota_grants"),
+    ("keys", "rate_limits"),
+    ("keys", "quotas"),
     ("accepted_findings", "item"),
     ("accepted_findings", "what"),
     ("accepted_findings", "until"),
