@@ -18,3 +18,4 @@ pub mod revoke;
 pub mod roles;
 pub mod rotate;
 pub mod update;
+pub mod usage;

@@ -60,6 +60,7 @@ pub mod request {
 /// Uses of keys: in shared memory, in the usage file, and during a handover to the primary.
 pub mod usage {
     pub mod backoff;
+    pub mod buckets;
     pub mod claim;
     pub mod file;
     pub mod handover;

@@ -36,9 +36,10 @@ struct Region {
 enum At {
     Ledger,
     UsageSlots,
+    RefusalSlots,
 }
 
-const REGIONS: [Region; 2] = [
+const REGIONS: [Region; 3] = [
     Region {
         name: c"vibepeak_keys ledger",
         size: || size_of::<Header>(),
@@ -49,7 +50,17 @@ const REGIONS: [Region; 2] = [
         size: || settings::usage_slots() * size_of::<Slot>(),
         alignment: align_of::<Slot>(),
     },
+    Region {
+        name: c"vibepeak_keys refusal slots",
+        size: || refusal_slots() * size_of::<Slot>(),
+        alignment: align_of::<Slot>(),
+    },
 ];
+
+/// The number of slots for refusals of keys: those of a key have a slot for each status.
+fn refusal_slots() -> usize {
+    (settings::usage_slots() / 8).max(64)
+}
 
 /// Every allocation in shared memory begins at a multiple of this and takes a multiple of it
 /// (src/backend/storage/ipc/shmem.c: ShmemAllocRaw; src/include/pg_config_manual.h:
@@ -82,12 +93,13 @@ fn address<T>(region: At) -> *const T {
 #[inline]
 pub fn ledger() -> Option<Ledger<'static>> {
     // SAFETY: `on_startup` made the regions: a header, and as many slots as the setting says, which
-    // cannot change while the server runs. They stay for the life of the process. Both were
-    // made before any process of the server could ask, or neither was.
+    // cannot change while the server runs. They stay for the life of the process. All were made
+    // before any process of the server could ask, or none was.
     unsafe {
         let header = address::<Header>(At::Ledger).as_ref()?;
         let slots = core::slice::from_raw_parts(address(At::UsageSlots), settings::usage_slots());
-        Some(Ledger { header, slots: Slots(slots) })
+        let refusals = core::slice::from_raw_parts(address(At::RefusalSlots), refusal_slots());
+        Some(Ledger { header, slots: Slots(slots), refusals: Slots(refusals) })
     }
 }
 

@@ -10,6 +10,7 @@
 pub mod appended;
 pub mod array;
 pub mod encoding;
+pub mod interval;
 pub mod json;
 pub mod kept_json;
 pub mod status;

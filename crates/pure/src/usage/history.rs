@@ -112,7 +112,11 @@ pub fn by_hour(batch: &[Pending]) -> Vec<HourCount> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::sync::Ordering::Relaxed;
+    use crate::usage::shared::{Header, Ledger};
     use crate::usage::slots::{Noted, Slot, Slots};
     use crate::usage::written::Rest;
 
@@ -223,5 +227,56 @@ mod tests {
         let batch = slots.all().expect("no slot is locked");
         assert_eq!(slots.settle(batch.iter(), None), 2);
         assert_eq!((found(slots), slots.pending(1)), (vec![], 0));
+    }
+
+    /// G4: however many keys are refused, no use is dropped for it, and none is flushed sooner.
+    #[test]
+    fn a_flood_of_refusals_takes_nothing_from_uses() {
+        let header = Header::default();
+        let [slots, refusals] =
+            [8, 4].map(|size| (0..size).map(|_| Slot::default()).collect::<Vec<_>>());
+        let ledger = Ledger { header: &header, slots: Slots(&slots), refusals: Slots(&refusals) };
+        let tally = ledger.tally(1, 1).expect("a tally");
+        let refuse = |key: u8| ledger.note_refusal(1, &[key; 16], Status::ApiKeyRevoked, NINE);
+        let asked: Vec<_> = (0..100).map(refuse).collect();
+        assert_eq!(asked.iter().filter(|asked| **asked).count(), 1, "one early flush");
+        assert_eq!((ledger.crowded(), ledger.slots.pending(1)), (false, 0));
+        let minute = Duration::from_secs(60);
+        assert!(!ledger.rest(NINE, minute).is_none(), "keys in use rest");
+        assert!(ledger.rest_of_refusals(NINE, minute).is_none());
+        (0..8).for_each(|key| _ = ledger.note(1, &[key; 16], NINE, Some(tally)));
+        assert_eq!((ledger.slots.pending(1), tally.dropped.load(Relaxed)), (8, 0));
+        assert_eq!(ledger.unseen(1, &[1; 16], |_| true).uses, 1, "a refusal is no use");
+    }
+
+    /// G4: refusals are written, rest and survive a restart as uses do.
+    #[test]
+    fn refusals_are_settled_rest_and_survive_a_restart() {
+        let (header, next) = (Header::default(), Header::default());
+        let memory: Vec<_> = (0..8).map(|_| Slot::default()).collect();
+        let ledger = |header| Ledger { header, slots: Slots(&[]), refusals: Slots(&memory) };
+        let of = ledger(&header);
+        let minute = Duration::from_secs(60);
+        let refuse = |at| of.note_refusal(1, &[1; 16], Status::RateLimited, at);
+        refuse(NINE);
+        assert_eq!((of.databases(NINE, minute), header.refused.load(Relaxed)), (vec![1], 1));
+        let rest = of.rest_of_refusals(NINE + 1, minute);
+        let (batch, _) = of.refusals.collect(1, 0, 10, rest);
+        refuse(NINE + 2);
+        of.settle_refusals(batch.iter(), Some(rest));
+        assert_eq!(header.refused.load(Relaxed), 1);
+        let second = 1_000_000;
+        assert_eq!(of.databases(NINE + 59 * second, minute), []);
+        assert_eq!(of.databases(NINE + 61 * second, minute), [1]);
+        let snapshot = of.export().expect("no slot is locked");
+        assert_eq!(snapshot.uses.len(), 1);
+        let memory: Vec<_> = (0..8).map(|_| Slot::default()).collect();
+        let of = Ledger { header: &next, slots: Slots(&[]), refusals: Slots(&memory) };
+        of.import(&snapshot);
+        assert_eq!(found(of.refusals), [(Status::RateLimited, NINE + 2, 1)]);
+        assert_eq!(next.refused.load(Relaxed), 1);
+        let (batch, _) = of.refusals.collect(1, 0, 10, Rest::NONE);
+        of.settle_refusals(batch.iter(), None);
+        assert_eq!((of.refusals.pending(1), next.refused.load(Relaxed)), (0, 0));
     }
 }

@@ -75,8 +75,8 @@ pub struct Tally {
     pub dropped_before: AtomicU64,
     /// When the last flush ended ([`Micros`]); 0 if there was none. The flushing process writes it.
     pub flushed_at: AtomicI64,
-    /// The hour in which the history was last tidied up ([`Micros`]). The flushing process writes
-    /// it.
+    /// The hour in which the history was last tidied up ([`Micros`]), and the minutes that it was
+    /// to be kept. The flushing process writes it.
     pub tidied: AtomicI64,
     /// How long the last flush took, in microseconds. The flushing process writes it.
     pub flush_micros: AtomicI64,
