@@ -110,7 +110,7 @@ COMMENT ON TABLE vpk.removed_defaults IS
 
 COMMENT ON VIEW vpk.key_list IS 'Every key, with the columns that a dashboard shows; see vpk_list';
 COMMENT ON VIEW vpk.stats IS
-    'Counters of this database: answers by status, and uses of keys that are pending, flushed and dropped; null if the library is not preloaded';
+    'Counters of this database: answers by status, uses of keys that are pending, flushed and dropped, and limits that were not enforced; null if the library is not preloaded';
 COMMENT ON VIEW vpk.status_codes IS 'The error table: every status with its HTTP status and message';
 
 COMMENT ON FUNCTION vpk_create(text, text, text, timestamptz, text[], cidr[], jsonb, text) IS
@@ -152,6 +152,8 @@ COMMENT ON FUNCTION vpk_rename_account(text, text) IS
     'Gives an account with its keys, leases and events another name; returns the number of keys';
 COMMENT ON FUNCTION vpk_task_start(text, interval, inet, text, text, text) IS
     'Verifies a key and starts one of the concurrent tasks that the account''s plan allows';
+COMMENT ON FUNCTION vpk_rate_limit(text, integer, interval, integer, integer) IS
+    'Limits how often something happens, by an identifier of the application''s. Writes nothing';
 COMMENT ON FUNCTION vpk_task_extend(uuid, interval) IS
     'Extends the lease of a running task; returns its new expiry, or null if the lease no longer exists';
 COMMENT ON FUNCTION vpk_task_finish(uuid) IS
@@ -193,7 +195,8 @@ ALTER FUNCTION vpk_rotate(uuid, interval, timestamptz, text) ROWS 1;
 ALTER FUNCTION vpk_update(uuid, text, timestamptz, text[], cidr[], jsonb) ROWS 1;
 ALTER FUNCTION vpk_task_start(text, interval, inet, text, text, text) ROWS 1;
 ALTER FUNCTION vpk_usage(text, uuid, timestamptz, timestamptz, interval) ROWS 200;
-ALTER FUNCTION vpk_doctor() ROWS 18;
+ALTER FUNCTION vpk_rate_limit(text, integer, interval, integer, integer) ROWS 1;
+ALTER FUNCTION vpk_doctor() ROWS 19;
 ALTER FUNCTION vpk.stats_row() ROWS 1;
 ALTER FUNCTION vpk.status_rows() ROWS 12;
 

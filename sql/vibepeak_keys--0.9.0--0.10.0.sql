@@ -10,7 +10,8 @@ DECLARE
 BEGIN
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
     SELECT t.name, a.attname INTO added
-      FROM (VALUES ('plans', 5), ('accounts', 4), ('keys', 17), ('key_usage', 3)) AS t (name, columns)
+      FROM (VALUES ('plans', 5), ('accounts', 4), ('keys', 17), ('key_usage', 3))
+           AS t (name, columns)
       JOIN pg_catalog.pg_class AS c
         ON c.relname = t.name AND c.relnamespace = 'vpk'::pg_catalog.regnamespace
       JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > t.columns
@@ -54,6 +55,22 @@ COMMENT ON COLUMN vpk.keys.rate_limits IS
     'Rate limits of the key; they replace those of the same name of its plan';
 COMMENT ON COLUMN vpk.keys.quotas IS
     'Quotas of the key; they replace those of the same meter and period of its plan';
+
+-- A limit for anything.
+
+CREATE FUNCTION vpk_rate_limit(
+    identifier text, amount integer, period interval, burst integer DEFAULT NULL,
+    cost integer DEFAULT 1)
+RETURNS TABLE (allowed boolean, remaining integer, retry_after integer)
+VOLATILE PARALLEL UNSAFE
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'vpk_rate_limit_wrapper';
+COMMENT ON FUNCTION vpk_rate_limit(text, integer, interval, integer, integer) IS
+    'Limits how often something happens, by an identifier of the application''s. Writes nothing';
+ALTER FUNCTION vpk_rate_limit(text, integer, interval, integer, integer) ROWS 1;
+
+-- vpk_doctor has one more item, rate_limits.
+ALTER FUNCTION vpk_doctor() ROWS 19;
 
 -- Usage over time. Uses that were counted before this update are in no hour.
 
@@ -100,42 +117,8 @@ COMMENT ON FUNCTION vpk_usage(text, uuid, timestamptz, timestamptz, interval) IS
 ALTER FUNCTION vpk_usage(text, uuid, timestamptz, timestamptz, interval) ROWS 200;
 
 -- A superuser who is not the owner of the extension's tables may run an update. What it made goes
--- to that owner, as in a fresh installation. So does what earlier updates made.
-DO $$
-DECLARE
-    path text := pg_catalog.current_setting('search_path');
-    statement text;
-BEGIN
-    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
-    FOR statement IN
-        SELECT pg_catalog.format('ALTER %s OWNER TO %I', m.member,
-                                 pg_catalog.pg_get_userbyid(k.relowner))
-          FROM pg_catalog.pg_class AS k, pg_catalog.pg_extension AS e
-          JOIN pg_catalog.pg_depend AS d
-            ON d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.refobjid = e.oid
-               AND d.deptype = 'e',
-               LATERAL (
-                   SELECT 'FUNCTION ' || p.oid::pg_catalog.regprocedure::text, p.proowner
-                     FROM pg_catalog.pg_proc AS p
-                    WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND p.oid = d.objid
-                   UNION ALL
-                   SELECT 'TABLE ' || c.oid::pg_catalog.regclass::text, c.relowner
-                     FROM pg_catalog.pg_class AS c
-                    WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND c.oid = d.objid
-                      AND c.relkind IN ('r', 'v')
-               ) AS m (member, owner)
-         WHERE k.oid = 'vpk.keys'::pg_catalog.regclass AND e.extname = 'vibepeak_keys'
-           AND m.owner <> k.relowner
-    LOOP
-        EXECUTE statement;
-    END LOOP;
-    PERFORM pg_catalog.set_config('search_path', path, true);
-END
-$$;
-
--- Privileges for new functions: nobody but the owner, as in a fresh installation, whatever default
--- privileges there are; and then each role that may call the function beside it. Of several
--- functions with one name, each is listed with the types of its arguments.
+-- to that owner, as in a fresh installation. Nobody else may call it, whatever default privileges
+-- there are; and then each role that may call the function beside it.
 --
 -- Grants that an update script makes count as the extension's own (pg_init_privs), and pg_dump
 -- leaves those out. So the privileges that count as its own are set to those of a fresh
@@ -149,28 +132,28 @@ DECLARE
 BEGIN
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
     FOR added IN
-        SELECT p.oid, p.proowner, p.proacl, p.oid::pg_catalog.regprocedure AS function, f.sibling
-          FROM pg_catalog.pg_extension AS e
+        SELECT p.oid, p.oid::pg_catalog.regprocedure AS function, k.relowner AS owner, f.sibling
+          FROM pg_catalog.pg_class AS k, pg_catalog.pg_extension AS e
           JOIN pg_catalog.pg_depend AS d
             ON d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.refobjid = e.oid
                AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.deptype = 'e'
           JOIN pg_catalog.pg_proc AS p ON p.oid = d.objid
-          JOIN (VALUES
-                   ('vpk_usage'::text, 'vpk_list'::text)
-               ) AS f (name, sibling)
-            ON f.name IN (p.proname::text, pg_catalog.format(
-                   '%s(%s)', p.proname, pg_catalog.oidvectortypes(p.proargtypes)))
-         WHERE e.extname = 'vibepeak_keys'
+          JOIN (VALUES ('vpk_rate_limit'::text, 'vpk_authenticate'::text),
+                       ('vpk_usage', 'vpk_list')
+               ) AS f (name, sibling) ON f.name = p.proname
+         WHERE k.oid = 'vpk.keys'::pg_catalog.regclass AND e.extname = 'vibepeak_keys'
     LOOP
+        EXECUTE pg_catalog.format('ALTER FUNCTION %s OWNER TO %I', added.function,
+                                  pg_catalog.pg_get_userbyid(added.owner));
         FOR statement IN
             SELECT DISTINCT pg_catalog.format(
                        'REVOKE ALL ON FUNCTION %s FROM %s', added.function,
                        CASE a.grantee WHEN 0::pg_catalog.oid THEN 'PUBLIC'
                        ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END)
-              FROM pg_catalog.aclexplode(
-                       coalesce(added.proacl,
-                                pg_catalog.acldefault('f', added.proowner))) AS a
-             WHERE a.grantee <> added.proowner
+              FROM pg_catalog.pg_proc AS p,
+                   LATERAL pg_catalog.aclexplode(
+                       coalesce(p.proacl, pg_catalog.acldefault('f', p.proowner))) AS a
+             WHERE p.oid = added.oid AND a.grantee <> added.owner
             UNION ALL
             SELECT DISTINCT pg_catalog.format(
                        'GRANT EXECUTE ON FUNCTION %s TO %s', added.function,
@@ -181,31 +164,29 @@ BEGIN
                 ON d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass
                    AND d.refobjid = e.oid AND d.deptype = 'e'
                    AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
-              JOIN pg_catalog.pg_proc AS s
-                ON s.oid = d.objid
-                   AND added.sibling IN (s.proname::text, pg_catalog.format(
-                       '%s(%s)', s.proname, pg_catalog.oidvectortypes(s.proargtypes))),
+              JOIN pg_catalog.pg_proc AS s ON s.oid = d.objid AND s.proname = added.sibling,
                    LATERAL pg_catalog.aclexplode(s.proacl) AS a
-             WHERE e.extname = 'vibepeak_keys' AND a.grantee <> s.proowner
+             WHERE e.extname = 'vibepeak_keys' AND a.grantee NOT IN (s.proowner, added.owner)
         LOOP
             EXECUTE statement;
         END LOOP;
         UPDATE pg_catalog.pg_init_privs AS i
            SET initprivs = ARRAY[pg_catalog.makeaclitem(
-                   added.proowner, added.proowner, 'EXECUTE', false)]
+                   added.owner, added.owner, 'EXECUTE', false)]
          WHERE i.classoid = 'pg_catalog.pg_proc'::pg_catalog.regclass
            AND i.objoid = added.oid AND i.objsubid = 0;
         DELETE FROM pg_catalog.pg_shdepend AS d USING pg_catalog.pg_database AS b
          WHERE b.datname = pg_catalog.current_database() AND d.dbid = b.oid
            AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
            AND d.objid = added.oid AND d.objsubid = 0
-           AND d.deptype = 'i' AND d.refobjid <> added.proowner;
+           AND d.deptype = 'i' AND d.refobjid <> added.owner;
     END LOOP;
     PERFORM pg_catalog.set_config('search_path', path, true);
 END
 $$;
 
--- The same for new tables: nobody but the owner; and then SELECT on them for each role that has it on vpk.keys, so that its dumps go on.
+-- The same for new tables: they go to that owner, nobody else has a privilege on them, and then
+-- each role that has SELECT on vpk.keys gets it, so that its dumps go on.
 DO $$
 DECLARE
     path text := pg_catalog.current_setting('search_path');
@@ -214,44 +195,87 @@ DECLARE
 BEGIN
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
     FOR added IN
-        SELECT c.oid, c.relkind, c.relowner, c.relacl,
-               pg_catalog.concat(CASE c.relkind WHEN 'S' THEN 'SEQUENCE ' END,
-                                 c.oid::pg_catalog.regclass) AS relation,
-               pg_catalog.acldefault(CASE c.relkind WHEN 'S' THEN 's'::"char" ELSE 'r'::"char" END,
-                                     c.relowner) AS own
-          FROM pg_catalog.pg_extension AS e
-          JOIN pg_catalog.pg_depend AS d
-            ON d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.refobjid = e.oid
-               AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.deptype = 'e'
-          JOIN pg_catalog.pg_class AS c ON c.oid = d.objid AND c.relkind IN ('r', 'v', 'S')
-         WHERE e.extname = 'vibepeak_keys'
+        SELECT c.oid, c.oid::pg_catalog.regclass AS relation, k.relowner AS owner
+          FROM pg_catalog.pg_class AS k, pg_catalog.pg_class AS c
+         WHERE k.oid = 'vpk.keys'::pg_catalog.regclass
            AND c.oid IN ('vpk.usage_history'::pg_catalog.regclass)
     LOOP
+        EXECUTE pg_catalog.format('ALTER TABLE %s OWNER TO %I', added.relation,
+                                  pg_catalog.pg_get_userbyid(added.owner));
         FOR statement IN
             SELECT DISTINCT pg_catalog.format(
                        'REVOKE ALL ON %s FROM %s', added.relation,
                        CASE a.grantee WHEN 0::pg_catalog.oid THEN 'PUBLIC'
                        ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END)
-              FROM pg_catalog.aclexplode(added.relacl) AS a
-             WHERE a.grantee <> added.relowner
+              FROM pg_catalog.pg_class AS c, LATERAL pg_catalog.aclexplode(c.relacl) AS a
+             WHERE c.oid = added.oid AND a.grantee <> added.owner
             UNION ALL
             SELECT DISTINCT pg_catalog.format('GRANT SELECT ON %s TO %I', added.relation,
                                               pg_catalog.pg_get_userbyid(a.grantee))
               FROM pg_catalog.pg_class AS k, LATERAL pg_catalog.aclexplode(k.relacl) AS a
              WHERE k.oid = 'vpk.keys'::pg_catalog.regclass AND a.privilege_type = 'SELECT'
-               AND a.grantee NOT IN (0::pg_catalog.oid, k.relowner) AND added.relkind <> 'v'
+               AND a.grantee NOT IN (0::pg_catalog.oid, added.owner)
         LOOP
             EXECUTE statement;
         END LOOP;
-        UPDATE pg_catalog.pg_init_privs AS i SET initprivs = added.own
+        UPDATE pg_catalog.pg_init_privs AS i
+           SET initprivs = pg_catalog.acldefault('r', added.owner)
          WHERE i.classoid = 'pg_catalog.pg_class'::pg_catalog.regclass
            AND i.objoid = added.oid AND i.objsubid = 0;
         DELETE FROM pg_catalog.pg_shdepend AS d USING pg_catalog.pg_database AS b
          WHERE b.datname = pg_catalog.current_database() AND d.dbid = b.oid
            AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
            AND d.objid = added.oid AND d.objsubid = 0
-           AND d.deptype = 'i' AND d.refobjid <> added.relowner;
+           AND d.deptype = 'i' AND d.refobjid <> added.owner;
     END LOOP;
     PERFORM pg_catalog.set_config('search_path', path, true);
 END
 $$;
+
+-- Last, since readers of vpk.stats wait from here on until the update has committed. The catalogue
+-- row of its function is changed in place, so that everybody keeps the privilege to call it.
+DO $$
+DECLARE
+    path text := pg_catalog.current_setting('search_path');
+BEGIN
+    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+    UPDATE pg_catalog.pg_proc AS p
+       SET prosrc = 'counters_row_wrapper',
+           proallargtypes = pg_catalog.array_append(
+               p.proallargtypes, 'pg_catalog.int8'::pg_catalog.regtype::pg_catalog.oid),
+           proargmodes = pg_catalog.array_append(p.proargmodes, 't'),
+           proargnames = pg_catalog.array_append(p.proargnames, 'limits_unenforced')
+     WHERE p.oid = 'vpk.stats_row()'::pg_catalog.regprocedure;
+    -- As CREATE FUNCTION does: the library that is loaded has to have that function.
+    PERFORM pg_catalog.fmgr_c_validator('vpk.stats_row()'::pg_catalog.regprocedure);
+    PERFORM pg_catalog.set_config('search_path', path, true);
+END
+$$;
+
+COMMENT ON VIEW vpk.stats IS
+    'Counters of this database: answers by status, uses of keys that are pending, flushed and dropped, and limits that were not enforced; null if the library is not preloaded';
+CREATE OR REPLACE VIEW vpk.stats AS
+    SELECT s.since,
+           s.answers[pg_catalog.array_position(s.statuses, 'VALID')] AS valid,
+           s.answers[pg_catalog.array_position(s.statuses, 'MISSING_API_KEY')] AS missing_api_key,
+           s.answers[pg_catalog.array_position(s.statuses, 'INVALID_API_KEY')] AS invalid_api_key,
+           s.answers[pg_catalog.array_position(s.statuses, 'API_KEY_REVOKED')] AS api_key_revoked,
+           s.answers[pg_catalog.array_position(s.statuses, 'API_KEY_EXPIRED')] AS api_key_expired,
+           s.answers[pg_catalog.array_position(s.statuses, 'API_KEY_DISABLED')] AS api_key_disabled,
+           s.answers[pg_catalog.array_position(s.statuses, 'IP_NOT_ALLOWED')] AS ip_not_allowed,
+           s.answers[pg_catalog.array_position(s.statuses, 'PLAN_REQUIRED')] AS plan_required,
+           s.answers[pg_catalog.array_position(s.statuses, 'INSUFFICIENT_SCOPE')]
+               AS insufficient_scope,
+           s.answers[pg_catalog.array_position(s.statuses, 'RATE_LIMITED')] AS rate_limited,
+           s.answers[pg_catalog.array_position(s.statuses, 'QUOTA_EXCEEDED')] AS quota_exceeded,
+           s.answers[pg_catalog.array_position(s.statuses, 'CONCURRENCY_LIMIT_EXCEEDED')]
+               AS concurrency_limit_exceeded,
+           s.uses_pending,
+           s.uses_flushed,
+           s.uses_dropped,
+           s.last_flush_at,
+           s.last_flush_seconds,
+           s.last_error_at,
+           s.last_error,
+           s.limits_unenforced
+      FROM vpk.stats_row() AS s;

@@ -56,5 +56,6 @@ CREATE VIEW vpk.stats AS
            s.last_flush_at,
            s.last_flush_seconds,
            s.last_error_at,
-           s.last_error
+           s.last_error,
+           s.limits_unenforced
       FROM vpk.stats_row() AS s;

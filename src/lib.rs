@@ -1,7 +1,7 @@
 //! API keys as a primitive of PostgreSQL.
 //!
 //! Imports point one way. `api` has the SQL functions, and calls `verify`, `admin`, `tasks` and
-//! `doctor`. These call `usage` and `store`, which call `pg`, the boundary to the server. Each of
+//! `doctor`. These call `limits`, `usage` and `store`, which call `pg`, the boundary to the server. Each of
 //! them may use the folders below it, as `api` uses the types of `pg`, and the crate `pure`, which
 //! uses none of them.
 
@@ -12,6 +12,7 @@ pgrx::pg_module_magic!(name, version);
 mod admin;
 mod api;
 mod doctor;
+mod limits;
 mod pg;
 mod store;
 mod tasks;
@@ -34,7 +35,7 @@ extension_sql_file!(
         "tables",
         vibepeak_keys::api::usage::current_last_use,
         vibepeak_keys::api::usage::current_uses,
-        vibepeak_keys::api::usage::labelled_stats_row,
+        vibepeak_keys::api::usage::counters_row,
         vibepeak_keys::api::verify::status_rows
     ]
 );

@@ -3,6 +3,10 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use pure::answer::status::Status;
+use pure::limits::id::HashKey;
+use pure::limits::kept::Buckets;
+use pure::limits::set::Stored;
 use pure::usage::file::{Counters, ShutdownPoint, UsageSnapshot, decode, encode};
 use pure::usage::slots::Pending;
 use vibepeak_keys_fuzz::model::STATUSES;
@@ -10,15 +14,15 @@ use vibepeak_keys_fuzz::model::STATUSES;
 fuzz_target!(|data: &[u8]| {
     read(data);
     // The same with a correct head, since no fuzzer guesses a checksum.
-    for version in [1, 2, 3] {
+    for version in [1, 2, 3, 4] {
         read(&headed(version, data));
     }
     // And after the statuses that this release writes, which it does not guess either.
     let point = ShutdownPoint::default();
     let empty = encode(&UsageSnapshot::default(), point);
-    let statuses = &empty[HEAD + POINT..empty.len() - 8];
+    let statuses = &empty[HEAD + POINT..empty.len() - LISTS];
     if let Some((point, rest)) = data.split_at_checked(POINT) {
-        let file = headed(3, &[point, statuses, rest].concat());
+        let file = headed(4, &[point, statuses, rest].concat());
         if let Ok((snapshot, Some(point))) = decode(&file) {
             assert_eq!(encode(&snapshot, point), file);
         }
@@ -29,6 +33,9 @@ fuzz_target!(|data: &[u8]| {
 /// The lengths of the head and of the shutdown point after it, in bytes.
 const HEAD: usize = 24;
 const POINT: usize = 24;
+/// The length of what follows the statuses where nothing is counted: the numbers of databases and
+/// of uses, the key of the hashes, and the numbers of buckets of either kind.
+const LISTS: usize = 4 + 4 + 16 + 4 + 4;
 
 /// The content of a file that is accepted is written and read without a change.
 fn read(file: &[u8]) {
@@ -44,6 +51,9 @@ fn headed(version: u32, body: &[u8]) -> Vec<u8> {
     [b"VPKUSAGE", &version.to_le_bytes()[..], &checksum, &length, body].concat()
 }
 
+/// The bits that the last word of a bucket can have: the OID of a database, and parts.
+const MOST_BITS: u64 = (1 << 52) - 1;
+
 fn written(data: &[u8]) {
     let Some((&[size, bit, ..], numbers)) = data.split_first_chunk::<4>() else { return };
     let mut numbers = numbers.as_chunks().0.iter().map(|chunk| u64::from_be_bytes(*chunk));
@@ -54,6 +64,7 @@ fn written(data: &[u8]) {
         answers: core::array::from_fn(|_| next()),
         flushed: next(),
         dropped: next(),
+        limits_unenforced: next(),
         flushed_at: next() as i64,
         flush_micros: next() as i64,
     });
@@ -62,10 +73,16 @@ fn written(data: &[u8]) {
         slot: 0,
         database: next() as u32,
         key: core::array::from_fn(|_| next() as u8),
+        status: Status::ALL[next() as usize % Status::COUNT],
         last_used_at: next() as i64,
         uses: next(),
     });
-    let snapshot = UsageSnapshot { counters, uses: uses.collect() };
+    let uses = uses.collect();
+    let hash_key = HashKey(core::array::from_fn(|_| next() as u8));
+    let mut stored = || Stored::from_words([next(), next(), next(), next() & MOST_BITS]);
+    let mut buckets = |number: u8| (0..number & 3).filter_map(|_| stored()).collect();
+    let buckets = Buckets { hash_key, rates: buckets(size >> 4), identifiers: buckets(size >> 6) };
+    let snapshot = UsageSnapshot { counters, uses, buckets };
     let point = ShutdownPoint {
         system: next(),
         timeline: next() as u32,
@@ -74,7 +91,9 @@ fn written(data: &[u8]) {
     };
     let mut file = encode(&snapshot, point);
     let empty = encode(&UsageSnapshot::default(), point).len();
-    let length = empty + snapshot.counters.len() * (44 + 8 * STATUSES) + snapshot.uses.len() * 36;
+    let buckets = snapshot.buckets.rates.len() + snapshot.buckets.identifiers.len();
+    let counters = snapshot.counters.len() * (52 + 8 * STATUSES);
+    let length = empty + counters + snapshot.uses.len() * 40 + buckets * 32;
     assert_eq!(file.len(), length);
     assert_eq!(decode(&file), Ok((snapshot, Some(point))));
 

@@ -1,6 +1,7 @@
 //! Checks of arguments, and errors that several functions for admins raise.
 
 use pure::characters::other_spellings;
+pub(super) use pure::error::required;
 use pure::error::{CallError, quoted};
 use pure::validate::{self, LATEST_EXPIRY};
 
@@ -9,15 +10,6 @@ use crate::pg::server::clock;
 use crate::pg::types::encoding::ServerEncoding;
 use crate::pg::types::{CidrArray, Json, Text, TextArray, Timestamp};
 use crate::store::accounts;
-
-/// The value of an argument that must not be null.
-pub(super) fn required<T>(what: &str, value: Option<T>) -> Result<T, CallError> {
-    value.ok_or_else(|| {
-        CallError::invalid(format!("{what} must not be null")).hint(format!(
-            "Pass a value for {what}, or leave the argument out if it has a default."
-        ))
-    })
-}
 
 /// A name of a key, without white space around it, where it is allowed.
 pub(super) fn checked_name(call: &Call, name: Text) -> Result<Text, CallError> {

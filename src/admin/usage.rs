@@ -49,7 +49,7 @@ pub fn usage(
 ) -> Result<Vec<Bucket>, CallError> {
     filter.account = filter.account.map(|account| arguments::spelled_as_stored(call, account));
     let length = length.map(|length| {
-        let (months, days, micros) = length.parts();
+        let (months, days, micros) = length.fields(call);
         Length::new(months, days, micros)
     });
     let range = Range {

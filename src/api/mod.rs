@@ -14,6 +14,7 @@ mod accounts;
 mod doctor;
 mod events;
 mod keys;
+mod limits;
 mod roles;
 mod tasks;
 mod usage;

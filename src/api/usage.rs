@@ -10,6 +10,7 @@ use crate::pg::call::Call;
 use crate::pg::error::OrRaise;
 use crate::pg::ffi::guard::passing_errors;
 use crate::pg::sql::visibility;
+use crate::pg::types::appended::also_named;
 use crate::pg::types::json::jsonb;
 use crate::pg::types::table::TableIterator;
 use crate::pg::types::{Interval, Json, Text, TextArray, Timestamp, Uuid};
@@ -17,7 +18,7 @@ use crate::usage::{current, handover, stats};
 
 /// The row of the view `vpk.stats`, which picks each answer by the label beside it.
 #[pg_extern(volatile, parallel_unsafe, schema = "vpk", name = "stats_row")]
-fn labelled_stats_row(
+fn counters_row(
     call: Call,
 ) -> TableIterator<
     'static,
@@ -32,80 +33,36 @@ fn labelled_stats_row(
         name!(last_error_at, Option<Timestamp>),
         name!(last_error, Option<Text>),
         name!(statuses, Option<TextArray>),
+        name!(limits_unenforced, Option<i64>),
     ),
 > {
     passing_errors(|| {
-        let (since, answers, pending, flushed, dropped, flush_at, flush_seconds, error_at, error) =
-            unlabelled(&call);
-        let labels = Status::ALL.iter().map(|status| status.label());
-        let statuses = answers.as_ref().map(|_| TextArray::new(labels));
+        let Some(stats) = stats::own() else {
+            let nothing = (None, None, None, None, None, None, None, None, None, None, None);
+            return TableIterator::once(&call, nothing);
+        };
+        let last_flush = stats.last_flush;
         let row = (
-            since,
-            answers,
-            pending,
-            flushed,
-            dropped,
-            flush_at,
-            flush_seconds,
-            error_at,
-            error,
-            statuses,
+            Some(Timestamp::from_micros(stats.since)),
+            Some(stats.answers),
+            Some(stats.pending),
+            Some(stats.flushed),
+            Some(stats.dropped),
+            last_flush.map(|flush| Timestamp::from_micros(flush.ended_at)),
+            last_flush.map(|flush| flush.micros as f64 / 1e6),
+            stats.failure.as_ref().map(|(at, _)| Timestamp::from_micros(*at)),
+            stats.failure.as_ref().map(|(_, message)| Text::new(&call, message)),
+            Some(TextArray::new(Status::ALL.iter().map(|status| status.label()))),
+            Some(stats.unenforced),
         );
         TableIterator::once(&call, row)
     })
 }
 
-/// The same for the SQL of releases before 0.5.0, whose view picks each answer by its position.
-#[pg_extern(sql = false)]
-fn stats_row(
-    call: Call,
-) -> TableIterator<
-    'static,
-    (
-        name!(since, Option<Timestamp>),
-        name!(answers, Option<Vec<i64>>),
-        name!(uses_pending, Option<i64>),
-        name!(uses_flushed, Option<i64>),
-        name!(uses_dropped, Option<i64>),
-        name!(last_flush_at, Option<Timestamp>),
-        name!(last_flush_seconds, Option<f64>),
-        name!(last_error_at, Option<Timestamp>),
-        name!(last_error, Option<Text>),
-    ),
-> {
-    passing_errors(|| TableIterator::once(&call, unlabelled(&call)))
-}
-
-/// The columns of `vpk.stats_row()` that every release has.
-type UnlabelledRow = (
-    Option<Timestamp>,
-    Option<Vec<i64>>,
-    Option<i64>,
-    Option<i64>,
-    Option<i64>,
-    Option<Timestamp>,
-    Option<f64>,
-    Option<Timestamp>,
-    Option<Text>,
-);
-
-fn unlabelled(call: &Call) -> UnlabelledRow {
-    let Some(stats) = stats::own() else {
-        return (None, None, None, None, None, None, None, None, None);
-    };
-    let last_flush = stats.last_flush;
-    (
-        Some(Timestamp::from_micros(stats.since)),
-        Some(stats.answers),
-        Some(stats.pending),
-        Some(stats.flushed),
-        Some(stats.dropped),
-        last_flush.map(|flush| Timestamp::from_micros(flush.ended_at)),
-        last_flush.map(|flush| flush.micros as f64 / 1e6),
-        stats.failure.as_ref().map(|(at, _)| Timestamp::from_micros(*at)),
-        stats.failure.as_ref().map(|(_, message)| Text::new(call, message)),
-    )
-}
+// Of 0.5.0 to 0.9.0, which have no limits; and of releases before, whose view picks each answer by
+// its position.
+also_named!(counters_row_wrapper, labelled_stats_row_wrapper, pg_finfo_labelled_stats_row_wrapper);
+also_named!(counters_row_wrapper, stats_row_wrapper, pg_finfo_stats_row_wrapper);
 
 /// For the view `vpk.key_list`, which passes what its snapshot shows in the table.
 #[pg_extern(stable, parallel_safe, schema = "vpk")]

@@ -4,6 +4,7 @@
 
 pub mod accept;
 mod finding;
+mod limits;
 mod logging;
 mod usage;
 mod version;
@@ -11,6 +12,7 @@ mod version;
 use pure::encoding::Encoding;
 
 use self::finding::{Finding, counted, enumerated};
+use self::limits::Limits;
 use self::usage::Usage;
 use crate::pg::call::Call;
 use crate::pg::redaction;
@@ -45,6 +47,7 @@ fn found(call: &Call) -> Vec<Finding> {
         preloaded(is_preloaded),
         usage::worker(usage.as_ref(), clock::now().micros()),
         usage::dropped(usage.as_ref()),
+        limits::rates(Limits::here().as_ref()),
         logging::redaction(redaction::scope(), &logging::settings(call)),
         privileges(call),
         found_none(

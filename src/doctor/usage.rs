@@ -135,6 +135,8 @@ mod tests {
                 flushed: 0,
                 dropped: 0,
                 dropped_lately: 0,
+                unenforced: 0,
+                unenforced_lately: 0,
                 last_flush: Some(Flush { ended_at: NOW, micros: 1 }),
                 failure: None,
             },

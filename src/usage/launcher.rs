@@ -48,7 +48,7 @@ pub fn run(mut unconnected: Unconnected) {
     }
 }
 
-/// Flushes pending uses, and forgets those of databases that were dropped.
+/// Flushes pending uses, and forgets uses and buckets of databases that were dropped.
 fn round(unconnected: &mut Unconnected, ledger: Ledger, turns: &mut Turns) {
     let pending = ledger.databases(clock::now().micros(), settings::usage_rewrite_interval());
     if pending.is_empty() {
@@ -60,7 +60,13 @@ fn round(unconnected: &mut Unconnected, ledger: Ledger, turns: &mut Turns) {
     let find = |oid: u32| databases.iter().find(|database| database.oid == oid);
     let dropped = |oid: &u32| find(*oid).is_none_or(|database| database.invalid);
 
-    counted.into_iter().filter(dropped).for_each(|oid| ledger.close(oid));
+    let closed: Vec<u32> = counted.into_iter().filter(dropped).collect();
+    closed.iter().for_each(|oid| ledger.close(*oid));
+    if !closed.is_empty() {
+        for sets in [shmem::rate_sets(), shmem::identifier_sets()].into_iter().flatten() {
+            sets.forget_databases(|database| closed.contains(&database));
+        }
+    }
     for oid in turns.order(&pending) {
         if dropped(&oid) {
             let (uses, _) = ledger.slots.collect(oid, 0, usize::MAX, Rest::NONE);

@@ -21,7 +21,7 @@ use pure::usage::shared::{Ledger, Tally};
 
 use crate::pg::background::shmem;
 use crate::pg::background::worker::{self, EntryPoints};
-use crate::pg::server::{database, settings};
+use crate::pg::server::{clock, database, settings};
 
 /// The functions that the background workers run.
 pub const ENTRY_POINTS: EntryPoints =
@@ -43,6 +43,18 @@ pub fn note(status: Status, key: Option<&[u8; 16]>, now: Micros) {
     };
     if wanted {
         worker::wake(ledger.header.launcher.load(Relaxed));
+    }
+}
+
+/// Counts limits that a call has passed uncounted, since there was no room for their buckets.
+pub fn note_unenforced(limits: usize) {
+    let Some(ledger) = shmem::ledger() else { return };
+    // Also where there is nothing to count: the launcher forgets the buckets of a database that was
+    // dropped if the database has a tally.
+    if let Some(tally) = own_tally(ledger, clock::now().micros())
+        && limits > 0
+    {
+        tally.limits_unenforced.fetch_add(limits as u64, Relaxed);
     }
 }
 

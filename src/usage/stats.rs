@@ -23,6 +23,10 @@ pub struct Stats {
     pub dropped: i64,
     /// How many of them were dropped since the server started.
     pub dropped_lately: i64,
+    /// The number of limits that a call passed uncounted because there was no room for a bucket.
+    pub unenforced: i64,
+    /// How many of them there were since the server started.
+    pub unenforced_lately: i64,
     /// The last flush that succeeded.
     pub last_flush: Option<Flush>,
     /// The last flush that failed: when, and the error message.
@@ -55,6 +59,8 @@ pub fn own() -> Option<Stats> {
     let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     let ended_at = instant(tally.flushed_at.load(Relaxed));
     let dropped = tally.dropped.load(Relaxed);
+    let unenforced = tally.limits_unenforced.load(Relaxed);
+    let unenforced_before = tally.limits_unenforced_before.load(Relaxed);
     Some(Stats {
         since: tally.since.load(Relaxed),
         answers: tally.answers.iter().map(|answers| number(answers.load(Relaxed))).collect(),
@@ -63,6 +69,8 @@ pub fn own() -> Option<Stats> {
         flushed: number(tally.flushed.load(Relaxed)),
         dropped: number(dropped),
         dropped_lately: number(dropped.saturating_sub(tally.dropped_before.load(Relaxed))),
+        unenforced: number(unenforced),
+        unenforced_lately: number(unenforced.saturating_sub(unenforced_before)),
         last_flush: ended_at
             .map(|ended_at| Flush { ended_at, micros: tally.flush_micros.load(Relaxed) }),
         failure: tally.failure.read(),

@@ -105,10 +105,11 @@ fn the_doctor_reports_a_library_that_is_not_preloaded() {
     for item in ["usage_worker", "usage_dropped"] {
         found(&mut client, item, None, "the use of keys is not noted");
     }
+    found(&mut client, "rate_limits", None, "limits that are not enforced are not counted");
     found(&mut client, "unused_keys", None, "the use of keys is not noted, since");
     assert_eq!(
         not_well(&mut client),
-        "preloaded usage_worker usage_dropped log_redaction unused_keys"
+        "preloaded usage_worker usage_dropped rate_limits log_redaction unused_keys"
     );
     writes_nothing(&mut client, false);
 

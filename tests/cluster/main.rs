@@ -12,6 +12,7 @@ mod events;
 mod examples;
 mod faults;
 mod issuing;
+mod limits;
 mod log;
 mod memory;
 mod migrations;

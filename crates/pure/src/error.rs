@@ -74,6 +74,15 @@ impl CallError {
     }
 }
 
+/// The value of an argument that must not be null.
+pub fn required<T>(what: &str, value: Option<T>) -> Result<T, CallError> {
+    value.ok_or_else(|| {
+        CallError::invalid(format!("{what} must not be null")).hint(format!(
+            "Pass a value for {what}, or leave the argument out if it has a default."
+        ))
+    })
+}
+
 /// A caller's value for a message: quoted, with keys redacted, and shortened to 64 characters.
 pub fn quoted(value: &[u8]) -> String {
     let mut shown = value.to_vec();

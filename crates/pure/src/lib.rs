@@ -39,6 +39,7 @@ pub mod limits {
     pub mod id;
     #[cfg(all(loom, test))]
     mod interleavings;
+    pub mod kept;
     pub mod name;
     pub mod period;
     pub mod policies;
@@ -70,7 +71,6 @@ pub mod usage {
     pub mod shared;
     pub mod slot;
     pub mod slots;
-    pub mod spin;
     pub mod written;
 }
 
@@ -81,6 +81,7 @@ pub mod fallible;
 pub mod instant;
 pub mod privileges;
 pub mod random;
+pub mod spin;
 pub mod sync;
 pub mod uuid;
 pub mod validate;

@@ -2,11 +2,12 @@
 //! others, except for those of `vpk_grant_backup`: SELECT on every table and sequence.
 
 /// The functions that a verifier role may call.
-pub const VERIFIER_FUNCTIONS: [&str; 8] = [
+pub const VERIFIER_FUNCTIONS: [&str; 9] = [
     "vpk_verify",
     "vpk_authenticate",
     "vpk_client_ip",
     "vpk_error",
+    "vpk_rate_limit",
     "vpk_task_start",
     "vpk_task_extend",
     "vpk_task_finish",

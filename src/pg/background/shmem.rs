@@ -14,11 +14,15 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use pgrx::pg_sys::{self, Datum};
 
+use pure::limits::id::HashKey;
+use pure::limits::kept::Limits;
+use pure::limits::set::{Set, WAYS};
+use pure::limits::sets::Sets;
 use pure::usage::shared::{Header, Ledger};
 use pure::usage::slots::{Slot, Slots};
 
 use crate::pg::background::usage_file;
-use crate::pg::server::settings;
+use crate::pg::server::{random, settings};
 
 /// A part of the shared memory, which the view pg_shmem_allocations shows by its name. All zeroes
 /// are its initial state.
@@ -37,9 +41,11 @@ enum At {
     Ledger,
     UsageSlots,
     RefusalSlots,
+    RateSets,
+    IdentifierSets,
 }
 
-const REGIONS: [Region; 3] = [
+const REGIONS: [Region; 5] = [
     Region {
         name: c"vibepeak_keys ledger",
         size: || size_of::<Header>(),
@@ -55,11 +61,31 @@ const REGIONS: [Region; 3] = [
         size: || refusal_slots() * size_of::<Slot>(),
         alignment: align_of::<Slot>(),
     },
+    Region {
+        name: c"vibepeak_keys rate sets",
+        size: || rate_set_count() * size_of::<Set>(),
+        alignment: align_of::<Set>(),
+    },
+    Region {
+        name: c"vibepeak_keys identifier sets",
+        size: || identifier_set_count() * size_of::<Set>(),
+        alignment: align_of::<Set>(),
+    },
 ];
 
 /// The number of slots for refusals of keys: those of a key have a slot for each status.
 fn refusal_slots() -> usize {
     (settings::usage_slots() / 8).max(64)
+}
+
+/// The number of sets with the buckets of accounts and keys.
+fn rate_set_count() -> usize {
+    settings::rate_slots().div_ceil(WAYS)
+}
+
+/// The number of sets with the buckets of identifiers and client addresses.
+fn identifier_set_count() -> usize {
+    settings::identifier_slots().div_ceil(WAYS)
 }
 
 /// Every allocation in shared memory begins at a multiple of this and takes a multiple of it
@@ -101,6 +127,44 @@ pub fn ledger() -> Option<Ledger<'static>> {
         let refusals = core::slice::from_raw_parts(address(At::RefusalSlots), refusal_slots());
         Some(Ledger { header, slots: Slots(slots), refusals: Slots(refusals) })
     }
+}
+
+/// The buckets of accounts and keys, if the library was preloaded.
+#[inline]
+pub fn rate_sets() -> Option<Sets<'static>> {
+    sets(At::RateSets, rate_set_count)
+}
+
+/// The buckets of identifiers and client addresses, if the library was preloaded.
+#[inline]
+pub fn identifier_sets() -> Option<Sets<'static>> {
+    sets(At::IdentifierSets, identifier_set_count)
+}
+
+/// The sets of a region, if the library was preloaded.
+#[inline]
+fn sets(region: At, count: fn() -> usize) -> Option<Sets<'static>> {
+    let first = address::<Set>(region);
+    if first.is_null() {
+        return None;
+    }
+    // SAFETY: `on_startup` made the region for as many sets, as the setting says that cannot change
+    // while the server runs. It stays for the life of the process.
+    Some(Sets(unsafe { core::slice::from_raw_parts(first, count()) }))
+}
+
+/// The key of the hashes that name buckets, if the library was preloaded.
+#[inline]
+pub fn hash_key() -> Option<HashKey> {
+    // SAFETY: `on_startup` made the region, which stays for the life of the process.
+    let header = unsafe { address::<Header>(At::Ledger).as_ref() };
+    header.map(|header| header.hash_key.get())
+}
+
+/// The buckets of all limits and the key of their hashes, if the library was preloaded.
+fn limits() -> Option<Limits<'static>> {
+    let hash_key = &ledger()?.header.hash_key;
+    Some(Limits { hash_key, rates: rate_sets()?, identifiers: identifier_sets()? })
 }
 
 /// Asks the postmaster for the memory. Called while it loads the library.
@@ -154,18 +218,19 @@ extern "C-unwind" fn on_startup() {
         }
         pg_sys::on_shmem_exit(Some(on_postmaster_exit), Datum::null());
     }
-    if let Some(ledger) = ledger() {
-        usage_file::load(ledger);
+    if let Some((ledger, limits)) = ledger().zip(limits()) {
+        limits.hash_key.set(random::hash_key());
+        usage_file::load(ledger, limits);
     }
 }
 
 /// The last thing that the postmaster does, when no other process is left.
 #[pgrx::pg_guard]
 extern "C-unwind" fn on_postmaster_exit(code: c_int, _nothing: Datum) {
-    if let Some(ledger) = ledger() {
+    if let Some((ledger, limits)) = ledger().zip(limits()) {
         // After a crash the memory is not to be trusted. An immediate shutdown ends processes
         // anywhere: a flush may have committed uses that the memory still has, and a slot may be
         // half written.
-        usage_file::save(ledger, code == 0 && ledger.header.flusher.load(Relaxed) == 0);
+        usage_file::save(ledger, limits, code == 0 && ledger.header.flusher.load(Relaxed) == 0);
     }
 }

@@ -12,10 +12,12 @@ use core::sync::atomic::Ordering::Relaxed;
 use std::fs;
 use std::io::{self, ErrorKind, Write};
 
+use pure::limits::kept::{Buckets, Limits};
 use pure::usage::file::{self, ShutdownPoint, UsageFileError, UsageSnapshot};
 use pure::usage::shared::Ledger;
 
 use crate::pg::background::control_file;
+use crate::pg::server::clock;
 
 /// In the data directory, next to the statistics that the server itself keeps over a restart.
 const FILE: &str = "pg_stat/vibepeak_keys.usage";
@@ -24,9 +26,16 @@ const FILE_BEING_WRITTEN: &str = "pg_stat/vibepeak_keys.usage.tmp";
 /// Whether the memory was started with the content of the file. Only the postmaster uses it.
 static LOADED: AtomicBool = AtomicBool::new(false);
 
-/// Loads the file into a ledger without entries, if there is a file that counts here.
-pub(in crate::pg) fn load(ledger: Ledger) {
+/// Whether the postmaster has had memory before. Only the postmaster uses it.
+static STARTED: AtomicBool = AtomicBool::new(false);
+
+/// Loads the file into memory without entries, if there is a file that counts here.
+///
+/// Its buckets are loaded at the start of the server only. After a crash of a process they would be
+/// those of that start, and are full instead.
+pub(in crate::pg) fn load(ledger: Ledger, limits: Limits) {
     LOADED.store(false, Relaxed);
+    let is_first = !STARTED.swap(true, Relaxed);
     let file = match fs::read(FILE) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return,
@@ -39,6 +48,9 @@ pub(in crate::pg) fn load(ledger: Ledger) {
     match decoded.and_then(|(snapshot, point)| check_origin(point).map(|()| snapshot)) {
         Ok(snapshot) => {
             ledger.import(&snapshot);
+            if is_first {
+                limits.import(&snapshot.buckets, clock::monotonic());
+            }
             LOADED.store(true, Relaxed);
         }
         Err(error) => pgrx::log!("vibepeak_keys: file \"{FILE}\" is ignored: {error}"),
@@ -77,8 +89,12 @@ pub fn forget() -> bool {
 
 /// Writes the file when no other process of the server is left: with what the ledger holds or, if
 /// that cannot be trusted, with what the memory was started with.
-pub(in crate::pg) fn save(ledger: Ledger, clean: bool) {
-    let Some(snapshot) = clean.then(|| ledger.export()).flatten().or_else(loaded) else {
+pub(in crate::pg) fn save(ledger: Ledger, limits: Limits, clean: bool) {
+    let held = || {
+        let buckets = limits.export(clock::monotonic())?;
+        Some(UsageSnapshot { buckets, ..ledger.export()? })
+    };
+    let Some(snapshot) = clean.then(held).flatten().or_else(loaded) else {
         return;
     };
     let Some(point) = control_file::last_stop() else {
@@ -91,11 +107,12 @@ pub(in crate::pg) fn save(ledger: Ledger, clean: bool) {
 }
 
 /// What the memory was started with. As long as the file is there, nothing of it has been flushed.
-/// It is written anew even so: a start that fails in recovery has changed the control file.
+/// It is written anew even so: a start that fails in recovery has changed the control file. Its
+/// buckets are not kept, since calls may have changed them.
 fn loaded() -> Option<UsageSnapshot> {
     LOADED.load(Relaxed).then_some(())?;
     let (snapshot, _) = file::decode(&fs::read(FILE).ok()?).ok()?;
-    Some(snapshot)
+    Some(UsageSnapshot { buckets: Buckets::default(), ..snapshot })
 }
 
 /// Replaces the file.

@@ -1,5 +1,7 @@
 //! The clock.
 
+use pure::limits::bucket::Nanos;
+
 use crate::pg::ffi::unguarded;
 use crate::pg::types::Timestamp;
 
@@ -7,6 +9,18 @@ use crate::pg::types::Timestamp;
 pub fn now() -> Timestamp {
     // SAFETY: reads the clock and raises no error (src/backend/utils/adt/timestamp.c).
     Timestamp::from_micros(unsafe { unguarded::GetCurrentTimestamp() })
+}
+
+/// The time of a clock that never goes back, in nanoseconds since a start that all processes of the
+/// machine share. Setting the machine's clock does not change it. It starts anew with the machine.
+///
+/// It calls nothing of the server, and cannot fail: it may be called while a spin lock is held.
+pub fn monotonic() -> Nanos {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the function writes the time to where the pointer says, and every system has this
+    // clock, which a process may always read.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    time.tv_sec as Nanos * 1_000_000_000 + time.tv_nsec as Nanos
 }
 
 /// Microseconds from the Unix epoch (1970) to PostgreSQL's (2000).

@@ -8,6 +8,7 @@ use pgrx::{PgSqlErrorCode, pg_sys};
 
 use pure::key::environment::Environment;
 use pure::key::token::Token;
+use pure::limits::id::HashKey;
 use pure::random::Pool;
 use pure::request::id::NewRequestId;
 use pure::{random, uuid};
@@ -20,6 +21,11 @@ use crate::pg::types::{Timestamp, Uuid};
 /// A new key.
 pub fn draw_token(environment: Environment) -> Token {
     or_raise(Token::generate(environment, random::fill))
+}
+
+/// A new key for the hashes that name buckets.
+pub(in crate::pg) fn hash_key() -> HashKey {
+    HashKey(random())
 }
 
 /// A new request id.

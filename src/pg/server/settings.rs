@@ -46,6 +46,10 @@ static REDACT_LOGS: GucSetting<bool> = GucSetting::<bool>::new(true);
 static BACKEND_CACHE: GucSetting<i32> = GucSetting::<i32>::new(2_048);
 /// `vibepeak_keys.usage_slots`.
 static USAGE_SLOTS: GucSetting<i32> = GucSetting::<i32>::new(65_536);
+/// `vibepeak_keys.rate_slots`.
+static RATE_SLOTS: GucSetting<i32> = GucSetting::<i32>::new(131_072);
+/// `vibepeak_keys.identifier_slots`.
+static IDENTIFIER_SLOTS: GucSetting<i32> = GucSetting::<i32>::new(65_536);
 /// `vibepeak_keys.usage_flush_interval`, in milliseconds.
 static USAGE_FLUSH_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(5_000);
 /// `vibepeak_keys.usage_rewrite_interval`, in milliseconds.
@@ -76,6 +80,17 @@ pub fn usage_slots() -> usize {
     usize::try_from(USAGE_SLOTS.get()).unwrap_or(0)
 }
 
+/// For how many buckets of accounts and keys there is room (`vibepeak_keys.rate_slots`).
+pub fn rate_slots() -> usize {
+    usize::try_from(RATE_SLOTS.get()).unwrap_or(0)
+}
+
+/// For how many buckets of identifiers and client addresses there is room
+/// (`vibepeak_keys.identifier_slots`).
+pub fn identifier_slots() -> usize {
+    usize::try_from(IDENTIFIER_SLOTS.get()).unwrap_or(0)
+}
+
 /// The time between flushes (`vibepeak_keys.usage_flush_interval`).
 pub fn usage_flush_interval() -> Duration {
     Duration::from_millis(USAGE_FLUSH_INTERVAL.get().try_into().unwrap_or(0))
@@ -86,11 +101,14 @@ pub fn usage_rewrite_interval() -> Duration {
     Duration::from_millis(USAGE_REWRITE_INTERVAL.get().try_into().unwrap_or(0))
 }
 
+/// The least number of buckets: as many as share a lock.
+const WAYS: i32 = pure::limits::set::WAYS as i32;
+
 /// Defines the settings. Called once, when the library is loaded.
 pub(in crate::pg) fn define(preloading: bool) {
     // A setting that is fixed at the start of the server can only be defined then. Elsewhere it has
     // no effect, but a line for it in the configuration must not cause a warning in every session.
-    let at_start = if preloading { GucContext::Postmaster } else { GucContext::Sighup };
+    let at_start = || if preloading { GucContext::Postmaster } else { GucContext::Sighup };
     GucRegistry::define_bool_guc(
         c"vibepeak_keys.redact_logs",
         c"Redacts API keys in the server log and wherever statements are shown.",
@@ -116,7 +134,27 @@ pub(in crate::pg) fn define(preloading: bool) {
         &USAGE_SLOTS,
         64,
         16_777_216,
-        at_start,
+        at_start(),
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"vibepeak_keys.rate_slots",
+        c"Sets the number of buckets that rate limits of accounts and keys may have at a time.",
+        c"Each takes 37 bytes of shared memory. A bucket takes one from a call until it is full again.",
+        &RATE_SLOTS,
+        WAYS,
+        16_777_216,
+        at_start(),
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"vibepeak_keys.identifier_slots",
+        c"Sets the number of buckets that vpk_rate_limit may have at a time.",
+        c"Each takes 37 bytes of shared memory. A bucket takes one from a call until it is full again.",
+        &IDENTIFIER_SLOTS,
+        WAYS,
+        16_777_216,
+        at_start(),
         GucFlags::default(),
     );
     GucRegistry::define_int_guc(

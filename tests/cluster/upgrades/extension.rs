@@ -202,6 +202,7 @@ fn grants_outlast_an_update() {
             value(&mut verifier, "SELECT host(vpk_client_ip('192.0.2.1'))", &[]),
             "192.0.2.1"
         );
+        run(&mut verifier, "SELECT FROM vpk_rate_limit('somebody', 1, '1 second')");
         run(&mut owner, GRANTS);
         let found = catalogue(&mut owner);
         assert_same(&format!("{old}, updated and granted again"), &fresh, &found);

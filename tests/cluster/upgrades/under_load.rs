@@ -68,6 +68,10 @@ fn call_everything(client: &mut Client) {
         ),
         ("vpk_client_ip(text)", "SELECT vpk_client_ip('192.0.2.1')"),
         (
+            "vpk_rate_limit(text, integer, interval, integer, integer)",
+            "SELECT FROM vpk_rate_limit('somebody', 1, '1 second')",
+        ),
+        (
             "vpk_doctor_accept(text, text, timestamptz)",
             "SELECT vpk_doctor_accept('preloaded', 'nothing', '-infinity')",
         ),

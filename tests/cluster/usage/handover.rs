@@ -7,9 +7,7 @@ use std::thread;
 use crate::support::keys::{Key, create, create_for, set_plan, verify};
 use crate::support::known::run;
 use crate::support::recipes::recipe;
-use crate::support::usage::{
-    FLUSH_EVERY_200MS, counter, counters_of, stats, use_key, uses, wait_for_uses,
-};
+use crate::support::usage::{FLUSH_EVERY_200MS, counter, stats, use_key, uses, wait_for_uses};
 use crate::support::{Client, Cluster, caught_up, pid, report, sqlstate, value, wait_until};
 
 /// A primary and a standby that has replayed what it has.
@@ -228,14 +226,17 @@ fn a_failed_handover_loses_no_use() {
 fn uses_in_a_file_of_an_earlier_release_are_handed_over_once() {
     let mut servers = Servers::start(&[]);
     let key = servers.key("used");
-    use_key(&mut servers.reader, &key, 5);
+    let sql = "SELECT oid::text FROM pg_database WHERE datname = current_database()";
+    let database: u32 = value(&mut servers.reader, sql, &[]).parse().expect("an OID");
     servers.standby.down();
+    // Version 1: the counters of each database, here of none, and the uses.
+    let id = hex::decode(key.id.replace('-', "")).expect("an id");
+    let used_at = 700_000_000_000_000_i64;
+    let mut body = [0_u32, 1, database].map(u32::to_le_bytes).concat();
+    body.extend([&id[..], &used_at.to_le_bytes(), &5_u64.to_le_bytes()].concat());
+    let (checksum, length) = (crc32fast::hash(&body).to_le_bytes(), body.len().to_le_bytes());
+    let older = [b"VPKUSAGE", &1_u32.to_le_bytes()[..], &checksum, &length, &body].concat();
     let path = servers.standby.data().join("pg_stat/vibepeak_keys.usage");
-    let file = fs::read(&path).expect("the file");
-    // Version 1 has neither the shutdown point nor the labels of the statuses.
-    let (magic, body) = (&file[..8], &file[counters_of(&file)..]);
-    let (checksum, length) = (crc32fast::hash(body).to_le_bytes(), body.len().to_le_bytes());
-    let older = [magic, &1_u32.to_le_bytes(), &checksum, &length, body].concat();
     fs::write(&path, older).expect("the file");
     servers.standby.up();
     let mut bringer = servers.standby.client();

@@ -58,7 +58,6 @@ fn wait_for_denied(client: &mut impl GenericClient, of: &str, expected: &str) {
 const AN_HOUR_PASSES: &str =
     "UPDATE vpk.key_usage SET last_used_at = last_used_at - interval '1 hour'";
 
-
 /// G4: at each instant of flushes, while hours pass and others add uses, the sum of a key's usage
 /// is the number of its uses.
 #[test]

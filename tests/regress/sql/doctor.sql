@@ -13,9 +13,9 @@ SELECT item, ok, detail, advice FROM vpk_doctor()
  WHERE item IN ('privileges', 'key_table', 'names', 'expiring_keys', 'plan_access', 'alike_names', 'publications');
 SELECT item FROM vpk_doctor() WHERE (advice IS NULL) <> (ok IS TRUE) OR detail = '' OR advice = '';
 -- What is not known without the library preloaded is known with it.
-SELECT count(*) FILTER (WHERE d.ok IS NULL) = CASE WHEN p.ok THEN 0 ELSE 3 END AS as_preloaded
+SELECT count(*) FILTER (WHERE d.ok IS NULL) = CASE WHEN p.ok THEN 0 ELSE 4 END AS as_preloaded
   FROM vpk_doctor() AS d, (SELECT ok FROM vpk_doctor() WHERE item = 'preloaded') AS p
- WHERE d.item IN ('usage_worker', 'usage_dropped', 'unused_keys') GROUP BY p.ok;
+ WHERE d.item IN ('usage_worker', 'usage_dropped', 'rate_limits', 'unused_keys') GROUP BY p.ok;
 
 -- What a dump would leave out.
 ALTER TABLE vpk.keys ADD COLUMN "team's" text;

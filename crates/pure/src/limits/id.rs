@@ -6,10 +6,29 @@ use sha2::{Digest, Sha256};
 use crate::limits::name::Name;
 use crate::limits::policy::Policy;
 use crate::limits::set::BucketId;
+use crate::sync::AtomicU64;
+use crate::sync::Ordering::Relaxed;
 
 /// The key of the hashes: random, made when the server starts, and kept with the buckets.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HashKey(pub [u8; 16]);
+
+/// The place of a hash key in memory that processes share. All zeroes until it is set.
+#[derive(Default)]
+pub struct SharedHashKey([AtomicU64; 2]);
+
+impl SharedHashKey {
+    /// The key.
+    pub fn get(&self) -> HashKey {
+        let [first, second] = [0, 1].map(|half| self.0[half].load(Relaxed));
+        HashKey((u128::from(first) | u128::from(second) << 64).to_le_bytes())
+    }
+
+    /// Sets the key, before other processes use it.
+    pub fn set(&self, key: HashKey) {
+        self.0.iter().zip(halves(key.0)).for_each(|(to, from)| to.store(from, Relaxed));
+    }
+}
 
 /// Who has buckets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +113,15 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+
+    #[test]
+    fn a_key_in_shared_memory_is_the_one_that_was_set() {
+        let shared = SharedHashKey::default();
+        assert_eq!(shared.get(), HashKey::default());
+        let key = HashKey(core::array::from_fn(|at| at as u8 + 1));
+        shared.set(key);
+        assert_eq!(shared.get(), key);
+    }
 
     #[test]
     fn every_bucket_has_an_id_of_its_own() {

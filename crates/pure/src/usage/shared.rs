@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use crate::answer::status::Status;
 use crate::instant::Micros;
+use crate::limits::id::SharedHashKey;
+use crate::limits::kept::Buckets;
+use crate::spin::SpinLock;
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::{
     AtomicBool, AtomicI32, AtomicI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, fence, yield_now,
@@ -15,7 +18,6 @@ use crate::sync::{
 use crate::usage::claim;
 use crate::usage::file::{Counters, UsageSnapshot};
 use crate::usage::slots::{Noted, Pending, Slots, Unseen};
-use crate::usage::spin::SpinLock;
 use crate::usage::written::Rest;
 
 /// The number of tallies. Uses are also noted in databases without one.
@@ -45,6 +47,8 @@ pub struct Header {
     pub open: AtomicU64,
     /// How many flushes have ended without an error. The flusher writes it.
     pub flushes: AtomicU64,
+    /// The key of the hashes that name buckets. The postmaster sets it at the start.
+    pub hash_key: SharedHashKey,
     /// Held while assigning a tally to a database or freeing one.
     tallies_lock: SpinLock,
     tallies: Tallies,
@@ -73,6 +77,10 @@ pub struct Tally {
     pub dropped: AtomicU64,
     /// How many of them had been dropped when the server started.
     pub dropped_before: AtomicU64,
+    /// The number of limits that a call passed uncounted because there was no room for a bucket.
+    pub limits_unenforced: AtomicU64,
+    /// How many of them there had been when the server started.
+    pub limits_unenforced_before: AtomicU64,
     /// When the last flush ended ([`Micros`]); 0 if there was none. The flushing process writes it.
     pub flushed_at: AtomicI64,
     /// The hour in which the history was last tidied up ([`Micros`]), and the minutes that it was
@@ -298,7 +306,7 @@ impl<'memory> Ledger<'memory> {
         self.slots.unseen(database, key, open, shows)
     }
 
-    /// What survives a restart. Call it when no other process uses the ledger. None if a process
+    /// What survives a restart, but for the buckets. Call it when no other process uses the ledger. None if a process
     /// died in the middle of a change.
     pub fn export(self) -> Option<UsageSnapshot> {
         let mut uses = self.slots.all()?;
@@ -309,10 +317,11 @@ impl<'memory> Ledger<'memory> {
             answers: core::array::from_fn(|at| tally.answers[at].load(Relaxed)),
             flushed: tally.flushed.load(Relaxed),
             dropped: tally.dropped.load(Relaxed),
+            limits_unenforced: tally.limits_unenforced.load(Relaxed),
             flushed_at: tally.flushed_at.load(Relaxed),
             flush_micros: tally.flush_micros.load(Relaxed),
         });
-        Some(UsageSnapshot { counters: counters.collect(), uses })
+        Some(UsageSnapshot { counters: counters.collect(), uses, buckets: Buckets::default() })
     }
 
     /// Loads what was exported. Uses without a slot, if there are fewer slots now, count as
@@ -328,6 +337,9 @@ impl<'memory> Ledger<'memory> {
             tally.flushed.store(counters.flushed, Relaxed);
             tally.dropped.store(counters.dropped, Relaxed);
             tally.dropped_before.store(counters.dropped, Relaxed);
+            let unenforced = counters.limits_unenforced;
+            tally.limits_unenforced.store(unenforced, Relaxed);
+            tally.limits_unenforced_before.store(unenforced, Relaxed);
             tally.flushed_at.store(counters.flushed_at, Relaxed);
             tally.flush_micros.store(counters.flush_micros, Relaxed);
         }
@@ -357,8 +369,9 @@ impl<'memory> Ledger<'memory> {
 
 impl Tally {
     fn clear(&self) {
-        let others = [&self.flushed, &self.dropped, &self.dropped_before];
-        for counter in self.answers.iter().chain(others) {
+        let uses = [&self.flushed, &self.dropped, &self.dropped_before];
+        let limits = [&self.limits_unenforced, &self.limits_unenforced_before];
+        for counter in self.answers.iter().chain(uses).chain(limits) {
             counter.store(0, Relaxed);
         }
         self.flushed_at.store(0, Relaxed);
@@ -417,27 +430,6 @@ mod tests {
     }
 
     #[test]
-    fn no_key_rests_where_half_of_the_slots_are_taken() {
-        let header = Header::default();
-        let slots: Vec<_> = (0..4).map(|_| Slot::default()).collect();
-        let ledger = Ledger { header: &header, slots: Slots(&slots), refusals: Slots(&[]) };
-        let minute = Duration::from_secs(60);
-        ledger.note(1, &[1; 16], 1, None);
-        let rest = ledger.rest(1_000_000, minute);
-        let (batch, _) = ledger.slots.collect(1, 0, 10, rest);
-        ledger.begin(batch.iter(), 7);
-        ledger.end(batch.iter(), rest);
-        let due = |seconds: i64| {
-            let rest = ledger.rest(seconds * 1_000_000, minute);
-            ledger.slots.collect(1, 0, 10, rest).0.len()
-        };
-        ledger.note(1, &[1; 16], 2, None);
-        assert_eq!((due(2), due(61)), (0, 1));
-        ledger.note(1, &[2; 16], 2, None);
-        assert_eq!(due(2), 2);
-    }
-
-    #[test]
     fn a_failed_flush_is_no_flush_and_lists_find_its_uses() {
         let header = Header::default();
         let slots: Vec<_> = (0..4).map(|_| Slot::default()).collect();
@@ -462,6 +454,7 @@ mod tests {
         let tally = ledger.tally(1, 9).expect("a tally");
         (0u8..4).for_each(|key| _ = ledger.note(1, &[key; 16], 5, Some(tally)));
         tally.answers[0].store(4, Relaxed);
+        tally.limits_unenforced.store(3, Relaxed);
         let snapshot = ledger.export().expect("no slot is locked");
 
         let ledger = Ledger { header: &next, slots: Slots(&fewer), refusals: Slots(&[]) };
@@ -469,6 +462,8 @@ mod tests {
         let tally = ledger.tally(1, 10).expect("the same tally");
         let counters = [&tally.answers[0], &tally.dropped].map(|counter| counter.load(Relaxed));
         assert_eq!((tally.since.load(Relaxed), counters), (9, [4, 2]));
+        let unenforced = [&tally.limits_unenforced, &tally.limits_unenforced_before];
+        assert_eq!(unenforced.map(|counter| counter.load(Relaxed)), [3, 3]);
         assert_eq!((ledger.slots.pending(1), next.occupied.load(Relaxed)), (2, 2));
         // Uses that were dropped during the import count as dropped since the start; at the next
         // start they do not.
@@ -480,6 +475,8 @@ mod tests {
         let tally = ledger.tally(1, 10).expect("the same tally");
         assert_eq!(tally.dropped_before.load(Relaxed), 2);
         tally.clear();
-        assert_eq!(tally.dropped_before.load(Relaxed), 0);
+        let cleared =
+            [&tally.dropped_before, &tally.limits_unenforced, &tally.limits_unenforced_before];
+        assert_eq!(cleared.map(|counter| counter.load(Relaxed)), [0; 3]);
     }
 }

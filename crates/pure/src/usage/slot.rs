@@ -2,11 +2,11 @@
 
 use crate::answer::status::Status;
 use crate::instant::Micros;
+use crate::spin::SpinLock;
 use crate::sync::Ordering::Relaxed;
 use crate::sync::{AtomicI64, AtomicU32, AtomicU64};
 use crate::usage::history::{HOUR, hour_of};
 use crate::usage::slots::Pending;
-use crate::usage::spin::SpinLock;
 use crate::usage::written::{Copied, Written};
 
 /// The bits of a slot's word that have the number of uses. Those above have the status.

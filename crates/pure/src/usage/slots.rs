@@ -2,7 +2,7 @@
 //! processes share.
 //!
 //! A slot holds the uses of one key of one database in one hour; it is empty while their number is
-//! 0. Each change of a slot holds its [spin lock](crate::usage::spin) for a few instructions; nothing in between can
+//! 0. Each change of a slot holds its [spin lock](crate::spin) for a few instructions; nothing in between can
 //! fail. Refusals of keys are counted in the same way, by status, in an array of their own: however
 //! many there are, they take no slot from a use.
 //!
