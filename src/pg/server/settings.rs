@@ -130,7 +130,7 @@ pub(in crate::pg) fn define(preloading: bool) {
     GucRegistry::define_int_guc(
         c"vibepeak_keys.usage_slots",
         c"Sets the maximum number of distinct keys used between flushes.",
-        c"Each takes 64 bytes of shared memory. When half of them are used, a flush begins early.",
+        c"Each takes 72 bytes of shared memory. When half of them are used, a flush begins early.",
         &USAGE_SLOTS,
         64,
         16_777_216,

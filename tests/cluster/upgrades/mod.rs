@@ -3,6 +3,7 @@
 mod added_columns;
 mod extension;
 mod grown;
+mod history;
 mod lists;
 mod pg_upgrade;
 mod released;
