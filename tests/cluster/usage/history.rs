@@ -323,7 +323,7 @@ fn each_bucket_has_a_row_and_bad_ranges_are_refused() {
     assert_eq!(counted(&mut client, &format!("{since}, until => {now}")), "36 4 t");
     let until = format!("{since}, until => {now} - interval '1 hour'");
     assert_eq!(counted(&mut client, &until), "35 2 t");
-    assert_eq!(counted(&mut client, "since => now() + interval '1 day'"), "0 t");
+    assert_eq!(counted(&mut client, "since => now() + interval '1 day'"), "0");
     let year = "since => '-infinity', until => 'infinity', bucket => '1 year'";
     assert!(["1 4 t", "2 4 t"].contains(&counted(&mut client, year).as_str()));
     for arguments in [
