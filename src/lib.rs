@@ -1,8 +1,8 @@
 //! API keys as a primitive of PostgreSQL.
 //!
 //! Imports point one way. `api` has the SQL functions, and calls `verify`, `admin`, `tasks` and
-//! `doctor`. These call `limits`, `usage` and `store`, which call `pg`, the boundary to the server. Each of
-//! them may use the folders below it, as `api` uses the types of `pg`, and the crate `pure`, which
+//! `doctor`. These call `limits`, `usage` and `store`, which call `pg`, the boundary to the server.
+//! Each may use the folders below it, as `api` uses the types of `pg`, and the crate `pure`, which
 //! uses none of them.
 
 #![warn(clippy::missing_docs_in_private_items)]

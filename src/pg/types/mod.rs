@@ -10,6 +10,7 @@
 pub mod appended;
 pub mod array;
 pub mod encoding;
+mod interval;
 pub mod json;
 pub mod kept_json;
 pub mod status;
@@ -259,16 +260,6 @@ impl Text {
         assert!(unsafe { pg_sys::pg_verifymbstr(bytes.as_ptr().cast(), bytes.len() as i32, true) });
         // SAFETY: the closure holds plain data, and cannot panic.
         Text(unsafe { guarded(|| varlena_unguarded(call, bytes)) })
-    }
-}
-
-impl Interval {
-    /// Its months, days and microseconds (src/include/datatype/timestamp.h).
-    pub fn fields(self, _: &Call) -> (i32, i32, i64) {
-        // SAFETY: an interval is a pointer to this, and good for the call.
-        let pg_sys::Interval { time, day, month } =
-            unsafe { *self.0.cast_mut_ptr::<pg_sys::Interval>() };
-        (month, day, time)
     }
 }
 

@@ -25,7 +25,7 @@ pub fn a_month(identifier: &str, amount: i32) -> String {
 fn is_used_up(answer: &str, amount: i32) -> bool {
     let wait = answer.strip_prefix("f 0 ").and_then(|wait| wait.parse::<i32>().ok());
     let whole = 31 * 86_400 / amount;
-    wait.is_some_and(|wait| (whole - 60..=whole).contains(&wait))
+    wait.is_some_and(|wait| (whole - 3_600..=whole).contains(&wait))
 }
 
 /// What is left, what a call costs, and what a call is told that is refused.

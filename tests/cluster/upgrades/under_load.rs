@@ -72,6 +72,10 @@ fn call_everything(client: &mut Client) {
         ),
         ("vpk_client_ip(text)", "SELECT vpk_client_ip('192.0.2.1')"),
         (
+            "vpk.current_uses(uuid, bigint)",
+            "SELECT vpk.current_uses(NULL, 1), vpk.current_last_use(NULL, now())",
+        ),
+        (
             "vpk_rate_limit(text, integer, interval, integer, integer)",
             "SELECT FROM vpk_rate_limit('somebody', 1, '1 second')",
         ),

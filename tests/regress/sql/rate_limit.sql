@@ -1,5 +1,5 @@
--- vpk_rate_limit: what is refused, and who may call it. What it answers takes the library preloaded,
--- and is in tests/cluster/limits.
+-- vpk_rate_limit: what is refused, and who may call it. What it answers takes the library
+-- preloaded, and is in tests/cluster/limits.
 
 -- Null says nothing of who is limited, or of how much.
 SELECT * FROM vpk_rate_limit(NULL, 1, '1 second');

@@ -42,12 +42,12 @@ BEGIN;
 CREATE OR REPLACE FUNCTION vpk.stats_row()
 RETURNS TABLE (since timestamptz, answers bigint[], uses_pending bigint, uses_flushed bigint, uses_dropped bigint,
                last_flush_at timestamptz, last_flush_seconds double precision, last_error_at timestamptz,
-               last_error text, statuses text[])
+               last_error text, statuses text[], limits_unenforced bigint)
 LANGUAGE sql AS $$
     SELECT now(), '{11,12,13,14}'::bigint[], 1, 2, 3, NULL::timestamptz, NULL::float8, NULL::timestamptz, NULL::text,
-           '{PLAN_REQUIRED,UNHEARD_OF,VALID,RATE_LIMITED}'::text[]
+           '{PLAN_REQUIRED,UNHEARD_OF,VALID,RATE_LIMITED}'::text[], 4::bigint
 $$;
-SELECT valid, plan_required, rate_limited, quota_exceeded, uses_pending, uses_flushed, uses_dropped FROM vpk.stats;
+SELECT valid, plan_required, rate_limited, quota_exceeded, uses_pending, uses_flushed, uses_dropped, limits_unenforced FROM vpk.stats;
 ROLLBACK;
 
 -- The roles that may read it.

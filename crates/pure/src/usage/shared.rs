@@ -306,8 +306,8 @@ impl<'memory> Ledger<'memory> {
         self.slots.unseen(database, key, open, shows)
     }
 
-    /// What survives a restart, but for the buckets. Call it when no other process uses the ledger. None if a process
-    /// died in the middle of a change.
+    /// What survives a restart, but for the buckets. Call it when no other process uses the ledger.
+    /// None if a process died in the middle of a change.
     pub fn export(self) -> Option<UsageSnapshot> {
         let mut uses = self.slots.all()?;
         uses.extend(self.refusals.all()?);
