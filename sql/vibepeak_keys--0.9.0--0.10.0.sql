@@ -28,6 +28,38 @@ BEGIN
 END
 $$;
 
+-- Takes the locks of the columns that follow, late, since verifications wait from here on until the
+-- update has committed.
+--
+-- Transactions lock these tables in any order, and whoever asks for one waits behind this update. So
+-- the update waits for 100 ms at most. If a table is not free by then, it gives up all of them,
+-- lets others go first, and starts again, for 10 seconds. After that it waits, as any statement.
+DO $$
+DECLARE
+    path text := pg_catalog.current_setting('search_path');
+    patience text := pg_catalog.current_setting('lock_timeout');
+    trying_until timestamptz := pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+) interval '10 s';
+BEGIN
+    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+    LOOP
+        BEGIN
+            IF pg_catalog.clock_timestamp() < trying_until THEN
+                PERFORM pg_catalog.set_config('lock_timeout', '100ms', true);
+            END IF;
+            LOCK TABLE vpk.keys, vpk.accounts, vpk.plans, vpk.key_usage IN ACCESS EXCLUSIVE MODE;
+            EXIT;
+        EXCEPTION WHEN lock_not_available THEN
+            IF pg_catalog.clock_timestamp() >= trying_until THEN
+                RAISE;
+            END IF;
+        END;
+        PERFORM pg_catalog.pg_sleep(0.1);
+    END LOOP;
+    PERFORM pg_catalog.set_config('lock_timeout', patience, true);
+    PERFORM pg_catalog.set_config('search_path', path, true);
+END
+$$;
+
 -- Rate limits and quotas. They stand in the rows that a verification reads anyway, and are null
 -- where nothing is set. No row is written anew.
 

@@ -202,9 +202,10 @@ static FLUSH_WITHOUT_HISTORY: Statement = flush!(
 /// or removing the key.
 pub fn add(call: &Call, key: Uuid, last_used_at: Timestamp, uses: i64, kept: bool) -> bool {
     let parameters = [Some(key.datum()), Some(last_used_at.datum()), Some(uses.into())];
-    // The table is locked first: an update of the extension then waits, or is over.
-    let table = OwnTable::find(call, "key_usage");
-    if table.and_then(|_| OwnTable::find_newer(call, "usage_history")).is_none() {
+    // The tables are locked first, in the order of a flush: an update of the extension then waits,
+    // or is over.
+    let tables = OwnTable::find(call, "keys").and_then(|_| OwnTable::find(call, "key_usage"));
+    if tables.and_then(|_| OwnTable::find_newer(call, "usage_history")).is_none() {
         return !ADD_WITHOUT_HISTORY.write(call, &parameters).is_empty();
     }
     // The row is made first, so that the statement that adds the uses finds and locks it.
