@@ -31,8 +31,8 @@ $$;
 -- Takes the locks of the columns that follow, late, since verifications wait from here on until the
 -- update has committed.
 --
--- Transactions lock these tables in any order, and whoever asks for one waits behind this update. So
--- the update waits for 100 ms at most. If a table is not free by then, it gives up all of them,
+-- Transactions lock these tables in any order, and whoever asks for one waits behind this update.
+-- So the update waits for 100 ms at most. If a table is not free by then, it gives up all of them,
 -- lets others go first, and starts again, for 10 seconds. After that it waits, as any statement.
 DO $$
 DECLARE

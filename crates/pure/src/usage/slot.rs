@@ -13,7 +13,8 @@ use crate::usage::written::{Copied, Written};
 const NUMBER: u64 = (1 << STATUS) - 1;
 const STATUS: u32 = 56;
 
-/// The uses of one key, or its refusals of one status, in a cache line. All zeroes are an empty slot.
+/// The uses of one key, or its refusals of one status, in a cache line. All zeroes are an empty
+/// slot.
 #[repr(C, align(64))]
 #[derive(Default)]
 pub struct Slot {

@@ -2,9 +2,9 @@
 //! processes share.
 //!
 //! A slot holds the uses of one key of one database in one hour; it is empty while their number is
-//! 0. Each change of a slot holds its [spin lock](crate::spin) for a few instructions; nothing in between can
-//! fail. Refusals of keys are counted in the same way, by status, in an array of their own: however
-//! many there are, they take no slot from a use.
+//! 0. Each change of a slot holds its [spin lock](crate::spin) for a few instructions; nothing in
+//! between can fail. Refusals of keys are counted in the same way, by status, in an array of their
+//! own: however many there are, they take no slot from a use.
 //!
 //! A verification never waits for a lock. It looks at up to [`PROBES`] slots, beginning at the
 //! key's home, skips slots that are locked or hold another key, and takes the first one that holds
