@@ -46,7 +46,7 @@ BEGIN
             IF pg_catalog.clock_timestamp() < trying_until THEN
                 PERFORM pg_catalog.set_config('lock_timeout', '100ms', true);
             END IF;
-            LOCK TABLE vpk.keys, vpk.accounts, vpk.plans, vpk.key_usage IN ACCESS EXCLUSIVE MODE;
+            LOCK TABLE vpk.keys, vpk.accounts, vpk.plans IN ACCESS EXCLUSIVE MODE;
             EXIT;
         EXCEPTION WHEN lock_not_available THEN
             IF pg_catalog.clock_timestamp() >= trying_until THEN
@@ -105,6 +105,8 @@ ALTER FUNCTION vpk_rate_limit(text, integer, interval, integer, integer) ROWS 1;
 ALTER FUNCTION vpk_doctor() ROWS 19;
 
 -- Usage over time. Uses that were counted before this update are in no hour.
+--
+-- Whoever has locked vpk.key_usage has locked vpk.keys before, and so has ended.
 
 ALTER TABLE vpk.key_usage ADD COLUMN uses_in_hour bigint;
 
