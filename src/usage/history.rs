@@ -54,16 +54,16 @@ pub(super) fn tidy(connected: &mut Connected, tally: &Tally, started: Instant) {
         return;
     }
     let end = if kept > 0 { day_of(now.saturating_sub(kept)) } else { i64::MAX };
-    let steps: [&dyn Fn(&Call) -> Option<bool>; 2] =
-        [&|call| history::prune(call, Timestamp::from_micros(end)), &|call| {
-            history::fold(call, Timestamp::from_micros(first_of_hours(now)))
-        }];
-    for step in steps {
+    let prune = |call: &Call| history::prune(call, Timestamp::from_micros(end));
+    let fold = |call: &Call| history::fold(call, Timestamp::from_micros(first_of_hours(now)));
+    // Prunes first: what goes need not be folded.
+    for pruning in [true, false] {
         loop {
             if started.elapsed() >= STAY {
                 return;
             }
-            if connected.transaction(step) != Some(true) {
+            let more = connected.transaction(|call| if pruning { prune(call) } else { fold(call) });
+            if more != Some(true) {
                 break;
             }
         }

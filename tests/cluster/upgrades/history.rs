@@ -18,7 +18,7 @@ fn uses_are_counted_over_time_from_the_update_on() {
             ["in use", "ended", "gone"].map(|name| create_for(&mut client, name, "acme"));
         revoke(&mut client, &ended);
         let added = "SELECT vpk_add_uses($1::text::uuid, now() - interval '1 day', 7)::text";
-        let adds = value(&mut client, "SELECT to_regproc('vpk_add_uses')::text", &[]) != "";
+        let adds = !value(&mut client, "SELECT to_regproc('vpk_add_uses')::text", &[]).is_empty();
         use_key(&mut client, &key, 3);
         use_key(&mut client, &gone, 1);
         assert_eq!(verify(&mut client, &ended.token), "API_KEY_REVOKED", "{old}");

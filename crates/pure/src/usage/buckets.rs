@@ -26,8 +26,10 @@ impl Length {
         let months = i64::from(months);
         let in_days = i64::from(days).checked_mul(DAY).and_then(|days| days.checked_add(micros));
         let length = match (months, in_days) {
-            (0, Some(length)) if length >= HOUR && length < DAY && DAY % length == 0 => {
-                (length % HOUR == 0).then(|| Length::Hours(length / HOUR))
+            (0, Some(length))
+                if (HOUR..DAY).contains(&length) && DAY % length == 0 && length % HOUR == 0 =>
+            {
+                Some(Length::Hours(length / HOUR))
             }
             (0, Some(length)) if length >= DAY && length % DAY == 0 => {
                 Some(Length::Days(length / DAY))
