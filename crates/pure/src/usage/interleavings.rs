@@ -73,7 +73,7 @@ fn note(slots: &[Slot], at: i64) -> u64 {
 /// and whether there is a slot for each hour or not.
 #[test]
 fn uses_noted_during_a_flush_are_counted_once() {
-    for (size, preemptions, step) in [(1, 2, 1), (2, 1, 1), (1, 2, HOUR), (2, 1, HOUR)] {
+    for (size, preemptions, step) in [(1, 2, 1), (2, 1, 1), (1, 1, HOUR), (2, 1, HOUR)] {
         check(preemptions, move || {
             let memory: Arc<Vec<Slot>> = Arc::new((0..size).map(|_| Slot::default()).collect());
             let before = note(&memory, 0);
