@@ -65,6 +65,16 @@ COMMENT ON TABLE vpk.key_usage IS 'When each key was last used, and how often it
 COMMENT ON COLUMN vpk.key_usage.key_id IS 'The key';
 COMMENT ON COLUMN vpk.key_usage.last_used_at IS 'The last successful verification of the key';
 COMMENT ON COLUMN vpk.key_usage.uses IS 'Number of successful verifications of the key';
+COMMENT ON COLUMN vpk.key_usage.uses_in_hour IS
+    'Number of them in the hour (UTC) of the last one; null if that was counted by a release before 0.10.0';
+
+COMMENT ON TABLE vpk.usage_history IS
+    'How often keys were used and refused in each hour, and before the last 8 days in each day; see vpk_usage';
+COMMENT ON COLUMN vpk.usage_history.starts_at IS 'When the hour or the day begins, in UTC';
+COMMENT ON COLUMN vpk.usage_history.key_id IS 'The key';
+COMMENT ON COLUMN vpk.usage_history.status IS 'VALID for uses, or the status with which the key was refused';
+COMMENT ON COLUMN vpk.usage_history.uses IS
+    'Number of answers of this status; the uses in the hour of a key''s last use are in vpk.key_usage';
 
 COMMENT ON TABLE vpk.quota_usage IS
     'What is used of quotas in each period, without what only the memory has; see vpk_quota';
@@ -200,6 +210,8 @@ COMMENT ON FUNCTION vpk_pending_uses(integer) IS
     'On a standby: returns pending uses of keys, to be added on the primary; no other transaction gets them until this one ends';
 COMMENT ON FUNCTION vpk_settle_uses(uuid, bigint) IS
     'On a standby: subtracts pending uses that were added on the primary; returns their number';
+COMMENT ON FUNCTION vpk_usage(text, uuid, timestamptz, timestamptz, interval) IS
+    'Returns how often keys were used and refused over time: those of an account, one key, or all';
 COMMENT ON FUNCTION vpk_add_uses(uuid, timestamptz, bigint) IS
     'On the primary: adds uses that a standby counted; returns whether the key exists';
 COMMENT ON FUNCTION vpk.plan_in_use(text) IS 'Returns whether an account is on a plan; for the triggers on vpk.plans';
@@ -225,6 +237,7 @@ ALTER FUNCTION vpk_rotate(uuid, interval, timestamptz, text) ROWS 1;
 ALTER FUNCTION vpk_update(uuid, text, timestamptz, text[], cidr[], jsonb) ROWS 1;
 ALTER FUNCTION vpk_quota(text, uuid) ROWS 4;
 ALTER FUNCTION vpk_task_start(text, interval, inet, text, text, text, integer) ROWS 1;
+ALTER FUNCTION vpk_usage(text, uuid, timestamptz, timestamptz, interval) ROWS 200;
 ALTER FUNCTION vpk_rate_limit(text, integer, interval, integer, integer) ROWS 1;
 ALTER FUNCTION vpk_rate_limit_state(text, uuid) ROWS 4;
 ALTER FUNCTION vpk_doctor() ROWS 20;

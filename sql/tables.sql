@@ -1,5 +1,5 @@
 -- The tables. In normal operation, users write only to vpk.plans. The functions write accounts,
--- keys, leases and events; the background worker writes vpk.key_usage.
+-- keys, leases and events; the background worker writes vpk.key_usage and vpk.usage_history.
 --
 -- There are no foreign keys. The tables of an extension have their constraints before their rows
 -- are restored, and a parallel pg_restore loads them in any order. The functions lock the row that
@@ -72,7 +72,10 @@ CREATE INDEX keys_end_idx ON vpk.keys (LEAST(revoked_at, expires_at), id)
 CREATE TABLE vpk.key_usage (
     key_id       uuid PRIMARY KEY,
     last_used_at timestamptz NOT NULL,
-    uses         bigint NOT NULL
+    uses         bigint NOT NULL,
+    -- Those in the hour of the last use, which get a row in vpk.usage_history when a later hour has
+    -- one. So the history adds no write to each flush.
+    uses_in_hour bigint
 ) WITH (fillfactor = 70);
 
 -- What is used of quotas, by account or key. A slot in memory has what was used since the last
@@ -99,6 +102,16 @@ CREATE TABLE vpk.charges (
     PRIMARY KEY (account, kind, idempotency_key)
 );
 CREATE INDEX charges_kept_until_idx ON vpk.charges (kept_until);
+
+-- Rows of an hour are next to each other, in the table and in the index: a new one is written to a
+-- page that is being written anyway.
+CREATE TABLE vpk.usage_history (
+    starts_at timestamptz NOT NULL,
+    key_id    uuid NOT NULL,
+    status    text COLLATE "C" NOT NULL,
+    uses      bigint NOT NULL,
+    PRIMARY KEY (starts_at, key_id, status)
+) WITH (fillfactor = 90);
 
 CREATE TABLE vpk.task_leases (
     lease      uuid PRIMARY KEY,

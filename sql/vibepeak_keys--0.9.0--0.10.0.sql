@@ -10,7 +10,8 @@ DECLARE
 BEGIN
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
     SELECT t.name, a.attname INTO added
-      FROM (VALUES ('plans', 5), ('accounts', 4), ('keys', 17)) AS t (name, columns)
+      FROM (VALUES ('plans', 5), ('accounts', 4), ('keys', 17), ('key_usage', 3))
+           AS t (name, columns)
       JOIN pg_catalog.pg_class AS c
         ON c.relname = t.name AND c.relnamespace = 'vpk'::pg_catalog.regnamespace
       JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > t.columns
@@ -266,6 +267,46 @@ AS 'MODULE_PATHNAME', 'vpk_charge_wrapper';
 COMMENT ON FUNCTION vpk_charge(uuid, bigint, text, text) IS
     'Charges the quotas of a key and its account for what a request took; returns what remains, or null without a quota';
 
+-- Usage over time.
+
+-- Rows of an hour are next to each other, in the table and in the index: a new one is written to a
+-- page that is being written anyway.
+CREATE TABLE vpk.usage_history (
+    starts_at timestamptz NOT NULL,
+    key_id    uuid NOT NULL,
+    status    text COLLATE "C" NOT NULL,
+    uses      bigint NOT NULL,
+    PRIMARY KEY (starts_at, key_id, status)
+) WITH (fillfactor = 90);
+COMMENT ON TABLE vpk.usage_history IS
+    'How often keys were used and refused in each hour, and before the last 8 days in each day; see vpk_usage';
+COMMENT ON COLUMN vpk.usage_history.starts_at IS 'When the hour or the day begins, in UTC';
+COMMENT ON COLUMN vpk.usage_history.key_id IS 'The key';
+COMMENT ON COLUMN vpk.usage_history.status IS 'VALID for uses, or the status with which the key was refused';
+COMMENT ON COLUMN vpk.usage_history.uses IS
+    'Number of answers of this status; the uses in the hour of a key''s last use are in vpk.key_usage';
+SELECT pg_catalog.pg_extension_config_dump('vpk.usage_history', '');
+
+CREATE FUNCTION vpk_usage(
+    account text DEFAULT NULL,
+    id uuid DEFAULT NULL,
+    since timestamptz DEFAULT NULL,
+    until timestamptz DEFAULT NULL,
+    bucket interval DEFAULT '1 hour'
+) RETURNS TABLE (
+    starts_at timestamptz,
+    uses bigint,
+    denied jsonb,
+    charged jsonb
+)
+VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'vpk_usage_wrapper';
+COMMENT ON FUNCTION vpk_usage(text, uuid, timestamptz, timestamptz, interval) IS
+    'Returns how often keys were used and refused over time: those of an account, one key, or all';
+ALTER FUNCTION vpk_usage(text, uuid, timestamptz, timestamptz, interval) ROWS 200;
+
 -- A superuser who is not the owner of the extension's tables may run an update. What it made goes
 -- to that owner, as in a fresh installation. Nobody else may call it, whatever default privileges
 -- there are; and then each role that may call the function beside it.
@@ -289,7 +330,8 @@ BEGIN
                AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.deptype = 'e'
           JOIN pg_catalog.pg_proc AS p ON p.oid = d.objid
           JOIN (VALUES ('vpk_rate_limit'::text, 'vpk_authenticate'::text),
-                       ('vpk_rate_limit_state', NULL), ('vpk_reset_rate_limit', NULL)
+                       ('vpk_rate_limit_state', NULL), ('vpk_reset_rate_limit', NULL),
+                       ('vpk_usage', 'vpk_list')
                ) AS f (name, sibling) ON f.name = p.proname
          WHERE k.oid = 'vpk.keys'::pg_catalog.regclass AND e.extname = 'vibepeak_keys'
     LOOP
@@ -387,6 +429,11 @@ ALTER TABLE vpk.accounts
 ALTER TABLE vpk.keys
     ADD COLUMN rate_limits text,
     ADD COLUMN quotas text;
+-- Uses that were counted before this update are in no hour. Whoever has locked this table has locked
+-- vpk.keys before, and so has ended.
+ALTER TABLE vpk.key_usage ADD COLUMN uses_in_hour bigint;
+COMMENT ON COLUMN vpk.key_usage.uses_in_hour IS
+    'Number of them in the hour (UTC) of the last one; null if that was counted by a release before 0.10.0';
 COMMENT ON COLUMN vpk.plans.rate_limits IS
     'Rate limits of accounts on the plan, such as minute=100/1min+150; see vpk_set_rate_limit';
 COMMENT ON COLUMN vpk.plans.quotas IS
@@ -567,7 +614,8 @@ BEGIN
                    'rate_limits',
                    'quotas',
                    'quota_usage',
-                   'charges'
+                   'charges',
+                   'usage_history'
                )
     LOOP
         EXECUTE pg_catalog.format('ALTER %s %s OWNER TO %I', added.kind, added.object,
@@ -591,7 +639,8 @@ BEGIN
              WHERE k.oid = 'vpk.keys'::pg_catalog.regclass AND a.privilege_type = 'SELECT'
                AND a.grantee NOT IN (0::pg_catalog.oid, k.relowner)
                AND added.oid IN ('vpk.quota_usage'::pg_catalog.regclass,
-                                 'vpk.charges'::pg_catalog.regclass)
+                                 'vpk.charges'::pg_catalog.regclass,
+                                 'vpk.usage_history'::pg_catalog.regclass)
         LOOP
             EXECUTE statement;
         END LOOP;

@@ -62,7 +62,7 @@ pub fn start(
     });
     let answer = verify::unless_too_many(call, answer, &request, true);
     let (Status::Valid, Some(key)) = (answer.status, answer.key) else {
-        note(answer.status, None);
+        note(answer.status, answer.key.as_ref().map(|key| &key.id));
         return Ok(refused(call, &answer, &request, options.request_id));
     };
     let subject = answer.subject_unguarded(call);
@@ -81,7 +81,7 @@ pub fn start(
         leases::count(call, key.account).unwrap_or(none);
     if allowed.is_some_and(|allowed| running >= i64::from(allowed)) {
         let status = Status::ConcurrencyLimitExceeded;
-        note(status, None);
+        note(status, Some(&key.id));
         let facts = BodyFacts { tasks: Some((allowed, running)), ..BodyFacts::default() };
         let request_id = body::presented_id(call, options.request_id);
         let (_, error) = body::compose(call, status, &facts, request_id, None);

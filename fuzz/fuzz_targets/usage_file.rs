@@ -3,6 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use pure::answer::status::Status;
 use pure::limits::id::HashKey;
 use pure::limits::kept::Buckets;
 use pure::limits::quota_set::PendingCharge;
@@ -73,6 +74,7 @@ fn written(data: &[u8]) {
         slot: 0,
         database: next() as u32,
         key: core::array::from_fn(|_| next() as u8),
+        status: Status::ALL[next() as usize % Status::COUNT],
         last_used_at: next() as i64,
         uses: next(),
     });
@@ -103,7 +105,7 @@ fn written(data: &[u8]) {
     let counters = snapshot.counters.len() * (52 + 8 * STATUSES);
     let length = empty
         + counters
-        + snapshot.uses.len() * 36
+        + snapshot.uses.len() * 40
         + buckets * 32
         + snapshot.buckets.charges.len() * 8 * PendingCharge::WORDS;
     assert_eq!(file.len(), length);

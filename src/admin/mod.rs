@@ -21,3 +21,4 @@ pub mod revoke;
 pub mod roles;
 pub mod rotate;
 pub mod update;
+pub mod usage;

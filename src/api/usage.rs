@@ -5,13 +5,15 @@ use pgrx::prelude::*;
 
 use pure::answer::status::Status;
 
+use crate::admin::usage::{self, UsageFilter};
 use crate::pg::call::Call;
 use crate::pg::error::OrRaise;
 use crate::pg::ffi::guard::passing_errors;
 use crate::pg::sql::visibility;
 use crate::pg::types::appended::also_named;
+use crate::pg::types::json::jsonb;
 use crate::pg::types::table::TableIterator;
-use crate::pg::types::{Text, TextArray, Timestamp, Uuid};
+use crate::pg::types::{Interval, Json, Text, TextArray, Timestamp, Uuid};
 use crate::usage::{current, handover, stats};
 
 /// The row of the view `vpk.stats`, which picks each answer by the label beside it.
@@ -109,4 +111,29 @@ fn vpk_add_uses(
     call: Call,
 ) -> bool {
     passing_errors(|| handover::add(&call, key_id, last_used_at, uses).or_raise())
+}
+
+#[pg_extern(volatile, parallel_unsafe, security_definer)]
+#[search_path(pg_catalog, pg_temp)]
+fn vpk_usage(
+    account: default!(Option<Text>, "NULL"),
+    id: default!(Option<Uuid>, "NULL"),
+    since: default!(Option<Timestamp>, "NULL"),
+    until: default!(Option<Timestamp>, "NULL"),
+    bucket: default!(Option<Interval>, "'1 hour'"),
+    call: Call,
+) -> TableIterator<
+    'static,
+    (name!(starts_at, Timestamp), name!(uses, i64), name!(denied, Json), name!(charged, Json)),
+> {
+    passing_errors(|| {
+        let filter = UsageFilter { account, id };
+        let found = usage::usage(&call, filter, since, until, bucket).or_raise();
+        let rows = found.into_iter().map(|bucket| {
+            let denied = jsonb(&serde_json::Value::Object(bucket.denied));
+            let charged = jsonb(&serde_json::Value::Object(bucket.charged));
+            (bucket.starts_at, bucket.uses, denied, charged)
+        });
+        TableIterator::new(&call, rows)
+    })
 }

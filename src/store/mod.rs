@@ -20,6 +20,7 @@ pub mod accounts;
 pub mod create;
 pub mod doctor;
 pub mod events;
+pub mod history;
 pub mod keys;
 pub mod leases;
 pub mod limits;

@@ -13,12 +13,13 @@ use crate::pg::server::{clock, settings};
 use crate::pg::sql::visibility;
 use crate::store::usage::{self, Skipped};
 use crate::usage::charges::Charges;
+use crate::usage::history;
 
 /// How long it begins transactions. Including the last one, it blocks dropping and renaming the
 /// database for less than two seconds.
-const STAY: Duration = Duration::from_millis(700);
+pub(super) const STAY: Duration = Duration::from_millis(700);
 /// How many slots one transaction flushes.
-const BATCH: usize = 2_000;
+pub(super) const BATCH: usize = 2_000;
 /// How long uses of a key that does not exist are kept, in microseconds: an open transaction may
 /// have created and used it.
 const PATIENCE: i64 = 60_000_000;
@@ -43,6 +44,7 @@ pub fn run(connected: Connected, database: u32) {
 
 fn flush(mut connected: Connected, ledger: Ledger, database: u32, tally: Option<&Tally>) {
     let started = Instant::now();
+    let kept = settings::usage_history() > 0;
     let rest = ledger.rest(clock::now().micros(), settings::usage_rewrite_interval());
     // Of a flusher that failed.
     ledger.header.open.store(0, Relaxed);
@@ -65,7 +67,7 @@ fn flush(mut connected: Connected, ledger: Ledger, database: u32, tally: Option<
         let (flushed, forgotten) = connected.transaction(|call| {
             let mut sorted = (Vec::new(), Vec::new());
             if !batch.is_empty() {
-                let skipped = usage::flush(call, &batch);
+                let skipped = usage::flush(call, &batch, kept);
                 sorted = sort(&batch, skipped, clock::now().micros());
             }
             charges.flush(call);
@@ -79,18 +81,22 @@ fn flush(mut connected: Connected, ledger: Ledger, database: u32, tally: Option<
             tally.flushed.fetch_add(flushed.iter().map(|pending| pending.uses).sum(), Relaxed);
         }
     }
+    history::flush_refusals(&mut connected, ledger, database, started);
     if let Some(tally) = tally {
         let took = i64::try_from(started.elapsed().as_micros()).unwrap_or(i64::MAX);
         tally.flush_micros.store(took, Relaxed);
         tally.flushed_at.store(clock::now().micros(), Relaxed);
     }
     ledger.header.flushes.fetch_add(1, Relaxed);
+    if let Some(tally) = tally {
+        history::tidy(&mut connected, tally, started);
+    }
 }
 
 /// Divides a batch into uses that have been flushed and uses to forget. Uses of keys that no longer
 /// exist are forgotten; so are all, if the database does not have the extension. The rest stays for
 /// the next flush.
-fn sort(
+pub(super) fn sort(
     batch: &[Pending],
     skipped: Option<Vec<Skipped>>,
     now: i64,
@@ -107,6 +113,8 @@ fn sort(
 
 #[cfg(test)]
 mod tests {
+    use pure::answer::status::Status;
+
     use super::*;
 
     #[test]
@@ -115,6 +123,7 @@ mod tests {
             slot: number.into(),
             database: 1,
             key: [number; 16],
+            status: Status::Valid,
             last_used_at,
             uses: 1,
         };

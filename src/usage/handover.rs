@@ -14,7 +14,7 @@ use pure::usage::written::Rest;
 
 use crate::pg::background::{shmem, usage_file, worker};
 use crate::pg::call::Call;
-use crate::pg::server::{clock, database};
+use crate::pg::server::{clock, database, settings};
 use crate::pg::sql::{commit, lock};
 use crate::pg::types::{Timestamp, Uuid};
 use crate::store::usage;
@@ -110,7 +110,8 @@ pub fn add(
             ));
         }
     };
-    let added = usage::add(call, key, last_used_at, i64::try_from(uses).unwrap_or(i64::MAX));
+    let uses = i64::try_from(uses).unwrap_or(i64::MAX);
+    let added = usage::add(call, key, last_used_at, uses, settings::usage_history() > 0);
     commit::until_on_disk();
     Ok(added)
 }

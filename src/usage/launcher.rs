@@ -50,8 +50,7 @@ pub fn run(mut unconnected: Unconnected) {
 
 /// Flushes pending uses, and forgets uses and buckets of databases that were dropped.
 fn round(unconnected: &mut Unconnected, ledger: Ledger, turns: &mut Turns) {
-    let rest = ledger.rest(clock::now().micros(), settings::usage_rewrite_interval());
-    let mut pending = ledger.slots.databases(rest);
+    let mut pending = ledger.databases(clock::now().micros(), settings::usage_rewrite_interval());
     let quotas = shmem::quota_sets();
     if let Some(quotas) = quotas {
         pending.extend(quotas.databases());
@@ -84,6 +83,8 @@ fn round(unconnected: &mut Unconnected, ledger: Ledger, turns: &mut Turns) {
         if dropped(&oid) {
             let (uses, _) = ledger.slots.collect(oid, 0, usize::MAX, Rest::NONE);
             ledger.settle(uses.iter());
+            let (refusals, _) = ledger.refusals.collect(oid, 0, usize::MAX, Rest::NONE);
+            ledger.settle_refusals(refusals.iter(), None);
         } else if find(oid).is_some_and(|database| database.open)
             && !turns.rests(oid, Instant::now())
         {

@@ -9,6 +9,7 @@ mod charges;
 pub mod current;
 mod flusher;
 pub mod handover;
+mod history;
 mod launcher;
 pub mod stats;
 
@@ -21,22 +22,27 @@ use pure::usage::shared::{Ledger, Tally};
 
 use crate::pg::background::shmem;
 use crate::pg::background::worker::{self, EntryPoints};
-use crate::pg::server::{clock, database};
+use crate::pg::server::{clock, database, settings};
 
 /// The functions that the background workers run.
 pub const ENTRY_POINTS: EntryPoints =
     EntryPoints { launcher: launcher::run, flusher: flusher::run };
 
-/// Counts an answer that is given now and, if it is `VALID`, notes the use of the key.
+/// Counts an answer that is given now. Notes the use of the key, or that the key was refused, where
+/// there is such a key.
 pub fn note(status: Status, key: Option<&[u8; 16]>, now: Micros) {
     let Some(ledger) = shmem::ledger() else { return };
     let tally = own_tally(ledger, now);
     if let Some(tally) = tally {
         tally.answers[status as usize].fetch_add(1, Relaxed);
     }
-    if let (Status::Valid, Some(key)) = (status, key)
-        && ledger.note(database::own(), key, now, tally)
-    {
+    let Some(key) = key else { return };
+    let wanted = if status == Status::Valid {
+        ledger.note(database::own(), key, now, tally)
+    } else {
+        settings::usage_history() > 0 && ledger.note_refusal(database::own(), key, status, now)
+    };
+    if wanted {
         worker::wake(ledger.header.launcher.load(Relaxed));
     }
 }

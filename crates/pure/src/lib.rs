@@ -68,12 +68,15 @@ pub mod request {
 /// Uses of keys: in shared memory, in the usage file, and during a handover to the primary.
 pub mod usage {
     pub mod backoff;
+    pub mod buckets;
     pub mod claim;
     pub mod file;
     pub mod handover;
+    pub mod history;
     #[cfg(all(loom, test))]
     mod interleavings;
     pub mod shared;
+    pub mod slot;
     pub mod slots;
     pub mod written;
 }

@@ -30,6 +30,7 @@ fn of_releases() -> UsageSnapshot {
         slot: 0,
         database,
         key: [key; 16],
+        status: Status::Valid,
         last_used_at: 830_000_000_000_001,
         uses,
     };

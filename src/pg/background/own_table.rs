@@ -19,11 +19,37 @@ pub struct OwnTable<'call> {
     call: PhantomData<&'call Call>,
 }
 
+/// What a name stands for.
+enum Found<'call> {
+    /// A table of the extension.
+    Own(OwnTable<'call>),
+    /// Something else, or nothing.
+    Other,
+    /// There is no extension.
+    NoExtension,
+}
+
 impl<'call> OwnTable<'call> {
     /// Finds a table of the extension in the schema vpk, and locks it. None where there is no
     /// extension. Raises 55000 where the name is that of something else.
-    pub fn find(_: &'call Call, name: &str) -> Option<OwnTable<'call>> {
-        let c_name = CString::new(name).ok()?;
+    pub fn find(call: &'call Call, name: &str) -> Option<OwnTable<'call>> {
+        match Self::look(call, name) {
+            Found::Own(table) => Some(table),
+            Found::NoExtension => None,
+            Found::Other => error::not_own_table(name),
+        }
+    }
+
+    /// The same for a table that databases of earlier releases do not have: None there.
+    pub fn find_newer(call: &'call Call, name: &str) -> Option<OwnTable<'call>> {
+        match Self::look(call, name) {
+            Found::Own(table) => Some(table),
+            Found::NoExtension | Found::Other => None,
+        }
+    }
+
+    fn look(_: &'call Call, name: &str) -> Found<'call> {
+        let Ok(c_name) = CString::new(name) else { return Found::Other };
         // SAFETY: these are catalogue look-ups in a transaction, which the call stands for. The
         // lock comes first, so that what is found afterwards stays true
         // (src/backend/utils/cache/lsyscache.c, src/backend/catalog/pg_depend.c). The tuple stays
@@ -36,7 +62,7 @@ impl<'call> OwnTable<'call> {
             }
             let extension = guarded::get_extension_oid(c"vibepeak_keys".as_ptr(), true);
             if extension == Oid::INVALID {
-                return None;
+                return Found::NoExtension;
             }
             let tuple = guarded::SearchSysCache1(
                 pg_sys::SysCacheIdentifier::RELOID as i32,
@@ -53,8 +79,7 @@ impl<'call> OwnTable<'call> {
                 (kind == pg_sys::RELKIND_RELATION && member).then_some(owner)
             }
         };
-        let Some(owner) = owner else { error::not_own_table(name) };
-        Some(OwnTable { owner, call: PhantomData })
+        owner.map_or(Found::Other, |owner| Found::Own(OwnTable { owner, call: PhantomData }))
     }
 
     /// Runs `act` as the table's owner, and not as the superuser that a worker is. `act` can do

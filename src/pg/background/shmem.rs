@@ -42,12 +42,13 @@ struct Region {
 enum At {
     Ledger,
     UsageSlots,
+    RefusalSlots,
     RateSets,
     IdentifierSets,
     QuotaSets,
 }
 
-const REGIONS: [Region; 5] = [
+const REGIONS: [Region; 6] = [
     Region {
         name: c"vibepeak_keys ledger",
         size: || size_of::<Header>(),
@@ -56,6 +57,11 @@ const REGIONS: [Region; 5] = [
     Region {
         name: c"vibepeak_keys usage slots",
         size: || settings::usage_slots() * size_of::<Slot>(),
+        alignment: align_of::<Slot>(),
+    },
+    Region {
+        name: c"vibepeak_keys refusal slots",
+        size: || refusal_slots() * size_of::<Slot>(),
         alignment: align_of::<Slot>(),
     },
     Region {
@@ -74,6 +80,11 @@ const REGIONS: [Region; 5] = [
         alignment: align_of::<QuotaSet>(),
     },
 ];
+
+/// The number of slots for refusals of keys: those of a key have a slot for each status.
+fn refusal_slots() -> usize {
+    (settings::usage_slots() / 8).max(64)
+}
 
 /// The number of sets with the buckets of accounts and keys.
 fn rate_set_count() -> usize {
@@ -116,12 +127,13 @@ fn address<T>(region: At) -> *const T {
 #[inline]
 pub fn ledger() -> Option<Ledger<'static>> {
     // SAFETY: `on_startup` made the regions: a header, and as many slots as the setting says, which
-    // cannot change while the server runs. They stay for the life of the process. Both were
-    // made before any process of the server could ask, or neither was.
+    // cannot change while the server runs. They stay for the life of the process. All were made
+    // before any process of the server could ask, or none was.
     unsafe {
         let header = address::<Header>(At::Ledger).as_ref()?;
         let slots = core::slice::from_raw_parts(address(At::UsageSlots), settings::usage_slots());
-        Some(Ledger { header, slots: Slots(slots) })
+        let refusals = core::slice::from_raw_parts(address(At::RefusalSlots), refusal_slots());
+        Some(Ledger { header, slots: Slots(slots), refusals: Slots(refusals) })
     }
 }
 

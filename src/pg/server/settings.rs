@@ -64,6 +64,15 @@ static USAGE_FLUSH_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(5_000);
 /// `vibepeak_keys.usage_rewrite_interval`, in milliseconds.
 static USAGE_REWRITE_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(60_000);
 
+/// `vibepeak_keys.usage_history`, in minutes.
+static USAGE_HISTORY: GucSetting<i32> = GucSetting::<i32>::new(90 * 24 * 60);
+
+/// For how long usage over time is kept, in microseconds (`vibepeak_keys.usage_history`). With 0,
+/// there is no history.
+pub fn usage_history() -> i64 {
+    i64::from(USAGE_HISTORY.get()) * 60_000_000
+}
+
 /// Whether keys are redacted in the log and wherever statements are shown
 /// (`vibepeak_keys.redact_logs`).
 pub fn redact_logs() -> bool {
@@ -168,7 +177,7 @@ pub(in crate::pg) fn define(preloading: bool) {
     GucRegistry::define_int_guc(
         c"vibepeak_keys.usage_slots",
         c"Sets the maximum number of distinct keys used between flushes.",
-        c"Each takes 64 bytes of shared memory. When half of them are used, a flush begins early.",
+        c"Each takes 72 bytes of shared memory. When half of them are used, a flush begins early.",
         &USAGE_SLOTS,
         64,
         16_777_216,
@@ -242,6 +251,16 @@ pub(in crate::pg) fn define(preloading: bool) {
         3_600_000,
         GucContext::Sighup,
         GucFlags::UNIT_MS,
+    );
+    GucRegistry::define_int_guc(
+        c"vibepeak_keys.usage_history",
+        c"Sets the time for which usage over time is kept.",
+        c"Hours of the last 8 days, and days before, for vpk_usage. 0 keeps no history.",
+        &USAGE_HISTORY,
+        0,
+        10 * 366 * 24 * 60,
+        GucContext::Sighup,
+        GucFlags::UNIT_MIN,
     );
     GucRegistry::define_int_guc(
         c"vibepeak_keys.events_kept",

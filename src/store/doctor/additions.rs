@@ -9,7 +9,7 @@ use crate::pg::sql::statement::Statement;
 use crate::store::lookup::columns;
 
 /// Indexes that a release has made.
-const INDEXES: [&str; 21] = [
+const INDEXES: [&str; 22] = [
     "accepted_findings_pkey",
     "accounts_pkey",
     "accounts_plan_idx",
@@ -32,11 +32,17 @@ const INDEXES: [&str; 21] = [
     "task_leases_account_idx",
     "task_leases_key_id_idx",
     "task_leases_pkey",
+    "usage_history_pkey",
 ];
 
 /// Columns that no other list of the library has, with their tables.
-const COLUMNS: [(&str, &str); 20] = [
+const COLUMNS: [(&str, &str); 25] = [
     ("events", "actor"),
+    ("key_usage", "uses_in_hour"),
+    ("usage_history", "starts_at"),
+    ("usage_history", "key_id"),
+    ("usage_history", "status"),
+    ("usage_history", "uses"),
     ("plans", "rate_limits"),
     ("plans", "quotas"),
     ("accounts", "rate_limits"),

@@ -4,8 +4,16 @@ use super::keys::{Key, checksum, create, create_for, set_plan};
 use super::usage::{flush_every, use_key, wait_until_flushed};
 use super::{Client, report, value};
 
-const TABLES: [&str; 7] =
-    ["plans", "accounts", "keys", "key_usage", "task_leases", "events", "removed_defaults"];
+const TABLES: [&str; 8] = [
+    "plans",
+    "accounts",
+    "keys",
+    "key_usage",
+    "usage_history",
+    "task_leases",
+    "events",
+    "removed_defaults",
+];
 
 /// All answers to a request with the key $1: as every service asks, and as one that passes scope
 /// and address. Nothing in them differs from one time to the next.
@@ -82,6 +90,9 @@ pub fn touched(client: &mut Client) -> Vec<Key> {
     }
     limited(client, &keys[2]);
     use_key(client, &keys[2], 7);
+    let of_yesterday = "SELECT vpk_add_uses($1::text::uuid, now() - interval '1 day', 3),
+                               vpk_add_uses($1::text::uuid, now(), 3)";
+    client.execute(of_yesterday, &[&keys[2].id]).expect("uses of another server");
     for key in [&keys[1], &keys[2]] {
         let started = value(client, "SELECT status::text FROM vpk_task_start($1)", &[&key.token]);
         assert_eq!(started, "VALID");

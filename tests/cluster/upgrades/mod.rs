@@ -3,6 +3,7 @@
 mod added_columns;
 mod extension;
 mod grown;
+mod history;
 mod lists;
 mod old_rows;
 mod pg_upgrade;

@@ -71,6 +71,7 @@ fn call_everything(client: &mut Client) {
             "vpk_add_uses(uuid, timestamptz, bigint)",
             &format!("SELECT vpk_add_uses({unknown}, now(), 1)"),
         ),
+        ("vpk_usage(text, uuid, timestamptz, timestamptz, interval)", "SELECT FROM vpk_usage()"),
         ("vpk_client_ip(text)", "SELECT vpk_client_ip('192.0.2.1')"),
         (
             "vpk.current_uses(uuid, bigint)",

@@ -5,6 +5,7 @@ mod added;
 mod databases;
 mod flush;
 mod handover;
+mod history;
 mod restarts;
 mod rewrites;
 mod tables;

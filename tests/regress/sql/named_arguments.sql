@@ -31,6 +31,7 @@ SELECT vpk_rename_account(new_account => 'acme', account => 'acme');
 SELECT * FROM vpk_rate_limit_state(id => NULL, account => 'acme');
 SELECT vpk_reset_rate_limit(policy => 'minute', id => NULL, account => 'acme');
 SELECT vpk_rate_limit(cost => 1, burst => 0, period => '1 second', amount => 1, identifier => 'a');
+SELECT vpk_usage(bucket => '1 minute', until => now(), since => '-infinity', id => NULL, account => 'default');
 CREATE ROLE regress_vpk_somebody;
 SELECT vpk_grant_verifier(role => 'regress_vpk_somebody');
 SELECT vpk_grant_admin(role => 'regress_vpk_somebody');

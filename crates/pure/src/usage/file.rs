@@ -7,8 +7,8 @@
 //!
 //! The file names the statuses itself, so that releases with more or fewer statuses read each
 //! other's files. Counts of a status that this release does not know are dropped; a status that the
-//! file does not name starts at 0. Uses, and the numbers of flushed and dropped uses, do not depend
-//! on statuses.
+//! file does not name starts at 0. Refusals of keys of a status that this release does not know are
+//! dropped as well. Uses, and the numbers of flushed and dropped uses, do not depend on statuses.
 
 use core::fmt::{self, Display};
 
@@ -23,7 +23,7 @@ use crate::usage::slots::Pending;
 const MAGIC: &[u8; 8] = b"VPKUSAGE";
 /// Increased with every change of the body's format.
 const VERSION: u32 = 4;
-/// The version of 0.5.0 to 0.9.0: without limits.
+/// The version of 0.5.0 to 0.9.0: without limits, and without the status of uses.
 const WITHOUT_LIMITS: u32 = 3;
 /// The version of 0.4.0: without the labels.
 const WITHOUT_LABELS: u32 = 2;
@@ -159,6 +159,7 @@ pub fn encode(snapshot: &UsageSnapshot, point: ShutdownPoint) -> Vec<u8> {
     for pending in &snapshot.uses {
         body.extend(pending.database.to_le_bytes());
         body.extend(pending.key);
+        body.extend((pending.status as u32).to_le_bytes());
         body.extend(pending.last_used_at.to_le_bytes());
         body.extend(pending.uses.to_le_bytes());
     }
@@ -249,13 +250,15 @@ fn body(reader: &mut Reader, version: u32) -> Option<(UsageSnapshot, Option<Shut
         snapshot.counters.push(counters);
     }
     for _ in 0..reader.u32()? {
-        snapshot.uses.push(Pending {
-            slot: 0,
-            database: reader.u32()?,
-            key: reader.bytes()?,
-            last_used_at: reader.i64()?,
-            uses: reader.u64()?,
-        });
+        let (database, key) = (reader.u32()?, reader.bytes()?);
+        let mut status = Some(Status::Valid);
+        if version > WITHOUT_LIMITS {
+            status = *statuses.get(usize::try_from(reader.u32()?).ok()?)?;
+        }
+        let (last_used_at, uses) = (reader.i64()?, reader.u64()?);
+        if let Some(status) = status {
+            snapshot.uses.push(Pending { slot: 0, database, key, status, last_used_at, uses });
+        }
     }
     if version > WITHOUT_LIMITS {
         snapshot.buckets = Buckets {
@@ -331,6 +334,7 @@ mod tests {
             slot: 0,
             database,
             key: [key; 16],
+            status: Status::Valid,
             last_used_at: i64::from(database) * 1_000_000,
             uses,
         };
@@ -372,7 +376,11 @@ mod tests {
         };
         UsageSnapshot {
             counters: vec![counters(5), counters(9)],
-            uses: vec![pending(5, 1, 10), pending(9, 2, u64::MAX)],
+            uses: vec![
+                pending(5, 1, 10),
+                pending(9, 2, u64::MAX),
+                Pending { status: Status::RateLimited, ..pending(9, 2, 3) },
+            ],
             buckets,
         }
     }

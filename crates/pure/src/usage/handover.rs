@@ -77,11 +77,13 @@ impl Handover {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::answer::status::Status;
     use crate::usage::slots::{Slot, Slots};
     use crate::usage::written::Rest;
 
     fn pending(slot: usize, key: u8, last_used_at: i64, uses: u64) -> Pending {
-        Pending { slot, database: 1, key: [key; 16], last_used_at, uses }
+        let status = Status::Valid;
+        Pending { slot, database: 1, key: [key; 16], status, last_used_at, uses }
     }
 
     #[test]

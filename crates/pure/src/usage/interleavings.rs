@@ -11,6 +11,7 @@ use crate::sync::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::{AtomicI32, AtomicU64};
 use crate::usage::claim::{number_of, try_exclusive};
 use crate::usage::handover::Handover;
+use crate::usage::history::HOUR;
 use crate::usage::slots::{Noted, Slot, Slots};
 use crate::usage::written::Rest;
 
@@ -68,17 +69,18 @@ fn note(slots: &[Slot], at: i64) -> u64 {
     u64::from(Slots(slots).note(DATABASE, &KEY, at, 1) != Noted::Full)
 }
 
-/// G4: nothing is lost or counted twice while uses are flushed.
+/// G4: nothing is lost or counted twice while uses are flushed, be they of one hour or of several,
+/// and whether there is a slot for each hour or not.
 #[test]
 fn uses_noted_during_a_flush_are_counted_once() {
-    for (size, preemptions) in [(1, 2), (2, 1)] {
+    for (size, preemptions, step) in [(1, 2, 1), (2, 1, 1), (1, 1, HOUR), (2, 1, HOUR)] {
         check(preemptions, move || {
             let memory: Arc<Vec<Slot>> = Arc::new((0..size).map(|_| Slot::default()).collect());
             let before = note(&memory, 0);
             let writers: Vec<_> = (1..3)
                 .map(|at| {
                     let memory = Arc::clone(&memory);
-                    thread::spawn(move || note(&memory, at))
+                    thread::spawn(move || note(&memory, at * step))
                 })
                 .collect();
             let slots = Slots(&memory);

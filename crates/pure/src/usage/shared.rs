@@ -31,6 +31,8 @@ const MESSAGE: usize = 240;
 pub struct Header {
     /// Approximately how many slots hold uses.
     pub occupied: AtomicUsize,
+    /// Approximately how many slots hold refusals.
+    pub refused: AtomicUsize,
     /// The pid of the launcher, 0 if there is none. The launcher writes it.
     pub launcher: AtomicI32,
     /// When the launcher last looked for pending uses ([`Micros`]). The launcher writes it.
@@ -81,6 +83,9 @@ pub struct Tally {
     pub limits_unenforced_before: AtomicU64,
     /// When the last flush ended ([`Micros`]); 0 if there was none. The flushing process writes it.
     pub flushed_at: AtomicI64,
+    /// The hour in which the history was last tidied up ([`Micros`]), and the minutes that it was
+    /// to be kept. The flushing process writes it.
+    pub tidied: AtomicI64,
     /// How long the last flush took, in microseconds. The flushing process writes it.
     pub flush_micros: AtomicI64,
     /// The last flush that failed.
@@ -142,6 +147,8 @@ pub struct Ledger<'memory> {
     pub header: &'memory Header,
     /// The pending uses.
     pub slots: Slots<'memory>,
+    /// The pending refusals of keys. They are beside the uses, and so can take no slot from them.
+    pub refusals: Slots<'memory>,
 }
 
 impl<'memory> Ledger<'memory> {
@@ -158,7 +165,23 @@ impl<'memory> Ledger<'memory> {
                 true
             }
         };
-        crowded && !self.header.wanted.load(Relaxed) && !self.header.wanted.swap(true, Relaxed)
+        crowded && self.asks_for_flush()
+    }
+
+    /// Notes a refusal of a key that exists. Returns true if a flush should begin early and none
+    /// has been requested yet. A refusal without a slot is not noted.
+    pub fn note_refusal(self, database: u32, key: &[u8; 16], status: Status, at: Micros) -> bool {
+        let slots = self.refusals.0.len();
+        let crowded = match self.refusals.count(database, key, status, at, 1) {
+            Noted::Added => false,
+            Noted::Claimed => self.header.refused.fetch_add(1, Relaxed) >= slots / 2,
+            Noted::Full => true,
+        };
+        crowded && self.asks_for_flush()
+    }
+
+    fn asks_for_flush(self) -> bool {
+        !self.header.wanted.load(Relaxed) && !self.header.wanted.swap(true, Relaxed)
     }
 
     /// Whether half of the slots hold uses.
@@ -215,6 +238,21 @@ impl<'memory> Ledger<'memory> {
         Rest::before(now, if self.crowded() { Duration::ZERO } else { interval })
     }
 
+    /// The same for refusals.
+    pub fn rest_of_refusals(self, now: Micros, interval: Duration) -> Rest {
+        let crowded = self.header.refused.load(Relaxed) >= self.refusals.0.len() / 2;
+        Rest::before(now, if crowded { Duration::ZERO } else { interval })
+    }
+
+    /// The databases that have pending uses or refusals of keys that do not rest, in order.
+    pub fn databases(self, now: Micros, interval: Duration) -> Vec<u32> {
+        let mut found = self.slots.databases(self.rest(now, interval));
+        found.extend(self.refusals.databases(self.rest_of_refusals(now, interval)));
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+
     /// Records that a transaction, of this number, is about to commit uses.
     pub fn begin<'a>(self, collected: impl Iterator<Item = &'a Pending>, transaction: u64) {
         self.header.open.store(transaction, Release);
@@ -233,6 +271,20 @@ impl<'memory> Ledger<'memory> {
     pub fn settle<'a>(self, collected: impl Iterator<Item = &'a Pending>) {
         let emptied = self.slots.settle(collected, None);
         self.header.occupied.fetch_sub(emptied, Relaxed);
+    }
+
+    /// Subtracts refusals: those that were written, after which their keys rest, and others, which
+    /// are forgotten. No list shows them, so nothing has to be recorded before the commit.
+    pub fn settle_refusals<'a>(
+        self,
+        collected: impl Iterator<Item = &'a Pending> + Clone,
+        flush: Option<Rest>,
+    ) {
+        if flush.is_some() {
+            self.refusals.begin(collected.clone(), 1);
+        }
+        let emptied = self.refusals.settle(collected, flush);
+        self.header.refused.fetch_sub(emptied, Relaxed);
     }
 
     /// The uses of a key that a query does not see in the table. `shows` says whether the query's
@@ -257,7 +309,8 @@ impl<'memory> Ledger<'memory> {
     /// What survives a restart, but for the buckets. Call it when no other process uses the ledger.
     /// None if a process died in the middle of a change.
     pub fn export(self) -> Option<UsageSnapshot> {
-        let uses = self.slots.all()?;
+        let mut uses = self.slots.all()?;
+        uses.extend(self.refusals.all()?);
         let counters = self.tallies().map(|tally| Counters {
             database: tally.database.load(Relaxed),
             since: tally.since.load(Relaxed),
@@ -291,7 +344,14 @@ impl<'memory> Ledger<'memory> {
             tally.flush_micros.store(counters.flush_micros, Relaxed);
         }
         for pending in &snapshot.uses {
-            let Pending { database, ref key, last_used_at, uses, .. } = *pending;
+            let Pending { database, ref key, status, last_used_at, uses, .. } = *pending;
+            if status != Status::Valid {
+                if self.refusals.count(database, key, status, last_used_at, uses) == Noted::Claimed
+                {
+                    self.header.refused.fetch_add(1, Relaxed);
+                }
+                continue;
+            }
             match self.slots.note(database, key, last_used_at, uses) {
                 Noted::Added => {}
                 Noted::Claimed => {
@@ -315,6 +375,7 @@ impl Tally {
             counter.store(0, Relaxed);
         }
         self.flushed_at.store(0, Relaxed);
+        self.tidied.store(0, Relaxed);
         self.flush_micros.store(0, Relaxed);
         self.failure.record(0, b"");
         self.database.store(0, Relaxed);
@@ -329,7 +390,7 @@ mod tests {
     #[test]
     fn a_database_keeps_its_tally_until_it_is_closed() {
         let header = Header::default();
-        let ledger = Ledger { header: &header, slots: Slots(&[]) };
+        let ledger = Ledger { header: &header, slots: Slots(&[]), refusals: Slots(&[]) };
         let tally = ledger.tally(7, 1).expect("a tally");
         tally.flushed.store(3, Relaxed);
         tally.failure.record(5, b"out of order");
@@ -345,7 +406,7 @@ mod tests {
     #[test]
     fn no_tally_is_free_when_all_are_assigned() {
         let header = Header::default();
-        let ledger = Ledger { header: &header, slots: Slots(&[]) };
+        let ledger = Ledger { header: &header, slots: Slots(&[]), refusals: Slots(&[]) };
         for database in 1..=DATABASES as u32 {
             assert!(ledger.tally(database, 1).is_some());
         }
@@ -356,7 +417,7 @@ mod tests {
     fn a_flush_is_requested_once_and_drops_are_counted() {
         let header = Header::default();
         let slots: Vec<_> = (0..4).map(|_| Slot::default()).collect();
-        let ledger = Ledger { header: &header, slots: Slots(&slots) };
+        let ledger = Ledger { header: &header, slots: Slots(&slots), refusals: Slots(&[]) };
         let tally = ledger.tally(1, 1).expect("a tally");
         let asked: Vec<_> =
             (0u8..6).map(|key| ledger.note(1, &[key; 16], 1, Some(tally))).collect();
@@ -369,31 +430,10 @@ mod tests {
     }
 
     #[test]
-    fn no_key_rests_where_half_of_the_slots_are_taken() {
-        let header = Header::default();
-        let slots: Vec<_> = (0..4).map(|_| Slot::default()).collect();
-        let ledger = Ledger { header: &header, slots: Slots(&slots) };
-        let minute = Duration::from_secs(60);
-        ledger.note(1, &[1; 16], 1, None);
-        let rest = ledger.rest(1_000_000, minute);
-        let (batch, _) = ledger.slots.collect(1, 0, 10, rest);
-        ledger.begin(batch.iter(), 7);
-        ledger.end(batch.iter(), rest);
-        let due = |seconds: i64| {
-            let rest = ledger.rest(seconds * 1_000_000, minute);
-            ledger.slots.collect(1, 0, 10, rest).0.len()
-        };
-        ledger.note(1, &[1; 16], 2, None);
-        assert_eq!((due(2), due(61)), (0, 1));
-        ledger.note(1, &[2; 16], 2, None);
-        assert_eq!(due(2), 2);
-    }
-
-    #[test]
     fn a_failed_flush_is_no_flush_and_lists_find_its_uses() {
         let header = Header::default();
         let slots: Vec<_> = (0..4).map(|_| Slot::default()).collect();
-        let ledger = Ledger { header: &header, slots: Slots(&slots) };
+        let ledger = Ledger { header: &header, slots: Slots(&slots), refusals: Slots(&[]) };
         ledger.note(1, &[1; 16], 1, None);
         let (batch, _) = ledger.slots.collect(1, 0, 10, Rest::NONE);
         header.flusher.store(4711, Relaxed);
@@ -410,14 +450,14 @@ mod tests {
         let (header, next) = (Header::default(), Header::default());
         let slots: Vec<_> = (0..8).map(|_| Slot::default()).collect();
         let fewer: Vec<_> = (0..2).map(|_| Slot::default()).collect();
-        let ledger = Ledger { header: &header, slots: Slots(&slots) };
+        let ledger = Ledger { header: &header, slots: Slots(&slots), refusals: Slots(&[]) };
         let tally = ledger.tally(1, 9).expect("a tally");
         (0u8..4).for_each(|key| _ = ledger.note(1, &[key; 16], 5, Some(tally)));
         tally.answers[0].store(4, Relaxed);
         tally.limits_unenforced.store(3, Relaxed);
         let snapshot = ledger.export().expect("no slot is locked");
 
-        let ledger = Ledger { header: &next, slots: Slots(&fewer) };
+        let ledger = Ledger { header: &next, slots: Slots(&fewer), refusals: Slots(&[]) };
         ledger.import(&snapshot);
         let tally = ledger.tally(1, 10).expect("the same tally");
         let counters = [&tally.answers[0], &tally.dropped].map(|counter| counter.load(Relaxed));
@@ -430,7 +470,7 @@ mod tests {
         assert_eq!(tally.dropped_before.load(Relaxed), 0);
         let snapshot = ledger.export().expect("no slot is locked");
         let again = Header::default();
-        let ledger = Ledger { header: &again, slots: Slots(&slots) };
+        let ledger = Ledger { header: &again, slots: Slots(&slots), refusals: Slots(&[]) };
         ledger.import(&snapshot);
         let tally = ledger.tally(1, 10).expect("the same tally");
         assert_eq!(tally.dropped_before.load(Relaxed), 2);

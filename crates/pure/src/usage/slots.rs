@@ -1,13 +1,16 @@
 //! Uses of keys that have not been written to the table yet: an array of slots in memory that
 //! processes share.
 //!
-//! A slot holds the uses of one key of one database; it is empty while their number is 0. Each
-//! change of a slot holds its [`SpinLock`] for a few instructions; nothing in between can fail.
+//! A slot holds the uses of one key of one database in one hour; it is empty while their number is
+//! 0. Each change of a slot holds its [spin lock](crate::spin) for a few instructions; nothing in
+//! between can fail. Refusals of keys are counted in the same way, by status, in an array of their
+//! own: however many there are, they take no slot from a use.
 //!
 //! A verification never waits for a lock. It looks at up to [`PROBES`] slots, beginning at the
 //! key's home, skips slots that are locked or hold another key, and takes the first one that holds
 //! this key or is empty. So one key may have several slots; their uses are added up when they are
-//! collected.
+//! collected. At the turn of an hour a key takes another slot, or, where none is free, stays in its
+//! own: then all of its uses there count in the later hour.
 //!
 //! Uses stay in their slot until the transaction that wrote them to the table has committed, and
 //! are subtracted then. The caller ensures that only one process at a time does that
@@ -17,33 +20,18 @@
 //! A slot without uses is free for any key. What the last flush wrote from it stays beside them
 //! ([`Written`]).
 
+use crate::answer::status::Status;
 use crate::instant::Micros;
-use crate::spin::SpinLock;
 use crate::sync::Ordering::Relaxed;
-use crate::sync::{AtomicI64, AtomicU32, AtomicU64, spin_loop};
-use crate::usage::written::{Copied, MOST, Rest, Written, mark};
+use crate::sync::spin_loop;
+use crate::usage::slot::{Hours, Owner, halves};
+pub use crate::usage::slot::{Noted, Slot};
+use crate::usage::written::{MOST, Rest, mark};
 
 /// How many slots a verification looks at before it gives up.
 const PROBES: usize = 64;
 /// How often it looks again if slots were only locked by others.
 const ATTEMPTS: usize = 8;
-
-/// The uses of one key, in a cache line. All zeroes are an empty slot.
-#[repr(C, align(64))]
-#[derive(Default)]
-pub struct Slot {
-    held: SpinLock,
-    database: AtomicU32,
-    key: [AtomicU64; 2],
-    last_used_at: AtomicI64,
-    uses: AtomicU64,
-    /// What the last flush wrote from here, be it of this key or of one that had the slot before.
-    written: Written,
-}
-
-#[cfg(not(loom))]
-const _: () = assert!(size_of::<Slot>() == 64);
-
 /// Uses of a key that were found in a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pending {
@@ -53,9 +41,11 @@ pub struct Pending {
     pub database: u32,
     /// The key's id.
     pub key: [u8; 16],
+    /// The answer: `VALID`, or why the key was refused.
+    pub status: Status,
     /// The latest use.
     pub last_used_at: Micros,
-    /// The number of uses.
+    /// The number of uses, or of refusals.
     pub uses: u64,
 }
 
@@ -68,17 +58,6 @@ pub struct Unseen {
     pub last_used_at: Option<Micros>,
 }
 
-/// What happened to a use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Noted {
-    /// It was added to other uses of the key.
-    Added,
-    /// It took an empty slot.
-    Claimed,
-    /// It was not noted, since there was no slot for it.
-    Full,
-}
-
 /// The slots.
 #[derive(Clone, Copy)]
 pub struct Slots<'memory>(pub &'memory [Slot]);
@@ -86,15 +65,36 @@ pub struct Slots<'memory>(pub &'memory [Slot]);
 impl<'memory> Slots<'memory> {
     /// Notes uses of a key, the latest of them at an instant.
     pub fn note(self, database: u32, key: &[u8; 16], at: Micros, uses: u64) -> Noted {
-        let halves = halves(key);
+        self.count(database, key, Status::Valid, at, uses)
+    }
+
+    /// Notes answers of a status to a key, the latest of them at an instant.
+    pub fn count(
+        self,
+        database: u32,
+        key: &[u8; 16],
+        status: Status,
+        at: Micros,
+        uses: u64,
+    ) -> Noted {
+        let owner = Owner::new(database, key, status);
+        match self.add(owner, Hours::of(at), at, uses) {
+            // A slot of another hour, rather than none.
+            Noted::Full => self.add(owner, Hours::ALL, at, uses),
+            noted => noted,
+        }
+    }
+
+    /// Adds uses to a slot that has uses of these hours, or none.
+    fn add(self, owner: Owner, hours: Hours, at: Micros, uses: u64) -> Noted {
         for _ in 0..ATTEMPTS {
             let mut held = false;
-            for slot in self.probed(database, halves) {
+            for slot in self.probed(owner.database, owner.key) {
                 // A look without the lock: if it is wrong, the next slot is tried.
-                if !slot.is_for(database, halves) {
+                if !slot.is_for(owner, hours) {
                     continue;
                 }
-                match slot.held.try_with(|| slot.add(database, halves, at, uses)) {
+                match slot.held.try_with(|| slot.add(owner, hours, at, uses)) {
                     Some(Some(noted)) => return noted,
                     Some(None) => {}
                     None => held = true,
@@ -129,7 +129,7 @@ impl<'memory> Slots<'memory> {
             if found.len() == limit {
                 return (found, Some(at));
             }
-            if slot.uses.load(Relaxed) > 0
+            if slot.number() > 0
                 && slot.database.load(Relaxed) == database
                 && !self.rests(slot, rest)
             {
@@ -174,9 +174,7 @@ impl<'memory> Slots<'memory> {
         for pending in collected {
             let Some(slot) = self.0.get(pending.slot) else { continue };
             slot.held.with(|| {
-                let left = slot.uses.load(Relaxed).saturating_sub(pending.uses);
-                slot.uses.store(left, Relaxed);
-                emptied += usize::from(left == 0);
+                emptied += usize::from(slot.subtract(pending.uses));
                 if let Some(rest) = flush {
                     slot.written.end(rest);
                 }
@@ -225,17 +223,13 @@ impl<'memory> Slots<'memory> {
 
     /// The number of pending uses of a database.
     pub fn pending(self, database: u32) -> u64 {
-        self.0
-            .iter()
-            .filter(|slot| slot.database.load(Relaxed) == database)
-            .map(|slot| slot.uses.load(Relaxed))
-            .sum()
+        self.0.iter().filter(|slot| slot.database.load(Relaxed) == database).map(Slot::number).sum()
     }
 
     /// The databases that have pending uses of keys that do not rest, in order.
     pub fn databases(self, rest: Rest) -> Vec<u32> {
         let mut found: Vec<u32> = Vec::new();
-        for slot in self.0.iter().filter(|slot| slot.uses.load(Relaxed) > 0) {
+        for slot in self.0.iter().filter(|slot| slot.number() > 0) {
             let database = slot.database.load(Relaxed);
             if let Err(at) = found.binary_search(&database)
                 && !self.rests(slot, rest)
@@ -245,73 +239,6 @@ impl<'memory> Slots<'memory> {
         }
         found
     }
-}
-
-impl Slot {
-    fn is_for(&self, database: u32, key: [u64; 2]) -> bool {
-        self.uses.load(Relaxed) == 0
-            || (self.key[1].load(Relaxed) == key[1]
-                && self.key[0].load(Relaxed) == key[0]
-                && self.database.load(Relaxed) == database)
-    }
-
-    /// The database and the key that has the slot, or had it last.
-    fn owner(&self) -> (u32, [u64; 2]) {
-        let key = [&self.key[0], &self.key[1]].map(|half| half.load(Relaxed));
-        (self.database.load(Relaxed), key)
-    }
-
-    /// Adds uses if the slot holds this key or is empty. The caller holds its lock.
-    fn add(&self, database: u32, key: [u64; 2], at: Micros, uses: u64) -> Option<Noted> {
-        if !self.is_for(database, key) {
-            return None;
-        }
-        let before = self.uses.load(Relaxed);
-        if before > 0 {
-            self.last_used_at.store(self.last_used_at.load(Relaxed).max(at), Relaxed);
-            self.uses.store(before.saturating_add(uses), Relaxed);
-            return Some(Noted::Added);
-        }
-        self.database.store(database, Relaxed);
-        self.key[0].store(key[0], Relaxed);
-        self.key[1].store(key[1], Relaxed);
-        self.last_used_at.store(at, Relaxed);
-        self.uses.store(uses, Relaxed);
-        Some(Noted::Claimed)
-    }
-
-    /// The uses that it holds of a key, the latest, and what the last flush wrote of this key. The
-    /// caller holds its lock.
-    fn copy(
-        &self,
-        database: u32,
-        key: [u64; 2],
-        mark: u64,
-    ) -> (u64, Option<Micros>, Option<Copied>) {
-        let own = self.owner() == (database, key);
-        let held = if own { self.uses.load(Relaxed) } else { 0 };
-        (held, own.then(|| self.last_used_at.load(Relaxed)), self.written.copy(mark))
-    }
-
-    /// Reads the slot. The caller holds its lock.
-    fn read(&self, slot: usize) -> Option<Pending> {
-        let uses = self.uses.load(Relaxed);
-        let mut key = [0; 16];
-        key[..8].copy_from_slice(&self.key[0].load(Relaxed).to_ne_bytes());
-        key[8..].copy_from_slice(&self.key[1].load(Relaxed).to_ne_bytes());
-        (uses > 0).then(|| Pending {
-            slot,
-            database: self.database.load(Relaxed),
-            key,
-            last_used_at: self.last_used_at.load(Relaxed),
-            uses,
-        })
-    }
-}
-
-fn halves(key: &[u8; 16]) -> [u64; 2] {
-    let (first, last) = key.split_at(8);
-    [first, last].map(|half| half.try_into().map_or(0, u64::from_ne_bytes))
 }
 
 /// The first slot that a key may have. A key's id is a version 7 UUID (RFC 9562): its last 62 bits

@@ -138,6 +138,7 @@ pub fn mark(database: u32, key: [u64; 2]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::usage::shared::{Header, Ledger};
     use crate::usage::slots::{Noted, Slot, Slots};
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -297,5 +298,26 @@ mod tests {
         }
         assert_eq!(unseen(2, 0, 6), (3, None));
         assert_eq!(unseen(2, 0, 7), (0, None));
+    }
+
+    #[test]
+    fn no_key_rests_where_half_of_the_slots_are_taken() {
+        let header = Header::default();
+        let slots: Vec<_> = (0..4).map(|_| Slot::default()).collect();
+        let ledger = Ledger { header: &header, slots: Slots(&slots), refusals: Slots(&[]) };
+        let minute = Duration::from_secs(60);
+        ledger.note(1, &[1; 16], 1, None);
+        let rest = ledger.rest(1_000_000, minute);
+        let (batch, _) = ledger.slots.collect(1, 0, 10, rest);
+        ledger.begin(batch.iter(), 7);
+        ledger.end(batch.iter(), rest);
+        let due = |seconds: i64| {
+            let rest = ledger.rest(seconds * 1_000_000, minute);
+            ledger.slots.collect(1, 0, 10, rest).0.len()
+        };
+        ledger.note(1, &[1; 16], 2, None);
+        assert_eq!((due(2), due(61)), (0, 1));
+        ledger.note(1, &[2; 16], 2, None);
+        assert_eq!(due(2), 2);
     }
 }
