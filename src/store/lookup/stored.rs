@@ -25,7 +25,7 @@ pub struct Texts<'call> {
 impl<'call> Texts<'call> {
     /// Reads the columns, which follow each other. None where nothing is set, as in most rows: then
     /// nothing but the row's list of nulls is read.
-    #[inline]
+    #[inline(always)]
     fn read(
         call: &'call Call,
         tuple: &Tuple,
@@ -36,6 +36,18 @@ impl<'call> Texts<'call> {
         if !tuple.has_appended(rate_limits..=quota_grants.unwrap_or(quotas)) {
             return None;
         }
+        Texts::read_some(call, tuple, rate_limits, quotas, quota_grants)
+    }
+
+    /// [`Texts::read`] where something is set.
+    #[cold]
+    fn read_some(
+        call: &'call Call,
+        tuple: &Tuple,
+        rate_limits: AttrNumber,
+        quotas: AttrNumber,
+        quota_grants: Option<AttrNumber>,
+    ) -> Option<&'call Texts<'call>> {
         let text = |column| {
             let text = tuple.appended_text(column)?;
             Some(&*call.keep_unguarded(text.bytes().iter().copied()))
@@ -72,6 +84,17 @@ impl<'call> Limits<'call> {
         if plan.is_none() && account.is_none() && key.is_none() {
             return None;
         }
+        Limits::of_some(call, plan, account, key)
+    }
+
+    /// [`Limits::of`] where one of the rows says something.
+    #[cold]
+    fn of_some(
+        call: &'call Call,
+        plan: Option<&'call Texts<'call>>,
+        account: Option<&'call Texts<'call>>,
+        key: Option<&'call Texts<'call>>,
+    ) -> Option<&'call Limits<'call>> {
         let [plan, account, key] = [plan, account, key].map(|it| it.copied().unwrap_or_default());
         call.keep_unguarded([Limits { plan, account, key }].iter().copied()).first()
     }
