@@ -64,12 +64,9 @@ fn rename_locked(call: &Call, account: Text, new_account: Text) -> Result<i64, C
             .hint("Choose another name. Accounts cannot be merged."));
     }
     let keys = accounts::rename(call, account, new_account, Caller::of(call));
-    let [from, to] = [account, new_account].map(|name| Subject {
-        account: name.bytes(call),
-        key: None,
-        limits: lookup::limits_of_unguarded(call, new_account),
-    });
-    limits::take_over(&from, &to);
+    let limits = lookup::limits_of_unguarded(call, new_account);
+    let subject = |name: Text| Subject { account: name.bytes(call), key: None, limits };
+    limits::take_over(&subject(account), &subject(new_account));
     limits::used::rename(call, account, new_account);
     Ok(keys)
 }

@@ -44,7 +44,14 @@ impl Current {
         if texts == [None; 3] {
             return None;
         }
-        Some(Current(texts.map(|text| text.map_or(CurrentQuotas::NONE, |text| parsed(text, now)))))
+        // The server is called: an array's own method would have a destructor.
+        let mut current = Current([CurrentQuotas::NONE; 3]);
+        for (quotas, text) in current.0.iter_mut().zip(&texts) {
+            if let Some(text) = text {
+                *quotas = parsed(text, now);
+            }
+        }
+        Some(current)
     }
 
     /// Those that apply, the account's first.

@@ -23,7 +23,7 @@ impl Interval {
             _ => pg_sys::Interval { time: i64::from(seconds) * 1_000_000, day: 0, month: 0 },
         };
         // SAFETY: the closure holds plain data, and cannot panic.
-        let kept = unsafe { guarded(|| call.keep_unguarded([interval].into_iter())) };
+        let kept = unsafe { guarded(|| call.keep_unguarded([interval].iter().copied())) };
         Interval(Datum::from(kept.as_mut_ptr()))
     }
 }

@@ -12,7 +12,8 @@ fn periods_are_those_of_the_server_in_every_zone() {
     let mut client = cluster.client();
     set_plan(&mut client, "acme", "Plus");
     let zones = "SELECT string_agg(name, ' ') FROM (
-                     SELECT name FROM pg_timezone_names WHERE name !~ '^posix|[ ,]' ORDER BY name) AS z";
+                     SELECT name FROM pg_timezone_names WHERE name !~ '^posix|[ ,]'
+                        AND name NOT IN (SELECT abbrev FROM pg_timezone_abbrevs) ORDER BY name) AS z";
     let zones = value(&mut client, zones, &[]);
     assert!(zones.split(' ').count() > 300, "{zones}");
     for zone in zones.split(' ') {
