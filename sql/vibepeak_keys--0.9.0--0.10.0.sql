@@ -429,8 +429,8 @@ ALTER TABLE vpk.accounts
 ALTER TABLE vpk.keys
     ADD COLUMN rate_limits text,
     ADD COLUMN quotas text;
--- Uses that were counted before this update are in no hour. Whoever has locked this table has locked
--- vpk.keys before, and so has ended.
+-- Uses that were counted before this update are in no hour. Whoever has locked this table has
+-- locked vpk.keys before, and so has ended.
 ALTER TABLE vpk.key_usage ADD COLUMN uses_in_hour bigint;
 COMMENT ON COLUMN vpk.key_usage.uses_in_hour IS
     'Number of them in the hour (UTC) of the last one; null if that was counted by a release before 0.10.0';
