@@ -246,9 +246,9 @@ ALTER FUNCTION vpk.quota_rows(text) ROWS 2;
 ALTER FUNCTION vpk.stats_row() ROWS 1;
 ALTER FUNCTION vpk.status_rows() ROWS 12;
 
--- Privileges. Only the owner has any at first: those that PUBLIC or another role got at creation,
--- by default privileges of the installing role, are revoked. vpk_grant_admin and vpk_grant_verifier
--- grant what a role needs.
+-- Privileges. Only the owner has any at first, and pg_read_all_data those below. Those that PUBLIC
+-- or another role got at creation, by default privileges of the installing role, are revoked.
+-- vpk_grant_admin and vpk_grant_verifier grant what a role needs.
 
 DO $$
 DECLARE
@@ -301,6 +301,14 @@ BEGIN
     END LOOP;
 END
 $$;
+
+-- A view calls its functions with the privileges of the role that reads it. Members of this role
+-- may read every view, and need these functions for vpk.key_list, vpk.rate_limits and vpk.quotas.
+-- They tell nothing that is not in these views.
+
+GRANT EXECUTE ON FUNCTION vpk.current_uses(uuid, bigint),
+    vpk.current_last_use(uuid, timestamptz), vpk.rate_limit_rows(text), vpk.quota_rows(text)
+    TO pg_read_all_data;
 
 -- A warning if callers can find objects of others by the names of the extension.
 

@@ -659,6 +659,43 @@ BEGIN
 END
 $$;
 
+-- A view calls its functions with the privileges of the role that reads it. Members of
+-- pg_read_all_data may read every view, without a grant on it. So that role gets the privilege to
+-- call the functions of vpk.key_list, which 0.9.0 did not grant, and of the new views. What counts
+-- as the extension's own is set to that of a fresh installation, as above.
+DO $$
+DECLARE
+    path text := pg_catalog.current_setting('search_path');
+    called record;
+BEGIN
+    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+    FOR called IN
+        SELECT p.oid, p.oid::pg_catalog.regprocedure AS function, p.proowner AS owner
+          FROM pg_catalog.pg_proc AS p
+         WHERE p.oid IN ('vpk.current_uses(uuid, bigint)'::pg_catalog.regprocedure,
+                         'vpk.current_last_use(uuid, timestamptz)'::pg_catalog.regprocedure,
+                         'vpk.rate_limit_rows(text)'::pg_catalog.regprocedure,
+                         'vpk.quota_rows(text)'::pg_catalog.regprocedure)
+    LOOP
+        EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO pg_read_all_data',
+                                  called.function);
+        UPDATE pg_catalog.pg_init_privs AS i
+           SET initprivs = ARRAY[
+                   pg_catalog.makeaclitem(called.owner, called.owner, 'EXECUTE', false),
+                   pg_catalog.makeaclitem('pg_read_all_data'::pg_catalog.regrole, called.owner,
+                                          'EXECUTE', false)]
+         WHERE i.classoid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+           AND i.objoid = called.oid AND i.objsubid = 0;
+        DELETE FROM pg_catalog.pg_shdepend AS d USING pg_catalog.pg_database AS b
+         WHERE b.datname = pg_catalog.current_database() AND d.dbid = b.oid
+           AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+           AND d.objid = called.oid AND d.objsubid = 0
+           AND d.deptype = 'i' AND d.refobjid <> called.owner;
+    END LOOP;
+    PERFORM pg_catalog.set_config('search_path', path, true);
+END
+$$;
+
 -- Last, since readers of vpk.stats wait from here on until the update has committed. The catalogue
 -- row of its function is changed in place, so that everybody keeps the privilege to call it.
 DO $$

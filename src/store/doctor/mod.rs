@@ -74,8 +74,9 @@ pub(super) fn names(names: impl IntoIterator<Item = &'static str>) -> Parameter 
 /// vpk_grant_backup grant, each with its role. A role that was granted vpk_verify counts as a
 /// verifier, one that may delete plans as an admin, one that may read vpk.stats as a monitor, and
 /// one that may read every table and sequence as one for backups. A role that may read vpk.key_list
-/// needs the functions of that view. The privileges of a role that is no admin, but may call all
-/// functions that admins may, are one line.
+/// needs the functions of that view. The installation grants pg_read_all_data those of the views of
+/// keys and limits. The privileges of a role that is no admin, but may call all functions that
+/// admins may, are one line.
 pub fn stray_grants(call: &Call) -> Listing {
     let parameters = [
         names(VERIFIER_FUNCTIONS),
@@ -179,6 +180,9 @@ static STRAY_GRANTS: Statement = Statement::new(
                    OR ((k.verifier OR k.admin) AND r.name = 'vpk_charge')
                    OR (k.monitor AND r.name = 'stats_row')
                    OR (k.lister AND r.name IN ('current_uses', 'current_last_use'))
+                   OR (r.grantee = 'pg_read_all_data'::pg_catalog.regrole
+                       AND r.name IN ('current_uses', 'current_last_use', 'rate_limit_rows',
+                                      'quota_rows'))
                  WHEN r.kind IN ('table', 'relation')
                  THEN (k.verifier AND r.plain = ANY ($3))
                    OR (k.admin AND r.plain = ANY ($4))

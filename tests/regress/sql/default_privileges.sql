@@ -31,7 +31,7 @@ CREATE TEMPORARY VIEW given AS
     SELECT n.nspname, a.grantee, a.privilege_type, n.nspowner
       FROM pg_namespace AS n, aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) AS a WHERE n.nspname = 'vpk';
 SELECT count(*) > 50 AS owner_has_rights FROM given WHERE grantee = owner;
-SELECT object, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END AS grantee, privilege_type FROM given WHERE grantee <> owner;
+SELECT object, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END AS grantee, privilege_type FROM given WHERE grantee <> owner ORDER BY object COLLATE "C";
 
 SET ROLE regress_vpk_somebody;
 SELECT count(*) FROM vpk.keys;

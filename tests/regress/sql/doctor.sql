@@ -72,6 +72,15 @@ REVOKE INSERT ON vpk.accounts FROM regress_vpk_admin;
 REVOKE USAGE ON SEQUENCE vpk.events_id_seq FROM regress_vpk_admin;
 REVOKE CREATE ON SCHEMA vpk FROM regress_vpk_both;
 SELECT ok FROM pg_temp.finding('privileges');
+-- pg_read_all_data has the functions of views from the installation, and nothing else.
+GRANT EXECUTE ON FUNCTION vpk.plan_in_use(text), vpk_doctor() TO pg_read_all_data;
+GRANT EXECUTE ON FUNCTION vpk.quota_rows(text) TO pg_read_all_data WITH GRANT OPTION;
+GRANT EXECUTE ON FUNCTION vpk.current_uses(uuid, bigint) TO pg_write_all_data;
+SELECT * FROM pg_temp.finding('privileges') \gx
+REVOKE EXECUTE ON FUNCTION vpk.plan_in_use(text), vpk_doctor() FROM pg_read_all_data;
+REVOKE GRANT OPTION FOR EXECUTE ON FUNCTION vpk.quota_rows(text) FROM pg_read_all_data;
+REVOKE EXECUTE ON FUNCTION vpk.current_uses(uuid, bigint) FROM pg_write_all_data;
+SELECT ok FROM pg_temp.finding('privileges');
 -- For a role that is neither an admin nor a verifier, even the least privilege is reported.
 GRANT EXECUTE ON FUNCTION vpk_error(vpk.vpk_status, text, text) TO "regress_vpk ""odd""";
 GRANT USAGE ON SCHEMA vpk TO "regress_vpk ""odd""";
