@@ -85,7 +85,7 @@ fn every_field_of_a_servers_error_passes_through_a_function() {
     client.batch_execute(RULES).expect("the rules");
     for environment in ["RUST_BACKTRACE=0", "RUST_BACKTRACE=1"] {
         cluster.down();
-        cluster.up_with(environment);
+        cluster.up_with(&[environment]);
         let mut client = cluster.client();
         for (reason, code) in [
             ("raised", "P0123"),

@@ -1,6 +1,7 @@
-//! Limits: of what an application names itself, and what becomes of their buckets.
+//! Rate limits (G11) and quotas (G12).
 
 mod answers;
+mod clock;
 mod identifiers;
 mod quotas;
 mod rates;

@@ -30,7 +30,7 @@ fn errors_carry_no_stack_with_rust_backtrace() {
         for variable in ["RUST_BACKTRACE=1", "RUST_LIB_BACKTRACE=1"] {
             cluster.down();
             cluster.set(&[("shared_preload_libraries", preloaded)]);
-            cluster.up_with(variable);
+            cluster.up_with(&[variable]);
             let found = fails(&mut cluster.client(), &id);
             assert_eq!(found, expected, "{variable}");
             let log = cluster.log();

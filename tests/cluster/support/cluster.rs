@@ -320,11 +320,11 @@ impl Cluster {
         self.run("pg_ctl", &["start", "-w", "-s", "-D", "data", "-l", "log"]);
     }
 
-    /// Starts the server with a variable in its environment.
-    pub fn up_with(&self, variable: &str) {
+    /// Starts the server with variables in its environment.
+    pub fn up_with(&self, variables: &[&str]) {
         let pg_ctl = format!("{}/pg_ctl", self.bin());
         let start = ["start", "-w", "-s", "-D", "data", "-l", "log"];
-        self.run("/usr/bin/env", &[&[variable, &pg_ctl][..], &start].concat());
+        self.run("/usr/bin/env", &[variables, &[&pg_ctl], &start].concat());
     }
 
     /// Starts the server; returns whether it runs.
