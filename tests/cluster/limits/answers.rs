@@ -1,4 +1,4 @@
-//! What a service tells its caller of rate limits, and the limit of invalid keys.
+//! G11: what a service tells its caller of rate limits, and the limit of invalid keys.
 
 use serde_json::{Value, json};
 

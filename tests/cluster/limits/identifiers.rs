@@ -1,4 +1,4 @@
-//! `vpk_rate_limit`: what it answers, and to whom a bucket belongs.
+//! G11: `vpk_rate_limit`, what it answers, and to whom a bucket belongs.
 
 use std::thread;
 

@@ -1,4 +1,4 @@
-//! Rate limits of plans, accounts and keys: which calls they count, and what stays counted.
+//! G11: rate limits of plans, accounts and keys: which calls they count, and what stays counted.
 
 use std::thread;
 

@@ -1,4 +1,4 @@
-//! What becomes of buckets when the server ends.
+//! G11: what becomes of buckets when the server ends.
 
 use std::fs;
 

@@ -271,7 +271,7 @@ mod tests {
         }
     }
 
-    /// The crate governor gives the same decisions, with the same waits, in 100,000 sequences.
+    /// G11: the crate governor gives the same decisions, with the same waits, in 100,000 sequences.
     #[test]
     fn decisions_are_those_of_an_independent_implementation() {
         let (mut passed, mut refused, mut never) = (0, 0, 0);

@@ -27,8 +27,8 @@ fn counted(set: u64, calls: i64) -> Counted {
     Counted { id, limit: Limit { rate, bucket: Bucket::default() } }
 }
 
-/// One of two calls passes: the account has room for both, and the key that both use for one. The
-/// sets are named in either order.
+/// G11: one of two calls passes: the account has room for both, and the key that both use for one.
+/// The sets are named in either order.
 #[test]
 fn calls_are_decided_one_after_the_other() {
     let mut model = Builder::new();
@@ -124,8 +124,8 @@ impl Shared {
     }
 }
 
-/// Two calls find a quota for one, while a flush runs and another quota takes the slot: at most one
-/// of them passes, and the table has what has passed.
+/// G12: two calls find a quota for one, while a flush runs and another quota takes the slot. At
+/// most one of them passes, and the table has what has passed.
 #[test]
 fn a_quota_is_exact_while_it_is_flushed_and_its_slot_is_taken() {
     let mut model = Builder::new();

@@ -218,6 +218,7 @@ mod tests {
         assert_eq!(within(Span::Total), Period { start: Micros::MIN, end: Micros::MAX });
     }
 
+    /// G12: the 31st of each month, or its last day.
     #[test]
     fn periods_are_counted_from_the_anchor() {
         let anchor = Some(day("2023-10-31"));
@@ -311,7 +312,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(4_000))]
 
-        /// Every instant is in one period, and periods follow each other.
+        /// G12: every instant is in one period, and periods follow each other.
         #[test]
         fn periods_partition_time(
             span in (0..5usize).prop_map(|at| Span::ALL[at]),

@@ -329,7 +329,7 @@ fn what_is_pending_outlives_a_restart() {
     assert_eq!((quotas.databases(), used(quotas, quota.id)), (vec![], None));
 }
 
-/// G4: of racing calls exactly as many pass as the quota allows, while flushes run and slots go
+/// G12: of racing calls exactly as many pass as the quota allows, while flushes run and slots go
 /// to other quotas. What the table and the memory have in the end is what has passed.
 #[test]
 fn racing_calls_pass_exactly_up_to_the_amount() {
@@ -375,7 +375,7 @@ fn racing_calls_pass_exactly_up_to_the_amount() {
 }
 
 proptest! {
-    /// Whatever happens in whatever order, the memory knows exactly what is used, and the
+    /// G12: whatever happens in whatever order, the memory knows exactly what is used, and the
     /// table has it in the end.
     #[test]
     fn what_is_used_is_known_exactly(

@@ -274,6 +274,7 @@ mod tests {
         assert_eq!(sets.in_use(SECOND), 0);
     }
 
+    /// G11: a process that was stopped meanwhile takes no bucket back.
     #[test]
     fn the_clock_is_read_under_the_lock() {
         let memory = sets(2);
@@ -286,6 +287,7 @@ mod tests {
         assert_eq!(decided, Decided { verdict: Verdict::Passes, now: 7, unstored: 0 });
     }
 
+    /// G11: what one policy refuses consumes nothing of another.
     #[test]
     fn a_refused_call_stores_no_charge() {
         let memory = sets(4);
@@ -372,8 +374,8 @@ mod tests {
         assert!(Sets(&[]).import(&exported, 0) == 20);
     }
 
-    /// Of racing calls exactly as many pass as the policies allow together, with keys of their own
-    /// sets in either order of locks.
+    /// G11: of racing calls exactly as many pass as the policies allow together, with keys of their
+    /// own sets in either order of locks.
     #[test]
     fn exactly_as_many_racing_calls_pass_as_all_policies_allow() {
         const THREADS: usize = 8;

@@ -1,4 +1,4 @@
-//! Charges after a call, refunds, warnings, and what a refused call is told.
+//! G12: charges after a call, refunds, warnings, and what a refused call is told.
 
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! G4: quotas are exact, however many sessions use them, and while they are flushed and granted.
+//! G12: quotas are exact, however many sessions use them, and while they are flushed and granted.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::thread;

@@ -1,4 +1,4 @@
-//! Periods: from a date, in a time zone, over changes of its clocks.
+//! G12: periods, from a date, in a time zone, over changes of its clocks.
 
 use super::set_quotas;
 use crate::support::keys::set_plan;

@@ -1,4 +1,4 @@
-//! G4: what is used is known after a restart.
+//! G12: what is used is known after a restart.
 
 use super::{in_table, key_with, passing, shown, wait_for_used};
 use crate::support::usage::{FLUSH_EVERY_100MS, flush_every, start_flushing_hourly};
