@@ -415,7 +415,7 @@ proptest! {
                 // Other quotas take the slots, and leave.
                 _ => {
                     fill(quotas);
-                    quotas.release(batch.drain(..).collect::<Vec<_>>().iter());
+                    quotas.release(core::mem::take(&mut batch).iter());
                     table.flush(quotas, 1);
                 }
             }
