@@ -268,18 +268,15 @@ fn stored<'call>(
         let Some(key) = tables.key(&hash, with_details)? else {
             return Ok(Answer::without_key(Status::InvalidApiKey));
         };
-        let account = tables.account(key.account)?;
-        let access = account.map(|account| tables.access(account.plan)).transpose()?.flatten();
-        let api_access = access.is_some_and(|access| access.included);
+        let plan = tables.plan_of(key.account)?;
+        let api_access = plan.map(|plan| tables.includes_access(plan)).transpose()?.flatten();
+        let api_access = api_access.unwrap_or(false);
         let status = decide(call, &key, api_access, request);
-        let plan = account.map(|account| account.plan);
-        let of_plan = access.and_then(|access| access.limits);
-        let of_account = account.and_then(|account| account.limits);
         Ok(Answer {
             status,
             key: Some(key),
             plan: plan.filter(|_| with_details && api_access),
-            limits: Limits::of(call, of_plan, of_account, key.limits),
+            limits: tables.limits(),
             decision: None,
         })
     })

@@ -104,28 +104,42 @@ impl Tuple {
     /// Whether one of these columns, which an update has appended, has a value. Where they may not
     /// be read, and in a row from before the update, they are null.
     ///
-    /// On a page, this reads the row's own list of nulls alone. So a row costs the same as before
-    /// the update.
-    #[inline]
+    /// On a page, this reads a byte of the row's list of nulls and no more. So a row costs the same
+    /// as before the update.
+    #[inline(always)]
     pub fn has_appended(&self, columns: RangeInclusive<AttrNumber>) -> bool {
         let (first, last) = columns.into_inner();
+        let at = first as usize - 1;
+        debug_assert_eq!(at / 8, (last as usize - 1) / 8, "the columns share a byte of the list");
+        let mask = ((2_u8 << (last - first)) - 1) << (at % 8);
         match &self.0 {
-            Source::Slot { last: readable, .. } => {
-                (first..=last).any(|column| column <= *readable && self.value(column).is_some())
-            }
-            // SAFETY: the row stays for as long as this value; a descriptor says how many columns
-            // it has.
+            Source::Slot { .. } => self.has_appended_in_slot(first, last),
+            // SAFETY: the row stays for as long as this value. The list has a bit for each column
+            // of the row, which is set where there is a value, in whole bytes, whose other bits are
+            // not set (src/backend/access/common/heaptuple.c: heap_fill_tuple). It follows the
+            // header (src/include/access/htup_details.h). A descriptor says how many columns it
+            // has.
             Source::Page { tuple, descriptors, .. } => unsafe {
-                let (present, flags) = ((*tuple.t_data).t_infomask2, (*tuple.t_data).t_infomask);
-                let present = (present & pg_sys::HEAP_NATTS_MASK as u16) as AttrNumber;
-                let has_nulls = flags & pg_sys::HEAP_HASNULL as u16 != 0;
-                let has = |column| column <= present && (!has_nulls || !is_null(tuple, column));
-                first <= present
-                    && (first..last + 1).any(has)
-                    // Last, since few rows have a value there.
-                    && i32::from(first) <= (*descriptors.all).natts
+                let header = &*tuple.t_data;
+                let present = header.t_infomask2 & pg_sys::HEAP_NATTS_MASK as u16;
+                if present < first as u16 {
+                    return false;
+                }
+                let has_nulls = header.t_infomask & pg_sys::HEAP_HASNULL as u16 != 0;
+                let list: *const u8 = (&raw const header.t_bits).cast();
+                if has_nulls && *list.add(at / 8) & mask == 0 {
+                    return false;
+                }
+                i32::from(first) <= (*descriptors.all).natts
             },
         }
+    }
+
+    /// [`Tuple::has_appended`] for a row in a slot.
+    #[inline(never)]
+    fn has_appended_in_slot(&self, first: AttrNumber, last: AttrNumber) -> bool {
+        let Source::Slot { last: readable, .. } = self.0 else { return false };
+        (first..=last).any(|column| column <= readable && self.value(column).is_some())
     }
 
     /// A column of type `text` that an update has appended; None as for
@@ -271,21 +285,6 @@ impl Tuple {
             let block = u32::from(ip_blkid.bi_hi) << 16 | u32::from(ip_blkid.bi_lo);
             (buffer > 0).then_some(CachedTid { block, buffer, offset })
         }
-    }
-}
-
-/// Whether a column that a tuple has is null, by the tuple's list of nulls.
-///
-/// # Safety
-/// The tuple is on a page that is pinned, and has that many columns and a list of nulls.
-#[inline]
-unsafe fn is_null(tuple: &pg_sys::HeapTupleData, column: AttrNumber) -> bool {
-    // SAFETY: the caller's. The list has a bit for each column of the tuple, which is set where
-    // there is a value, and follows the header (src/include/access/htup_details.h).
-    unsafe {
-        let list: *const u8 = (&raw const (*tuple.t_data).t_bits).cast();
-        let at = column as usize - 1;
-        *list.add(at / 8) & 1 << (at % 8) == 0
     }
 }
 

@@ -4,6 +4,7 @@
 pub(super) mod columns;
 mod stored;
 
+use core::cell::Cell;
 use core::ops::ControlFlow;
 
 use pure::cache::tids;
@@ -17,7 +18,7 @@ use crate::pg::read::{in_place, snapshot};
 use crate::pg::server::clock;
 use crate::pg::types::{Bytes, Text};
 
-pub use self::stored::{Access, Account, Limits, Plan, StoredKey, Texts};
+pub use self::stored::{Limits, Plan, StoredKey, Texts};
 
 /// The row was not where it was before, or nobody knows where it is: this table must be open for
 /// the lookup to go on.
@@ -34,6 +35,10 @@ pub struct LookUp<'call> {
     /// The table whose row was not where it was before.
     missed: Option<Table>,
     snapshot: Snapshot,
+    /// What the rows that were read say of limits, by the numbers of their tables: those of a key,
+    /// of its account, and of the account's plan. Most rows say nothing. Kept here, it makes no
+    /// result larger.
+    limits: [Cell<Option<&'call Texts<'call>>>; READ_TOGETHER.len()],
 }
 
 /// The tables that one lookup may need, in the order in which they are locked.
@@ -58,7 +63,8 @@ pub fn now<'call, R: Copy>(
             opened[table as usize] = Some(Opened::open(table, columns::shape(table)));
         }
         in_place::accept_invalidations();
-        let mut lookup = LookUp { call, opened, missed, snapshot: snapshot::latest() };
+        let limits = [const { Cell::new(None) }; READ_TOGETHER.len()];
+        let mut lookup = LookUp { call, opened, missed, snapshot: snapshot::latest(), limits };
         let result = read(&lookup);
         for opened in lookup.opened.iter_mut().rev().filter_map(Option::take) {
             opened.close();
@@ -80,10 +86,9 @@ pub fn now<'call, R: Copy>(
 /// What an account and its plan say of limits. Unguarded: see [`crate::pg::ffi::unguarded`].
 pub fn limits_of_unguarded(call: &Call, account: Text) -> Limits<'_> {
     let found = now(call, |tables| {
-        let account = tables.account(account)?;
-        let access = account.map(|account| tables.access(account.plan)).transpose()?.flatten();
-        let of_plan = access.and_then(|access| access.limits);
-        Ok(Limits::of(call, of_plan, account.and_then(|account| account.limits), None))
+        let plan = tables.plan_of(account)?;
+        plan.map(|plan| tables.includes_access(plan)).transpose()?;
+        Ok(tables.limits())
     });
     found.copied().unwrap_or_default()
 }
@@ -138,17 +143,35 @@ impl<'call> LookUp<'call> {
         self.row(Table::Keys, tag, value, |tuple| {
             StoredKey::has_hash(tuple, hash)
                 .then(|| StoredKey::read(self.call, tuple, with_details))?
+                .inspect(|_| self.note(Table::Keys, Texts::of_key(self.call, tuple)))
         })
     }
 
-    /// An account by its name.
-    pub fn account(&self, account: Text) -> Result<Option<Account<'call>>, Moved> {
-        self.named(Table::Accounts, account, |tuple| Account::read(self.call, tuple))
+    /// Notes what a row says of limits.
+    #[inline(always)]
+    fn note(&self, table: Table, texts: Option<&'call Texts<'call>>) {
+        if texts.is_some() {
+            self.limits[table as usize].set(texts);
+        }
+    }
+
+    /// What the key, its account and the account's plan say of limits that were read; None where
+    /// none of them says anything.
+    pub fn limits(&self) -> Option<&'call Limits<'call>> {
+        let [key, account, plan] = &self.limits;
+        let (key, account, plan) = (key.get(), account.get(), plan.get());
+        if key.is_none() && account.is_none() && plan.is_none() {
+            return None;
+        }
+        Limits::of(self.call, plan, account, key)
     }
 
     /// The name of an account's plan.
     pub fn plan_of(&self, account: Text) -> Result<Option<Text>, Moved> {
-        self.account(account).map(|account| account.map(|account| account.plan))
+        self.named(Table::Accounts, account, |tuple| {
+            self.note(Table::Accounts, Texts::of_account(self.call, tuple));
+            tuple.text(columns::accounts::PLAN).map(|plan| plan.kept(self.call))
+        })
     }
 
     /// A plan by its name.
@@ -156,9 +179,12 @@ impl<'call> LookUp<'call> {
         self.named(Table::Plans, plan, |tuple| Plan::read(self.call, tuple))
     }
 
-    /// What a plan gives to the keys of its accounts; None where there is no such plan.
-    pub fn access(&self, plan: Text) -> Result<Option<Access<'call>>, Moved> {
-        self.named(Table::Plans, plan, |tuple| Some(Access::read(self.call, tuple)))
+    /// Whether a plan includes API access; None where there is no such plan.
+    pub fn includes_access(&self, plan: Text) -> Result<Option<bool>, Moved> {
+        self.named(Table::Plans, plan, |tuple| {
+            self.note(Table::Plans, Texts::of_plan(self.call, tuple));
+            Some(tuple.is(columns::plans::API_ACCESS))
+        })
     }
 
     /// Applies `read` to the row of a name.

@@ -23,19 +23,40 @@ pub struct Texts<'call> {
 }
 
 impl<'call> Texts<'call> {
-    /// Reads the columns, which follow each other. None where nothing is set, as in most rows: then
-    /// nothing but the row's list of nulls is read.
-    #[inline]
-    fn read(
+    /// Reads the columns of vpk.keys. None where nothing is set, as in most rows: then nothing but
+    /// the row's list of nulls is read.
+    #[inline(always)]
+    pub(super) fn of_key(call: &'call Call, tuple: &Tuple) -> Option<&'call Texts<'call>> {
+        use columns::keys::*;
+        let some = tuple.has_appended(RATE_LIMITS..=QUOTAS);
+        some.then(|| Texts::read_some(call, tuple, RATE_LIMITS, QUOTAS, None))?
+    }
+
+    /// Those of vpk.accounts.
+    #[inline(always)]
+    pub(super) fn of_account(call: &'call Call, tuple: &Tuple) -> Option<&'call Texts<'call>> {
+        use columns::accounts::*;
+        let some = tuple.has_appended(RATE_LIMITS..=QUOTA_GRANTS);
+        some.then(|| Texts::read_some(call, tuple, RATE_LIMITS, QUOTAS, Some(QUOTA_GRANTS)))?
+    }
+
+    /// Those of vpk.plans.
+    #[inline(always)]
+    pub(super) fn of_plan(call: &'call Call, tuple: &Tuple) -> Option<&'call Texts<'call>> {
+        use columns::plans::*;
+        let some = tuple.has_appended(RATE_LIMITS..=QUOTAS);
+        some.then(|| Texts::read_some(call, tuple, RATE_LIMITS, QUOTAS, None))?
+    }
+
+    /// The columns of a row of which one is set.
+    #[cold]
+    fn read_some(
         call: &'call Call,
         tuple: &Tuple,
         rate_limits: AttrNumber,
         quotas: AttrNumber,
         quota_grants: Option<AttrNumber>,
     ) -> Option<&'call Texts<'call>> {
-        if !tuple.has_appended(rate_limits..=quota_grants.unwrap_or(quotas)) {
-            return None;
-        }
         let text = |column| {
             let text = tuple.appended_text(column)?;
             Some(&*call.keep_unguarded(text.bytes().iter().copied()))
@@ -61,59 +82,16 @@ pub struct Limits<'call> {
 }
 
 impl<'call> Limits<'call> {
-    /// What three rows say; None where none of them says anything.
-    #[inline]
-    pub fn of(
+    /// What three rows say, of which one says something.
+    #[cold]
+    pub(super) fn of(
         call: &'call Call,
         plan: Option<&'call Texts<'call>>,
         account: Option<&'call Texts<'call>>,
         key: Option<&'call Texts<'call>>,
     ) -> Option<&'call Limits<'call>> {
-        if plan.is_none() && account.is_none() && key.is_none() {
-            return None;
-        }
         let [plan, account, key] = [plan, account, key].map(|it| it.copied().unwrap_or_default());
         call.keep_unguarded([Limits { plan, account, key }].iter().copied()).first()
-    }
-}
-
-/// An account.
-#[derive(Clone, Copy)]
-pub struct Account<'call> {
-    /// The name of its plan.
-    pub plan: Text,
-    /// What it says of limits; None where it says nothing.
-    pub limits: Option<&'call Texts<'call>>,
-}
-
-impl<'call> Account<'call> {
-    /// Reads a row of vpk.accounts. None where its plan is null.
-    pub(super) fn read(call: &'call Call, tuple: &Tuple) -> Option<Account<'call>> {
-        use columns::accounts::*;
-        Some(Account {
-            plan: tuple.text(PLAN)?.kept(call),
-            limits: Texts::read(call, tuple, RATE_LIMITS, QUOTAS, Some(QUOTA_GRANTS)),
-        })
-    }
-}
-
-/// What a plan gives to the keys of its accounts.
-#[derive(Clone, Copy)]
-pub struct Access<'call> {
-    /// Whether they are accepted.
-    pub included: bool,
-    /// What it says of limits; None where it says nothing.
-    pub limits: Option<&'call Texts<'call>>,
-}
-
-impl<'call> Access<'call> {
-    /// Reads a row of vpk.plans.
-    pub(super) fn read(call: &'call Call, tuple: &Tuple) -> Access<'call> {
-        use columns::plans::*;
-        Access {
-            included: tuple.is(API_ACCESS),
-            limits: Texts::read(call, tuple, RATE_LIMITS, QUOTAS, None),
-        }
     }
 }
 
@@ -135,8 +113,6 @@ pub struct StoredKey<'call> {
     pub expires_at: Option<i64>,
     /// The networks that the key may be used from; None is no limit.
     pub allowed_ips: Option<&'call [Network]>,
-    /// What it says of limits; None where it says nothing.
-    pub limits: Option<&'call Texts<'call>>,
     /// The rest of the key, where it was asked for.
     pub details: Option<Details>,
 }
@@ -167,7 +143,6 @@ impl<'call> StoredKey<'call> {
                 let networks = networks.networks(call);
                 &*call.keep_unguarded(networks.iter().filter_map(|network| *network))
             }),
-            limits: Texts::read(call, tuple, RATE_LIMITS, QUOTAS, None),
             details,
         })
     }
