@@ -338,8 +338,8 @@ $$;
 -- Takes the locks of the columns that follow, late, since verifications wait from here on until the
 -- update has committed.
 --
--- Transactions lock these tables in any order, and whoever asks for one waits behind this update. So
--- the update waits for 100 ms at most. If a table is not free by then, it gives up all of them,
+-- Transactions lock these tables in any order, and whoever asks for one waits behind this update.
+-- So the update waits for 100 ms at most. If a table is not free by then, it gives up all of them,
 -- lets others go first, and starts again in the other order, for 10 seconds. After that it waits,
 -- as any statement.
 DO $$
@@ -484,8 +484,8 @@ BEGIN
 END
 $$;
 
--- Each of these names a plan, an account or a key. The names have one collation, so that they can be
--- sorted.
+-- Each of these names a plan, an account or a key. The names have one collation, so that they can
+-- be sorted.
 CREATE VIEW vpk.rate_limits AS
     SELECT 'plan'::text AS subject, p.plan COLLATE pg_catalog."C" AS name,
            r.policy, r.amount, r.period, r.burst

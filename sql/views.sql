@@ -60,8 +60,8 @@ CREATE VIEW vpk.stats AS
            s.limits_unenforced
       FROM vpk.stats_row() AS s;
 
--- Each of these names a plan, an account or a key. The names have one collation, so that they can be
--- sorted.
+-- Each of these names a plan, an account or a key. The names have one collation, so that they can
+-- be sorted.
 CREATE VIEW vpk.rate_limits AS
     SELECT 'plan'::text AS subject, p.plan COLLATE pg_catalog."C" AS name,
            r.policy, r.amount, r.period, r.burst

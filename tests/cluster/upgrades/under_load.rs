@@ -62,6 +62,11 @@ fn call_everything(client: &mut Client) {
     for (function, sql) in [
         ("vpk_doctor()", "SELECT FROM vpk_doctor()"),
         ("vpk.stats_row()", "SELECT FROM vpk.stats"),
+        ("vpk.current_uses(uuid, bigint)", &format!("SELECT vpk.current_uses({unknown}, 0)")),
+        (
+            "vpk.current_last_use(uuid, timestamptz)",
+            &format!("SELECT vpk.current_last_use({unknown}, now())"),
+        ),
         (
             "vpk_add_uses(uuid, timestamptz, bigint)",
             &format!("SELECT vpk_add_uses({unknown}, now(), 1)"),

@@ -34,7 +34,7 @@ SELECT rate_limits, quotas FROM vpk.plans WHERE plan = 'Plus';
 SELECT rate_limits, quotas FROM vpk.keys WHERE id = :'id';
 
 -- Each change is one event.
-SELECT event, key_id = :'id' AS key, account, details FROM vpk.events WHERE event ~ '^(rate_limit|quota)_(set|removed)' ORDER BY id;
+SELECT event, key_id = :'id' AS key, account, details FROM vpk.events WHERE event ~ '^(rate_limit|quota)_' AND details <> '{}' ORDER BY id;
 
 -- Written to the table, in one spelling.
 UPDATE vpk.plans SET rate_limits = ' second=020/1s ,minute=100/60s+100', quotas = 'calls=007/day  ' WHERE plan = 'Plus';
@@ -76,7 +76,7 @@ INSERT INTO vpk.plans (plan, api_access, concurrent_tasks, rank, pristine, rate_
 INSERT INTO vpk.accounts (account, plan, pristine, rate_limits, quotas, quota_grants) VALUES ('default', 'Free', false, 'a=1/1fortnight', 'calls=1/aeon', 'anything');
 SELECT rate_limits, quotas, pristine FROM vpk.plans WHERE plan = 'Free';
 SELECT plan, rate_limits, quotas, quota_grants, pristine FROM vpk.accounts WHERE account = 'default';
-SELECT vpk_rename_account('default', 'renamed');
+SELECT vpk_rename_account('default', 'renamed') IS NULL AS unknown;
 SELECT plan, rate_limits, quotas, quota_grants, pristine FROM vpk.accounts WHERE account = 'renamed';
 ROLLBACK;
 
