@@ -154,8 +154,8 @@ fn sets(region: At, count: usize) -> Option<Sets<'static>> {
     if first.is_null() {
         return None;
     }
-    // SAFETY: `on_startup` made the region for as many sets as the setting says, which cannot change
-    // while the server runs. It stays for the life of the process.
+    // SAFETY: `on_startup` made the region for as many sets as the setting says, which cannot
+    // change while the server runs. It stays for the life of the process.
     Some(Sets(unsafe { core::slice::from_raw_parts(first, count) }))
 }
 
