@@ -639,12 +639,8 @@ BEGIN
              WHERE k.oid = 'vpk.keys'::pg_catalog.regclass AND a.privilege_type = 'SELECT'
                AND a.grantee NOT IN (0::pg_catalog.oid, k.relowner)
                AND added.oid IN ('vpk.quota_usage'::pg_catalog.regclass,
-<<<<<<< HEAD
                                  'vpk.charges'::pg_catalog.regclass,
                                  'vpk.usage_history'::pg_catalog.regclass)
-=======
-                                 'vpk.charges'::pg_catalog.regclass)
->>>>>>> quotas
         LOOP
             EXECUTE statement;
         END LOOP;

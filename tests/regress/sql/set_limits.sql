@@ -34,11 +34,7 @@ SELECT rate_limits, quotas FROM vpk.plans WHERE plan = 'Plus';
 SELECT rate_limits, quotas FROM vpk.keys WHERE id = :'id';
 
 -- Each change is one event.
-<<<<<<< HEAD
 SELECT event, key_id = :'id' AS key, account, details FROM vpk.events WHERE event ~ '^(rate_limit|quota)_(set|removed)' AND details <> '{}' ORDER BY id;
-=======
-SELECT event, key_id = :'id' AS key, account, details FROM vpk.events WHERE event ~ '^(rate_limit|quota)_' AND details <> '{}' ORDER BY id;
->>>>>>> quotas
 
 -- Written to the table, in one spelling.
 UPDATE vpk.plans SET rate_limits = ' second=020/1s ,minute=100/60s+100', quotas = 'calls=007/day  ' WHERE plan = 'Plus';

@@ -415,11 +415,7 @@ proptest! {
                 // Other quotas take the slots, and leave.
                 _ => {
                     fill(quotas);
-<<<<<<< HEAD
                     quotas.release(std::mem::take(&mut batch).iter());
-=======
-                    quotas.release(core::mem::take(&mut batch).iter());
->>>>>>> quotas
                     table.flush(quotas, 1);
                 }
             }
