@@ -47,7 +47,7 @@ fn writes_nothing(client: &mut Client, standby: bool) {
             continue;
         }
         client.batch_execute(&format!("BEGIN {mode}")).expect("a transaction");
-        assert_eq!(value(client, "SELECT count(*)::text FROM vpk_doctor()", &[]), "19", "{mode}");
+        assert_eq!(value(client, "SELECT count(*)::text FROM vpk_doctor()", &[]), "20", "{mode}");
         if !standby {
             let sql = "SELECT pg_current_xact_id_if_assigned()::text";
             assert_eq!(value(client, sql, &[]), "", "{mode}");

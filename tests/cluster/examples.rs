@@ -124,7 +124,7 @@ const FAILING: &str = "CREATE SCHEMA keys;
     INSERT INTO keys.failing VALUES ('', '-infinity');
     CREATE FUNCTION keys.vpk_client_ip(text) RETURNS inet LANGUAGE sql AS 'SELECT NULL::inet';
     CREATE FUNCTION keys.vpk_authenticate(text, scope text, INOUT request_id text, client_ip inet,
-        OUT status text, OUT http_status integer, OUT key_id uuid, OUT account text, OUT headers jsonb,
+        cost integer DEFAULT 1, OUT status text, OUT http_status integer, OUT key_id uuid, OUT account text, OUT headers jsonb,
         OUT error jsonb)
     LANGUAGE plpgsql SECURITY DEFINER AS $$
     DECLARE

@@ -190,6 +190,11 @@ fn every_call_repeated_without_end_takes_no_more_memory() {
     let values =
         [("POOR", &*poor.token), ("KEY", &*key.token), ("ID", &*key.id), ("LEASE", &*lease)];
     let fill = |call: &str| filled(call, &values);
+    run(
+        &mut client,
+        "SELECT vpk_set_rate_limit('minute', 1000000, '1 second', account => 'acme');
+         SELECT vpk_set_quota(1000000000, 'total', account => 'acme')",
+    );
     assert_eq!(not_called(&mut client), Vec::<String>::new());
     for (calls, number, refused) in
         [(READS, reads, false), (WRITES, writes, false), (REFUSED, writes, true)]
@@ -256,9 +261,20 @@ const READS: &[&str] = &[
     "SELECT * FROM vpk.key_list",
     "SELECT * FROM vpk.stats",
     "SELECT * FROM vpk.status_codes",
+    "SELECT * FROM vpk.rate_limits",
+    "SELECT * FROM vpk.quotas",
+    "SELECT * FROM vpk_rate_limit('anything', 5, '1 minute')",
+    "SELECT * FROM vpk_rate_limit_state(id => 'ID')",
+    "SELECT * FROM vpk_quota(account => 'acme')",
+    "SELECT * FROM vpk_usage(account => 'acme', since => now() - interval '2 days')",
 ];
 
 const WRITES: &[&str] = &[
+    "SELECT vpk_set_rate_limit('minute', 1000000, '1 second', account => 'acme')",
+    "SELECT vpk_set_quota(1000000000, 'total', account => 'acme')",
+    "SELECT vpk_reset_rate_limit(account => 'acme')",
+    "SELECT vpk_grant_quota('acme', 1)",
+    "SELECT vpk_charge('ID', 1)",
     "SELECT * FROM vpk_create('made', account => 'made', scopes => '{a}', allowed_ips => '{::1}')",
     "SELECT * FROM generate_series(1, 5) AS g, vpk_create('made ' || g, account => 'made')",
     "SELECT vpk_revoke(id) FROM vpk_create('made', account => 'made')",

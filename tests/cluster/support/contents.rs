@@ -16,9 +16,9 @@ const TABLES: [&str; 8] = [
 ];
 
 /// All answers to a request with the key $1: as every service asks, and as one that passes scope
-/// and address. Nothing in them differs from one time to the next.
+/// and address. Nothing in them differs from one time to the next: what is left of limits would.
 const ANSWERS: &str = "
-    SELECT concat_ws(E'\\n', vpk_verify($1), vpk_verify_hash(sha256($1::text::bytea)), to_jsonb(a), to_jsonb(b))
+    SELECT concat_ws(E'\\n', vpk_verify($1), vpk_verify_hash(sha256($1::text::bytea)), to_jsonb(a) - 'limits', to_jsonb(b) - 'limits')
       FROM vpk_authenticate('Bearer ' || $1, request_id => 'r') AS a,
            vpk_authenticate('Bearer ' || $1, 'tasks:read', '192.0.2.7', 'r') AS b";
 
