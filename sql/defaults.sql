@@ -174,6 +174,7 @@ SELECT pg_catalog.pg_extension_config_dump('vpk.key_usage', '');
 SELECT pg_catalog.pg_extension_config_dump('vpk.quota_usage', '');
 SELECT pg_catalog.pg_extension_config_dump('vpk.charges', '');
 SELECT pg_catalog.pg_extension_config_dump('vpk.usage_history', '');
+SELECT pg_catalog.pg_extension_config_dump('vpk.charge_history', '');
 SELECT pg_catalog.pg_extension_config_dump('vpk.task_leases', '');
 SELECT pg_catalog.pg_extension_config_dump('vpk.events', '');
 SELECT pg_catalog.pg_extension_config_dump('vpk.events_id_seq', '');

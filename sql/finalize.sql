@@ -76,6 +76,15 @@ COMMENT ON COLUMN vpk.usage_history.status IS 'VALID for uses, or the status wit
 COMMENT ON COLUMN vpk.usage_history.uses IS
     'Number of answers of this status; the uses in the hour of a key''s last use are in vpk.key_usage';
 
+COMMENT ON TABLE vpk.charge_history IS
+    'What was charged to quotas in each hour, and before the last 8 days in each day; see vpk_usage';
+COMMENT ON COLUMN vpk.charge_history.starts_at IS 'When the hour or the day begins, in UTC';
+COMMENT ON COLUMN vpk.charge_history.key_id IS
+    'The last key that charged the quota before a flush; its account is the one that was charged';
+COMMENT ON COLUMN vpk.charge_history.kind IS 'key if the quota is the key''s own, or account';
+COMMENT ON COLUMN vpk.charge_history.meter IS 'What is counted';
+COMMENT ON COLUMN vpk.charge_history.amount IS 'How much was charged; less than 0 where more was given back';
+
 COMMENT ON TABLE vpk.quota_usage IS
     'What is used of quotas in each period, without what only the memory has; see vpk_quota';
 COMMENT ON COLUMN vpk.quota_usage.subject IS 'The account, or the id of the key';

@@ -113,6 +113,17 @@ CREATE TABLE vpk.usage_history (
     PRIMARY KEY (starts_at, key_id, status)
 ) WITH (fillfactor = 90);
 
+-- The key is the last one that charged a quota before a flush: it says whose the charge was. A
+-- charge counts once, of kind key if the key had a quota of its own for it.
+CREATE TABLE vpk.charge_history (
+    starts_at timestamptz NOT NULL,
+    key_id    uuid NOT NULL,
+    kind      text COLLATE "C" NOT NULL,
+    meter     text COLLATE "C" NOT NULL,
+    amount    bigint NOT NULL,
+    PRIMARY KEY (starts_at, key_id, kind, meter)
+) WITH (fillfactor = 90);
+
 CREATE TABLE vpk.task_leases (
     lease      uuid PRIMARY KEY,
     account    text COLLATE "C" NOT NULL,

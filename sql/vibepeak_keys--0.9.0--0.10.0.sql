@@ -287,6 +287,26 @@ COMMENT ON COLUMN vpk.usage_history.uses IS
     'Number of answers of this status; the uses in the hour of a key''s last use are in vpk.key_usage';
 SELECT pg_catalog.pg_extension_config_dump('vpk.usage_history', '');
 
+-- The key is the last one that charged a quota before a flush: it says whose the charge was. A
+-- charge counts once, of kind key if the key had a quota of its own for it.
+CREATE TABLE vpk.charge_history (
+    starts_at timestamptz NOT NULL,
+    key_id    uuid NOT NULL,
+    kind      text COLLATE "C" NOT NULL,
+    meter     text COLLATE "C" NOT NULL,
+    amount    bigint NOT NULL,
+    PRIMARY KEY (starts_at, key_id, kind, meter)
+) WITH (fillfactor = 90);
+COMMENT ON TABLE vpk.charge_history IS
+    'What was charged to quotas in each hour, and before the last 8 days in each day; see vpk_usage';
+COMMENT ON COLUMN vpk.charge_history.starts_at IS 'When the hour or the day begins, in UTC';
+COMMENT ON COLUMN vpk.charge_history.key_id IS
+    'The last key that charged the quota before a flush; its account is the one that was charged';
+COMMENT ON COLUMN vpk.charge_history.kind IS 'key if the quota is the key''s own, or account';
+COMMENT ON COLUMN vpk.charge_history.meter IS 'What is counted';
+COMMENT ON COLUMN vpk.charge_history.amount IS 'How much was charged; less than 0 where more was given back';
+SELECT pg_catalog.pg_extension_config_dump('vpk.charge_history', '');
+
 CREATE FUNCTION vpk_usage(
     account text DEFAULT NULL,
     id uuid DEFAULT NULL,
@@ -615,7 +635,8 @@ BEGIN
                    'quotas',
                    'quota_usage',
                    'charges',
-                   'usage_history'
+                   'usage_history',
+                   'charge_history'
                )
     LOOP
         EXECUTE pg_catalog.format('ALTER %s %s OWNER TO %I', added.kind, added.object,
@@ -640,7 +661,8 @@ BEGIN
                AND a.grantee NOT IN (0::pg_catalog.oid, k.relowner)
                AND added.oid IN ('vpk.quota_usage'::pg_catalog.regclass,
                                  'vpk.charges'::pg_catalog.regclass,
-                                 'vpk.usage_history'::pg_catalog.regclass)
+                                 'vpk.usage_history'::pg_catalog.regclass,
+                                 'vpk.charge_history'::pg_catalog.regclass)
         LOOP
             EXECUTE statement;
         END LOOP;

@@ -23,7 +23,7 @@ pub struct Bucket {
     pub uses: i64,
     /// The number of refusals, by status.
     pub denied: Map<String, Value>,
-    /// What was charged, by meter.
+    /// What was charged to quotas, by meter; less than 0 where more was given back.
     pub charged: Map<String, Value>,
 }
 
@@ -72,6 +72,11 @@ pub fn usage(
         } else {
             bucket.denied.insert(encoding::widen(status), counted.number.into());
         }
+    }
+    for charged in history::charges::by_bucket(call, filter, &starts, end) {
+        let Some(bucket) = buckets.get_mut(charged.bucket) else { continue };
+        let meter = charged.meter.map(|meter| meter.bytes(call)).unwrap_or_default();
+        bucket.charged.insert(encoding::widen(meter), charged.amount.into());
     }
     if since.is_none() {
         let first = buckets.iter().position(|bucket| !bucket.is_empty());

@@ -18,14 +18,18 @@ const BATCH: i64 = 1_000;
 /// The instants, in order, at which rows of the history begin: `first` is a condition on the first,
 /// `next` on those after. Looks into the index once for each.
 macro_rules! instants {
-    (first: $first:literal, next: $next:literal) => {
+    (of: $table:literal, first: $first:literal, next: $next:literal) => {
         concat!(
             "instants (starts_at) AS (
-                (SELECT h.starts_at FROM vpk.usage_history AS h WHERE ",
+                (SELECT h.starts_at FROM ",
+            $table,
+            " AS h WHERE ",
             $first,
             " ORDER BY h.starts_at LIMIT 1)
                 UNION ALL
-                SELECT (SELECT h.starts_at FROM vpk.usage_history AS h
+                SELECT (SELECT h.starts_at FROM ",
+            $table,
+            " AS h
                          WHERE h.starts_at > i.starts_at AND ",
             $next,
             " ORDER BY h.starts_at LIMIT 1)
@@ -34,6 +38,8 @@ macro_rules! instants {
         )
     };
 }
+
+pub mod charges;
 
 /// Adds refusals of keys. Returns the keys that it skipped; None in a database without a history.
 pub fn add_refusals(call: &Call, counts: &[HourCount]) -> Option<Vec<Skipped>> {
@@ -114,7 +120,7 @@ pub fn fold(call: &Call, before: Timestamp) -> Option<bool> {
 static FOLD: Statement = Statement::new(
     sql!(
         "WITH RECURSIVE ",
-        instants!(first: "h.starts_at < $1", next: "h.starts_at < $1"),
+        instants!(of: "vpk.usage_history", first: "h.starts_at < $1", next: "h.starts_at < $1"),
         ", hours AS MATERIALIZED (
             SELECT i.starts_at, pg_catalog.date_trunc('day', i.starts_at, 'UTC') AS day
               FROM instants AS i
@@ -160,7 +166,7 @@ pub(super) fn forget(call: &Call, ids: TypedDatum) {
 static FORGET: Statement = Statement::new(
     sql!(
         "WITH RECURSIVE ",
-        instants!(first: "true", next: "true"),
+        instants!(of: "vpk.usage_history", first: "true", next: "true"),
         " DELETE FROM vpk.usage_history AS h
            WHERE h.starts_at = ANY (ARRAY(SELECT i.starts_at FROM instants AS i))
              AND h.key_id = ANY ($1)"
@@ -267,7 +273,7 @@ static OF_MANY: Statement = by_bucket!(
 /// Looks into the index for each hour and key, however many other keys there are.
 static OF_SOME: Statement = by_bucket!(
     with: concat!(
-        instants!(first: "h.starts_at >= $3[1] AND h.starts_at < $4", next: "h.starts_at < $4"),
+        instants!(of: "vpk.usage_history", first: "h.starts_at >= $3[1] AND h.starts_at < $4", next: "h.starts_at < $4"),
         ", wanted AS MATERIALIZED (
             SELECT k.id FROM vpk.keys AS k
              WHERE ($1 IS NULL OR k.account = $1) AND ($2 IS NULL OR k.id = $2))"

@@ -287,6 +287,7 @@ pub fn forget(call: &Call, removed: &RemovedKeys) {
         quotas::forget_keys(call, ids);
         if OwnTable::find_newer(call, "usage_history").is_some() {
             super::history::forget(call, ids);
+            super::history::charges::forget(call, ids);
         }
     }
 }

@@ -6,6 +6,7 @@ use pure::limits::quota_slots::QuotaSets;
 use crate::pg::background::shmem;
 use crate::pg::call::Call;
 use crate::pg::server::clock;
+use crate::store::history::charges as history;
 use crate::store::quotas::{self, Flushed};
 
 /// How long charges of a key that does not exist are kept, in seconds: an open transaction may have
@@ -24,13 +25,22 @@ pub struct Charges {
     batch: Vec<PendingCharge>,
     /// What became of each; None in a database without the table.
     flushed: Option<Vec<Flushed>>,
+    /// Whether the history has each.
+    noted: Vec<bool>,
 }
 
 impl Charges {
     /// Those of a database.
     pub fn of(database: u32) -> Charges {
         let sets = shmem::quota_sets();
-        Charges { database, sets, next: sets.map(|_| 0), batch: Vec::new(), flushed: None }
+        Charges {
+            database,
+            sets,
+            next: sets.map(|_| 0),
+            batch: Vec::new(),
+            flushed: None,
+            noted: Vec::new(),
+        }
     }
 
     /// Whether some are not collected yet.
@@ -49,13 +59,18 @@ impl Charges {
         self.batch.is_empty()
     }
 
-    /// Writes them to the table, and removes idempotency keys whose time is over.
-    pub fn flush(&mut self, call: &Call) {
+    /// Writes them to the table and, if there is one, to the history. Removes idempotency keys whose
+    /// time is over.
+    pub fn flush(&mut self, call: &Call, has_history: bool) {
         self.flushed = None;
+        self.noted = vec![true; self.batch.len()];
         if !self.batch.is_empty() {
             self.flushed = quotas::flush(call, &self.batch);
             if self.flushed.is_some() {
                 quotas::remove_old_requests(call);
+                if has_history {
+                    self.noted = history::add(call, &self.batch);
+                }
             }
         }
     }
@@ -68,16 +83,24 @@ impl Charges {
             return;
         };
         let now = clock::monotonic_seconds();
-        let added = batch.iter().zip(&flushed).filter_map(|(charge, flushed)| match flushed {
-            Flushed::Added(used) => Some((charge, *used)),
-            _ => None,
-        });
-        sets.settle(added, now);
         let is_obsolete = |charge: &PendingCharge, flushed: &Flushed| {
             *flushed == Flushed::NoKey && now.saturating_sub(charge.base_at) > PATIENCE
         };
-        let left = || batch.iter().zip(&flushed).filter(|(_, it)| !matches!(it, Flushed::Added(_)));
-        sets.release(left().filter(|(it, done)| !is_obsolete(it, done)).map(|(it, _)| it));
-        sets.forget(left().filter(|(it, done)| is_obsolete(it, done)).map(|(it, _)| it));
+        // What the history does not have of a charge stays, whatever the other table has.
+        let taken = |charge: &PendingCharge, noted: bool| PendingCharge {
+            charged: if noted { charge.charged } else { 0 },
+            ..*charge
+        };
+        let (mut added, mut left, mut obsolete) = (Vec::new(), Vec::new(), Vec::new());
+        for ((charge, flushed), noted) in batch.iter().zip(&flushed).zip(&self.noted) {
+            match flushed {
+                Flushed::Added(used) => added.push((taken(charge, *noted), *used)),
+                _ if is_obsolete(charge, flushed) => obsolete.push(*charge),
+                _ => left.push(taken(charge, *noted)),
+            }
+        }
+        sets.settle(added.iter().map(|(charge, used)| (charge, *used)), now);
+        sets.release(left.iter());
+        sets.forget(obsolete.iter());
     }
 }

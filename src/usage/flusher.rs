@@ -70,7 +70,7 @@ fn flush(mut connected: Connected, ledger: Ledger, database: u32, tally: Option<
                 let skipped = usage::flush(call, &batch, kept);
                 sorted = sort(&batch, skipped, clock::now().micros());
             }
-            charges.flush(call);
+            charges.flush(call, kept);
             ledger.begin(sorted.0.iter(), visibility::own_transaction());
             sorted
         });

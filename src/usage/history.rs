@@ -10,7 +10,7 @@ use crate::pg::background::worker::Connected;
 use crate::pg::call::Call;
 use crate::pg::server::{clock, settings};
 use crate::pg::types::Timestamp;
-use crate::store::history;
+use crate::store::history::{self, charges};
 use crate::usage::flusher::{BATCH, STAY, sort};
 
 /// Writes the pending refusals of a database for as long as the flusher may stay.
@@ -54,15 +54,16 @@ pub(super) fn tidy(connected: &mut Connected, tally: &Tally, started: Instant) {
         return;
     }
     let end = if kept > 0 { day_of(now.saturating_sub(kept)) } else { i64::MAX };
-    let prune = |call: &Call| history::prune(call, Timestamp::from_micros(end));
-    let fold = |call: &Call| history::fold(call, Timestamp::from_micros(first_of_hours(now)));
+    let (end, first) = (Timestamp::from_micros(end), Timestamp::from_micros(first_of_hours(now)));
     // Prunes first: what goes need not be folded.
-    for pruning in [true, false] {
+    let steps: [fn(&Call, Timestamp) -> Option<bool>; 4] =
+        [history::prune, charges::prune, history::fold, charges::fold];
+    for (step, before) in steps.into_iter().zip([end, end, first, first]) {
         loop {
             if started.elapsed() >= STAY {
                 return;
             }
-            let more = connected.transaction(|call| if pruning { prune(call) } else { fold(call) });
+            let more = connected.transaction(|call| step(call, before));
             if more != Some(true) {
                 break;
             }

@@ -9,10 +9,11 @@ use crate::pg::sql::statement::Statement;
 use crate::store::lookup::columns;
 
 /// Indexes that a release has made.
-const INDEXES: [&str; 22] = [
+const INDEXES: [&str; 23] = [
     "accepted_findings_pkey",
     "accounts_pkey",
     "accounts_plan_idx",
+    "charge_history_pkey",
     "charges_kept_until_idx",
     "charges_pkey",
     "events_account_idx",
@@ -36,13 +37,18 @@ const INDEXES: [&str; 22] = [
 ];
 
 /// Columns that no other list of the library has, with their tables.
-const COLUMNS: [(&str, &str); 25] = [
+const COLUMNS: [(&str, &str); 30] = [
     ("events", "actor"),
     ("key_usage", "uses_in_hour"),
     ("usage_history", "starts_at"),
     ("usage_history", "key_id"),
     ("usage_history", "status"),
     ("usage_history", "uses"),
+    ("charge_history", "starts_at"),
+    ("charge_history", "key_id"),
+    ("charge_history", "kind"),
+    ("charge_history", "meter"),
+    ("charge_history", "amount"),
     ("plans", "rate_limits"),
     ("plans", "quotas"),
     ("accounts", "rate_limits"),

@@ -4,12 +4,13 @@ use super::keys::{Key, checksum, create, create_for, set_plan};
 use super::usage::{flush_every, use_key, wait_until_flushed};
 use super::{Client, report, value};
 
-const TABLES: [&str; 8] = [
+const TABLES: [&str; 9] = [
     "plans",
     "accounts",
     "keys",
     "key_usage",
     "usage_history",
+    "charge_history",
     "task_leases",
     "events",
     "removed_defaults",

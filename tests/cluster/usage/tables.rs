@@ -204,6 +204,7 @@ fn give_away(client: &mut Client) {
              ALTER TABLE vpk.keys OWNER TO tenant;
              ALTER TABLE vpk.key_usage OWNER TO tenant;
              ALTER TABLE vpk.usage_history OWNER TO tenant;
+             ALTER TABLE vpk.charge_history OWNER TO tenant;
              CREATE SCHEMA mine AUTHORIZATION tenant;
              SET ROLE tenant;
              CREATE TABLE mine.seen (what text);

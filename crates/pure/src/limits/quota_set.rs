@@ -41,8 +41,10 @@ pub(super) struct Slot {
     period_start: AtomicI64,
     pub(super) base: AtomicI64,
     pub(super) pending: AtomicI64,
-    /// What a flush is adding to the table.
-    pub(super) flushing: AtomicI64,
+    /// How much of it counts in the history of charges: see [`QuotaSets::charge`].
+    ///
+    /// [`QuotaSets::charge`]: crate::limits::quota_slots::QuotaSets::charge
+    pub(super) charged: AtomicI64,
     /// From which use on the flusher warns; 0 is never.
     pub(super) warn_from: AtomicI64,
     /// When the base was read, in seconds; 0 if it was not.
@@ -50,6 +52,8 @@ pub(super) struct Slot {
     pub(super) database: AtomicU32,
     holder: AtomicU8,
     span: AtomicU8,
+    /// Whether a flush is adding it to the table: 1 or 0.
+    flushing: AtomicU8,
     /// When the period ends. A slot is two cache lines.
     period_end: AtomicI64,
 }
@@ -185,6 +189,8 @@ pub struct PendingCharge {
     pub counts: Counts,
     /// How much was used and not yet added to the table. Less than 0 for refunds.
     pub amount: i64,
+    /// How much was charged, for the history of charges.
+    pub charged: i64,
     /// From which use on the flush warns; 0 is never.
     pub warn_from: i64,
     /// When the base was read or written last, in seconds.
@@ -193,7 +199,12 @@ pub struct PendingCharge {
 
 impl PendingCharge {
     /// How many words it is.
-    pub const WORDS: usize = 12;
+    pub const WORDS: usize = 13;
+
+    /// Whether the tables have all of it.
+    pub fn is_empty(&self) -> bool {
+        self.amount == 0 && self.charged == 0
+    }
 
     /// It as words, without its place and the age of the base.
     pub fn to_words(&self) -> [u64; PendingCharge::WORDS] {
@@ -204,7 +215,7 @@ impl PendingCharge {
         let padded = meter.padded();
         let bytes = self.key.as_chunks().0.iter().chain(padded.as_chunks().0).copied();
         words[3..9].iter_mut().zip(bytes).for_each(|(to, from)| *to = u64::from_le_bytes(from));
-        let numbers = [period_start, self.amount, self.warn_from];
+        let numbers = [period_start, self.amount, self.warn_from, self.charged];
         words[9..].iter_mut().zip(numbers).for_each(|(to, from)| *to = from.cast_unsigned());
         words
     }
@@ -215,7 +226,8 @@ impl PendingCharge {
         let chunks = bytes.as_chunks_mut().0.iter_mut();
         chunks.zip(&words[3..9]).for_each(|(to, from)| *to = from.to_le_bytes());
         let (key, meter) = bytes.split_first_chunk()?;
-        let [period_start, amount, warn_from] = [9, 10, 11].map(|at| words[at].cast_signed());
+        let numbers = [9, 10, 11, 12].map(|at| words[at].cast_signed());
+        let [period_start, amount, warn_from, charged] = numbers;
         let number = |shift: u32| u8::try_from(words[2] >> shift & 0xff).ok();
         Some(PendingCharge {
             at: (0, 0),
@@ -229,6 +241,7 @@ impl PendingCharge {
                 period_start,
             },
             amount,
+            charged,
             warn_from,
             base_at: 0,
         })
@@ -309,9 +322,10 @@ impl QuotaSet {
         slot.id[1].store(id.policy, Relaxed);
         set_words(&slot.meter, &counts.meter.padded());
         slot.period_start.store(counts.period_start, Relaxed);
-        for number in [&slot.base, &slot.pending, &slot.flushing, &slot.warn_from] {
+        for number in [&slot.base, &slot.pending, &slot.charged, &slot.warn_from] {
             number.store(0, Relaxed);
         }
+        slot.flushing.store(0, Relaxed);
         slot.base_at.store(0, Relaxed);
         slot.database.store(database, Relaxed);
         slot.holder.store(counts.holder as u8, Relaxed);
@@ -333,12 +347,12 @@ impl QuotaSet {
         let Some(charge) = slot.charge((0, at)).filter(|_| !slot.is_being_flushed()) else {
             return;
         };
-        if charge.amount != 0 {
+        if !charge.is_empty() {
             let found = to_set.slot(to.id);
             let claim = || to_set.claim(database, to.id, &to.counts, Micros::MIN);
             let Some(taken) = found.or_else(claim) else { return };
-            let pending = taken.pending.load(Relaxed).saturating_add(charge.amount);
-            taken.pending.store(pending, Relaxed);
+            add(&taken.pending, charge.amount);
+            add(&taken.charged, charge.charged);
             taken.warn_from.store(charge.warn_from, Relaxed);
             taken.period_end.store(to.period_end, Relaxed);
             taken.base_at.store(0, Relaxed);
@@ -354,6 +368,7 @@ impl QuotaSet {
         };
         set_words(&slot.key, &charge.key);
         slot.pending.store(charge.amount, Relaxed);
+        slot.charged.store(charge.charged, Relaxed);
         slot.period_end.store(Micros::MAX, Relaxed);
         slot.warn_from.store(charge.warn_from, Relaxed);
         true
@@ -365,9 +380,10 @@ impl QuotaSet {
     }
 
     /// Takes what was flushed or forgotten out of a slot. The caller holds the lock.
-    pub(super) fn take(&self, slot: &Slot, amount: i64) {
-        slot.pending.store(slot.pending.load(Relaxed).saturating_sub(amount), Relaxed);
-        slot.flushing.store(0, Relaxed);
+    pub(super) fn take(&self, slot: &Slot, charge: &PendingCharge) {
+        add(&slot.pending, charge.amount.saturating_neg());
+        add(&slot.charged, charge.charged.saturating_neg());
+        slot.mark(false);
         self.number.store(self.number.load(Relaxed).wrapping_add(1), Release);
     }
 }
@@ -384,6 +400,16 @@ impl Slot {
         set_words(&self.key, key);
     }
 
+    /// Marks it as being flushed, or not.
+    pub(super) fn mark(&self, is_being_flushed: bool) {
+        self.flushing.store(is_being_flushed.into(), Relaxed);
+    }
+
+    /// Whether the tables do not have all of it.
+    pub(super) fn is_pending(&self) -> bool {
+        self.pending.load(Relaxed) != 0 || self.charged.load(Relaxed) != 0
+    }
+
     fn is_being_flushed(&self) -> bool {
         self.flushing.load(Relaxed) != 0
     }
@@ -395,7 +421,7 @@ impl Slot {
 
     /// Whether the table has all of it.
     fn is_idle(&self) -> bool {
-        self.pending.load(Relaxed) == 0 && !self.is_being_flushed()
+        !self.is_pending() && !self.is_being_flushed()
     }
 
     /// Its base, if it is as young as it has to be, and what is pending.
@@ -430,10 +456,16 @@ impl Slot {
             key,
             counts,
             amount: self.pending.load(Relaxed),
+            charged: self.charged.load(Relaxed),
             warn_from: self.warn_from.load(Relaxed),
             base_at: self.base_at.load(Relaxed),
         })
     }
+}
+
+/// Adds to a number that only the holder of the lock changes.
+pub(super) fn add(to: &AtomicI64, amount: i64) {
+    to.store(to.load(Relaxed).saturating_add(amount), Relaxed);
 }
 
 fn set_words(words: &[AtomicU64], bytes: &[u8]) {

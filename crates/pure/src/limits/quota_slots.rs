@@ -18,7 +18,7 @@
 //!    meanwhile, after uses that the snapshot does not show, was settled before that.
 
 use crate::limits::quota_set::{
-    CountedQuota, MaxAge, PendingCharge, QuotaSet, Reading, SLOTS, Slot, Stored,
+    CountedQuota, MaxAge, PendingCharge, QuotaSet, Reading, SLOTS, Slot, Stored, add,
 };
 use crate::limits::set::BucketId;
 use crate::limits::sets::{Locked, Sets};
@@ -126,6 +126,9 @@ impl<'memory> QuotaSets<'memory> {
 
     /// Charges the quotas that a call is charged to, as [`QuotaSets::read`] has found them under
     /// the same lock. Returns how many have no slot.
+    ///
+    /// For the history, the charge counts once: with the last of the quotas, which is the key's own
+    /// if it has one. Of a refund counts what the quota took back that took back the most.
     pub fn charge(
         self,
         locked: Locked,
@@ -133,7 +136,7 @@ impl<'memory> QuotaSets<'memory> {
         counted: &mut [CountedQuota],
         cost: i64,
     ) -> usize {
-        let mut unstored = 0;
+        let (mut unstored, mut charged, mut last) = (0, 0_i64, None);
         for each in counted {
             let Some(slot) = self.locked_set(locked, each.id).and_then(|set| set.slot(each.id))
             else {
@@ -142,11 +145,16 @@ impl<'memory> QuotaSets<'memory> {
             };
             slot.warn_from.store(each.warn_from, Relaxed);
             if each.is_charged && cost != 0 {
-                let pending = each.usage.pending.saturating_add(each.usage.charge(cost));
-                each.usage.pending = pending;
-                slot.pending.store(pending, Relaxed);
+                let amount = each.usage.charge(cost);
+                each.usage.pending = each.usage.pending.saturating_add(amount);
+                slot.pending.store(each.usage.pending, Relaxed);
                 slot.set_key(key);
+                last = Some(slot);
+                charged = if cost < 0 { charged.min(amount) } else { amount };
             }
+        }
+        if let Some(slot) = last {
+            add(&slot.charged, charged);
         }
         unstored
     }
@@ -183,9 +191,8 @@ impl<'memory> QuotaSets<'memory> {
             self.locks.while_set_locked(number, || {
                 let slots = set.used().filter(|(_, it)| it.database.load(Relaxed) == database);
                 for (at, slot) in slots {
-                    let amount = slot.pending.load(Relaxed);
-                    slot.flushing.store(amount, Relaxed);
-                    if amount != 0 {
+                    slot.mark(slot.is_pending());
+                    if slot.is_pending() {
                         found.extend(slot.charge((number, at)));
                     }
                 }
@@ -194,14 +201,14 @@ impl<'memory> QuotaSets<'memory> {
         (found, None)
     }
 
-    /// Takes what the table has now out of the memory: a transaction has committed it. `used` is
-    /// what the table has, for each.
+    /// Takes what the tables have now out of the memory: a transaction has committed it. `used` is
+    /// what the table of quotas has, for each.
     pub fn settle<'a>(self, flushed: impl Iterator<Item = (&'a PendingCharge, i64)>, now: u32) {
         for (charge, used) in flushed {
             self.at(charge, |set, slot| {
                 slot.base.store(used, Relaxed);
                 slot.base_at.store(now.max(1), Relaxed);
-                set.take(slot, charge.amount);
+                set.take(slot, charge);
             });
         }
     }
@@ -209,14 +216,17 @@ impl<'memory> QuotaSets<'memory> {
     /// Forgets charges that no row of the table can have.
     pub fn forget<'a>(self, charges: impl Iterator<Item = &'a PendingCharge>) {
         for charge in charges {
-            self.at(charge, |set, slot| set.take(slot, charge.amount));
+            self.at(charge, |set, slot| set.take(slot, charge));
         }
     }
 
-    /// Leaves charges for the next flush.
+    /// Leaves charges for the next flush, except for what the history has of them.
     pub fn release<'a>(self, charges: impl Iterator<Item = &'a PendingCharge>) {
         for charge in charges {
-            self.at(charge, |_, slot| slot.flushing.store(0, Relaxed));
+            self.at(charge, |_, slot| {
+                add(&slot.charged, charge.charged.saturating_neg());
+                slot.mark(false);
+            });
         }
     }
 
@@ -256,7 +266,7 @@ impl<'memory> QuotaSets<'memory> {
     pub fn databases(self) -> Vec<u32> {
         let mut found = Vec::new();
         let used = self.sets.iter().flat_map(QuotaSet::used).map(|(_, slot)| slot);
-        for slot in used.filter(|slot| slot.pending.load(Relaxed) != 0) {
+        for slot in used.filter(|slot| slot.is_pending()) {
             let database = slot.database.load(Relaxed);
             if let Err(at) = found.binary_search(&database) {
                 found.insert(at, database);
@@ -271,7 +281,7 @@ impl<'memory> QuotaSets<'memory> {
         for (number, (set, beside)) in self.sets.iter().zip(self.locks.0).enumerate() {
             let pending = || {
                 let charges = set.used().filter_map(|(at, slot)| slot.charge((number, at)));
-                found.extend(charges.filter(|charge| charge.amount != 0));
+                found.extend(charges.filter(|charge| !charge.is_empty()));
             };
             beside.lock.try_with(pending)?;
         }

@@ -427,3 +427,64 @@ proptest! {
         }
     }
 }
+
+/// Charges quotas whose base is 0, or gives back.
+fn charge(quotas: QuotaSets, all: &mut [CountedQuota], cost: i64) {
+    let holders = [all[0].id.holder, all[all.len() - 1].id.holder];
+    quotas.while_known(
+        holders,
+        all,
+        AT_1,
+        |_| 0,
+        |locked, all| {
+            assert_eq!(quotas.charge(locked, &KEY, all, cost), 0);
+        },
+    );
+}
+
+/// What is pending of each quota, and what of it the history has to have.
+fn pending(quotas: QuotaSets) -> Vec<(i64, i64)> {
+    let all = quotas.export().expect("no set is locked");
+    all.iter().map(|each| (each.amount, each.charged)).collect()
+}
+
+#[test]
+fn a_charge_counts_once_in_the_history_however_many_quotas_it_is_charged_to() {
+    let memory = Memory::new(1);
+    let quotas = memory.quotas();
+    let mut all = [counted(0, 1, 10), counted(0, 2, 10), counted(1, 3, 10)];
+    all[2].counts.holder = Holder::Key;
+    charge(quotas, &mut all, 5);
+    assert_eq!(pending(quotas), [(5, 0), (5, 0), (5, 5)]);
+    // Without the key's own, it counts with the account's.
+    charge(quotas, &mut all[..2], 2);
+    assert_eq!(pending(quotas), [(7, 0), (7, 2), (5, 5)]);
+    // The one that has used most gives back most.
+    charge(quotas, &mut all, -9);
+    assert_eq!(pending(quotas), [(0, 2), (0, -2)]);
+    // What is pending for the history alone keeps the slot.
+    assert_eq!(quotas.databases(), [1]);
+    let (batch, _) = quotas.collect(1, 0, 10);
+    quotas.release(batch.iter());
+    assert_eq!(pending(quotas), [(0, 0); 0]);
+}
+
+#[test]
+fn what_the_history_does_not_have_stays_when_the_quota_is_settled() {
+    let memory = Memory::new(1);
+    let quotas = memory.quotas();
+    charge(quotas, &mut [counted(0, 1, 10)], 5);
+    let (batch, _) = quotas.collect(1, 0, 10);
+    let without = PendingCharge { charged: 0, ..batch[0] };
+    quotas.settle([(&without, 5)].into_iter(), 1);
+    assert_eq!(pending(quotas), [(0, 5)]);
+    charge(quotas, &mut [counted(0, 1, 10)], 2);
+    let (batch, _) = quotas.collect(1, 0, 10);
+    assert_eq!((batch[0].amount, batch[0].charged), (2, 7));
+    // The history has it, and the other table has not.
+    quotas.release([PendingCharge { amount: 2, ..batch[0] }].iter());
+    assert_eq!(pending(quotas), [(2, 0)]);
+    let (batch, _) = quotas.collect(1, 0, 10);
+    quotas.forget(batch.iter());
+    assert_eq!((pending(quotas), quotas.databases()), (vec![], vec![]));
+}

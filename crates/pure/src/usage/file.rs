@@ -365,6 +365,7 @@ mod tests {
                 period_start: i64::MIN,
             },
             amount,
+            charged: 10,
             warn_from: 9,
             base_at: 0,
         };

@@ -2,6 +2,7 @@
 
 mod charges;
 mod exact;
+mod history;
 mod periods;
 mod restarts;
 

@@ -1,0 +1,204 @@
+//! What was charged to quotas over time, in vpk.charge_history.
+
+use pgrx::pg_sys::{
+    INT8ARRAYOID, INT8OID, TEXTARRAYOID, TEXTOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZOID,
+    UUIDARRAYOID, UUIDOID,
+};
+
+use pure::limits::quota_set::PendingCharge;
+use pure::usage::history::hour_of;
+
+use super::{BATCH, UsageFilter};
+use crate::pg::background::own_table::OwnTable;
+use crate::pg::call::Call;
+use crate::pg::server::clock;
+use crate::pg::sql::statement::{Row, Statement};
+use crate::pg::types::{self, SqlValue, Text, TextArray, Timestamp, TypedDatum, Uuid};
+
+/// Adds charges to the current hour. Returns whether the table has each now, or never will because
+/// the database has no such table.
+pub fn add(call: &Call, batch: &[PendingCharge]) -> Vec<bool> {
+    let found = OwnTable::find(call, "keys");
+    let found = found.and_then(|_| OwnTable::find_newer(call, "charge_history"));
+    let Some(table) = found else { return vec![true; batch.len()] };
+    let texts = |of: fn(&PendingCharge) -> &str| Some(TextArray::new(batch.iter().map(of)).datum());
+    let parameters = [
+        types::array_of_uuids(batch.iter().map(|charge| charge.key)),
+        texts(|charge| charge.counts.holder.name()),
+        texts(|charge| charge.counts.meter.as_str()),
+        types::array_of_bigints(batch.iter().map(|charge| charge.charged)),
+        Some(Timestamp::from_micros(hour_of(clock::now().micros())).datum()),
+    ];
+    table.as_owner(|| ADD.write(call, &parameters).iter().map(|row| row.is(0)).collect())
+}
+
+/// A row for each charge, in order: whether it was added. Waits for no row: what others hold waits
+/// for the next flush. A key is locked only where a row of an hour is new; its removal waits for
+/// that row, which [`FORGET`] then sees.
+static ADD: Statement = Statement::new(
+    c"WITH noted AS MATERIALIZED (
+        SELECT n.key_id, n.kind, n.meter, n.amount, n.at
+          FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3),
+                          pg_catalog.unnest($4)) WITH ORDINALITY
+               AS n (key_id, kind, meter, amount, at)
+    ), summed AS MATERIALIZED (
+        SELECT n.key_id, n.kind COLLATE \"C\" AS kind, n.meter COLLATE \"C\" AS meter,
+               greatest(-9223372036854775807, least(9223372036854775807,
+                   pg_catalog.sum(n.amount)))::pg_catalog.int8 AS amount
+          FROM noted AS n WHERE n.amount <> 0
+         GROUP BY 1, 2, 3
+    ), free AS MATERIALIZED (
+        SELECT h.key_id, h.kind, h.meter
+          FROM vpk.charge_history AS h JOIN summed AS s USING (key_id, kind, meter)
+         WHERE h.starts_at = $5
+           FOR NO KEY UPDATE OF h SKIP LOCKED
+    ), updated AS (
+        UPDATE vpk.charge_history AS h
+           SET amount = greatest(-9223372036854775807, least(9223372036854775807,
+                   h.amount::pg_catalog.numeric + s.amount))::pg_catalog.int8
+          FROM free AS f JOIN summed AS s USING (key_id, kind, meter)
+         WHERE h.starts_at = $5 AND h.key_id = f.key_id AND h.kind = f.kind AND h.meter = f.meter
+        RETURNING h.key_id, h.kind, h.meter
+    ), fresh AS MATERIALIZED (
+        SELECT s.key_id, s.kind, s.meter, s.amount
+          FROM summed AS s
+         WHERE NOT EXISTS (
+                   SELECT FROM vpk.charge_history AS h
+                    WHERE h.starts_at = $5 AND h.key_id = s.key_id AND h.kind = s.kind
+                      AND h.meter = s.meter)
+    ), known AS MATERIALIZED (
+        SELECT k.id FROM vpk.keys AS k WHERE k.id IN (SELECT f.key_id FROM fresh AS f)
+           FOR KEY SHARE SKIP LOCKED
+    ), added AS (
+        INSERT INTO vpk.charge_history AS h (starts_at, key_id, kind, meter, amount)
+        SELECT $5, f.key_id, f.kind, f.meter, f.amount
+          FROM fresh AS f JOIN known AS k ON k.id = f.key_id
+        ON CONFLICT (starts_at, key_id, kind, meter) DO NOTHING
+        RETURNING h.key_id, h.kind, h.meter
+    ), done AS MATERIALIZED (
+        SELECT u.key_id, u.kind, u.meter FROM updated AS u
+        UNION ALL
+        SELECT a.key_id, a.kind, a.meter FROM added AS a
+    )
+    SELECT n.amount = 0 OR d.key_id IS NOT NULL
+      FROM noted AS n LEFT JOIN done AS d USING (key_id, kind, meter)
+     ORDER BY n.at",
+    &[UUIDARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT8ARRAYOID, TIMESTAMPTZOID],
+);
+
+/// Deletes the oldest rows, as [`super::prune`] does.
+pub fn prune(call: &Call, before: Timestamp) -> Option<bool> {
+    let table = OwnTable::find_newer(call, "charge_history")?;
+    let parameters = [Some(before.datum()), Some(BATCH.into())];
+    Some(table.as_owner(|| PRUNE.write(call, &parameters).processed() == BATCH))
+}
+
+static PRUNE: Statement = Statement::new(
+    c"DELETE FROM vpk.charge_history AS h
+       WHERE h.ctid = ANY (ARRAY(
+             SELECT o.ctid FROM vpk.charge_history AS o
+              WHERE o.starts_at < $1 ORDER BY o.starts_at LIMIT $2 FOR UPDATE SKIP LOCKED))",
+    &[TIMESTAMPTZOID, INT8OID],
+);
+
+/// Adds hours to their days, as [`super::fold`] does: those of an hour at a time.
+pub fn fold(call: &Call, before: Timestamp) -> Option<bool> {
+    let table = OwnTable::find_newer(call, "charge_history")?;
+    let parameters = [Some(before.datum()), Some(BATCH.into())];
+    let folded = table.as_owner(|| {
+        FOLD.write(call, &parameters).first().and_then(|row| row.bigint(0)).unwrap_or(0)
+    });
+    Some(folded > 0)
+}
+
+static FOLD: Statement = Statement::new(
+    sql!(
+        "WITH RECURSIVE ",
+        instants!(of: "vpk.charge_history", first: "h.starts_at < $1", next: "h.starts_at < $1"),
+        ", first AS MATERIALIZED (
+            SELECT pg_catalog.min(i.starts_at) AS starts_at,
+                   pg_catalog.date_trunc('day', pg_catalog.min(i.starts_at), 'UTC') AS day
+              FROM instants AS i
+             WHERE i.starts_at <> pg_catalog.date_trunc('day', i.starts_at, 'UTC')
+        ), gone AS (
+            DELETE FROM vpk.charge_history AS h
+             WHERE h.ctid = ANY (ARRAY(
+                   SELECT o.ctid FROM vpk.charge_history AS o
+                    WHERE o.starts_at = (SELECT f.starts_at FROM first AS f)
+                    LIMIT $2 FOR UPDATE SKIP LOCKED))
+            RETURNING h.key_id, h.kind, h.meter, h.amount
+        ), days AS (
+            INSERT INTO vpk.charge_history AS h (starts_at, key_id, kind, meter, amount)
+            SELECT f.day, g.key_id, g.kind, g.meter, g.amount
+              FROM gone AS g, first AS f
+             ORDER BY g.key_id
+            ON CONFLICT (starts_at, key_id, kind, meter) DO UPDATE
+               SET amount = greatest(-9223372036854775807, least(9223372036854775807,
+                       h.amount::pg_catalog.numeric + EXCLUDED.amount))::pg_catalog.int8
+        )
+        SELECT pg_catalog.count(*) FROM gone AS g"
+    ),
+    &[TIMESTAMPTZOID, INT8OID],
+);
+
+/// Deletes the charges of keys, whose ids are an `uuid[]`.
+pub fn forget(call: &Call, ids: TypedDatum) {
+    FORGET.write(call, &[Some(ids)]);
+}
+
+static FORGET: Statement = Statement::new(
+    sql!(
+        "WITH RECURSIVE ",
+        instants!(of: "vpk.charge_history", first: "true", next: "true"),
+        " DELETE FROM vpk.charge_history AS h
+           WHERE h.starts_at = ANY (ARRAY(SELECT i.starts_at FROM instants AS i))
+             AND h.key_id = ANY ($1)"
+    ),
+    &[UUIDARRAYOID],
+);
+
+/// What was charged to a meter in a bucket.
+pub struct Charged {
+    /// The number of the bucket, from 0 on.
+    pub bucket: usize,
+    /// The meter.
+    pub meter: Option<Text>,
+    /// How much.
+    pub amount: i64,
+}
+
+impl Charged {
+    fn of(row: Row) -> Option<Charged> {
+        let bucket = usize::try_from(row.integer(0)?.checked_sub(1)?).ok()?;
+        Some(Charged { bucket, meter: row.text(1), amount: row.bigint(2)? })
+    }
+}
+
+/// What was charged in hours that begin before `until`, by bucket and meter, as the calling query
+/// sees it. Of one key: what was charged to quotas of its own. `starts` are the instants at which
+/// buckets begin, in order.
+pub fn by_bucket(
+    call: &Call,
+    filter: UsageFilter,
+    starts: &[i64],
+    until: Timestamp,
+) -> Vec<Charged> {
+    let (account, id) = (filter.account.map(Text::datum), filter.id.map(Uuid::datum));
+    let starts = types::array_of_timestamps(starts.iter().copied());
+    let rows = BY_BUCKET.read(call, &[account, id, starts, Some(until.datum())]);
+    rows.iter().filter_map(Charged::of).collect()
+}
+
+static BY_BUCKET: Statement = Statement::planned_at_each_call(
+    c"SELECT pg_catalog.width_bucket(h.starts_at, $3), h.meter,
+             greatest(-9223372036854775807, least(9223372036854775807,
+                 pg_catalog.sum(h.amount)))::pg_catalog.int8
+        FROM vpk.charge_history AS h
+       WHERE h.starts_at >= $3[1] AND h.starts_at < $4
+         AND ($1 IS NULL
+              OR h.key_id IN (SELECT k.id FROM vpk.keys AS k WHERE k.account = $1))
+         AND ($2 IS NULL OR h.key_id = $2 AND h.kind = 'key')
+       GROUP BY 1, 2
+      HAVING pg_catalog.sum(h.amount) <> 0",
+    &[TEXTOID, UUIDOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZOID],
+);
