@@ -66,7 +66,9 @@ pub fn start(
         return Ok(refused(call, &answer, &request, options.request_id));
     };
     let subject = answer.subject_unguarded(call);
-    if let Some(looked) = subject.and_then(|subject| decide::peek(call, &subject, cost)) {
+    if let Some(looked) =
+        subject.and_then(|subject| decide::peek(call, &subject, cost, clock::now().micros()))
+    {
         let answer = answer.decided(call, Some(looked), true);
         if answer.status != Status::Valid {
             note(answer.status, None);
@@ -111,7 +113,8 @@ pub fn start(
         expires_at,
     };
     leases::start(call, &new);
-    let decision = subject.and_then(|subject| decide::charge(call, &subject, cost));
+    let decision =
+        subject.and_then(|subject| decide::charge(call, &subject, cost, clock::now().micros()));
     let answer = answer.decided(call, decision, true);
     if answer.status != Status::Valid {
         leases::finish(call, Some(lease));

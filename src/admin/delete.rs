@@ -4,7 +4,7 @@ use pure::error::CallError;
 
 use super::arguments::{self, required};
 use crate::limits;
-use crate::limits::applied::{Applied, Subject};
+use crate::limits::applied::Subject;
 use crate::pg::call::Call;
 use crate::pg::server::{clock, settings};
 use crate::pg::sql::{commit, lock};
@@ -107,9 +107,7 @@ fn erase(call: &Call, account: Text) -> Result<i64, CallError> {
     let deleted = forget_uses(call, &deleted);
     accounts::delete(call, account);
     let subject = Subject { account: account.bytes(call), key: None, limits };
-    if let Some(applied) = Applied::to(&subject) {
-        limits::forget(&applied, |_| true);
-    }
+    limits::forget(&subject, |_| true);
     limits::used::forget(call, account);
     Ok(deleted)
 }

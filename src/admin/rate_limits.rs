@@ -7,7 +7,7 @@ use pure::limits::name::Name;
 use pure::limits::policies::NamedPolicy;
 
 use super::arguments;
-use crate::limits::applied::{Applied, Subject};
+use crate::limits::applied::{Applied, Policies, Subject};
 use crate::limits::{self, Left};
 use crate::pg::background::shmem;
 use crate::pg::call::Call;
@@ -35,9 +35,10 @@ pub fn state(
     let subject = subject(call, &found, id);
     // Where nothing can be limited, no bucket is looked for.
     let key = shmem::hash_key().unwrap_or(HashKey([0; 16]));
-    let Some(applied) = Applied::under(&key, &subject) else { return Ok(Vec::new()) };
+    let Some(applied) = Applied::under(key, &subject) else { return Ok(Vec::new()) };
     let left = limits::left(applied);
-    let states = applied.policies().enumerate().map(|(at, it)| State {
+    let policies = Policies::of(&subject);
+    let states = policies.iter().enumerate().map(|(at, it)| State {
         named: it.policy.named,
         applies_to: match it.holder {
             Holder::Account => "account",
@@ -59,9 +60,8 @@ pub fn reset(
     let only = policy.map(|policy| checked_name(call, policy)).transpose()?;
     let found = find(call, account, id)?;
     let subject = subject(call, &found, id);
-    let Some(applied) = Applied::to(&subject) else { return Ok(0) };
     let holder = if id.is_some() { Holder::Key } else { Holder::Account };
-    let reset = limits::forget(&applied, |it| {
+    let reset = limits::forget(&subject, |it| {
         it.holder == holder && only.is_none_or(|name| it.policy.named.name == name)
     });
     Ok(i32::try_from(reset).unwrap_or(i32::MAX))

@@ -7,7 +7,7 @@ use pure::limits::applicable::{Holder, applicable};
 use pure::limits::applied::{ByText, HashedPolicies, HashedPolicy};
 use pure::limits::bucket::Bucket;
 use pure::limits::charge::Limit;
-use pure::limits::id::{HashKey, HolderName};
+use pure::limits::id::{HashKey, HolderHash, HolderName};
 use pure::limits::policies::MAX_POLICIES;
 use pure::limits::policy::Rate;
 use pure::limits::set::BucketId;
@@ -32,16 +32,45 @@ pub struct Subject<'call> {
     pub limits: Limits<'call>,
 }
 
-/// The policies that apply to a call of a subject, with their buckets.
+/// The hashes of a subject's holders, each made when it is first needed.
+pub struct Hashes {
+    key: HashKey,
+    account: Option<HolderHash>,
+    own: Option<HolderHash>,
+}
+
+impl Hashes {
+    /// None is made yet.
+    pub const fn under(key: HashKey) -> Hashes {
+        Hashes { key, account: None, own: None }
+    }
+
+    /// The hash of the account or the key of a subject, always the same one.
+    #[inline]
+    pub fn of(&mut self, holder: Holder, subject: &Subject) -> HolderHash {
+        let hash = |name| self.key.holder(database::own(), name);
+        match (holder, &subject.key) {
+            (Holder::Key, Some(id)) => *self.own.get_or_insert_with(|| hash(HolderName::Key(id))),
+            _ => {
+                let name = HolderName::Account(subject.account);
+                *self.account.get_or_insert_with(|| hash(name))
+            }
+        }
+    }
+}
+
+/// The buckets of the policies that apply to a call of a subject.
 #[derive(Clone, Copy)]
 pub struct Applied {
-    /// Those of the plan, the account and the key.
-    policies: [HashedPolicies; 3],
     /// How many of the buckets below there are.
     length: usize,
-    /// Their buckets, which are to be read. Those of the account come first.
+    /// The buckets, which are to be read. Those of the account come first.
     buckets: [Counted; MAX_APPLIED],
 }
+
+/// The policies that apply to a call of a subject.
+#[derive(Clone, Copy)]
+pub struct Policies([HashedPolicies; 3]);
 
 /// A policy that applies.
 #[derive(Clone, Copy)]
@@ -52,54 +81,83 @@ pub struct AppliedPolicy {
     pub policy: HashedPolicy,
 }
 
-impl Applied {
-    /// The policies that apply to a subject. None if there is none, or if the library was not
-    /// preloaded and nothing can be limited.
+impl Subject<'_> {
+    /// The texts of the rate limits of the plan, the account and the key.
     #[inline]
-    pub fn to(subject: &Subject) -> Option<Applied> {
-        Applied::under(&shmem::hash_key()?, subject)
+    fn rate_limits(&self) -> [Option<&[u8]>; 3] {
+        let Limits { plan, account, key } = &self.limits;
+        [plan.rate_limits, account.rate_limits, key.rate_limits]
     }
+}
 
-    /// The policies that apply to a subject, with the buckets that a key of hashes names. None if
-    /// there is none.
-    pub fn under(key: &HashKey, subject: &Subject) -> Option<Applied> {
-        let texts = [subject.limits.plan, subject.limits.account, subject.limits.key];
-        let policies = texts.map(|texts| texts.rate_limits.map_or(HashedPolicies::NONE, parsed));
-        let mut applied = Applied { policies, length: 0, buckets: [NO_BUCKET; MAX_APPLIED] };
-        applied.add_buckets(subject, key);
-        (applied.length > 0).then_some(applied)
-    }
-
-    fn add_buckets(&mut self, subject: &Subject, key: &HashKey) {
-        let (database, servers) = (database::own(), settings::rate_limit_share());
-        let hash = |name| key.holder(database, name);
-        let (mut account, mut own) = (None, None);
-        let [plan, of_account, of_key] = &self.policies;
-        let all = applicable(plan, of_account, of_key);
-        for ((holder, policy), bucket) in all.zip(&mut self.buckets) {
-            let hash = match (holder, &subject.key) {
-                (Holder::Key, Some(id)) => *own.get_or_insert_with(|| hash(HolderName::Key(id))),
-                _ => *account.get_or_insert_with(|| hash(HolderName::Account(subject.account))),
-            };
-            let limit = Limit { rate: policy.named.policy.rate(servers), bucket: Bucket::FULL };
-            *bucket = Counted { id: hash.bucket(policy.hash), limit };
-            self.length += 1;
+impl Policies {
+    /// Those that apply to a subject.
+    pub fn of(subject: &Subject) -> Policies {
+        let mut policies = Policies([HashedPolicies::NONE; 3]);
+        for (parsed, text) in policies.0.iter_mut().zip(subject.rate_limits()) {
+            if let Some(text) = text {
+                with_parsed(text, |policies| *parsed = *policies);
+            }
         }
+        policies
     }
 
     /// The policies, in the order of their buckets.
-    pub fn policies(&self) -> impl Iterator<Item = AppliedPolicy> + '_ {
-        let [plan, account, key] = &self.policies;
+    pub fn iter(&self) -> impl Iterator<Item = AppliedPolicy> + '_ {
+        let [plan, account, key] = &self.0;
         let all = applicable(plan, account, key);
         all.map(|(holder, policy)| AppliedPolicy { holder, policy })
     }
+}
 
-    /// Their buckets.
+impl Applied {
+    /// No bucket.
+    #[inline(always)]
+    pub const fn none() -> Applied {
+        Applied { length: 0, buckets: [NO_BUCKET; MAX_APPLIED] }
+    }
+
+    /// The buckets of a subject. None if there is none, or if the library was not preloaded and
+    /// nothing can be limited.
+    pub fn to(subject: &Subject) -> Option<Applied> {
+        Applied::under(shmem::hash_key()?, subject)
+    }
+
+    /// The buckets of a subject, as a key of hashes names them. None if there is none.
+    pub fn under(key: HashKey, subject: &Subject) -> Option<Applied> {
+        let mut applied = Applied::none();
+        applied.add(subject, &mut Hashes::under(key));
+        (applied.length > 0).then_some(applied)
+    }
+
+    /// Adds the buckets of a subject.
+    #[inline]
+    pub fn add(&mut self, subject: &Subject, hashes: &mut Hashes) {
+        let servers = settings::rate_limit_share();
+        let mut add = |holder, policy: &HashedPolicy| {
+            if let Some(place) = self.buckets.get_mut(self.length) {
+                let bucket = Bucket::FULL;
+                let limit = Limit { rate: policy.named.policy.rate(servers), bucket };
+                *place = Counted { id: hashes.of(holder, subject).bucket(policy.hash), limit };
+                self.length += 1;
+            }
+        };
+        match subject.rate_limits() {
+            [None, None, None] => {}
+            // Nothing replaces them. A copy of the policies would cost as much as the decision.
+            [Some(text), None, None] | [None, Some(text), None] => with_parsed(text, |policies| {
+                policies.iter().for_each(|policy| add(Holder::Account, &policy));
+            }),
+            _ => Policies::of(subject).iter().for_each(|it| add(it.holder, &it.policy)),
+        }
+    }
+
+    /// The buckets.
     pub fn buckets(&self) -> &[Counted] {
         self.buckets.get(..self.length).unwrap_or_default()
     }
 
-    /// Their buckets, to be read and charged.
+    /// The buckets, to be read and charged.
     pub fn buckets_mut(&mut self) -> &mut [Counted] {
         self.buckets.get_mut(..self.length).unwrap_or_default()
     }
@@ -111,9 +169,14 @@ const NO_BUCKET: Counted = Counted {
     limit: Limit { rate: Rate::LEAST, bucket: Bucket::FULL },
 };
 
-/// The policies of a text.
-fn parsed(text: &[u8]) -> HashedPolicies {
+/// Runs `run` with the policies of a text, which a session keeps. It should call nothing of the
+/// server.
+#[inline]
+fn with_parsed(text: &[u8], mut run: impl FnMut(&HashedPolicies)) {
     static PARSED: Kept<ByText<HashedPolicies>> = Kept::new(ByText::new());
-    let kept = PARSED.with(|texts| texts.get(text, HashedPolicies::parse));
-    kept.unwrap_or_else(|| HashedPolicies::parse(text))
+    if PARSED.with(|texts| texts.find(text).map(&mut run)).flatten().is_none() {
+        let policies = HashedPolicies::parse(text);
+        PARSED.with(|texts| texts.set(text, policies));
+        run(&policies);
+    }
 }

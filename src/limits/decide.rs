@@ -18,7 +18,7 @@ use pure::limits::sets::{Counted, Locked};
 use pure::request::network::Network;
 use serde_json::Value;
 
-use crate::limits::applied::{Applied, Subject};
+use crate::limits::applied::{Applied, Hashes, Policies, Subject};
 use crate::limits::quotas;
 use crate::pg::background::shmem;
 use crate::pg::call::Call;
@@ -41,7 +41,7 @@ pub struct Decision<'call> {
 #[expect(clippy::large_enum_variant, reason = "a box has a destructor")]
 enum By<'call> {
     /// The rate limits and the quotas of a plan, an account and a key.
-    Subject(Option<Applied>, Option<&'call quotas::Counted>),
+    Subject(Policies, &'call Asked),
     /// The limit of invalid keys from one address.
     Address(Policy, Counted),
 }
@@ -51,19 +51,30 @@ const INVALID_KEYS: &str = "invalid-keys";
 
 /// Decides on a call of a subject, and charges what it costs if it passes. A cost of 0 is answered
 /// as a cost of 1. None if nothing limits the subject here.
-pub fn charge<'call>(call: &'call Call, subject: &Subject, cost: u32) -> Option<Decision<'call>> {
-    decide(call, subject, cost, true)
+pub fn charge<'call>(
+    call: &'call Call,
+    subject: &Subject,
+    cost: u32,
+    now: Micros,
+) -> Option<Decision<'call>> {
+    decide(call, subject, cost, now, true)
 }
 
 /// The same for a caller that wants to know no more than the answer.
-pub fn charge_for_status(call: &Call, subject: &Subject, cost: u32) -> Option<Status> {
-    let mut asked = Asked::of(subject)?;
+pub fn charge_for_status(call: &Call, subject: &Subject, cost: u32, now: Micros) -> Option<Status> {
+    let mut asked = Asked::none();
+    asked.add(subject, now)?;
     asked.decide(call, subject, cost, true).map(|said| said.status())
 }
 
 /// What the decision on a call would be. Charges nothing.
-pub fn peek<'call>(call: &'call Call, subject: &Subject, cost: u32) -> Option<Decision<'call>> {
-    decide(call, subject, cost, false)
+pub fn peek<'call>(
+    call: &'call Call,
+    subject: &Subject,
+    cost: u32,
+    now: Micros,
+) -> Option<Decision<'call>> {
+    decide(call, subject, cost, now, false)
 }
 
 #[inline]
@@ -71,19 +82,20 @@ fn decide<'call>(
     call: &'call Call,
     subject: &Subject,
     cost: u32,
+    now: Micros,
     is_charged: bool,
 ) -> Option<Decision<'call>> {
-    let mut asked = Asked::of(subject)?;
+    let asked = call.keep_unguarded([Asked::none()].iter().copied()).first_mut()?;
+    asked.add(subject, now)?;
     let said = asked.decide(call, subject, cost, is_charged)?;
-    let Asked { applied, quotas } = asked;
-    let quotas = quotas.and_then(|it| call.keep_unguarded([it].iter().copied()).first());
-    let by = By::Subject(applied, quotas);
+    let by = By::Subject(Policies::of(subject), asked);
     Some(Decision { status: said.status(), by, cost, said })
 }
 
-/// The rate limits and quotas that are asked.
+/// The rate limits and quotas that are asked. They are large, and so they are never moved.
+#[derive(Clone, Copy)]
 struct Asked {
-    applied: Option<Applied>,
+    applied: Applied,
     quotas: Option<quotas::Counted>,
 }
 
@@ -109,12 +121,19 @@ impl Said {
 }
 
 impl Asked {
-    /// Those of a subject. None if the library was not preloaded, and nothing can be limited.
+    /// None yet. A constant would be copied with the room for quotas.
+    #[inline(always)]
+    const fn none() -> Asked {
+        Asked { applied: Applied::none(), quotas: None }
+    }
+
+    /// Adds those of a subject. None if the library was not preloaded, and nothing can be limited.
     #[inline]
-    fn of(subject: &Subject) -> Option<Asked> {
-        let key = shmem::hash_key()?;
-        let applied = Applied::under(&key, subject);
-        Some(Asked { applied, quotas: quotas::Counted::of(subject, &key) })
+    fn add(&mut self, subject: &Subject, now: Micros) -> Option<()> {
+        let mut hashes = Hashes::under(shmem::hash_key()?);
+        self.applied.add(subject, &mut hashes);
+        quotas::Counted::put(&mut self.quotas, subject, &mut hashes, now);
+        Some(())
     }
 
     /// Decides, and charges the call if it passes and `is_charged`. Rate limits and quotas decide
@@ -129,7 +148,7 @@ impl Asked {
         is_charged: bool,
     ) -> Option<Said> {
         let (sets, database) = (shmem::quota_sets()?, database::own());
-        let buckets = self.applied.as_mut().map_or(&mut [][..], Applied::buckets_mut);
+        let buckets = self.applied.buckets_mut();
         let counted = self.quotas.as_mut().map_or(&mut [][..], quotas::Counted::quotas_mut);
         let holders = holders(buckets, counted)?;
         let id = subject.key.unwrap_or_default();
@@ -143,7 +162,7 @@ impl Asked {
                 Verdict::Refused { .. } => None,
             };
             if is_charged && exceeded.is_none() {
-                charge::charge(buckets, cost, now);
+                charge::apply(verdict, buckets, cost, now);
                 // Of a refusal too: a bucket may have been emptier than its policy allows now.
                 unstored = locked.store(database, buckets, now);
                 if verdict == Verdict::Passes {
@@ -219,9 +238,8 @@ impl Decision<'_> {
     /// What the caller may know of each limit, with their names.
     pub fn told(&self) -> Vec<Told> {
         match &self.by {
-            By::Subject(applied, quotas) => {
-                let applied = applied.iter();
-                let buckets = applied.flat_map(|it| it.policies().zip(it.buckets()));
+            By::Subject(policies, Asked { applied, quotas }) => {
+                let buckets = policies.iter().zip(applied.buckets());
                 let buckets = buckets.map(|(it, counted)| {
                     let NamedPolicy { name, policy } = it.policy.named;
                     self.bucket(name.as_str(), policy, counted.limit)
@@ -270,7 +288,7 @@ impl Decision<'_> {
             Verdict::Passes => return self.quota_details(),
         };
         let burst = match &self.by {
-            By::Subject(applied, _) => applied.as_ref()?.buckets().get(by)?.limit.rate.burst(),
+            By::Subject(_, asked) => asked.applied.buckets().get(by)?.limit.rate.burst(),
             By::Address(_, counted) => counted.limit.rate.burst(),
         };
         let told = self.told();
@@ -278,8 +296,8 @@ impl Decision<'_> {
     }
 
     fn quota_details(&self) -> Option<Value> {
-        let By::Subject(_, Some(quotas)) = &self.by else { return None };
-        let quota = quotas.quotas().get(self.said.exceeded?)?;
+        let By::Subject(_, asked) = &self.by else { return None };
+        let quota = asked.quotas.as_ref()?.quotas().get(self.said.exceeded?)?;
         let (meter, usage) = (quota.counts.meter, quota.usage);
         let resets_at = iso(quota.period_end);
         Some(quota_details(meter.as_str(), usage.allowed, usage.used(), resets_at.as_deref()))

@@ -13,7 +13,7 @@ pub mod used;
 use pure::limits::set::WAYS;
 use pure::limits::sets::Sets;
 
-use crate::limits::applied::{Applied, AppliedPolicy, Subject};
+use crate::limits::applied::{Applied, AppliedPolicy, Policies, Subject};
 use crate::pg::background::shmem;
 use crate::pg::server::{clock, database};
 
@@ -63,11 +63,12 @@ pub fn left(mut applied: Applied) -> Option<Vec<Left>> {
     Some(left.collect())
 }
 
-/// Gives back what is used of some limits. Returns of how many something was used.
-pub fn forget(applied: &Applied, is_meant: impl Fn(AppliedPolicy) -> bool) -> usize {
-    let Some(sets) = shmem::rate_sets() else { return 0 };
+/// Gives back what is used of some limits of a subject. Returns of how many something was used.
+pub fn forget(subject: &Subject, is_meant: impl Fn(AppliedPolicy) -> bool) -> usize {
+    let Some((sets, applied)) = shmem::rate_sets().zip(Applied::to(subject)) else { return 0 };
     let now = clock::monotonic();
-    let all = applied.policies().zip(applied.buckets());
+    let policies = Policies::of(subject);
+    let all = policies.iter().zip(applied.buckets());
     all.filter(|(policy, bucket)| is_meant(*policy) && sets.forget(bucket.id, now)).count()
 }
 

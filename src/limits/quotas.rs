@@ -4,12 +4,11 @@ use pure::instant::Micros;
 use pure::limits::applicable::{Holder, applicable};
 use pure::limits::applied::ByText;
 use pure::limits::current_quotas::{CurrentQuota, CurrentQuotas};
-use pure::limits::id::{HashKey, HolderName};
 use pure::limits::period::{Period, Utc, containing};
 use pure::limits::quota_set::{CALLS, CountedQuota, MaxAge, Reading};
 use pure::limits::quotas::{MAX_QUOTAS, Quota};
 
-use crate::limits::applied::Subject;
+use crate::limits::applied::{Hashes, Subject};
 use crate::pg::call::Call;
 use crate::pg::server::kept::Kept;
 use crate::pg::server::{clock, database, time_zone};
@@ -48,7 +47,7 @@ impl Current {
         let mut current = Current([CurrentQuotas::NONE; 3]);
         for (quotas, text) in current.0.iter_mut().zip(&texts) {
             if let Some(text) = text {
-                *quotas = parsed(text, now);
+                with_parsed(text, now, |parsed| *quotas = *parsed);
             }
         }
         Some(current)
@@ -73,33 +72,43 @@ pub struct Counted {
 }
 
 impl Counted {
-    /// Those of a subject. None if there is none.
-    #[inline]
-    pub fn of(subject: &Subject, key: &HashKey) -> Option<Counted> {
-        let Limits { plan, account, key: of_key } = subject.limits;
-        let texts = [plan.quotas, account.quotas, of_key.quotas];
-        if texts == [None; 3] {
-            return None;
-        }
-        let now = clock::now().micros();
-        let mut counted = Counted { now, length: 0, quotas: [CountedQuota::NONE; MOST] };
-        counted.add(&Current::of(texts, now)?, subject, key);
-        (counted.length > 0).then_some(counted)
+    /// No quota, for a call that is made now.
+    const fn none(now: Micros) -> Counted {
+        Counted { now, length: 0, quotas: [CountedQuota::NONE; MOST] }
     }
 
-    fn add(&mut self, current: &Current, subject: &Subject, key: &HashKey) {
-        let database = database::own();
-        let hash = |name| key.holder(database, name);
-        let (mut account, mut own) = (None, None);
+    /// Puts the quotas of a subject into a place. It stays empty if there is none.
+    #[inline]
+    pub fn put(to: &mut Option<Counted>, subject: &Subject, hashes: &mut Hashes, now: Micros) {
+        let Limits { plan, account, key } = &subject.limits;
+        let texts = [plan.quotas, account.quotas, key.quotas];
+        if texts != [None; 3] {
+            to.insert(Counted::none(now)).add(texts, subject, hashes);
+        }
+    }
+
+    fn add(&mut self, texts: [Option<&[u8]>; 3], subject: &Subject, hashes: &mut Hashes) {
         let grants = subject.limits.account.quota_grants;
-        for (place, (holder, quota)) in self.quotas.iter_mut().zip(current.applicable()) {
-            let hash = match (holder, &subject.key) {
-                (Holder::Key, Some(id)) => *own.get_or_insert_with(|| hash(HolderName::Key(id))),
-                _ => *account.get_or_insert_with(|| hash(HolderName::Account(subject.account))),
-            };
-            let is_charged = quota.meter.as_str() == CALLS;
-            *place = quota.counted(holder, hash, grants, is_charged);
-            self.length += 1;
+        let now = self.now;
+        let mut add = |holder, quota: &CurrentQuota| {
+            if let Some(place) = self.quotas.get_mut(self.length) {
+                let is_charged = quota.meter.as_str() == CALLS;
+                *place = quota.counted(holder, hashes.of(holder, subject), grants, is_charged);
+                self.length += 1;
+            }
+        };
+        match texts {
+            // Nothing replaces them.
+            [Some(text), None, None] | [None, Some(text), None] => {
+                with_parsed(text, now, |quotas| {
+                    quotas.iter().for_each(|quota| add(Holder::Account, &quota));
+                });
+            }
+            _ => {
+                if let Some(current) = Current::of(texts, now) {
+                    current.applicable().for_each(|(holder, quota)| add(holder, &quota));
+                }
+            }
         }
     }
 
@@ -123,16 +132,19 @@ pub fn base_unguarded(call: &Call, subject: &Subject, counted: &CountedQuota) ->
     table::used_unguarded(name, &counted.counts)
 }
 
-/// The quotas of a text. A session keeps them until a period ends.
-fn parsed(text: &[u8], now: Micros) -> CurrentQuotas {
+/// Runs `run` with the quotas of a text, which a session keeps until a period ends. It should call
+/// nothing of the server.
+#[inline]
+fn with_parsed(text: &[u8], now: Micros, mut run: impl FnMut(&CurrentQuotas)) {
     static PARSED: Kept<ByText<CurrentQuotas>> = Kept::new(ByText::new());
-    let kept = PARSED.with(|texts| texts.find(text)).flatten();
-    if let Some(quotas) = kept.filter(|quotas| quotas.are_current(now)) {
-        return quotas;
+    let find = |texts: &mut ByText<CurrentQuotas>| {
+        texts.find(text).filter(|quotas| quotas.are_current(now)).map(&mut run)
+    };
+    if PARSED.with(find).flatten().is_none() {
+        let quotas = CurrentQuotas::parse(text, |quota| period(quota, now));
+        PARSED.with(|texts| texts.set(text, quotas));
+        run(&quotas);
     }
-    let quotas = CurrentQuotas::parse(text, |quota| period(quota, now));
-    PARSED.with(|texts| texts.set(text, quotas));
-    quotas
 }
 
 /// The current period of a quota. A time zone that the server does not have is UTC.

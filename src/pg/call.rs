@@ -95,6 +95,20 @@ impl Call {
             core::slice::from_raw_parts_mut(target, count)
         }
     }
+
+    /// The same for values that follow each other, which are copied as a whole.
+    ///
+    /// Unguarded: see [`crate::pg::ffi::unguarded`].
+    pub fn copy_unguarded<T: Copy>(&self, values: &[T]) -> &[T] {
+        // SAFETY: as above. The new memory is apart from that of the values.
+        unsafe {
+            const { assert!(align_of::<T>() <= 8) };
+            let size = size_of_val(values).max(1);
+            let target: *mut T = unguarded::MemoryContextAlloc(self.memory, size).cast();
+            target.copy_from_nonoverlapping(values.as_ptr(), values.len());
+            core::slice::from_raw_parts(target, values.len())
+        }
+    }
 }
 
 // SAFETY: the type takes no argument of the SQL function, as pgrx's own for FunctionCallInfo does

@@ -12,6 +12,7 @@ pub mod body;
 
 use pure::answer::decision::{self, Key, Request};
 use pure::answer::status::Status;
+use pure::instant::Micros;
 use pure::key::environment::{Environment, Environments};
 use pure::key::token::{HASH_LENGTH, Token};
 use pure::request::{authorization, client_ip};
@@ -145,7 +146,9 @@ fn concluded<'call>(
     with_details: bool,
 ) -> Answer<'call> {
     let answer = match answer.status {
-        Status::Valid if answer.limits.is_some() => charged(call, answer, cost, with_details),
+        Status::Valid if answer.limits.is_some() => {
+            charged(call, answer, request.now, cost, with_details)
+        }
         Status::InvalidApiKey => unless_too_many(call, answer, request, with_details),
         _ => answer,
     };
@@ -158,14 +161,15 @@ fn concluded<'call>(
 fn charged<'call>(
     call: &'call Call,
     answer: Answer<'call>,
+    now: Micros,
     cost: u32,
     with_details: bool,
 ) -> Answer<'call> {
     let Some(subject) = answer.subject_unguarded(call) else { return answer };
     if with_details {
-        return answer.decided(call, decide::charge(call, &subject, cost), true);
+        return answer.decided(call, decide::charge(call, &subject, cost, now), true);
     }
-    let status = decide::charge_for_status(call, &subject, cost).unwrap_or(answer.status);
+    let status = decide::charge_for_status(call, &subject, cost, now).unwrap_or(answer.status);
     Answer { status, ..answer }
 }
 

@@ -54,6 +54,7 @@ pub mod limits {
     pub mod quotas;
     pub mod set;
     pub mod sets;
+    mod sip_hash;
 }
 
 /// The values that a caller sends with a request.

@@ -16,16 +16,27 @@ pub fn now() -> Timestamp {
 ///
 /// It calls nothing of the server, and cannot fail: it may be called while a spin lock is held.
 pub fn monotonic() -> Nanos {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the function writes the time to where the pointer says, and every system has this
-    // clock, which a process may always read.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    let time = time_of(libc::CLOCK_MONOTONIC);
     time.tv_sec as Nanos * 1_000_000_000 + time.tv_nsec as Nanos
 }
 
-/// The same time in seconds. It begins again after 136 years.
+/// The same time in seconds, a few milliseconds late at most. It begins again after 136 years.
 pub fn monotonic_seconds() -> u32 {
-    (monotonic() / 1_000_000_000) as u32
+    // Linux reads the counter of the processor for the other clock, which takes several times as
+    // long.
+    #[cfg(target_os = "linux")]
+    let clock = libc::CLOCK_MONOTONIC_COARSE;
+    #[cfg(not(target_os = "linux"))]
+    let clock = libc::CLOCK_MONOTONIC;
+    time_of(clock).tv_sec as u32
+}
+
+fn time_of(clock: libc::clockid_t) -> libc::timespec {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the function writes the time to where the pointer says, and the system has each of
+    // the clocks that are used above, which a process may always read.
+    unsafe { libc::clock_gettime(clock, &raw mut time) };
+    time
 }
 
 /// Microseconds from the Unix epoch (1970) to PostgreSQL's (2000).

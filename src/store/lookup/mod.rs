@@ -180,6 +180,7 @@ impl<'call> LookUp<'call> {
     }
 
     /// Whether a plan includes API access; None where there is no such plan.
+    #[inline(always)]
     pub fn includes_access(&self, plan: Text) -> Result<Option<bool>, Moved> {
         self.named(Table::Plans, plan, |tuple| {
             self.note(Table::Plans, Texts::of_plan(self.call, tuple));

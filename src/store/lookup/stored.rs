@@ -57,16 +57,14 @@ impl<'call> Texts<'call> {
         quotas: AttrNumber,
         quota_grants: Option<AttrNumber>,
     ) -> Option<&'call Texts<'call>> {
-        let text = |column| {
-            let text = tuple.appended_text(column)?;
-            Some(&*call.keep_unguarded(text.bytes().iter().copied()))
-        };
+        let text =
+            |column| tuple.appended_text(column).map(|text| call.copy_unguarded(text.bytes()));
         let texts = Texts {
             rate_limits: text(rate_limits),
             quotas: text(quotas),
             quota_grants: quota_grants.and_then(text),
         };
-        call.keep_unguarded([texts].iter().copied()).first()
+        call.copy_unguarded(&[texts]).first()
     }
 }
 
@@ -91,7 +89,7 @@ impl<'call> Limits<'call> {
         key: Option<&'call Texts<'call>>,
     ) -> Option<&'call Limits<'call>> {
         let [plan, account, key] = [plan, account, key].map(|it| it.copied().unwrap_or_default());
-        call.keep_unguarded([Limits { plan, account, key }].iter().copied()).first()
+        call.copy_unguarded(&[Limits { plan, account, key }]).first()
     }
 }
 

@@ -37,10 +37,8 @@ impl<T: Copy> ByText<T> {
     /// it, it is made each time.
     pub fn get(&mut self, text: &[u8], make: impl FnOnce(&[u8]) -> T) -> T {
         let at = tids::tag(0, text) as usize % PLACES;
-        if let Some(Some(kept)) = self.places.get(at)
-            && kept.text == text
-        {
-            return kept.value;
+        if let Some(value) = self.kept(at, text) {
+            return *value;
         }
         let value = make(text);
         self.keep(at, text, value);
@@ -48,10 +46,14 @@ impl<T: Copy> ByText<T> {
     }
 
     /// The value of a text, if it is kept.
-    pub fn find(&self, text: &[u8]) -> Option<T> {
-        let at = tids::tag(0, text) as usize % PLACES;
+    #[inline]
+    pub fn find(&self, text: &[u8]) -> Option<&T> {
+        self.kept(tids::tag(0, text) as usize % PLACES, text)
+    }
+
+    fn kept(&self, at: usize, text: &[u8]) -> Option<&T> {
         let kept = self.places.get(at)?.as_ref().filter(|kept| kept.text == text)?;
-        Some(kept.value)
+        Some(&kept.value)
     }
 
     /// Keeps a value of a text, instead of the one that was kept. Where there is no memory for it,
@@ -156,7 +158,7 @@ mod tests {
         assert_eq!(kept.find(b"a"), None);
         kept.set(b"a", 1);
         kept.set(b"a", 2);
-        assert_eq!((kept.find(b"a"), kept.find(b"b")), (Some(2), None));
+        assert_eq!((kept.find(b"a"), kept.find(b"b")), (Some(&2), None));
         // More texts than there are places, and one that is too long.
         for number in 0..3_000 {
             let text = format!("text {number}");

@@ -90,12 +90,14 @@ impl Bucket {
 
     /// The bucket that is full after a time, in parts.
     fn with_used(used: u128, rate: Rate, now: Nanos) -> Bucket {
-        let parts = u128::from(rate.parts());
-        Bucket {
-            full_at: now.saturating_add(nanos(used / parts)),
-            #[expect(clippy::cast_possible_truncation, reason = "less than `parts`")]
-            parts: (used % parts) as u32,
-        }
+        let parts = rate.parts();
+        // Short divisions take a fraction of the time of long ones.
+        let (whole, rest) = match u64::try_from(used) {
+            Ok(used) => (used / u64::from(parts), used % u64::from(parts)),
+            Err(_) => (nanos(used / u128::from(parts)), (used % u128::from(parts)) as u64),
+        };
+        #[expect(clippy::cast_possible_truncation, reason = "less than `parts`")]
+        Bucket { full_at: now.saturating_add(whole), parts: rest as u32 }
     }
 
     /// How many calls of cost 1 would pass now.

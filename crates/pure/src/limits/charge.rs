@@ -54,16 +54,19 @@ pub fn charge<L>(limits: &mut [L], cost: u32, now: Nanos) -> Verdict
 where
     L: AsRef<Limit> + AsMut<Limit>,
 {
-    for limit in limits.iter_mut().map(AsMut::as_mut) {
-        limit.bucket = limit.bucket.capped(limit.rate, now);
-    }
     let verdict = verdict(limits, cost, now);
-    if verdict == Verdict::Passes {
-        for limit in limits.iter_mut().map(AsMut::as_mut) {
-            limit.bucket = limit.bucket.charged(limit.rate, cost, now);
-        }
-    }
+    apply(verdict, limits, cost, now);
     verdict
+}
+
+/// Charges all policies for a call on which they have decided at the same time, if it passes.
+pub fn apply(verdict: Verdict, limits: &mut [impl AsMut<Limit>], cost: u32, now: Nanos) {
+    for Limit { rate, bucket } in limits.iter_mut().map(AsMut::as_mut) {
+        *bucket = match verdict {
+            Verdict::Passes => bucket.charged(*rate, cost, now),
+            Verdict::Refused { .. } => bucket.capped(*rate, now),
+        };
+    }
 }
 
 impl AsRef<Limit> for Limit {

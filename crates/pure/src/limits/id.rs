@@ -8,6 +8,7 @@ use crate::limits::name::Name;
 use crate::limits::period::Span;
 use crate::limits::policy::Policy;
 use crate::limits::set::BucketId;
+use crate::limits::sip_hash::{halves, sip_hash};
 use crate::sync::AtomicU64;
 use crate::sync::Ordering::Relaxed;
 
@@ -47,33 +48,28 @@ pub enum HolderName<'call> {
 
 /// The hash of a holder in a database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HolderHash([u8; 16]);
+pub struct HolderHash([u64; 2]);
 
 impl HashKey {
     /// The hash of a holder.
     pub fn holder(&self, database: u32, holder: HolderName) -> HolderHash {
-        let mut hash = Sha256::new();
-        hash.update(self.0);
-        hash.update(database.to_le_bytes());
-        let (kind, numbers, name): (_, _, &[u8]) = match holder {
-            HolderName::Account(name) => (b"A", [0; 3], name),
-            HolderName::Key(id) => (b"K", [0; 3], id),
-            HolderName::Client(network) => (b"C", [0; 3], network),
+        let kind = |kind: u8| u64::from(database) | u64::from(kind) << 32;
+        HolderHash(match holder {
+            HolderName::Account(name) => sip_hash(self.0, &[kind(b'A')], name),
+            HolderName::Key(id) => sip_hash(self.0, &[kind(b'K')], id),
+            HolderName::Client(network) => sip_hash(self.0, &[kind(b'C')], network),
             HolderName::Identifier(name, policy) => {
-                (b"I", [policy.amount(), policy.period(), policy.burst()], name)
+                let rate = u64::from(policy.amount()) | u64::from(policy.period()) << 32;
+                sip_hash(self.0, &[kind(b'I'), rate, policy.burst().into()], name)
             }
-        };
-        hash.update(kind);
-        numbers.iter().for_each(|number| hash.update(number.to_le_bytes()));
-        hash.update(name);
-        HolderHash(first_half(&hash.finalize().into()))
+        })
     }
 }
 
 impl HolderHash {
     /// The id of the bucket of a holder's policy.
     pub fn bucket(self, policy: NameHash) -> BucketId {
-        let [holder, seed] = halves(self.0);
+        let [holder, seed] = self.0;
         // Of one holder, policies of different hashes have different ids: each step can be undone.
         let mixed = (seed ^ policy.0).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         BucketId { holder, policy: mixed ^ mixed >> 32 }
@@ -81,7 +77,7 @@ impl HolderHash {
 
     /// The id of the bucket of a holder that has one policy without a name.
     pub fn only_bucket(self) -> BucketId {
-        let [holder, policy] = halves(self.0);
+        let [holder, policy] = self.0;
         BucketId { holder, policy }
     }
 }
@@ -110,13 +106,6 @@ fn first_half(hash: &[u8; 32]) -> [u8; 16] {
     let mut half = [0; 16];
     half.copy_from_slice(&hash[..16]);
     half
-}
-
-fn halves(hash: [u8; 16]) -> [u64; 2] {
-    let hash = u128::from_le_bytes(hash);
-    #[expect(clippy::cast_possible_truncation, reason = "the two halves")]
-    let halves = [hash as u64, (hash >> 64) as u64];
-    halves
 }
 
 #[cfg(test)]

@@ -66,7 +66,7 @@ impl Set {
         let at = match self.find(id) {
             Some(at) => at,
             None if bucket.is_full(now) => return true,
-            None => match self.free(now) {
+            None => match self.free(id, now) {
                 Some(at) => at,
                 None => return false,
             },
@@ -101,13 +101,13 @@ impl Set {
 
     fn find(&self, id: BucketId) -> Option<usize> {
         let tag = tag(id);
-        let mut tags = self.tags.iter().zip(&self.places);
-        tags.position(|(it, place)| it.load(Relaxed) == tag && place.id() == id)
+        let is_at = |at: &usize| self.tags[*at].load(Relaxed) == tag && self.places[*at].id() == id;
+        from_home(id).find(is_at)
     }
 
-    /// A free place.
-    fn free(&self, now: Nanos) -> Option<usize> {
-        let unused = self.tags.iter().position(|tag| tag.load(Relaxed) == 0);
+    /// A free place for a bucket.
+    fn free(&self, id: BucketId, now: Nanos) -> Option<usize> {
+        let unused = from_home(id).find(|at| self.tags[*at].load(Relaxed) == 0);
         unused.or_else(|| self.places.iter().position(|place| place.stored().bucket.is_full(now)))
     }
 }
@@ -149,6 +149,13 @@ impl Stored {
         let database = database as u32;
         Stored { database, id, bucket }
     }
+}
+
+/// The places of a set, in the order in which a bucket is looked for: most are in the first.
+#[expect(clippy::cast_possible_truncation, reason = "a part of it")]
+fn from_home(id: BucketId) -> impl Iterator<Item = usize> {
+    let home = (id.policy >> 32) as u32 as usize % WAYS;
+    (home..WAYS).chain(0..home)
 }
 
 /// The part of an id that stands for it in the first cache line of a set. Never 0.
