@@ -100,6 +100,7 @@ COMMENT ON TABLE vpk.charges IS
     'The idempotency keys of charges and grants, for as long as a repeated call changes nothing';
 COMMENT ON COLUMN vpk.charges.account IS 'The account';
 COMMENT ON COLUMN vpk.charges.kind IS 'charge or grant';
+COMMENT ON COLUMN vpk.charges.meter IS 'What is counted';
 COMMENT ON COLUMN vpk.charges.idempotency_key IS 'The name of the request';
 COMMENT ON COLUMN vpk.charges.kept_until IS 'From this time on the row may be removed';
 

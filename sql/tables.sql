@@ -97,9 +97,10 @@ CREATE TABLE vpk.quota_usage (
 CREATE TABLE vpk.charges (
     account         text COLLATE "C" NOT NULL,
     kind            text COLLATE "C" NOT NULL,
+    meter           text COLLATE "C" NOT NULL,
     idempotency_key text COLLATE "C" NOT NULL,
     kept_until      timestamptz NOT NULL,
-    PRIMARY KEY (account, kind, idempotency_key)
+    PRIMARY KEY (account, kind, meter, idempotency_key)
 );
 CREATE INDEX charges_kept_until_idx ON vpk.charges (kept_until);
 

@@ -211,9 +211,10 @@ CREATE TABLE vpk.quota_usage (
 CREATE TABLE vpk.charges (
     account         text COLLATE "C" NOT NULL,
     kind            text COLLATE "C" NOT NULL,
+    meter           text COLLATE "C" NOT NULL,
     idempotency_key text COLLATE "C" NOT NULL,
     kept_until      timestamptz NOT NULL,
-    PRIMARY KEY (account, kind, idempotency_key)
+    PRIMARY KEY (account, kind, meter, idempotency_key)
 );
 CREATE INDEX charges_kept_until_idx ON vpk.charges (kept_until);
 COMMENT ON TABLE vpk.quota_usage IS
@@ -230,6 +231,7 @@ COMMENT ON TABLE vpk.charges IS
     'The idempotency keys of charges and grants, for as long as a repeated call changes nothing';
 COMMENT ON COLUMN vpk.charges.account IS 'The account';
 COMMENT ON COLUMN vpk.charges.kind IS 'charge or grant';
+COMMENT ON COLUMN vpk.charges.meter IS 'What is counted';
 COMMENT ON COLUMN vpk.charges.idempotency_key IS 'The name of the request';
 COMMENT ON COLUMN vpk.charges.kept_until IS 'From this time on the row may be removed';
 SELECT pg_catalog.pg_extension_config_dump('vpk.quota_usage', '');

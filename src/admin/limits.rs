@@ -243,6 +243,12 @@ fn checked_zone(call: &Call, name: Text) -> Result<Option<&'static str>, CallErr
     };
     match found {
         Some("UTC") => Ok(None),
+        // Files that say what the machine is set to, which another one may be set to otherwise.
+        Some("localtime" | "posixrules") => Err(CallError::invalid(format!(
+            "time zone {} is not the same on every server",
+            quoted(given)
+        ))
+        .hint("Pass the name of a place, such as Europe/Berlin.")),
         Some(name) if is_listed(name) => Ok(Some(name)),
         _ => Err(CallError::invalid(format!("time zone {} does not exist", quoted(given)))
             .hint("Pass a name that the view pg_timezone_names lists, such as Europe/Berlin.")),

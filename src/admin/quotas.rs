@@ -71,7 +71,8 @@ pub fn grant(call: &Call, new: NewGrant) -> Result<i64, CallError> {
     let remaining =
         |holding: &Holding| used::used(call, holding, Holder::Account, quota).remaining();
     let kept_until = kept_until(quota.period.end);
-    let is_new = |key| quotas::note_request(call, holding.account, Request::Grant, key, kept_until);
+    let is_new =
+        |key| quotas::note_request(call, holding.account, Request::Grant, meter, key, kept_until);
     if !request.is_none_or(is_new) {
         return Ok(remaining(&holding));
     }
@@ -168,8 +169,9 @@ pub fn charge(call: &Call, new: NewCharge) -> Result<Option<i64>, CallError> {
         }
         let kept_until =
             kept_until(all.iter().map(|(_, quota)| quota.period.end).max().unwrap_or(0));
-        let is_new =
-            |key| quotas::note_request(call, holding.account, Request::Charge, key, kept_until);
+        let is_new = |key| {
+            quotas::note_request(call, holding.account, Request::Charge, meter, key, kept_until)
+        };
         let cost = if request.is_none_or(is_new) { cost } else { 0 };
         Ok(used::charge(call, &holding, id, &all, cost))
     })

@@ -106,8 +106,9 @@ static EXISTS: Statement = Statement::new(
 /// is such a key.
 ///
 /// Like the flush of uses, the statement waits for no row: what others hold waits for the next
-/// flush. When the row of a period is added, those of earlier ones go that were not changed for a
-/// day.
+/// flush. A row is added only while the account's row is there: a transaction that renames or deletes
+/// the account has removed it, and does not find a row that is added meanwhile. When the row of a
+/// period is added, those of earlier ones go that were not changed for a day.
 static FLUSH: Statement = Statement::new(
     sql!(
         "WITH noted AS MATERIALIZED (
@@ -145,12 +146,14 @@ static FLUSH: Statement = Statement::new(
                       u.warned AND NOT f.warned AS warns, s.account
         ), unused AS MATERIALIZED (
             SELECT k.id
-              FROM vpk.keys AS k JOIN summed AS s ON s.id = k.id
+              FROM vpk.keys AS k
+              JOIN summed AS s ON s.id = k.id
+              JOIN vpk.accounts AS a ON a.account = s.account
              WHERE NOT EXISTS (
                        SELECT FROM vpk.quota_usage AS u
                         WHERE u.subject = s.subject AND u.kind = s.kind AND u.meter = s.meter
                           AND u.span = s.span AND u.period_start = s.period_start)
-               FOR KEY SHARE OF k SKIP LOCKED
+               FOR KEY SHARE OF k, a SKIP LOCKED
         ), added AS (
             INSERT INTO vpk.quota_usage AS u (subject, kind, meter, span, period_start, used, warned)
             SELECT s.subject, s.kind, s.meter, s.span, s.period_start, greatest(0, s.amount),
@@ -208,8 +211,8 @@ pub fn remove_old_requests(call: &Call) {
 
 static REMOVE_OLD_REQUESTS: Statement = Statement::new(
     c"DELETE FROM vpk.charges AS c
-       WHERE (c.account, c.kind, c.idempotency_key) IN (
-                 SELECT o.account, o.kind, o.idempotency_key FROM vpk.charges AS o
+       WHERE (c.account, c.kind, c.meter, c.idempotency_key) IN (
+                 SELECT o.account, o.kind, o.meter, o.idempotency_key FROM vpk.charges AS o
                   WHERE o.kept_until < pg_catalog.clock_timestamp()
                   ORDER BY o.kept_until LIMIT 1000 FOR UPDATE SKIP LOCKED)",
     &[],
@@ -224,12 +227,14 @@ pub enum Request {
     Grant,
 }
 
-/// Notes a request of an account. Returns false if it was made before and its time is not over.
+/// Notes a request of an account for a meter. Returns false if it was made before and its time is not
+/// over. What one request took of several meters has one idempotency key.
 /// Waits for a transaction that makes the same one.
 pub fn note_request(
     call: &Call,
     account: Text,
     request: Request,
+    meter: Name,
     idempotency_key: Text,
     kept_until: Timestamp,
 ) -> bool {
@@ -240,6 +245,7 @@ pub fn note_request(
     let parameters = [
         Some(account.datum()),
         Some(Text::new(call, kind.as_bytes()).datum()),
+        Some(Text::new(call, meter.as_str().as_bytes()).datum()),
         Some(idempotency_key.datum()),
         Some(kept_until.datum()),
     ];
@@ -247,12 +253,13 @@ pub fn note_request(
 }
 
 static NOTE_REQUEST: Statement = Statement::new(
-    c"INSERT INTO vpk.charges AS c (account, kind, idempotency_key, kept_until)
-      VALUES ($1, $2, $3, $4)
-      ON CONFLICT (account, kind, idempotency_key) DO UPDATE SET kept_until = EXCLUDED.kept_until
+    c"INSERT INTO vpk.charges AS c (account, kind, meter, idempotency_key, kept_until)
+      VALUES ($1, $2, $3, $4, $5)
+      ON CONFLICT (account, kind, meter, idempotency_key) DO UPDATE
+          SET kept_until = EXCLUDED.kept_until
           WHERE c.kept_until < pg_catalog.clock_timestamp()
       RETURNING c.account",
-    &[TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID],
+    &[TEXTOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID],
 );
 
 /// Deletes what is used of the quotas of removed keys.

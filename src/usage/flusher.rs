@@ -20,6 +20,8 @@ use crate::usage::history;
 pub(super) const STAY: Duration = Duration::from_millis(700);
 /// How many slots one transaction flushes.
 pub(super) const BATCH: usize = 2_000;
+/// How many charges one transaction flushes. Each takes longer than a use does.
+const CHARGES: usize = 500;
 /// How long uses of a key that does not exist are kept, in microseconds: an open transaction may
 /// have created and used it.
 const PATIENCE: i64 = 60_000_000;
@@ -48,37 +50,40 @@ fn flush(mut connected: Connected, ledger: Ledger, database: u32, tally: Option<
     let rest = ledger.rest(clock::now().micros(), settings::usage_rewrite_interval());
     // Of a flusher that failed.
     ledger.header.open.store(0, Relaxed);
-    let mut charges = Charges::of(database);
     let mut next = Some(0);
-    while next.is_some() || charges.is_left() {
+    while let Some(from) = next {
         if started.elapsed() >= STAY {
             ledger.header.wanted.store(true, Relaxed);
             break;
         }
-        let (batch, more) = match next {
-            Some(from) => ledger.slots.collect(database, from, BATCH, rest),
-            None => (Vec::new(), None),
-        };
+        let (batch, more) = ledger.slots.collect(database, from, BATCH, rest);
         next = more;
-        charges.collect(BATCH);
-        if batch.is_empty() && charges.is_empty() {
+        if batch.is_empty() {
             continue;
         }
         let (flushed, forgotten) = connected.transaction(|call| {
-            let mut sorted = (Vec::new(), Vec::new());
-            if !batch.is_empty() {
-                let skipped = usage::flush(call, &batch, kept);
-                sorted = sort(&batch, skipped, clock::now().micros());
-            }
-            charges.flush(call, kept);
-            ledger.begin(sorted.0.iter(), visibility::own_transaction());
-            sorted
+            let skipped = usage::flush(call, &batch, kept);
+            let (flushed, forgotten) = sort(&batch, skipped, clock::now().micros());
+            ledger.begin(flushed.iter(), visibility::own_transaction());
+            (flushed, forgotten)
         });
         ledger.end(flushed.iter(), rest);
         ledger.settle(forgotten.iter());
-        charges.settle();
         if let Some(tally) = tally {
             tally.flushed.fetch_add(flushed.iter().map(|pending| pending.uses).sum(), Relaxed);
+        }
+    }
+    // In transactions of their own, after the uses: who locks the tables of quotas delays no use.
+    let mut charges = Charges::of(database);
+    while charges.is_left() {
+        if started.elapsed() >= STAY {
+            ledger.header.wanted.store(true, Relaxed);
+            break;
+        }
+        charges.collect(CHARGES);
+        if !charges.is_empty() {
+            connected.transaction(|call| charges.flush(call, kept));
+            charges.settle();
         }
     }
     history::flush_refusals(&mut connected, ledger, database, started);

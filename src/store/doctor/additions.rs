@@ -37,7 +37,7 @@ const INDEXES: [&str; 23] = [
 ];
 
 /// Columns that no other list of the library has, with their tables.
-const COLUMNS: [(&str, &str); 30] = [
+const COLUMNS: [(&str, &str); 31] = [
     ("events", "actor"),
     ("key_usage", "uses_in_hour"),
     ("usage_history", "starts_at"),
@@ -60,6 +60,7 @@ const COLUMNS: [(&str, &str); 30] = [
     ("quota_usage", "updated_at"),
     ("charges", "account"),
     ("charges", "kind"),
+    ("charges", "meter"),
     ("charges", "idempotency_key"),
     ("charges", "kept_until"),
     ("accepted_findings", "item"),

@@ -3,8 +3,10 @@
 use serde_json::Value;
 
 use super::{key_with, passing, set_quotas, shown, wait_for_used};
-use crate::support::keys::{create_for, verify};
-use crate::support::usage::{FLUSH_EVERY_100MS, start_flushing_hourly};
+use crate::support::keys::{create_for, set_plan, verify};
+use crate::support::usage::{
+    FLUSH_EVERY_100MS, flush_every, start_flushing_hourly, use_key, wait_for_flushes, wait_for_uses,
+};
 use crate::support::{Client, Cluster, sqlstate, value, wait_until};
 
 /// What `vpk_charge` returns.
@@ -54,17 +56,19 @@ fn charges_go_below_zero_and_refunds_do_not() {
 fn a_request_is_charged_once() {
     let cluster = start_flushing_hourly(&[]);
     let mut client = cluster.client();
-    let key = key_with(&mut client, "calls=100/month");
+    let key = key_with(&mut client, "calls=100/month, tokens=100/month");
     for _ in 0..3 {
         assert_eq!(charge(&mut client, &key.id, "10, idempotency_key => 'one'"), Some(90));
+        // What one request took of several meters has one name.
+        assert_eq!(charge(&mut client, &key.id, "3, 'tokens', 'one'"), Some(97));
     }
     client.batch_execute("BEGIN").expect("a transaction");
     assert_eq!(charge(&mut client, &key.id, "5"), Some(85));
     client.batch_execute("ROLLBACK").expect("its end");
     assert_eq!(charge(&mut client, &key.id, "0"), Some(85));
-    let rows = "SELECT string_agg(concat_ws(' ', account, kind, idempotency_key), ',')
+    let rows = "SELECT string_agg(concat_ws(' ', account, kind, meter, idempotency_key), ',' ORDER BY meter)
                   FROM vpk.charges WHERE kept_until > now() + interval '23 hours'";
-    assert_eq!(value(&mut client, rows, &[]), "acme charge one");
+    assert_eq!(value(&mut client, rows, &[]), "acme charge calls one,acme charge tokens one");
 }
 
 /// Only a role that it was granted to may charge, and only an admin may refund.
@@ -226,4 +230,40 @@ fn what_is_used_goes_with_the_account() {
     client.batch_execute("SELECT vpk_set_plan('corp', 'Plus')").expect("a new account");
     let key = create_for(&mut client, "new", "corp");
     assert_eq!(passing(&mut client, &key, 11), 10, "a new account has used nothing");
+}
+
+/// A flush in the middle of a renaming adds no row for the name that is being given up.
+#[test]
+fn what_is_flushed_during_a_renaming_goes_with_the_account() {
+    let cluster = start_flushing_hourly(&[]);
+    let mut client = cluster.client();
+    let key = key_with(&mut client, "calls=100/month");
+    set_plan(&mut client, "other", "Pro");
+    let other = create_for(&mut client, "other", "other");
+    let mut renaming = cluster.client();
+    assert_eq!(passing(&mut client, &key, 10), 10);
+    renaming.batch_execute("BEGIN; SELECT vpk_rename_account('acme', 'corp')").expect("a renaming");
+    use_key(&mut client, &other, 1);
+    flush_every(&mut client, "100ms");
+    wait_for_uses(&mut client, &other, 1);
+    wait_for_flushes(&mut client, 2);
+    renaming.batch_execute("COMMIT").expect("another name");
+    let rows = "SELECT coalesce(string_agg(subject || ' ' || used, ','), '') FROM vpk.quota_usage";
+    wait_until("all is flushed", || value(&mut client, rows, &[]) == "corp 10");
+    assert_eq!(shown(&mut client, "'corp'"), "calls/month account 100+0 10 90");
+}
+
+/// Who locks the table of what is used delays charges, and no use.
+#[test]
+fn a_locked_table_of_quotas_delays_no_use() {
+    let cluster = start_flushing_hourly(&[]);
+    let mut client = cluster.client();
+    let key = key_with(&mut client, "calls=100/month");
+    assert_eq!(passing(&mut client, &key, 10), 10);
+    let mut locking = cluster.client();
+    locking.batch_execute("BEGIN; LOCK TABLE vpk.quota_usage IN SHARE MODE").expect("a lock");
+    flush_every(&mut client, "100ms");
+    wait_for_uses(&mut client, &key, 10);
+    locking.batch_execute("ROLLBACK").expect("no lock");
+    wait_for_used(&mut client, 10);
 }
