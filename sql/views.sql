@@ -63,7 +63,7 @@ CREATE VIEW vpk.stats AS
 -- Each of these names a plan, an account or a key. The names have one collation, so that they can
 -- be sorted.
 CREATE VIEW vpk.rate_limits AS
-    SELECT 'plan'::text AS subject, p.plan COLLATE pg_catalog."C" AS name,
+    SELECT 'plan'::pg_catalog.text AS subject, p.plan COLLATE pg_catalog."C" AS name,
            r.policy, r.amount, r.period, r.burst
       FROM vpk.plans AS p, vpk.rate_limit_rows(p.rate_limits) AS r
      WHERE p.rate_limits IS NOT NULL
@@ -72,12 +72,12 @@ CREATE VIEW vpk.rate_limits AS
       FROM vpk.accounts AS a, vpk.rate_limit_rows(a.rate_limits) AS r
      WHERE a.rate_limits IS NOT NULL
     UNION ALL
-    SELECT 'key', k.id::text COLLATE pg_catalog."C", r.policy, r.amount, r.period, r.burst
+    SELECT 'key', k.id::pg_catalog.text COLLATE pg_catalog."C", r.policy, r.amount, r.period, r.burst
       FROM vpk.keys AS k, vpk.rate_limit_rows(k.rate_limits) AS r
      WHERE k.rate_limits IS NOT NULL;
 
 CREATE VIEW vpk.quotas AS
-    SELECT 'plan'::text AS subject, p.plan COLLATE pg_catalog."C" AS name,
+    SELECT 'plan'::pg_catalog.text AS subject, p.plan COLLATE pg_catalog."C" AS name,
            q.meter, q.period, q.amount, q.time_zone, q.anchor, q.warn_at
       FROM vpk.plans AS p, vpk.quota_rows(p.quotas) AS q
      WHERE p.quotas IS NOT NULL
@@ -87,7 +87,7 @@ CREATE VIEW vpk.quotas AS
       FROM vpk.accounts AS a, vpk.quota_rows(a.quotas) AS q
      WHERE a.quotas IS NOT NULL
     UNION ALL
-    SELECT 'key', k.id::text COLLATE pg_catalog."C",
+    SELECT 'key', k.id::pg_catalog.text COLLATE pg_catalog."C",
            q.meter, q.period, q.amount, q.time_zone, q.anchor, q.warn_at
       FROM vpk.keys AS k, vpk.quota_rows(k.quotas) AS q
      WHERE k.quotas IS NOT NULL;
