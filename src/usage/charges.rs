@@ -59,8 +59,8 @@ impl Charges {
         self.batch.is_empty()
     }
 
-    /// Writes them to the table and, if there is one, to the history. Removes idempotency keys whose
-    /// time is over.
+    /// Writes them to the table and, if there is one, to the history. Removes idempotency keys
+    /// whose time is over.
     pub fn flush(&mut self, call: &Call, has_history: bool) {
         self.flushed = None;
         self.noted = vec![true; self.batch.len()];

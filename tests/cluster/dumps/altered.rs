@@ -82,5 +82,5 @@ fn the_doctor_finds_row_security_that_an_event_trigger_turns_on() {
     let said = additions(&mut client);
     // A list shows ten.
     assert_eq!(said.matches("row security on vpk.").count(), 10, "{said}");
-    assert!(said.contains("; and 1 more"), "{said}");
+    assert!(said.contains("; and 2 more"), "{said}");
 }
