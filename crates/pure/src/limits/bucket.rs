@@ -93,8 +93,8 @@ impl Bucket {
         let parts = rate.parts();
         // Short divisions take a fraction of the time of long ones.
         let (whole, rest) = match u64::try_from(used) {
-            Ok(used) => (used / u64::from(parts), used % u64::from(parts)),
-            Err(_) => (nanos(used / u128::from(parts)), (used % u128::from(parts)) as u64),
+            Ok(used) => (used / u64::from(parts), u128::from(used % u64::from(parts))),
+            Err(_) => (nanos(used / u128::from(parts)), used % u128::from(parts)),
         };
         #[expect(clippy::cast_possible_truncation, reason = "less than `parts`")]
         Bucket { full_at: now.saturating_add(whole), parts: rest as u32 }

@@ -152,7 +152,6 @@ impl Stored {
 }
 
 /// The places of a set, in the order in which a bucket is looked for: most are in the first.
-#[expect(clippy::cast_possible_truncation, reason = "a part of it")]
 fn from_home(id: BucketId) -> impl Iterator<Item = usize> {
     let home = (id.policy >> 32) as u32 as usize % WAYS;
     (home..WAYS).chain(0..home)
