@@ -106,9 +106,9 @@ static EXISTS: Statement = Statement::new(
 /// is such a key.
 ///
 /// Like the flush of uses, the statement waits for no row: what others hold waits for the next
-/// flush. A row is added only while the account's row is there: a transaction that renames or deletes
-/// the account has removed it, and does not find a row that is added meanwhile. When the row of a
-/// period is added, those of earlier ones go that were not changed for a day.
+/// flush. A row is added only while the account's row is there: a transaction that renames or
+/// deletes the account has removed it, and does not find a row that is added meanwhile. When the row
+/// of a period is added, those of earlier ones go that were not changed for a day.
 static FLUSH: Statement = Statement::new(
     sql!(
         "WITH noted AS MATERIALIZED (
@@ -227,8 +227,8 @@ pub enum Request {
     Grant,
 }
 
-/// Notes a request of an account for a meter. Returns false if it was made before and its time is not
-/// over. What one request took of several meters has one idempotency key.
+/// Notes a request of an account for a meter. Returns false if it was made before and its time is
+/// not over. What one request took of several meters has one idempotency key.
 /// Waits for a transaction that makes the same one.
 pub fn note_request(
     call: &Call,
