@@ -107,8 +107,8 @@ static EXISTS: Statement = Statement::new(
 ///
 /// Like the flush of uses, the statement waits for no row: what others hold waits for the next
 /// flush. A row is added only while the account's row is there: a transaction that renames or
-/// deletes the account has removed it, and does not find a row that is added meanwhile. When the row
-/// of a period is added, those of earlier ones go that were not changed for a day.
+/// deletes the account has removed it, and does not find a row that is added meanwhile. When the
+/// row of a period is added, those of earlier ones go that were not changed for a day.
 static FLUSH: Statement = Statement::new(
     sql!(
         "WITH noted AS MATERIALIZED (
