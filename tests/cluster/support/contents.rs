@@ -1,7 +1,7 @@
 //! A database in which everything has been touched, and all that can be asked of it.
 
 use super::keys::{Key, checksum, create, create_for, set_plan};
-use super::usage::{flush_every, use_key, wait_until_flushed};
+use super::usage::{flush_every, use_key, wait_for_end_of_flush, wait_until_flushed};
 use super::{Client, report, value};
 
 const TABLES: [&str; 9] = [
@@ -101,6 +101,7 @@ pub fn touched(client: &mut Client) -> Vec<Key> {
     flush_every(client, "100ms");
     wait_until_flushed(client);
     flush_every(client, "1h");
+    wait_for_end_of_flush(client);
     keys
 }
 

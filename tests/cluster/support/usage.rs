@@ -107,6 +107,13 @@ pub fn wait_until_flushed(client: &mut impl GenericClient) {
     });
 }
 
+/// Waits until no flush goes on. One writes charges and refusals after the uses.
+pub fn wait_for_end_of_flush(client: &mut impl GenericClient) {
+    let flushers = "SELECT count(*)::text FROM pg_stat_activity
+                     WHERE backend_type = 'vibepeak_keys flusher'";
+    wait_until("no flush goes on", || value(client, flushers, &[]) == "0");
+}
+
 /// Waits until the uses of this database were looked at so many times more.
 pub fn wait_for_flushes(client: &mut impl GenericClient, number: usize) {
     let mut last = stats(client)["last_flush_at"].clone();
