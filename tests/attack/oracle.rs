@@ -69,8 +69,8 @@ pub fn create(client: &mut Client) {
 }
 
 /// What must hold of the tables at any time when each change is made by the functions alone: the
-/// name of what is wrong, and a query for how often it is. Each reads its tables once: a part leaves
-/// hundreds of thousands of keys, and no index finds the successors of one.
+/// name of what is wrong, and a query for how often it is. Each reads its tables once: a part
+/// leaves hundreds of thousands of keys, and no index finds the successors of one.
 const HELD: &[(&str, &str)] = &[
     (
         "keys without exactly one event of their making",

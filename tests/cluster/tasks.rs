@@ -243,8 +243,8 @@ fn the_lease_of_a_crashed_client_ends() {
 }
 
 /// Starting costs a few look-ups however many leases there were: those of 20,000 tasks that were
-/// given back, of 20,000 whose clients crashed, none of them removed by a vacuum, and of 20,000 that
-/// ran at once and that a vacuum has removed, while two tasks keep the last page of the table.
+/// given back, of 20,000 whose clients crashed, none of them removed by a vacuum, and of 20,000
+/// that ran at once and that a vacuum has removed, while two tasks keep the last page of the table.
 #[test]
 fn earlier_leases_cost_nothing() {
     const ROUNDS: &str = "DO $$
