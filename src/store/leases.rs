@@ -43,10 +43,10 @@ pub fn count(call: &Call, account: Text) -> Option<Tasks> {
     })
 }
 
-/// Ended tasks leave dead index entries until the next vacuum, and an empty table after it. Only an
-/// ordered index scan can skip those that it has met before, and start behind the leases that have
-/// ended. `LIMIT NULL` prevents a bitmap scan, and reading the clock in a subselect makes it an
-/// index condition.
+/// Ended tasks leave dead index entries until the next vacuum, and a large empty table after it.
+/// Only an ordered index scan can skip those that it has met before, and start behind the leases
+/// that have ended. `LIMIT NULL` prevents a bitmap scan, and reading the clock in a subselect makes
+/// it an index condition.
 static COUNT: Statement = Statement::by_index(
     c"SELECT t.running, p.concurrent_tasks::pg_catalog.int4, t.first_end,
              (SELECT true FROM vpk.task_leases AS e

@@ -211,7 +211,7 @@ fn an_open_task_delays_the_deletion_of_its_account_for_a_limited_time() {
     for (call, limit) in own.iter().zip(["100ms", "100ms", "0"]) {
         client.batch_execute(&format!("BEGIN; {call}")).expect("an open transaction");
         // The statement's own limit is for a deletion that would wait for ever.
-        let limits = format!("SET lock_timeout = '{limit}'; SET statement_timeout = '45s'");
+        let limits = format!("SET lock_timeout = '{limit}'; SET statement_timeout = '10min'");
         admin.batch_execute(&limits).expect("its limits");
         let error = admin.query_one(delete, &[]).expect_err("it is in use");
         let said = report(&error);

@@ -41,7 +41,7 @@ fn a_locked_table_holds_up_no_key_in_use() {
     let cluster = start_flushing_hourly(&[]);
     let (mut admin, mut client) = (cluster.client(), cluster.client());
     let key = create(&mut admin, "in use");
-    run(&mut client, "SET statement_timeout = '10s'");
+    run(&mut client, "SET statement_timeout = '10min'");
     assert_eq!(verify(&mut client, &key.token), "VALID");
     let many = "SELECT count(*)::text FROM generate_series(1, 2000) WHERE vpk_verify($1) = 'VALID'";
     for table in ["vpk.keys", "vpk.accounts", "vpk.plans"] {
@@ -59,7 +59,7 @@ fn evicted_pages_change_no_answer() {
         LEAST,
         ("autovacuum", "off"),
         ("max_connections", "10"),
-        ("lock_timeout", "20s"),
+        ("lock_timeout", "10min"),
     ]);
     let mut admin = cluster.client();
     // Made like the keys' table, so that a page of it would pass for one of those at first sight.
@@ -123,7 +123,7 @@ fn storm(client: &mut Client) {
 /// idle or in the middle of a statement, looks everything up again.
 #[test]
 fn a_session_that_lost_invalidation_messages_answers_correctly() {
-    let cluster = start_flushing_hourly(&[("autovacuum", "off"), ("lock_timeout", "50s")]);
+    let cluster = start_flushing_hourly(&[("autovacuum", "off"), ("lock_timeout", "10min")]);
     let (mut admin, mut busy) = (cluster.client(), cluster.client());
     let mut sessions = [cluster.client(), cluster.client()];
     run(&mut sessions[1], "BEGIN ISOLATION LEVEL REPEATABLE READ");

@@ -180,7 +180,7 @@ impl Board {
 fn no_answer_is_wrong_at_any_time() {
     let cluster = Cluster::with_checksums(&[
         ("allow_in_place_tablespaces", "on"),
-        ("lock_timeout", "60s"),
+        ("lock_timeout", "10min"),
         ("deadlock_timeout", "5s"),
         ("max_standby_streaming_delay", "100ms"),
         ("vibepeak_keys.usage_flush_interval", "200ms"),

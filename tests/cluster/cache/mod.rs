@@ -28,5 +28,5 @@ fn cluster() -> Cluster {
 
 /// The same, with further settings.
 fn cluster_with(settings: &[(&str, &str)]) -> Cluster {
-    start_flushing_hourly(&[&[("autovacuum", "off"), ("lock_timeout", "20s")], settings].concat())
+    start_flushing_hourly(&[&[("autovacuum", "off"), ("lock_timeout", "10min")], settings].concat())
 }

@@ -16,7 +16,7 @@ const TABLES: [&str; 3] = ["vpk.plans", "vpk.accounts", "vpk.keys"];
 /// again over what is there.
 #[test]
 fn a_restored_dump_counts_in_sessions_that_cached_its_keys() {
-    let cluster = start_flushing_hourly(&[("lock_timeout", "20s")]);
+    let cluster = start_flushing_hourly(&[("lock_timeout", "10min")]);
     cluster.database("other", "UTF8");
     let mut origin = cluster.client();
     let mut answers = Answers::of_every_kind(&mut origin, 3);
@@ -76,7 +76,7 @@ fn applied(publisher: &mut Client, subscriber: &mut Client, number: u32) {
 /// G1, G9: changes that a subscription's worker applies.
 #[test]
 fn logically_replicated_changes_count_at_once() {
-    let cluster = start_flushing_hourly(&[("wal_level", "logical"), ("lock_timeout", "20s")]);
+    let cluster = start_flushing_hourly(&[("wal_level", "logical"), ("lock_timeout", "10min")]);
     cluster.database("subscriber", "UTF8");
     let mut publisher = cluster.client();
     let mut answers = Answers::of_every_kind(&mut publisher, 3);

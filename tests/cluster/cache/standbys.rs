@@ -12,7 +12,7 @@ use crate::support::{Client, Cluster, caught_up, sqlstate, value, wait_until};
 /// session that holds something after its statement has ended would stop it for good.
 fn servers() -> (Cluster, Cluster) {
     let settings =
-        [("autovacuum", "off"), ("lock_timeout", "20s"), ("max_standby_streaming_delay", "-1")];
+        [("autovacuum", "off"), ("lock_timeout", "10min"), ("max_standby_streaming_delay", "-1")];
     let primary = start_flushing_hourly(&settings);
     let standby = primary.standby();
     (primary, standby)

@@ -60,7 +60,7 @@ fn timeouts_and_cancellations_end_a_verification_as_any_statement() {
         assert_eq!(verify(client, &key.token), "VALID");
     }
     admin.batch_execute("BEGIN; LOCK TABLE vpk.keys IN ACCESS EXCLUSIVE MODE").expect("a lock");
-    knowing.batch_execute("SET statement_timeout = '10s'").expect("a setting");
+    knowing.batch_execute("SET statement_timeout = '10min'").expect("a setting");
     assert_eq!(verify(&mut knowing, &key.token), "VALID", "it waits for no lock");
     for (setting, code) in [("statement_timeout", "57014"), ("lock_timeout", "55P03")] {
         client.batch_execute(&format!("SET {setting} = '20ms'")).expect("a setting");
