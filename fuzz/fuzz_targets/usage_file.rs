@@ -86,7 +86,7 @@ fn written(data: &[u8]) {
     let mut charge = || {
         let mut words = [(); PendingCharge::WORDS].map(|()| next());
         // A database, a holder and a period, and the name of a meter.
-        words[2] = words[2] & 0xffff_ffff_0000 | words[2] % 2 << 8 | words[2] % 6;
+        words[2] = words[2] & 0xffff_ffff_0000 | ((words[2] % 2) << 8) | (words[2] % 6);
         words[5..9].copy_from_slice(&[u64::from_le_bytes(*b"calls\0\0\0"), 0, 0, 0]);
         PendingCharge::from_words(words)
     };
