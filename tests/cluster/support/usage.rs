@@ -105,6 +105,7 @@ pub fn wait_until_flushed(client: &mut impl GenericClient) {
         let of = |name: &str| stats[name].as_i64().expect("a number");
         of("uses_pending") == 0 && of("valid") == of("uses_flushed") + of("uses_dropped")
     });
+    wait_for_end_of_flush(client);
 }
 
 /// Waits until no flush goes on. One writes charges and refusals after the uses.
