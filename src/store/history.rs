@@ -39,6 +39,44 @@ macro_rules! instants {
     };
 }
 
+/// Declares the statement that deletes the oldest rows of a table. The parameters are the instant
+/// before which they begin, and how many at most.
+macro_rules! prune {
+    (of: $table:literal) => {
+        Statement::new(
+            sql!(
+                "DELETE FROM ",
+                $table,
+                " AS h
+                  WHERE h.ctid = ANY (ARRAY(
+                        SELECT o.ctid FROM ",
+                $table,
+                " AS o
+                         WHERE o.starts_at < $1 ORDER BY o.starts_at LIMIT $2 FOR UPDATE SKIP LOCKED))"
+            ),
+            &[pgrx::pg_sys::TIMESTAMPTZOID, pgrx::pg_sys::INT8OID],
+        )
+    };
+}
+
+/// Declares the statement that deletes the rows of keys, whose ids are its parameter.
+macro_rules! forget {
+    (of: $table:literal) => {
+        Statement::new(
+            sql!(
+                "WITH RECURSIVE ",
+                instants!(of: $table, first: "true", next: "true"),
+                " DELETE FROM ",
+                $table,
+                " AS h
+                   WHERE h.starts_at = ANY (ARRAY(SELECT i.starts_at FROM instants AS i))
+                     AND h.key_id = ANY ($1)"
+            ),
+            &[pgrx::pg_sys::UUIDARRAYOID],
+        )
+    };
+}
+
 pub mod charges;
 
 /// Adds refusals of keys. Returns the keys that it skipped; None in a database without a history.
@@ -90,19 +128,12 @@ pub fn prune(call: &Call, before: Timestamp) -> Option<bool> {
     Some(table.as_owner(|| PRUNE.write(call, &parameters).processed() == BATCH))
 }
 
-static PRUNE: Statement = Statement::new(
-    c"DELETE FROM vpk.usage_history AS h
-       WHERE h.ctid = ANY (ARRAY(
-             SELECT o.ctid FROM vpk.usage_history AS o
-              WHERE o.starts_at < $1 ORDER BY o.starts_at LIMIT $2 FOR UPDATE SKIP LOCKED))",
-    &[TIMESTAMPTZOID, pgrx::pg_sys::INT8OID],
-);
+static PRUNE: Statement = prune!(of: "vpk.usage_history");
 
 /// Adds hours of before an instant to their days, at which `before` begins one: those of some keys
 /// of the earliest day that has hours. Returns whether there may be more; None in a database
 /// without a history.
 pub fn fold(call: &Call, before: Timestamp) -> Option<bool> {
-    // Both tables: see below.
     let table = OwnTable::find_newer(call, "usage_history")?;
     let parameters = [Some(before.datum()), Some(BATCH.into())];
     let folded = table.as_owner(|| {
@@ -163,16 +194,7 @@ pub(super) fn forget(call: &Call, ids: TypedDatum) {
     FORGET.write(call, &[Some(ids)]);
 }
 
-static FORGET: Statement = Statement::new(
-    sql!(
-        "WITH RECURSIVE ",
-        instants!(of: "vpk.usage_history", first: "true", next: "true"),
-        " DELETE FROM vpk.usage_history AS h
-           WHERE h.starts_at = ANY (ARRAY(SELECT i.starts_at FROM instants AS i))
-             AND h.key_id = ANY ($1)"
-    ),
-    &[UUIDARRAYOID],
-);
+static FORGET: Statement = forget!(of: "vpk.usage_history");
 
 /// Answers of a status in a bucket.
 pub struct Counted {

@@ -93,13 +93,7 @@ pub fn prune(call: &Call, before: Timestamp) -> Option<bool> {
     Some(table.as_owner(|| PRUNE.write(call, &parameters).processed() == BATCH))
 }
 
-static PRUNE: Statement = Statement::new(
-    c"DELETE FROM vpk.charge_history AS h
-       WHERE h.ctid = ANY (ARRAY(
-             SELECT o.ctid FROM vpk.charge_history AS o
-              WHERE o.starts_at < $1 ORDER BY o.starts_at LIMIT $2 FOR UPDATE SKIP LOCKED))",
-    &[TIMESTAMPTZOID, INT8OID],
-);
+static PRUNE: Statement = prune!(of: "vpk.charge_history");
 
 /// Adds hours to their days, as [`super::fold`] does: those of an hour at a time.
 pub fn fold(call: &Call, before: Timestamp) -> Option<bool> {
@@ -146,16 +140,7 @@ pub fn forget(call: &Call, ids: TypedDatum) {
     FORGET.write(call, &[Some(ids)]);
 }
 
-static FORGET: Statement = Statement::new(
-    sql!(
-        "WITH RECURSIVE ",
-        instants!(of: "vpk.charge_history", first: "true", next: "true"),
-        " DELETE FROM vpk.charge_history AS h
-           WHERE h.starts_at = ANY (ARRAY(SELECT i.starts_at FROM instants AS i))
-             AND h.key_id = ANY ($1)"
-    ),
-    &[UUIDARRAYOID],
-);
+static FORGET: Statement = forget!(of: "vpk.charge_history");
 
 /// What was charged to a meter in a bucket.
 pub struct Charged {

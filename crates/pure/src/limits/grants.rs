@@ -23,7 +23,7 @@ pub struct Grant {
     pub amount: i64,
 }
 
-/// The grants of a column. What is not of the form above is none.
+/// The grants of a column. Skips elements that do not have the form above.
 pub fn grants(text: &[u8]) -> impl Iterator<Item = Grant> {
     text.split(|byte| *byte == b',').filter_map(|element| parse(trimmed(element)))
 }

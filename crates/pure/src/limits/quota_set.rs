@@ -169,8 +169,8 @@ pub struct Reading {
     pub now: u32,
     /// How old they may be.
     pub max_age: MaxAge,
-    /// Where nobody flushes: what is pending of periods that were over at this instant gives its
-    /// slot to another quota if there is no other. [`Micros::MIN`] elsewhere.
+    /// On a server that does not flush, a quota without a slot may take that of a period that ended
+    /// before this instant. [`Micros::MIN`] on others.
     pub over: Micros,
 }
 
@@ -220,7 +220,7 @@ impl PendingCharge {
         words
     }
 
-    /// The one that has these words. None if there is none.
+    /// Reads a charge from its words. None if they are not those of a charge.
     pub fn from_words(words: [u64; PendingCharge::WORDS]) -> Option<PendingCharge> {
         let mut bytes = [0; 16 + MAX_NAME];
         let chunks = bytes.as_chunks_mut().0.iter_mut();
@@ -334,8 +334,8 @@ impl QuotaSet {
         Some(slot)
     }
 
-    /// Gives what is pending of a quota to another one, whose base is read anew, and forgets it
-    /// here. While it is being flushed, it stays. The caller holds the locks of both sets.
+    /// Moves the pending number of a quota to another quota, whose base is read anew. A number that
+    /// is being flushed stays. The caller holds the locks of both sets.
     pub(super) fn hand_over(
         &self,
         database: u32,
@@ -424,7 +424,7 @@ impl Slot {
         !self.is_pending() && !self.is_being_flushed()
     }
 
-    /// Its base, if it is as young as it has to be, and what is pending.
+    /// The base, if it is not too old, and the pending number.
     pub(super) fn look(&self, reading: Reading) -> (Option<i64>, i64) {
         let is_fresh = self.is_fresh(reading.now, reading.max_age);
         (is_fresh.then(|| self.base.load(Relaxed)), self.pending.load(Relaxed))

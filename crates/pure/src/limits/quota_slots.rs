@@ -8,9 +8,9 @@
 //! The sum is exact, by three rules:
 //!
 //! 1. A slot is freed only while nothing of it is pending or being flushed: the table has it all.
-//! 2. A flush adds what was pending when it began to the table, commits, and then settles: under
-//!    the lock, the base becomes what the table has now, and what was added leaves `pending`. The
-//!    sum stays the same.
+//! 2. A flush adds to the table the numbers that were pending when it began. It commits, and then
+//!    settles: under the lock, it sets the base to the table's new number, and subtracts from
+//!    `pending` the number that it added. The sum stays the same.
 //! 3. Whoever reads a base from the table reads the set's number first ([`QuotaSets::number_of`]),
 //!    takes a snapshot after that, and stores the base under the lock. It is stored only if no slot
 //!    of the set was settled meanwhile, which changes the number, and if this slot is not being
@@ -159,8 +159,8 @@ impl<'memory> QuotaSets<'memory> {
         unstored
     }
 
-    /// What the memory knows of a quota: its base, if it is as young as it has to be, and what is
-    /// pending. The base has to be read from the table otherwise.
+    /// The base of a quota in memory, if it is not too old, and its pending number. A base that is
+    /// too old has to be read from the table.
     pub fn look(self, id: BucketId, reading: Reading) -> (Option<i64>, i64) {
         let known = self.set(id).zip(self.locks.number_of(id.holder)).and_then(|(set, number)| {
             let look = || set.slot(id).map(|slot| slot.look(reading));
@@ -169,9 +169,9 @@ impl<'memory> QuotaSets<'memory> {
         known.unwrap_or_default()
     }
 
-    /// Reads what is pending in a database, from a set on and in at most about `limit` slots, and
-    /// marks it as being flushed. Also returns the set to continue from, if there are more. Only
-    /// one process at a time does this; a mark that a failed one has left goes.
+    /// Reads the pending numbers of a database, from a set on and in at most about `limit` slots,
+    /// and marks them as being flushed. Also returns the set to continue from, if there are more.
+    /// Only one process at a time does this; a mark that a failed one has left goes.
     pub fn collect(
         self,
         database: u32,
@@ -230,8 +230,8 @@ impl<'memory> QuotaSets<'memory> {
         }
     }
 
-    /// Gives what is pending of a quota to the same quota of another holder, which takes over what
-    /// this one has used. The table then has the rest under its name.
+    /// Moves the pending number of a quota to the same quota of another holder, such as an
+    /// account's new name. The caller has moved the table's number.
     pub fn hand_over(self, database: u32, from: BucketId, to: &CountedQuota) {
         let Some((from_set, to_set)) = self.set(from).zip(self.set(to.id)) else { return };
         self.locks.while_locked([from.holder, to.id.holder], |_| {
