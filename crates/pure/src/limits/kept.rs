@@ -54,15 +54,14 @@ impl Limits<'_> {
     /// Loads what was exported. A bucket without a place, if there are fewer now, is full, and a
     /// charge without a slot is forgotten.
     pub fn import(self, buckets: &Buckets, now: Nanos) {
-        let Buckets { rates, identifiers, charges, .. } = buckets;
-        if rates.is_empty() && identifiers.is_empty() && charges.is_empty() {
-            // Nothing has to be found again, so the key of this start stays.
+        if buckets.hash_key == HashKey::default() {
+            // An earlier release wrote the file: it has no bucket, and the key of this start stays.
             return;
         }
         self.hash_key.set(buckets.hash_key);
-        self.rates.import(rates, now);
-        self.identifiers.import(identifiers, now);
-        self.quotas.import(charges);
+        self.rates.import(&buckets.rates, now);
+        self.identifiers.import(&buckets.identifiers, now);
+        self.quotas.import(&buckets.charges);
     }
 }
 
@@ -117,7 +116,7 @@ mod tests {
         shared.set(HashKey([9; 16]));
         let after = limits(&shared, rates, identifiers);
         after.import(&Buckets::default(), SECOND);
-        assert_eq!(shared.get(), HashKey([9; 16]), "the key that was drawn, as there is no bucket");
+        assert_eq!(shared.get(), HashKey([9; 16]), "the key that was drawn, as the file has none");
         after.import(&buckets, SECOND);
         assert_eq!(shared.get(), key);
         for (sets, name) in [(after.rates, account), (after.identifiers, client)] {
