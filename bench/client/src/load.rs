@@ -10,6 +10,7 @@ use crate::cells::Group;
 use crate::competitors::{Competitor, Tokens};
 use crate::connection::{Answer, Connection, Result};
 use crate::process;
+use crate::processors;
 use crate::request::Request;
 use crate::work::Writer;
 
@@ -99,7 +100,13 @@ pub fn run(
     let before = wal_position(control)?;
     together(&mut clients, |client| client.start(pool))?;
     let used = processor_time(&clients)?;
-    let measured = together(&mut clients, |client| client.measure(pool, time))?;
+    let is_alone = group.clients == 1 && group.awake;
+    let measured = together(&mut clients, |client| {
+        if is_alone {
+            processors::share_one([client.connection.backend, processors::this_thread()?])?;
+        }
+        client.measure(pool, time)
+    })?;
     let used = processor_time(&clients)? - used;
     let written = writer.map(Writer::finish).transpose()?;
     if competitor.is_ours() {

@@ -1,6 +1,5 @@
 //! The load generator of bench/run.
 
-mod awake;
 mod cells;
 mod competitors;
 mod connection;
@@ -12,6 +11,7 @@ mod machine;
 mod pgbench;
 mod plot;
 mod process;
+mod processors;
 mod reach;
 mod report;
 mod request;
@@ -89,7 +89,7 @@ fn run(arguments: &[String]) -> Result<()> {
         ),
         // What keeps the processors awake.
         ["spin"] => {
-            awake::spin();
+            processors::spin();
             Ok(())
         }
         _ => Err(USAGE.into()),

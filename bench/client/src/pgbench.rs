@@ -3,13 +3,14 @@
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::thread;
 use std::time::Duration;
 
-use crate::awake::Awake;
 use crate::cells;
 use crate::competitors::SELECT_1;
 use crate::connection::{Connection, Result};
 use crate::load::{self, Pool};
+use crate::processors::{self, Awake};
 use crate::statistics::median;
 
 /// Calls a second by this program and by pgbench, prepared, one client.
@@ -26,12 +27,17 @@ pub fn compare(
     let (mut own, mut others) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
         own.push(load::run(server, &mut control, group, &SELECT_1, &pool, time)?.per_second);
-        others.push(pgbench(server, programs, time)?);
+        others.push(pgbench(server, &mut control, programs, time)?);
     }
     Ok((median(&own), median(&others)))
 }
 
-fn pgbench(server: &Path, programs: &Path, time: Duration) -> Result<f64> {
+fn pgbench(
+    server: &Path,
+    control: &mut Connection,
+    programs: &Path,
+    time: Duration,
+) -> Result<f64> {
     let mut pgbench = Command::new(programs.join("pgbench"))
         .args(["-n", "-M", "prepared", "-c", "1", "-T", &time.as_secs().max(1).to_string()])
         .args(["-f", "/dev/stdin", "-p", "5432", "-U", "postgres", "-h"])
@@ -43,6 +49,16 @@ fn pgbench(server: &Path, programs: &Path, time: Duration) -> Result<f64> {
         .spawn()?;
     // Taken, so that it is closed.
     pgbench.stdin.take().ok_or("pgbench reads nothing")?.write_all(b"SELECT 1;\n")?;
+    let session = "SELECT max(pid) FROM pg_stat_activity WHERE application_name = 'pgbench'";
+    let backend = loop {
+        let found = control.query(session)?.into_iter().flatten().next().flatten();
+        match found {
+            Some(backend) => break backend.parse()?,
+            None if pgbench.try_wait()?.is_some() => return Err("pgbench ended".into()),
+            None => thread::sleep(Duration::from_millis(1)),
+        }
+    };
+    processors::share_one([backend, pgbench.id()])?;
     let output = pgbench.wait_with_output()?;
     let text = String::from_utf8_lossy(&output.stdout);
     let rate = text.lines().find_map(|line| line.strip_prefix("tps = "));

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
-use crate::awake::Awake;
 use crate::cells::Group;
 use crate::competitors::Competitor;
 use crate::connection::{Connection, Result};
 use crate::load::{self, Pool};
+use crate::processors::Awake;
 use crate::statistics::{median, turns};
 
 /// What a competitor reached in its group, in all rounds.

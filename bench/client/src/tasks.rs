@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
-use crate::awake::Awake;
 use crate::cells::{Protocol, is_wanted};
 use crate::competitors::{Competitor, Kind};
 use crate::connection::{Connection, Result, ServerError};
 use crate::load::histogram;
 use crate::process;
+use crate::processors::Awake;
 use crate::request::Request;
 use crate::statistics::{median, turns};
 

@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::awake::Awake;
 use crate::cells::{self, Group};
 use crate::competitors::VERIFY;
 use crate::connection::{Connection, Result};
 use crate::inside;
 use crate::load::{self, Pool};
+use crate::processors::Awake;
 use crate::statistics::{median, turns};
 
 /// The groups that are compared: those in which verifications of keys meet, over the wire.
