@@ -71,8 +71,10 @@ pub fn pending(max_rows: Option<i32>) -> Result<Vec<Report>, CallError> {
     count_again();
     let shown = sets.show(database::own(), limit);
     let first = SHOWN.with_borrow_mut(|it| it.renew(shown.clone()));
-    let report = |(number, charge): (i64, PendingCharge)| {
-        Report { number, charge, charged_at: charged_at(&charge) }
+    let report = |(number, charge): (i64, PendingCharge)| Report {
+        number,
+        charge,
+        charged_at: charged_at(&charge),
     };
     Ok((first..).zip(shown).map(report).collect())
 }
@@ -103,7 +105,8 @@ pub fn settle(number: Option<i64>) -> Result<bool, CallError> {
     begin_settling(HandedOver::Charges, "charges")?;
     let charge = SHOWN.with_borrow_mut(|shown| shown.take(number));
     let (Some(charge), Some(sets)) = (charge, shmem::quota_sets()) else { return Ok(false) };
-    while_a_standby(ledger, || sets.settle_shown(&charge, reading()))?;
+    let reading = reading();
+    while_a_standby(ledger, || sets.settle_shown(&charge, reading))?;
     Ok(true)
 }
 

@@ -132,9 +132,8 @@ pub fn while_a_standby(ledger: Ledger, run: impl Fn()) -> Result<(), CallError> 
     // After a promotion, the flusher settles, and may begin now. Before, a session of another
     // database settles, which takes as long as it does here.
     loop {
-        let settled = worker::try_exclusive(&ledger.header.flusher, || {
-            database::in_recovery().then(&run)
-        });
+        let settled =
+            worker::try_exclusive(&ledger.header.flusher, || database::in_recovery().then(&run));
         match settled {
             Some(Some(())) => return Ok(()),
             None if database::in_recovery() => std::thread::yield_now(),

@@ -49,8 +49,8 @@ fn write(call: &Call, statement: &Statement, batch: &[PendingCharge], hour: Micr
 
 /// Declares a statement that adds charges to an hour; `others` is what becomes of rows that others
 /// hold. A row for each charge, in order: whether it was added. A flush waits for no row: what
-/// others hold waits for the next one. A key is locked only where a row of an hour is new; its removal waits for
-/// that row, which [`FORGET`] then sees.
+/// others hold waits for the next one. A key is locked only where a row of an hour is new; its
+/// removal waits for that row, which [`FORGET`] then sees.
 macro_rules! add {
     (others: $others:literal) => {
         Statement::new(

@@ -117,10 +117,16 @@ mod tests {
         /// Charges a quota of which the table has so much. Returns what is used then.
         fn charge(&self, holder: u64, cost: i64, base: i64, now: u32) -> i64 {
             let (quotas, mut all) = (self.quotas(), [quota(holder)]);
-            quotas.while_known([holder; 2], &mut all, at(now), |_| base, |locked, all| {
-                assert_eq!(quotas.charge(locked, &[7; 16], all, cost), 0);
-                all[0].usage.used()
-            })
+            quotas.while_known(
+                [holder; 2],
+                &mut all,
+                at(now),
+                |_| base,
+                |locked, all| {
+                    assert_eq!(quotas.charge(locked, &[7; 16], all, cost), 0);
+                    all[0].usage.used()
+                },
+            )
         }
     }
 
@@ -204,9 +210,8 @@ mod tests {
         let shown = quotas.show(1, SLOTS);
         let mut all = [quota(99)];
         let late = Reading { over: i64::MAX, ..at(5) };
-        let store = |quota: &CountedQuota| {
-            quotas.store_base(quota, 0, quotas.number_of(quota.id), late)
-        };
+        let store =
+            |quota: &CountedQuota| quotas.store_base(quota, 0, quotas.number_of(quota.id), late);
         assert_eq!(store(&all[0]), crate::limits::quota_set::Stored::NoRoom);
         let exported = quotas.export().expect("no set is locked");
         assert_eq!(amounts(&exported), amounts(&shown));

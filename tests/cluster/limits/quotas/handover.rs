@@ -7,9 +7,7 @@ use super::{in_table, key_with, passing, shown, wait_for_used};
 use crate::support::keys::Key;
 use crate::support::known::run;
 use crate::support::usage::{wait_for_flushes, wait_for_uses};
-use crate::support::{
-    Client, caught_up, pid, report, sqlstate, value, wait_for_lock, wait_until,
-};
+use crate::support::{Client, caught_up, pid, report, sqlstate, value, wait_for_lock, wait_until};
 use crate::usage::handover::Servers;
 
 const TEN: &str = "calls=10/month";
@@ -24,7 +22,8 @@ fn servers_with(quotas: &str) -> (Servers, Key) {
 
 /// The charges that a standby shows: their numbers, and what they are added by.
 fn told(client: &mut Client) -> Vec<(i64, String)> {
-    let sql = "SELECT charge, format('%L, %L, %L, %L, %L, %s, %s, %s, %L', key_id, applies_to, meter,
+    let sql =
+        "SELECT charge, format('%L, %L, %L, %L, %L, %s, %s, %s, %L', key_id, applies_to, meter,
                                      period, period_start, amount, charged, warn_from, charged_at)
                  FROM vpk_pending_charges()";
     let rows = client.query(sql, &[]).unwrap_or_else(|error| panic!("{}", report(&error)));
@@ -108,9 +107,7 @@ fn every_charge_of_both_servers_is_counted_once() {
     // The standby judges by that.
     servers.catch_up();
     let expected = format!("calls/month account 1000000+0 {all} {}", 1_000_000 - all);
-    wait_until("the standby shows it", || {
-        shown(&mut servers.reader, "'acme'").contains(&expected)
-    });
+    wait_until("the standby shows it", || shown(&mut servers.reader, "'acme'").contains(&expected));
 }
 
 /// A standby lets as many calls pass as the quota has while its charges are being handed over: not
@@ -294,7 +291,8 @@ fn added_charges_follow_the_rules_of_a_flush() {
         let period = "'calls', 'month', '2026-01-01 00:00Z'";
         format!("'{id}', '{kind}', {period}, {amount}, {charged}, 8, '{at}'")
     };
-    let row = "SELECT coalesce(string_agg(concat_ws(' ', kind, used, warned), ', ' ORDER BY kind), '')
+    let row =
+        "SELECT coalesce(string_agg(concat_ws(' ', kind, used, warned), ', ' ORDER BY kind), '')
                  FROM vpk.quota_usage WHERE period_start = '2026-01-01 00:00Z'";
     let warnings = "SELECT count(*)::text FROM vpk.events WHERE event = 'quota_warning'";
     for (arguments, expected, warned) in [
@@ -308,7 +306,8 @@ fn added_charges_follow_the_rules_of_a_flush() {
         assert_eq!(value(admin, row, &[]), expected);
         assert_eq!(value(admin, warnings, &[]), warned);
     }
-    let hours = "SELECT string_agg(concat_ws(' ', $1::text::timestamptz - starts_at, kind, amount), ', '
+    let hours =
+        "SELECT string_agg(concat_ws(' ', $1::text::timestamptz - starts_at, kind, amount), ', '
                                    ORDER BY starts_at, kind)
                    FROM vpk.charge_history";
     let expected = "01:00:00 account 7, 01:00:00 key 3, 00:00:00 account -8";
