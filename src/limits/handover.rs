@@ -60,8 +60,8 @@ pub struct Report {
     pub charged_at: Timestamp,
 }
 
-/// Reports what is pending of at most `max_rows` quotas. No other session can report charges of this
-/// database until the transaction ends, and what is reported does not count until then.
+/// Reports what is pending of at most `max_rows` quotas. No other session can report charges of
+/// this database until the transaction ends, and what is reported does not count until then.
 pub fn pending(max_rows: Option<i32>) -> Result<Vec<Report>, CallError> {
     let limit = checked_limit(max_rows)?;
     of_standby()?;

@@ -1,8 +1,8 @@
-//! Locks of the server: one has the transactions that start tasks of an account wait for each other,
-//! two let a single transaction hand over a standby's uses and its charges, one lets a single
-//! transaction add charges to the tables, one lets a single session move the sequence of the events,
-//! and one has requests for the same key wait for each other. And a limit to the time that a call
-//! waits for locks.
+//! Locks of the server: one has the transactions that start tasks of an account wait for each
+//! other, two let a single transaction hand over a standby's uses and its charges, one lets a
+//! single transaction add charges to the tables, one lets a single session move the sequence of the
+//! events, and one has requests for the same key wait for each other. And a limit to the time that
+//! a call waits for locks.
 //!
 //! They are advisory locks of kinds that users' own functions do not have: none can be taken in
 //! SQL, nor do they meet an advisory lock of an application. In `pg_locks` the kind is `objsubid`.

@@ -27,9 +27,10 @@ static REGISTERED: PerBackend<Cell<bool>> = PerBackend::new(Cell::new(false));
 /// allocate, nor wait for anything but a spin lock. The locks of the transaction are still held
 /// then. The end of a session ends its transaction; after a crash, nothing is called.
 pub fn at_end(run: fn()) {
-    // SAFETY: reads a variable, and appends to the lists of callbacks, which stay registered, as the
-    // library stays loaded (src/backend/access/transam/xact.c). The closures call no function of the
-    // server. A callback that is registered twice, after an error, does nothing the second time.
+    // SAFETY: reads a variable, and appends to the lists of callbacks, which stay registered, as
+    // the library stays loaded (src/backend/access/transam/xact.c). The closures call no function
+    // of the server. A callback that is registered twice, after an error, does nothing the second
+    // time.
     unsafe {
         if !REGISTERED.with(|registered| registered.get()) {
             guarded::RegisterXactCallback(Some(on_end), ptr::null_mut());
@@ -56,7 +57,7 @@ unsafe extern "C-unwind" fn on_end(event: XactEvent::Type, _: *mut c_void) {
     }
 }
 
-/// Runs when a subtransaction becomes a part of its parent, or is rolled back: before its parts are.
+/// Runs when a subtransaction becomes a part of its parent, or is rolled back.
 ///
 /// # Safety
 /// The server calls it.

@@ -1,5 +1,5 @@
-//! Charges that a standby hands over to the primary: those that it has shown, and that somebody adds
-//! to the primary's table.
+//! Charges that a standby hands over to the primary: those that it has shown, and that somebody
+//! adds to the primary's table.
 //!
 //! The standby decides by its copy of the table and by what is pending in its memory. The copy may
 //! have what was shown at any time from then on, and must not count it twice. So a charge that is

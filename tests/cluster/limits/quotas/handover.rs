@@ -233,8 +233,8 @@ fn a_failed_handover_counts_nothing_twice_that_was_not_committed() {
     assert_eq!(shown(&mut servers.reader, "'acme'"), "calls/month account 10+20 24 6");
 }
 
-/// One session at a time is shown charges, until its transaction ends. Only what it was shown can be
-/// settled, and once. Arguments that make no sense are refused, and so is the wrong server.
+/// One session at a time is shown charges, until its transaction ends. Only what it was shown can
+/// be settled, and once. Arguments that make no sense are refused, and so is the wrong server.
 #[test]
 fn only_the_transaction_that_was_shown_a_charge_can_settle_it() {
     let (mut servers, key) = servers_with("calls=10/month, calls=9/day");
