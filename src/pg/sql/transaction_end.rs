@@ -1,6 +1,5 @@
 //! What has to be done when a transaction ends, however it ends.
 
-use core::cell::Cell;
 use core::ffi::c_void;
 use core::ptr;
 
@@ -18,7 +17,7 @@ struct AtEnd {
 }
 
 static AT_END: PerBackend<Option<AtEnd>> = PerBackend::new(None);
-static REGISTERED: PerBackend<Cell<bool>> = PerBackend::new(Cell::new(false));
+static REGISTERED: PerBackend<bool> = PerBackend::new(false);
 
 /// Has `run` called once: when the transaction ends, or where the current subtransaction is rolled
 /// back before that. What was asked for before in the transaction is then called instead.
@@ -32,10 +31,10 @@ pub fn at_end(run: fn()) {
     // of the server. A callback that is registered twice, after an error, does nothing the second
     // time.
     unsafe {
-        if !REGISTERED.with(|registered| registered.get()) {
+        if !REGISTERED.with(|registered| *registered) {
             guarded::RegisterXactCallback(Some(on_end), ptr::null_mut());
             guarded::RegisterSubXactCallback(Some(on_end_of_subtransaction), ptr::null_mut());
-            REGISTERED.with(|registered| registered.set(true));
+            REGISTERED.with(|registered| *registered = true);
         }
         let of = pg_sys::GetCurrentSubTransactionId();
         AT_END.with(|at_end| _ = at_end.get_or_insert(AtEnd { of, run }));
