@@ -204,6 +204,12 @@ COMMENT ON FUNCTION vpk_grant_quota(text, bigint, text, text, text, text) IS
     'Grants an account more than a quota for its current period; returns what remains';
 COMMENT ON FUNCTION vpk_charge(uuid, bigint, text, text) IS
     'Charges the quotas of a key and its account for what a request took; returns what remains, or null without a quota';
+COMMENT ON FUNCTION vpk_pending_charges(integer) IS
+    'On a standby: returns pending charges of quotas, to be added on the primary; they do not count here until the transaction ends';
+COMMENT ON FUNCTION vpk_settle_charges(bigint) IS
+    'On a standby: removes a pending charge that was added on the primary; returns whether it was pending';
+COMMENT ON FUNCTION vpk_add_charges(uuid, text, text, text, timestamptz, bigint, bigint, bigint, timestamptz) IS
+    'On the primary: adds a charge of a quota that a standby counted; returns whether the key exists';
 COMMENT ON FUNCTION vpk_grant_verifier(regrole) IS 'Grants a role the privileges to verify keys, and no others';
 COMMENT ON FUNCTION vpk_grant_verifier(text) IS 'Grants a role, by its name, the privileges to verify keys, and no others';
 COMMENT ON FUNCTION vpk_grant_admin(regrole) IS 'Grants a role the privileges to manage keys, accounts and plans';

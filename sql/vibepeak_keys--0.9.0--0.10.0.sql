@@ -269,6 +269,35 @@ AS 'MODULE_PATHNAME', 'vpk_charge_wrapper';
 COMMENT ON FUNCTION vpk_charge(uuid, bigint, text, text) IS
     'Charges the quotas of a key and its account for what a request took; returns what remains, or null without a quota';
 
+CREATE FUNCTION vpk_pending_charges(max_rows integer DEFAULT 10000)
+RETURNS TABLE (
+    charge bigint, key_id uuid, applies_to text, meter text, period text, period_start timestamptz,
+    amount bigint, charged bigint, warn_from bigint, charged_at timestamptz)
+VOLATILE PARALLEL UNSAFE
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'vpk_pending_charges_wrapper';
+COMMENT ON FUNCTION vpk_pending_charges(integer) IS
+    'On a standby: returns pending charges of quotas, to be added on the primary; they do not count here until the transaction ends';
+
+CREATE FUNCTION vpk_settle_charges(charge bigint)
+RETURNS boolean
+VOLATILE PARALLEL UNSAFE
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'vpk_settle_charges_wrapper';
+COMMENT ON FUNCTION vpk_settle_charges(bigint) IS
+    'On a standby: removes a pending charge that was added on the primary; returns whether it was pending';
+
+CREATE FUNCTION vpk_add_charges(
+    key_id uuid, applies_to text, meter text, period text, period_start timestamptz,
+    amount bigint, charged bigint, warn_from bigint, charged_at timestamptz)
+RETURNS boolean
+VOLATILE SECURITY DEFINER PARALLEL UNSAFE
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'vpk_add_charges_wrapper';
+COMMENT ON FUNCTION vpk_add_charges(uuid, text, text, text, timestamptz, bigint, bigint, bigint, timestamptz) IS
+    'On the primary: adds a charge of a quota that a standby counted; returns whether the key exists';
+
 -- Usage over time.
 
 -- Rows of an hour are next to each other, in the table and in the index: a new one is written to a
@@ -624,7 +653,10 @@ BEGIN
                    'vpk_set_quota',
                    'vpk_quota',
                    'vpk_grant_quota',
-                   'vpk_charge'
+                   'vpk_charge',
+                   'vpk_pending_charges',
+                   'vpk_settle_charges',
+                   'vpk_add_charges'
                )
         UNION ALL
         SELECT 'pg_catalog.pg_class'::pg_catalog.regclass, c.oid, k.relowner,

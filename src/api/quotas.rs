@@ -1,8 +1,10 @@
-//! What is used of quotas, granting more of them, and charging them after a call.
+//! What is used of quotas, granting more of them, charging them after a call, and handing over a
+//! standby's charges to the primary.
 
 use pgrx::prelude::*;
 
 use crate::admin::quotas::{self, NewCharge, NewGrant};
+use crate::limits::handover::{self, Handed};
 use crate::pg::call::Call;
 use crate::pg::error::OrRaise;
 use crate::pg::ffi::guard::passing_errors;
@@ -78,5 +80,81 @@ fn vpk_charge(
 ) -> Option<i64> {
     passing_errors(|| {
         quotas::charge(&call, NewCharge { id, cost, meter, idempotency_key }).or_raise()
+    })
+}
+
+#[pg_extern(volatile, parallel_unsafe)]
+fn vpk_pending_charges(
+    max_rows: default!(Option<i32>, "10000"),
+    call: Call,
+) -> TableIterator<
+    'static,
+    (
+        name!(charge, i64),
+        name!(key_id, Uuid),
+        name!(applies_to, Text),
+        name!(meter, Text),
+        name!(period, Text),
+        name!(period_start, Timestamp),
+        name!(amount, i64),
+        name!(charged, i64),
+        name!(warn_from, i64),
+        name!(charged_at, Timestamp),
+    ),
+> {
+    passing_errors(|| {
+        let text = |text: &str| Text::new(&call, text.as_bytes());
+        let rows = handover::pending(max_rows).or_raise().into_iter().map(|report| {
+            let charge = report.charge;
+            (
+                report.number,
+                Uuid::new(&call, charge.key),
+                text(charge.counts.holder.name()),
+                text(charge.counts.meter.as_str()),
+                text(charge.counts.span.name()),
+                Timestamp::from_micros(charge.counts.period_start),
+                charge.amount,
+                charge.charged,
+                charge.warn_from,
+                report.charged_at,
+            )
+        });
+        TableIterator::new(&call, rows)
+    })
+}
+
+#[pg_extern(volatile, parallel_unsafe)]
+fn vpk_settle_charges(charge: Option<i64>) -> bool {
+    passing_errors(|| handover::settle(charge).or_raise())
+}
+
+#[pg_extern(volatile, parallel_unsafe, security_definer)]
+#[search_path(pg_catalog, pg_temp)]
+#[expect(clippy::too_many_arguments, reason = "an SQL function has as many arguments")]
+fn vpk_add_charges(
+    key_id: Option<Uuid>,
+    applies_to: Option<Text>,
+    meter: Option<Text>,
+    period: Option<Text>,
+    period_start: Option<Timestamp>,
+    amount: Option<i64>,
+    charged: Option<i64>,
+    warn_from: Option<i64>,
+    charged_at: Option<Timestamp>,
+    call: Call,
+) -> bool {
+    passing_errors(|| {
+        let handed = Handed {
+            key_id,
+            applies_to,
+            meter,
+            period,
+            period_start,
+            amount,
+            charged,
+            warn_from,
+            charged_at,
+        };
+        handover::add(&call, &handed).or_raise()
     })
 }

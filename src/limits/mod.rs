@@ -6,6 +6,7 @@
 
 pub mod applied;
 pub mod decide;
+pub mod handover;
 pub mod identifier;
 pub mod quotas;
 pub mod used;

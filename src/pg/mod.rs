@@ -60,6 +60,7 @@ pub mod sql {
     pub mod isolation;
     pub mod lock;
     pub mod statement;
+    pub mod transaction_end;
     pub mod visibility;
 }
 

@@ -6,8 +6,10 @@ use pure::limits::quota_slots::QuotaSets;
 use crate::pg::background::shmem;
 use crate::pg::call::Call;
 use crate::pg::server::clock;
+use crate::pg::sql::lock;
 use crate::store::history::charges as history;
-use crate::store::quotas::{self, Flushed};
+use crate::store::quotas;
+use crate::store::quotas::charges::{self, Flushed};
 
 /// How long charges of a key that does not exist are kept, in seconds: an open transaction may have
 /// created and used it.
@@ -60,12 +62,17 @@ impl Charges {
     }
 
     /// Writes them to the table and, if there is one, to the history. Removes idempotency keys
-    /// whose time is over.
+    /// whose time is over. Leaves all charges for the next flush while somebody adds those of
+    /// another server: a row that is new in one transaction would have the other one wait.
     pub fn flush(&mut self, call: &Call, has_history: bool) {
         self.flushed = None;
         self.noted = vec![true; self.batch.len()];
-        if !self.batch.is_empty() {
-            self.flushed = quotas::flush(call, &self.batch);
+        if !lock::try_lock_charges() {
+            self.flushed = Some(vec![Flushed::Locked; self.batch.len()]);
+            self.noted = vec![false; self.batch.len()];
+            self.next = None;
+        } else if !self.batch.is_empty() {
+            self.flushed = charges::flush(call, &self.batch);
             if self.flushed.is_some() {
                 quotas::remove_old_requests(call);
                 if has_history {

@@ -15,7 +15,8 @@ use pure::usage::written::Rest;
 use crate::pg::background::{shmem, usage_file, worker};
 use crate::pg::call::Call;
 use crate::pg::server::{clock, database, settings};
-use crate::pg::sql::{commit, lock};
+use crate::pg::sql::commit;
+use crate::pg::sql::lock::{self, HandedOver};
 use crate::pg::types::{Timestamp, Uuid};
 use crate::store::usage;
 
@@ -31,19 +32,9 @@ thread_local! {
 /// Reports pending uses from at most `max_rows` slots. No other session can report uses of this
 /// database until the transaction ends.
 pub fn pending(max_rows: Option<i32>) -> Result<Vec<Report>, CallError> {
-    let limit = match max_rows.map(usize::try_from) {
-        None => usize::MAX,
-        Some(Ok(rows)) => rows,
-        Some(Err(_)) => {
-            return Err(CallError::invalid("max_rows must not be negative")
-                .hint("Pass NULL for all that is pending."));
-        }
-    };
+    let limit = checked_limit(max_rows)?;
     let ledger = of_standby()?;
-    if lock::handover() == lock::Handover::Busy {
-        return Err(CallError::busy("another session is handing over the uses of this standby")
-            .hint("Try again when its transaction on this standby has ended."));
-    }
+    begin(HandedOver::Uses, "uses")?;
     let handover = Handover::new(ledger.slots.collect(database::own(), 0, limit, Rest::NONE).0);
     let reports = handover.report();
     HANDOVER.replace(handover);
@@ -56,29 +47,9 @@ pub fn settle(key: Option<Uuid>, uses: Option<i64>) -> Result<i64, CallError> {
     let key = required("key_id", key)?.to_bytes();
     let uses = positive(uses)?;
     let ledger = of_standby()?;
-    if lock::handover() != lock::Handover::Held {
-        return Err(CallError::out_of_place("vpk_pending_uses was not called in this transaction")
-            .detail("Uses that it has returned can be settled until its transaction ends.")
-            .hint("Call vpk_pending_uses again: uses that were not settled are still pending."));
-    }
-    // After a crash, the server would load the file again.
-    if !usage_file::forget() {
-        return Err(CallError::out_of_place("the file with pending uses could not be removed")
-            .hint("See the server log."));
-    }
+    begin_settling(HandedOver::Uses, "uses")?;
     let taken = HANDOVER.with_borrow_mut(|handover| handover.take(&key, uses));
-    // After a promotion, the flusher settles, and may begin now. Before, a session of another
-    // database settles, which takes as long as it does here.
-    loop {
-        let settled = worker::try_exclusive(&ledger.header.flusher, || {
-            database::in_recovery().then(|| ledger.settle(taken.iter()))
-        });
-        match settled {
-            Some(Some(())) => break,
-            None if database::in_recovery() => std::thread::yield_now(),
-            _ => return Err(not_a_standby()),
-        }
-    }
+    while_a_standby(ledger, || ledger.settle(taken.iter()))?;
     let settled = taken.iter().map(|pending| pending.uses).sum();
     if let Some(tally) = ledger.tally(database::own(), clock::now().micros()) {
         tally.flushed.fetch_add(settled, Relaxed);
@@ -97,27 +68,82 @@ pub fn add(
     let key = required("key_id", key)?;
     let last_used_at = required("last_used_at", last_used_at)?;
     let uses = positive(uses)?;
-    let now = clock::now();
-    // None for -infinity.
-    let ahead = last_used_at.micros().checked_sub(now.micros()).filter(|ahead| *ahead <= SKEW);
-    let last_used_at = match ahead {
-        Some(..=0) => last_used_at,
-        Some(_) => now,
-        None => {
-            return Err(CallError::invalid("last_used_at must be in the past").hint(
-                "Pass the value that vpk_pending_uses returned, and check whether the servers' clocks \
-                 agree.",
-            ));
-        }
-    };
+    let last_used_at = in_the_past("last_used_at", last_used_at)?;
     let uses = i64::try_from(uses).unwrap_or(i64::MAX);
     let added = usage::add(call, key, last_used_at, uses, settings::usage_history() > 0);
     commit::until_on_disk();
     Ok(added)
 }
 
+/// An instant of a standby's clock, which may be a little ahead.
+pub fn in_the_past(what: &str, instant: Timestamp) -> Result<Timestamp, CallError> {
+    let now = clock::now();
+    // None for -infinity.
+    match instant.micros().checked_sub(now.micros()).filter(|ahead| *ahead <= SKEW) {
+        Some(..=0) => Ok(instant),
+        Some(_) => Ok(now),
+        None => Err(CallError::invalid(format!("{what} must be in the past")).hint(format!(
+            "Pass the {what} that the standby returned, and check whether the servers' clocks agree."
+        ))),
+    }
+}
+
+/// How many rows a caller wants.
+pub fn checked_limit(max_rows: Option<i32>) -> Result<usize, CallError> {
+    max_rows.map_or(Ok(usize::MAX), |rows| {
+        usize::try_from(rows).map_err(|_| {
+            CallError::invalid("max_rows must not be negative")
+                .hint("Pass NULL for all that is pending.")
+        })
+    })
+}
+
+/// Lets no other session hand over the same things of this database until the transaction ends.
+pub fn begin(of: HandedOver, name: &str) -> Result<(), CallError> {
+    if lock::handover(of) == lock::Handover::Busy {
+        return Err(CallError::busy(format!(
+            "another session is handing over the {name} of this standby"
+        ))
+        .hint("Try again when its transaction on this standby has ended."));
+    }
+    Ok(())
+}
+
+/// Checks that this transaction is handing over, and prepares to take things out of the memory.
+pub fn begin_settling(of: HandedOver, name: &str) -> Result<(), CallError> {
+    if lock::handover(of) != lock::Handover::Held {
+        return Err(CallError::out_of_place(format!(
+            "vpk_pending_{name} was not called in this transaction"
+        ))
+        .detail("What it has returned can be settled until its transaction ends.")
+        .hint(format!("Call vpk_pending_{name} again: what was not settled is still pending.")));
+    }
+    // After a crash, the server would load the file again.
+    if !usage_file::forget() {
+        return Err(CallError::out_of_place("the file with pending uses could not be removed")
+            .hint("See the server log."));
+    }
+    Ok(())
+}
+
+/// Runs `run`, which takes something out of the memory, unless this server was promoted. It must
+/// not raise an error, must not allocate, and must be short.
+pub fn while_a_standby(ledger: Ledger, run: impl Fn()) -> Result<(), CallError> {
+    // After a promotion, the flusher settles, and may begin now. Before, a session of another
+    // database settles, which takes as long as it does here.
+    loop {
+        let settled =
+            worker::try_exclusive(&ledger.header.flusher, || database::in_recovery().then(&run));
+        match settled {
+            Some(Some(())) => return Ok(()),
+            None if database::in_recovery() => std::thread::yield_now(),
+            _ => return Err(not_a_standby()),
+        }
+    }
+}
+
 /// The ledger of a standby, whose uses no worker flushes.
-fn of_standby() -> Result<Ledger<'static>, CallError> {
+pub fn of_standby() -> Result<Ledger<'static>, CallError> {
     let ledger = shmem::ledger().ok_or_else(|| {
         CallError::out_of_place("this server does not count the uses of keys")
             .hint("Add vibepeak_keys to shared_preload_libraries, and restart the server.")
@@ -131,10 +157,11 @@ fn not_a_standby() -> CallError {
         .hint("Call this function on a standby.")
 }
 
-fn required<T>(what: &str, value: Option<T>) -> Result<T, CallError> {
+/// An argument that a caller has from a standby.
+pub fn required<T>(what: &str, value: Option<T>) -> Result<T, CallError> {
     value.ok_or_else(|| {
         CallError::invalid(format!("{what} must not be null"))
-            .hint(format!("Pass the {what} that vpk_pending_uses returned."))
+            .hint(format!("Pass the {what} that the standby returned."))
     })
 }
 

@@ -47,6 +47,7 @@ pub mod limits {
     pub mod period;
     pub mod policies;
     pub mod policy;
+    pub mod quota_handover;
     pub mod quota_set;
     pub mod quota_slots;
     #[cfg(all(test, not(loom)))]

@@ -11,6 +11,12 @@ pub fn now() -> Timestamp {
     Timestamp::from_micros(unsafe { unguarded::GetCurrentTimestamp() })
 }
 
+/// When the server was started.
+pub fn server_start() -> Timestamp {
+    // SAFETY: reads a variable, which the postmaster has set (src/backend/utils/adt/timestamp.c).
+    Timestamp::from_micros(unsafe { pgrx::pg_sys::PgStartTime })
+}
+
 /// The time of a clock that never goes back, in nanoseconds since a start that all processes of the
 /// machine share. Setting the machine's clock does not change it. It starts anew with the machine.
 ///

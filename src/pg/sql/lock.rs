@@ -1,7 +1,8 @@
-//! Four locks of the server: one has the transactions that start tasks of an account wait for each
-//! other, one lets a single transaction hand over a standby's uses, one lets a single session move
-//! the sequence of the events, and one has requests for the same key wait for each other. And a
-//! limit to the time that a call waits for locks.
+//! Locks of the server: one has the transactions that start tasks of an account wait for each
+//! other, two let a single transaction hand over a standby's uses and its charges, one lets a
+//! single transaction add charges to the tables, one lets a single session move the sequence of the
+//! events, and one has requests for the same key wait for each other. And a limit to the time that
+//! a call waits for locks.
 //!
 //! They are advisory locks of kinds that users' own functions do not have: none can be taken in
 //! SQL, nor do they meet an advisory lock of an application. In `pg_locks` the kind is `objsubid`.
@@ -19,7 +20,7 @@ use crate::pg::server::database;
 /// The kinds of locks. Users' own have 1 or 2 (src/backend/utils/adt/lockfuncs.c).
 #[derive(Clone, Copy)]
 enum Kind {
-    /// The lock on the uses of a standby.
+    /// The locks on the uses and the charges of a standby.
     Handover = 3,
     /// The lock on the tasks of an account. The documents show it.
     Tasks = 4,
@@ -27,6 +28,8 @@ enum Kind {
     EventSequence = 5,
     /// The lock on a request to issue a key of an account.
     Request = 6,
+    /// The lock on adding charges to the tables.
+    Charges = 7,
 }
 
 /// The mode of all these locks.
@@ -93,7 +96,16 @@ fn number_of(parts: &[&[u8]]) -> u64 {
     hash[..8].iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
-/// What became of the request for the lock that lets a transaction hand over uses.
+/// What a transaction hands over.
+#[derive(Clone, Copy)]
+pub enum HandedOver {
+    /// Uses of keys.
+    Uses,
+    /// Charges of quotas.
+    Charges,
+}
+
+/// What became of the request for a lock that lets a transaction hand over.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Handover {
     /// The transaction has it now.
@@ -106,12 +118,24 @@ pub enum Handover {
 
 /// Asks for the lock for this transaction, in this database, without waiting. It works on a
 /// standby, where [`lock_tasks`] does not.
-pub fn handover() -> Handover {
-    match acquire(Kind::Handover, 0, false) {
+pub fn handover(of: HandedOver) -> Handover {
+    match acquire(Kind::Handover, of as u64, false) {
         pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL => Handover::Busy,
         pg_sys::LockAcquireResult::LOCKACQUIRE_OK => Handover::Taken,
         _ => Handover::Held,
     }
+}
+
+/// Waits until no other open transaction has added charges to the tables. Other such transactions
+/// then wait until this one ends.
+pub fn lock_charges(call: &Call) {
+    call.prevent_if_read_only();
+    acquire(Kind::Charges, 0, true);
+}
+
+/// Takes the same lock without waiting. False where another transaction has it.
+pub fn try_lock_charges() -> bool {
+    acquire(Kind::Charges, 0, false) != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
 }
 
 /// Runs `run` while no other session moves the sequence of the events. Waits for such a session,

@@ -60,6 +60,7 @@ returned_rows! {
     (A B C D E F G)
     (A B C D E F G H)
     (A B C D E F G H I)
+    (A B C D E F G H I J)
     (A B C D E F G H I J K)
     (A B C D E F G H I J K L M)
     (A B C D E F G H I J K L M N)

@@ -289,6 +289,7 @@ const WRITES: &[&str] = &[
     "SELECT vpk_task_extend('LEASE', '1 day')",
     "SELECT vpk_task_finish(lease) FROM vpk_task_start('KEY')",
     "SELECT vpk_add_uses('ID', now(), 1)",
+    "SELECT vpk_add_charges('ID', 'account', 'calls', 'total', '-infinity', 1, 1, 0, now())",
     "SELECT vpk_grant_verifier('service')",
     "SELECT vpk_grant_admin('service')",
     "SELECT vpk_grant_backup('service')",
@@ -301,4 +302,6 @@ const REFUSED: &[&str] = &[
     "SELECT vpk_doctor_accept('nothing', 'is found', 'infinity')",
     "SELECT * FROM vpk_pending_uses()",
     "SELECT vpk_settle_uses('ID', 1)",
+    "SELECT * FROM vpk_pending_charges()",
+    "SELECT vpk_settle_charges(1)",
 ];

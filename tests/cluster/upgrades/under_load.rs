@@ -71,6 +71,10 @@ fn call_everything(client: &mut Client) {
             "vpk_add_uses(uuid, timestamptz, bigint)",
             &format!("SELECT vpk_add_uses({unknown}, now(), 1)"),
         ),
+        (
+            "vpk_add_charges(uuid, text, text, text, timestamptz, bigint, bigint, bigint, timestamptz)",
+            &format!("SELECT vpk_add_charges({unknown}, 'key', 'a', 'day', now(), 1, 1, 0, now())"),
+        ),
         ("vpk_usage(text, uuid, timestamptz, timestamptz, interval)", "SELECT FROM vpk_usage()"),
         ("vpk_client_ip(text)", "SELECT vpk_client_ip('192.0.2.1')"),
         (
@@ -123,6 +127,8 @@ fn call_everything(client: &mut Client) {
     for (function, sql) in [
         ("vpk_pending_uses(integer)", "SELECT FROM vpk_pending_uses()"),
         ("vpk_settle_uses(uuid, bigint)", &format!("SELECT vpk_settle_uses({unknown}, 1)")),
+        ("vpk_pending_charges(integer)", "SELECT FROM vpk_pending_charges()"),
+        ("vpk_settle_charges(bigint)", "SELECT vpk_settle_charges(1)"),
     ] {
         if value(client, later, &[&function]) == "1" {
             let error = client.batch_execute(sql).expect_err("this server is not a standby");
@@ -148,7 +154,8 @@ fn every_function_of_the_old_sql_works() {
               JOIN pg_depend AS d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid
               JOIN pg_extension AS e ON d.refclassid = 'pg_extension'::regclass AND e.oid = d.refobjid
              WHERE e.extname = 'vibepeak_keys' AND d.deptype = 'e'
-               AND p.proname NOT IN ('vpk_pending_uses', 'vpk_settle_uses')
+               AND p.proname NOT IN ('vpk_pending_uses', 'vpk_settle_uses',
+                                     'vpk_pending_charges', 'vpk_settle_charges')
                AND coalesce(pg_stat_get_function_calls(p.oid), 0) = 0";
         // The calls of another session are counted when it ends.
         let sessions = "SELECT count(*)::text FROM pg_stat_activity

@@ -11,15 +11,15 @@ use crate::support::usage::{FLUSH_EVERY_200MS, counter, stats, use_key, uses, wa
 use crate::support::{Client, Cluster, caught_up, pid, report, sqlstate, value, wait_until};
 
 /// A primary and a standby that has replayed what it has.
-struct Servers {
-    primary: Cluster,
-    standby: Cluster,
-    admin: Client,
-    reader: Client,
+pub struct Servers {
+    pub primary: Cluster,
+    pub standby: Cluster,
+    pub admin: Client,
+    pub reader: Client,
 }
 
 impl Servers {
-    fn start(settings: &[(&str, &str)]) -> Servers {
+    pub fn start(settings: &[(&str, &str)]) -> Servers {
         // The functions are in the schema of the documentation's examples.
         let path: &[_] = &[("search_path", "public, keys")];
         let primary = Cluster::start(&[FLUSH_EVERY_200MS, path, settings].concat());
@@ -38,12 +38,12 @@ impl Servers {
         key
     }
 
-    fn catch_up(&mut self) {
+    pub fn catch_up(&mut self) {
         caught_up(&mut self.admin, &mut self.reader);
     }
 
     /// Makes the procedure of the documentation.
-    fn install_recipe(&mut self) {
+    pub fn install_recipe(&mut self) {
         run(&mut self.admin, &recipe("replication.md", "handover.rs", "CREATE EXTENSION dblink"));
     }
 
@@ -55,7 +55,7 @@ impl Servers {
         self.admin.batch_execute(&sql)
     }
 
-    fn brought(&mut self) {
+    pub fn brought(&mut self) {
         self.bring().unwrap_or_else(|error| panic!("{}", report(&error)));
     }
 }

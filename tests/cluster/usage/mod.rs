@@ -4,7 +4,7 @@
 mod added;
 mod databases;
 mod flush;
-mod handover;
+pub mod handover;
 mod history;
 mod restarts;
 mod rewrites;

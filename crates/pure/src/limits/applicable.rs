@@ -22,6 +22,15 @@ impl Holder {
         }
     }
 
+    /// The holder of a name.
+    pub const fn from_name(name: &[u8]) -> Option<Holder> {
+        match name {
+            b"account" => Some(Holder::Account),
+            b"key" => Some(Holder::Key),
+            _ => None,
+        }
+    }
+
     /// The holder of a number, as `as` makes it.
     pub const fn from_number(number: u8) -> Option<Holder> {
         match number {

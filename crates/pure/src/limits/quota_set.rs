@@ -41,7 +41,9 @@ pub(super) struct Slot {
     period_start: AtomicI64,
     pub(super) base: AtomicI64,
     pub(super) pending: AtomicI64,
-    /// How much of it counts in the history of charges: see [`QuotaSets::charge`].
+    /// How much more was used, and is being handed over: see [`crate::limits::quota_handover`].
+    pub(super) handed: AtomicI64,
+    /// How much of both counts in the history of charges: see [`QuotaSets::charge`].
     ///
     /// [`QuotaSets::charge`]: crate::limits::quota_slots::QuotaSets::charge
     pub(super) charged: AtomicI64,
@@ -50,12 +52,12 @@ pub(super) struct Slot {
     /// When the base was read, in seconds; 0 if it was not.
     pub(super) base_at: AtomicU32,
     pub(super) database: AtomicU32,
+    /// When the period ends, in [`whole_seconds`].
+    period_end: AtomicU32,
     holder: AtomicU8,
     span: AtomicU8,
-    /// Whether a flush is adding it to the table: 1 or 0.
+    /// Whether a flush is adding it to the table: 1 or 0. A slot is two cache lines.
     flushing: AtomicU8,
-    /// When the period ends. A slot is two cache lines.
-    period_end: AtomicI64,
 }
 
 /// The meter that calls are charged to.
@@ -301,7 +303,7 @@ impl QuotaSet {
         };
         slot.base.store(base, Relaxed);
         slot.base_at.store(now.max(1), Relaxed);
-        slot.period_end.store(counted.period_end, Relaxed);
+        slot.period_end.store(whole_seconds(counted.period_end), Relaxed);
         Stored::Yes
     }
 
@@ -322,9 +324,8 @@ impl QuotaSet {
         slot.id[1].store(id.policy, Relaxed);
         set_words(&slot.meter, &counts.meter.padded());
         slot.period_start.store(counts.period_start, Relaxed);
-        for number in [&slot.base, &slot.pending, &slot.charged, &slot.warn_from] {
-            number.store(0, Relaxed);
-        }
+        let numbers = [&slot.base, &slot.pending, &slot.handed, &slot.charged, &slot.warn_from];
+        numbers.iter().for_each(|number| number.store(0, Relaxed));
         slot.flushing.store(0, Relaxed);
         slot.base_at.store(0, Relaxed);
         slot.database.store(database, Relaxed);
@@ -354,7 +355,7 @@ impl QuotaSet {
             add(&taken.pending, charge.amount);
             add(&taken.charged, charge.charged);
             taken.warn_from.store(charge.warn_from, Relaxed);
-            taken.period_end.store(to.period_end, Relaxed);
+            taken.period_end.store(whole_seconds(to.period_end), Relaxed);
             taken.base_at.store(0, Relaxed);
             taken.set_key(&charge.key);
         }
@@ -369,7 +370,7 @@ impl QuotaSet {
         set_words(&slot.key, &charge.key);
         slot.pending.store(charge.amount, Relaxed);
         slot.charged.store(charge.charged, Relaxed);
-        slot.period_end.store(Micros::MAX, Relaxed);
+        slot.period_end.store(u32::MAX, Relaxed);
         slot.warn_from.store(charge.warn_from, Relaxed);
         true
     }
@@ -407,16 +408,18 @@ impl Slot {
 
     /// Whether the tables do not have all of it.
     pub(super) fn is_pending(&self) -> bool {
-        self.pending.load(Relaxed) != 0 || self.charged.load(Relaxed) != 0
+        [&self.pending, &self.handed, &self.charged].iter().any(|it| it.load(Relaxed) != 0)
     }
 
     fn is_being_flushed(&self) -> bool {
         self.flushing.load(Relaxed) != 0
     }
 
-    /// Whether its period was over at an instant, and no flush is adding it to the table.
+    /// Whether its period was over at an instant, and nothing is adding it to the table.
     fn is_over(&self, instant: Micros) -> bool {
-        self.period_end.load(Relaxed) <= instant && !self.is_being_flushed()
+        let (end, handed) = (self.period_end.load(Relaxed), self.handed.load(Relaxed));
+        let ended = end < u32::MAX && i64::from(end) <= instant.div_euclid(SECOND);
+        ended && handed == 0 && !self.is_being_flushed()
     }
 
     /// Whether the table has all of it.
@@ -455,12 +458,20 @@ impl Slot {
             database: self.database.load(Relaxed),
             key,
             counts,
-            amount: self.pending.load(Relaxed),
+            amount: self.pending.load(Relaxed).saturating_add(self.handed.load(Relaxed)),
             charged: self.charged.load(Relaxed),
             warn_from: self.warn_from.load(Relaxed),
             base_at: self.base_at.load(Relaxed),
         })
     }
+}
+
+const SECOND: Micros = 1_000_000;
+
+/// The end of a period in whole seconds, rounded up. The largest number is `infinity`.
+fn whole_seconds(instant: Micros) -> u32 {
+    let seconds = instant.div_euclid(SECOND) + i64::from(instant.rem_euclid(SECOND) > 0);
+    u32::try_from(seconds.max(0)).unwrap_or(u32::MAX)
 }
 
 /// Adds to a number that only the holder of the lock changes.

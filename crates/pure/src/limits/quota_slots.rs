@@ -20,6 +20,7 @@
 use crate::limits::quota_set::{
     CountedQuota, MaxAge, PendingCharge, QuotaSet, Reading, SLOTS, Slot, Stored, add,
 };
+use crate::limits::quotas::Usage;
 use crate::limits::set::BucketId;
 use crate::limits::sets::{Locked, Sets};
 use crate::sync::Ordering::{Acquire, Relaxed};
@@ -145,7 +146,10 @@ impl<'memory> QuotaSets<'memory> {
             };
             slot.warn_from.store(each.warn_from, Relaxed);
             if each.is_charged && cost != 0 {
-                let amount = each.usage.charge(cost);
+                // What is being handed over was used too, and can be given back.
+                let handed = slot.handed.load(Relaxed);
+                let pending = each.usage.pending.saturating_add(handed);
+                let amount = Usage { pending, ..each.usage }.charge(cost);
                 each.usage.pending = each.usage.pending.saturating_add(amount);
                 slot.pending.store(each.usage.pending, Relaxed);
                 slot.set_key(key);
@@ -191,6 +195,8 @@ impl<'memory> QuotaSets<'memory> {
             self.locks.while_set_locked(number, || {
                 let slots = set.used().filter(|(_, it)| it.database.load(Relaxed) == database);
                 for (at, slot) in slots {
+                    // Of a handover that began before this server was promoted.
+                    slot.take_back();
                     slot.mark(slot.is_pending());
                     if slot.is_pending() {
                         found.extend(slot.charge((number, at)));
@@ -302,7 +308,7 @@ impl<'memory> QuotaSets<'memory> {
     }
 
     /// Runs `run` with the slot of a charge, if it still has this quota, while its set is locked.
-    fn at(self, charge: &PendingCharge, run: impl FnOnce(&QuotaSet, &Slot)) {
+    pub(super) fn at(self, charge: &PendingCharge, run: impl FnOnce(&QuotaSet, &Slot)) {
         let (number, at) = charge.at;
         let Some((set, slot)) =
             self.sets.get(number).and_then(|set| Some((set, set.slots.get(at)?)))
@@ -317,7 +323,7 @@ impl<'memory> QuotaSets<'memory> {
     }
 
     /// Runs `run` for each slot in use, while its set is locked.
-    fn each_used(self, run: impl Fn(&QuotaSet, usize, &Slot)) {
+    pub(super) fn each_used(self, run: impl Fn(&QuotaSet, usize, &Slot)) {
         for (number, set) in self.sets.iter().enumerate().filter(|(_, set)| set.is_used()) {
             let all = || set.used().for_each(|(at, slot)| run(set, at, slot));
             self.locks.while_set_locked(number, all);

@@ -2,6 +2,7 @@
 
 mod charges;
 mod exact;
+mod handover;
 mod history;
 mod periods;
 mod restarts;
