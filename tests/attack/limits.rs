@@ -141,9 +141,8 @@ impl<'run> Round<'run> {
             for client in &mut self.sessions {
                 let key = self.random.below(KEYS);
                 let way = self.random.pick(&WAYS).0.replace("COST", "1");
-                let sql = format!(
-                    "SELECT string_agg({way}::text, ',') FROM generate_series(1, {calls})"
-                );
+                let sql =
+                    format!("SELECT string_agg({way}::text, ',') FROM generate_series(1, {calls})");
                 racing.push(scope.spawn(move || {
                     start.wait();
                     let answers = value(client, &sql, &[&keys[key].token]);
@@ -177,7 +176,8 @@ impl<'run> Round<'run> {
         let found = value(self.session(), sql, &[&account, &amount]);
         self.model.granted += amount;
         let applied = self.model.applied(None);
-        let granted = applied.iter().find(|limit| limit.kind == GRANTED).expect("both plans' quota");
+        let granted =
+            applied.iter().find(|limit| limit.kind == GRANTED).expect("both plans' quota");
         let left = self.model.left(granted);
         self.steps.push(format!("{amount} are granted, {found} are left"));
         self.check(&found, &left.to_string());
@@ -188,7 +188,8 @@ impl<'run> Round<'run> {
         let holder = Some(self.random.below(KEYS + 1)).filter(|key| *key < KEYS);
         let kind = *self.random.pick(&KINDS);
         let is_set = self.model.own(holder).contains_key(&kind);
-        let amount = Some(*self.random.pick(&AMOUNTS)).filter(|_| !is_set || self.random.below(2) == 0);
+        let amount =
+            Some(*self.random.pick(&AMOUNTS)).filter(|_| !is_set || self.random.below(2) == 0);
         let number = amount.map_or("NULL".to_owned(), |amount| amount.to_string());
         let arguments = match kind {
             Kind::Rate(name) => {
@@ -269,8 +270,9 @@ impl<'run> Round<'run> {
                 "SELECT concat_ws(', ',
                      (SELECT string_agg(concat_ws(' ', applies_to, policy, burst, remaining), ', '
                              ORDER BY applies_to, policy) FROM vpk_rate_limit_state({whose})),
-                     (SELECT string_agg(concat_ws(' ', applies_to, meter, period, amount, granted, used),
-                             ', ' ORDER BY applies_to, meter, period) FROM vpk_quota({whose})))"
+                     (SELECT string_agg(concat_ws(' ', applies_to, meter, period, amount, granted,
+                                                  used), ', '
+                             ORDER BY applies_to, meter, period) FROM vpk_quota({whose})))"
             );
             let found = value(self.session(), &sql, &[]);
             let applied = self.model.applied(holder);
@@ -354,7 +356,9 @@ fn set_columns(client: &mut Client, plan: &str, limits: &Limits, anchor: &str) {
         match kind {
             Kind::Rate(name) => rates.push(format!("{name}=31/31d+{amount}")),
             Kind::Quota(meter, "total") => quotas.push(format!("{meter}={amount}/total")),
-            Kind::Quota(meter, span) => quotas.push(format!("{meter}={amount}/{span} from {anchor}")),
+            Kind::Quota(meter, span) => {
+                quotas.push(format!("{meter}={amount}/{span} from {anchor}"))
+            }
         }
     }
     let sql = "UPDATE vpk.plans SET rate_limits = nullif($1, ''), quotas = $2 WHERE plan = $3";

@@ -37,7 +37,7 @@ pub type Limits = BTreeMap<Kind, i64>;
 pub type Holder = Option<usize>;
 
 /// A limit that counts the calls of a key or an account.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy)]
 pub struct Applied {
     pub holder: Holder,
     pub kind: Kind,
@@ -58,23 +58,21 @@ pub struct Model {
 }
 
 impl Model {
-    /// Those that count the calls of a key, or of the account.
+    /// Those that count the calls of a key, or of the account: the account's first, and in order.
     pub fn applied(&self, key: Holder) -> Vec<Applied> {
-        let own = key.map(|key| &self.keys[key]);
-        let has = |limits: Option<&Limits>, kind| limits.is_some_and(|it| it.contains_key(kind));
-        let of_plan = self.plans[self.plan].iter().filter(|(kind, _)| {
-            // "The account's limit replaces the plan's. The key's replaces the plan's for that key,
-            // and the account's still counts."
-            !has(Some(&self.account), kind) && !has(own, kind)
-        });
-        let limit = |holder| {
-            move |(kind, amount): (&Kind, &i64)| Applied { holder, kind: *kind, amount: *amount }
+        // "The account's limit replaces the plan's. The key's replaces the plan's for that key, and
+        // the account's still counts."
+        let mut of_account = self.account.clone();
+        for (kind, amount) in &self.plans[self.plan] {
+            if key.is_none_or(|key| !self.keys[key].contains_key(kind)) {
+                of_account.entry(*kind).or_insert(*amount);
+            }
+        }
+        let of_key = key.map(|key| self.keys[key].clone()).unwrap_or_default();
+        let limit = |holder, limits: Limits| {
+            limits.into_iter().map(move |(kind, amount)| Applied { holder, kind, amount })
         };
-        let of_account = self.account.iter().chain(of_plan).map(limit(None));
-        let mut applied: Vec<_> =
-            of_account.chain(own.into_iter().flatten().map(limit(key))).collect();
-        applied.sort();
-        applied
+        limit(None, of_account).chain(limit(key, of_key)).collect()
     }
 
     /// The limits of the account or a key that are set for itself.
@@ -172,15 +170,16 @@ impl Model {
                 }),
                 _ => false,
             };
-            let passed = || calls.iter().filter(|(_, answer)| answer == VALID).count();
             (!right).then(|| {
-                let lefts: Vec<_> = applied
+                let passed = calls.iter().filter(|(_, answer)| answer == VALID).count();
+                let left: Vec<_> = applied
                     .iter()
-                    .map(|limit| format!("{:?} {:?} {}", limit.holder, limit.kind, self.left(limit)))
+                    .map(|limit| (limit.holder, limit.kind, self.left(limit)))
                     .collect();
-                let lefts = lefts.join(", ");
-                format!("{} of {} passed; a call of key {key} was {answer}, and what is left is {lefts}",
-                        passed(), calls.len())
+                let number = calls.len();
+                format!(
+                    "{passed} of {number} passed; one of key {key} was {answer}, with {left:?} left"
+                )
             })
         })
     }
