@@ -18,7 +18,15 @@ CLIENTS = 4
 # In seconds: who does not answer until then hangs.
 PATIENCE = 300
 # Header fields that say why a request is denied.
-OF_DENIALS = ["WWW-Authenticate", "Retry-After", "RateLimit", "RateLimit-Policy"]
+OF_DENIALS = [
+    "WWW-Authenticate",
+    "Retry-After",
+    "RateLimit",
+    "RateLimit-Policy",
+    "X-RateLimit-Limit",
+    "X-RateLimit-Remaining",
+    "X-RateLimit-Reset",
+]
 
 # Limits of two requests of a key, by the codes of a third.
 LIMITS_OF_TWO = {
@@ -121,10 +129,13 @@ def faults(expected, answer):
 class Run:
     """The list, the service that it is sent to, and the result so far."""
 
-    def __init__(self, service):
+    def __init__(self, service, legacy):
         content = json.loads((FOLDER / "requests.json").read_text(encoding="utf-8"))
         self.unavailable, self.requests = content["unavailable"], content["requests"]
         self.paths = content["paths_without_a_key"]
+        for line in self.requests if legacy else []:
+            answer = line["answer"]
+            answer["headers"] = answer.get("legacy_headers", answer["headers"])
         self.service = service
         self.keys = dict(line.split("=") for line in psql("-f", FOLDER / "keys.sql").splitlines())
         self.passed = self.failed = 0
@@ -300,11 +311,16 @@ def main():
         action="store_true",
         help="the URL is that of a proxy, which adds X-Forwarded-For; otherwise this program does",
     )
+    parser.add_argument(
+        "--legacy",
+        action="store_true",
+        help="the service's role has vibepeak_keys.rate_limit_headers = legacy",
+    )
     parser.add_argument("--stop", metavar="COMMAND", help="stops the database's server")
     parser.add_argument("--start", metavar="COMMAND", help="starts it again")
     parser.add_argument("--crash", metavar="COMMAND", help="ends it as a crash does")
     arguments = parser.parse_args()
-    run = Run(Service(arguments.url, arguments.behind_proxy))
+    run = Run(Service(arguments.url, arguments.behind_proxy), arguments.legacy)
     run.whole_list()
     run.detours()
     run.revocation()

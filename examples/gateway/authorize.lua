@@ -14,6 +14,7 @@ local handed_on = {
 -- The fields of a denial that the client gets.
 local of_denial = {
     "content-type", "www-authenticate", "retry-after", "ratelimit", "ratelimit-policy",
+    "x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset",
 }
 
 -- Sets txn.vpk_key_id where the request may pass. haproxy.cfg answers 503 without it.

@@ -125,9 +125,7 @@ pub fn set_quota(call: &Call, given: Given, quota: NewQuota) -> Result<(), CallE
         if begins && !is_of_plan_too(call, subject, meter, span) {
             // There may be rows of an earlier one in the same period.
             store::quotas::begin(call, subject, meter, span);
-            if let Subject::Account(account) = subject {
-                used::begin(call, account, meter, span);
-            }
+            used::begin(call, subject, meter, span);
         }
         write(call, Column::Quotas, subject, &quotas.to_string(), event, &details);
     }

@@ -14,6 +14,7 @@ use crate::pg::background::shmem;
 use crate::pg::call::Call;
 use crate::pg::server::{clock, database};
 use crate::pg::types::{Text, Uuid};
+use crate::store::limits::Subject;
 use crate::store::quotas::{self as table, Holding};
 use crate::usage;
 
@@ -126,11 +127,21 @@ pub fn forget(call: &Call, account: Text) {
     }
 }
 
-/// Forgets what the memory has of an earlier quota of an account of the same kind, as a new one is
-/// made that counts from now on. Those that are in force now have the same periods.
-pub fn begin(call: &Call, account: Text, meter: Name, span: Span) {
+/// Forgets what the memory has of an earlier quota of an account or a key of the same kind, as a new
+/// one is made that counts from now on. Those that are in force now have the same periods. The
+/// accounts on a plan follow when they read again what the table has.
+pub fn begin(call: &Call, subject: Subject, meter: Name, span: Span) {
     let Some(memory) = memory() else { return };
-    let hash = memory.hash_key.holder(database::own(), HolderName::Account(account.bytes(call)));
+    let id;
+    let name = match subject {
+        Subject::Plan(_) => return,
+        Subject::Account(account) => HolderName::Account(account.bytes(call)),
+        Subject::Key(key) => {
+            id = key.to_bytes();
+            HolderName::Key(&id)
+        }
+    };
+    let hash = memory.hash_key.holder(database::own(), name);
     memory.sets.forget_of(hash.only_bucket().holder, |charge| {
         charge.counts.meter == meter && charge.counts.span == span
     });

@@ -59,6 +59,90 @@ macro_rules! prune {
     };
 }
 
+/// Declares the statement that adds hours to their days: those of some keys of the earliest day that
+/// has hours. `by` are the columns of a row beside its instant and its key, `number` is what is
+/// added up. The parameters are the instant before which the hours begin, at which a day begins, and
+/// how many rows at most. Returns how many it was.
+///
+/// The row of an hour at midnight becomes that of its day. So a day is a row that begins with one,
+/// as is its first hour; the instant says which it is. Keys are taken in their order, and all of
+/// their hours at once, so that the row of a day is written once.
+///
+/// Arrays and not joins: the server then looks into the index for each hour and key, whatever it
+/// believes of the number of rows.
+macro_rules! fold {
+    (of: $table:literal, by: $by:literal, number: $number:literal) => {
+        Statement::new(
+            sql!(
+                "WITH RECURSIVE ",
+                instants!(of: $table, first: "h.starts_at < $1", next: "h.starts_at < $1"),
+                ", hours AS MATERIALIZED (
+                    SELECT i.starts_at, pg_catalog.date_trunc('day', i.starts_at, 'UTC') AS day
+                      FROM instants AS i
+                     WHERE i.starts_at <> pg_catalog.date_trunc('day', i.starts_at, 'UTC')
+                ), first AS MATERIALIZED (
+                    SELECT pg_catalog.min(h.starts_at) AS starts_at, pg_catalog.min(h.day) AS day
+                      FROM hours AS h
+                ), old AS MATERIALIZED (
+                    SELECT o.ctid AS at
+                      FROM ",
+                $table,
+                " AS o
+                     WHERE o.starts_at = ANY (ARRAY(
+                               SELECT h.starts_at FROM hours AS h
+                                WHERE h.day = (SELECT f.day FROM first AS f)))
+                       AND o.key_id = ANY (ARRAY(
+                               SELECT DISTINCT s.key_id
+                                 FROM (SELECT k.key_id FROM ",
+                $table,
+                " AS k
+                                        WHERE k.starts_at = (SELECT f.starts_at FROM first AS f)
+                                        ORDER BY k.key_id LIMIT 40) AS s))
+                     LIMIT $2 FOR UPDATE SKIP LOCKED
+                ), gone AS (
+                    DELETE FROM ",
+                $table,
+                " AS h
+                     WHERE h.ctid = ANY (ARRAY(SELECT o.at FROM old AS o))
+                    RETURNING h.key_id, ",
+                $by,
+                ", ",
+                $number,
+                " AS number
+                ), days AS (
+                    INSERT INTO ",
+                $table,
+                " AS h (starts_at, key_id, ",
+                $by,
+                ", ",
+                $number,
+                ")
+                    SELECT f.day, g.key_id, ",
+                $by,
+                ", greatest(-9223372036854775807, least(9223372036854775807,
+                               pg_catalog.sum(g.number)))::pg_catalog.int8
+                      FROM gone AS g, first AS f
+                     GROUP BY f.day, g.key_id, ",
+                $by,
+                "    ORDER BY g.key_id
+                    ON CONFLICT (starts_at, key_id, ",
+                $by,
+                ") DO UPDATE SET ",
+                $number,
+                " = greatest(-9223372036854775807, least(9223372036854775807,
+                        h.",
+                $number,
+                "::pg_catalog.numeric + EXCLUDED.",
+                $number,
+                "))::pg_catalog.int8
+                )
+                SELECT pg_catalog.count(*) FROM gone AS g"
+            ),
+            &[pgrx::pg_sys::TIMESTAMPTZOID, pgrx::pg_sys::INT8OID],
+        )
+    };
+}
+
 /// Declares the statement that deletes the rows of keys, whose ids are its parameter.
 macro_rules! forget {
     (of: $table:literal) => {
@@ -123,9 +207,7 @@ static ADD_REFUSALS: Statement = Statement::new(
 /// Deletes the oldest rows, which begin before an instant, and at most so many as a transaction
 /// may. Returns whether there may be more; None in a database without a history.
 pub fn prune(call: &Call, before: Timestamp) -> Option<bool> {
-    let table = OwnTable::find_newer(call, "usage_history")?;
-    let parameters = [Some(before.datum()), Some(BATCH.into())];
-    Some(table.as_owner(|| PRUNE.write(call, &parameters).processed() == BATCH))
+    prune_table(call, "usage_history", &PRUNE, before)
 }
 
 static PRUNE: Statement = prune!(of: "vpk.usage_history");
@@ -134,60 +216,27 @@ static PRUNE: Statement = prune!(of: "vpk.usage_history");
 /// of the earliest day that has hours. Returns whether there may be more; None in a database
 /// without a history.
 pub fn fold(call: &Call, before: Timestamp) -> Option<bool> {
-    let table = OwnTable::find_newer(call, "usage_history")?;
+    fold_table(call, "usage_history", &FOLD, before)
+}
+
+static FOLD: Statement = fold!(of: "vpk.usage_history", by: "status", number: "uses");
+
+/// Deletes the oldest rows of a table, as [`prune`] does.
+fn prune_table(call: &Call, table: &str, prune: &Statement, before: Timestamp) -> Option<bool> {
+    let table = OwnTable::find_newer(call, table)?;
+    let parameters = [Some(before.datum()), Some(BATCH.into())];
+    Some(table.as_owner(|| prune.write(call, &parameters).processed() == BATCH))
+}
+
+/// Adds hours of a table to their days, as [`fold`] does.
+fn fold_table(call: &Call, table: &str, fold: &Statement, before: Timestamp) -> Option<bool> {
+    let table = OwnTable::find_newer(call, table)?;
     let parameters = [Some(before.datum()), Some(BATCH.into())];
     let folded = table.as_owner(|| {
-        FOLD.write(call, &parameters).first().and_then(|row| row.bigint(0)).unwrap_or(0)
+        fold.write(call, &parameters).first().and_then(|row| row.bigint(0)).unwrap_or(0)
     });
     Some(folded > 0)
 }
-
-/// The row of an hour at midnight becomes that of its day. So a day is a row that begins with one,
-/// as is its first hour; the instant says which it is. Keys are taken in their order, and all of
-/// their hours at once, so that the row of a day is written once.
-///
-/// Arrays and not joins: the server then looks into the index for each hour and key, whatever it
-/// believes of the number of rows.
-static FOLD: Statement = Statement::new(
-    sql!(
-        "WITH RECURSIVE ",
-        instants!(of: "vpk.usage_history", first: "h.starts_at < $1", next: "h.starts_at < $1"),
-        ", hours AS MATERIALIZED (
-            SELECT i.starts_at, pg_catalog.date_trunc('day', i.starts_at, 'UTC') AS day
-              FROM instants AS i
-             WHERE i.starts_at <> pg_catalog.date_trunc('day', i.starts_at, 'UTC')
-        ), first AS MATERIALIZED (
-            SELECT pg_catalog.min(h.starts_at) AS starts_at, pg_catalog.min(h.day) AS day
-              FROM hours AS h
-        ), old AS MATERIALIZED (
-            SELECT o.ctid AS at
-              FROM vpk.usage_history AS o
-             WHERE o.starts_at = ANY (ARRAY(
-                       SELECT h.starts_at FROM hours AS h WHERE h.day = (SELECT f.day FROM first AS f)))
-               AND o.key_id = ANY (ARRAY(
-                       SELECT DISTINCT s.key_id
-                         FROM (SELECT k.key_id FROM vpk.usage_history AS k
-                                WHERE k.starts_at = (SELECT f.starts_at FROM first AS f)
-                                ORDER BY k.key_id LIMIT 40) AS s))
-             LIMIT $2 FOR UPDATE SKIP LOCKED
-        ), gone AS (
-            DELETE FROM vpk.usage_history AS h
-             WHERE h.ctid = ANY (ARRAY(SELECT o.at FROM old AS o))
-            RETURNING h.key_id, h.status, h.uses
-        ), days AS (
-            INSERT INTO vpk.usage_history AS h (starts_at, key_id, status, uses)
-            SELECT f.day, g.key_id, g.status,
-                   least(pg_catalog.sum(g.uses), 9223372036854775807)::pg_catalog.int8
-              FROM gone AS g, first AS f
-             GROUP BY f.day, g.key_id, g.status
-             ORDER BY g.key_id
-            ON CONFLICT (starts_at, key_id, status) DO UPDATE
-               SET uses = h.uses + least(EXCLUDED.uses, 9223372036854775807 - h.uses)
-        )
-        SELECT pg_catalog.count(*) FROM gone AS g"
-    ),
-    &[TIMESTAMPTZOID, pgrx::pg_sys::INT8OID],
-);
 
 /// Deletes the history of keys, whose ids are an `uuid[]`.
 pub(super) fn forget(call: &Call, ids: TypedDatum) {

@@ -1,4 +1,4 @@
-//! The attack: random clients against servers of their own, in eight parts, one file each. Every
+//! The attack: random clients against servers of their own, in nine parts, one file each. Every
 //! answer is judged by what the documentation promises; `make test-attack` runs it, and
 //! docs/testing.md says how.
 //!
@@ -9,6 +9,7 @@
 
 mod attack;
 mod interrupts;
+mod limits;
 mod log;
 mod meaning;
 mod oracle;
@@ -40,6 +41,7 @@ const PARTS: &[Part] = &[
     Part { name: "race", share: 4, least: 1_000, run: race::run },
     Part { name: "standby", share: 4, least: 150, run: standby::run },
     Part { name: "tasks", share: 3, least: 300, run: tasks::run },
+    Part { name: "limits", share: 3, least: 500, run: limits::run },
     Part { name: "settings", share: 3, least: 500, run: settings::run },
     Part { name: "log", share: 4, least: 300, run: log::run },
     Part { name: "interrupts", share: 3, least: 100, run: interrupts::run },

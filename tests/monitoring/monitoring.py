@@ -135,6 +135,7 @@ def setUpModule():
     SCRATCH = tempfile.TemporaryDirectory(prefix="monitoring.")
     unittest.addModuleCleanup(SCRATCH.cleanup)
     sql("ALTER SYSTEM SET vibepeak_keys.usage_slots = 64;"
+        "ALTER SYSTEM SET vibepeak_keys.identifier_slots = 31;"
         "ALTER SYSTEM SET vibepeak_keys.usage_flush_interval = '100ms';"
         "ALTER SYSTEM SET vibepeak_keys.usage_rewrite_interval = 0;"
         f"CREATE DATABASE {DATABASE};", database="postgres")
@@ -265,7 +266,13 @@ class Alerts(unittest.TestCase):
         sql(MALFORMED)
         self.fires("VibepeakKeysManyInvalid")
 
-    def test_4_a_crash(self):
+    def test_4_limits_without_room(self):
+        self.quiet("VibepeakKeysLimitsNotEnforced")
+        sql("SELECT keys.vpk_rate_limit('identifier ' || n, 1, '1 hour')"
+            " FROM generate_series(1, 200) AS n")
+        self.fires("VibepeakKeysLimitsNotEnforced")
+
+    def test_5_a_crash(self):
         self.quiet("VibepeakKeysCountersReset")
         # A session that is killed takes the shared memory of the server with it.
         session = subprocess.Popen([f"{BIN}/psql", "-XAtq", "-U", "postgres", "-d", DATABASE],
@@ -276,7 +283,7 @@ class Alerts(unittest.TestCase):
         session.communicate()
         self.fires("VibepeakKeysCountersReset")
 
-    def test_5_a_missing_exporter(self):
+    def test_6_a_missing_exporter(self):
         self.quiet("VibepeakKeysNotMeasured")
         EXPORTER.stop()
         try:
@@ -285,7 +292,7 @@ class Alerts(unittest.TestCase):
             EXPORTER.start()
         self.quiet("VibepeakKeysNotMeasured")
 
-    def test_6_every_alert_was_seen(self):
+    def test_7_every_alert_was_seen(self):
         self.assertEqual(SEEN, set(rules()))
 
 
@@ -332,6 +339,11 @@ class Dashboard(unittest.TestCase):
             f"http://127.0.0.1:{EXPORTER.port}/metrics").read().decode(), flags=re.MULTILINE))
         used = (FILES / "dashboard.json").read_text() + (FILES / "alerts.yaml").read_text()
         self.assertEqual({name for name in measured if not re.search(rf"\b{name}\b", used)}, set())
+
+    def test_answers_are_by_status(self):
+        shown = {row["metric"]["status"] for row in rows("vpk_answers_total")}
+        known = sql("SELECT lower(status::text) FROM vpk.status_codes").splitlines()
+        self.assertEqual(shown, set(known))
 
     def test_panels_do_not_overlap(self):
         taken = set()

@@ -1,15 +1,14 @@
 //! What was charged to quotas over time, in vpk.charge_history.
 
 use pgrx::pg_sys::{
-    INT8ARRAYOID, INT8OID, TEXTARRAYOID, TEXTOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZOID,
-    UUIDARRAYOID, UUIDOID,
+    INT8ARRAYOID, TEXTARRAYOID, TEXTOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZOID, UUIDARRAYOID, UUIDOID,
 };
 
 use pure::instant::Micros;
 use pure::limits::quota_set::PendingCharge;
 use pure::usage::history::hour_of;
 
-use super::{BATCH, UsageFilter};
+use super::{UsageFilter, fold_table, prune_table};
 use crate::pg::background::own_table::OwnTable;
 use crate::pg::call::Call;
 use crate::pg::server::clock;
@@ -112,52 +111,17 @@ static ADD_ONE: Statement = add!(others: "");
 
 /// Deletes the oldest rows, as [`super::prune`] does.
 pub fn prune(call: &Call, before: Timestamp) -> Option<bool> {
-    let table = OwnTable::find_newer(call, "charge_history")?;
-    let parameters = [Some(before.datum()), Some(BATCH.into())];
-    Some(table.as_owner(|| PRUNE.write(call, &parameters).processed() == BATCH))
+    prune_table(call, "charge_history", &PRUNE, before)
 }
 
 static PRUNE: Statement = prune!(of: "vpk.charge_history");
 
-/// Adds hours to their days, as [`super::fold`] does: those of an hour at a time.
+/// Adds hours to their days, as [`super::fold`] does.
 pub fn fold(call: &Call, before: Timestamp) -> Option<bool> {
-    let table = OwnTable::find_newer(call, "charge_history")?;
-    let parameters = [Some(before.datum()), Some(BATCH.into())];
-    let folded = table.as_owner(|| {
-        FOLD.write(call, &parameters).first().and_then(|row| row.bigint(0)).unwrap_or(0)
-    });
-    Some(folded > 0)
+    fold_table(call, "charge_history", &FOLD, before)
 }
 
-static FOLD: Statement = Statement::new(
-    sql!(
-        "WITH RECURSIVE ",
-        instants!(of: "vpk.charge_history", first: "h.starts_at < $1", next: "h.starts_at < $1"),
-        ", first AS MATERIALIZED (
-            SELECT pg_catalog.min(i.starts_at) AS starts_at,
-                   pg_catalog.date_trunc('day', pg_catalog.min(i.starts_at), 'UTC') AS day
-              FROM instants AS i
-             WHERE i.starts_at <> pg_catalog.date_trunc('day', i.starts_at, 'UTC')
-        ), gone AS (
-            DELETE FROM vpk.charge_history AS h
-             WHERE h.ctid = ANY (ARRAY(
-                   SELECT o.ctid FROM vpk.charge_history AS o
-                    WHERE o.starts_at = (SELECT f.starts_at FROM first AS f)
-                    LIMIT $2 FOR UPDATE SKIP LOCKED))
-            RETURNING h.key_id, h.kind, h.meter, h.amount
-        ), days AS (
-            INSERT INTO vpk.charge_history AS h (starts_at, key_id, kind, meter, amount)
-            SELECT f.day, g.key_id, g.kind, g.meter, g.amount
-              FROM gone AS g, first AS f
-             ORDER BY g.key_id
-            ON CONFLICT (starts_at, key_id, kind, meter) DO UPDATE
-               SET amount = greatest(-9223372036854775807, least(9223372036854775807,
-                       h.amount::pg_catalog.numeric + EXCLUDED.amount))::pg_catalog.int8
-        )
-        SELECT pg_catalog.count(*) FROM gone AS g"
-    ),
-    &[TIMESTAMPTZOID, INT8OID],
-);
+static FOLD: Statement = fold!(of: "vpk.charge_history", by: "kind, meter", number: "amount");
 
 /// Deletes the charges of keys, whose ids are an `uuid[]`.
 pub fn forget(call: &Call, ids: TypedDatum) {

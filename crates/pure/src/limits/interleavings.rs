@@ -12,7 +12,7 @@ use crate::limits::charge::{Limit, Verdict};
 use crate::limits::name::Name;
 use crate::limits::period::Span;
 use crate::limits::policy::Policy;
-use crate::limits::quota_set::{CountedQuota, Counts, MaxAge, QuotaSet, Reading, Stored, refusing};
+use crate::limits::quota_set::{CountedQuota, Counts, MaxAge, QuotaSet, Reading, refusing};
 use crate::limits::quota_slots::QuotaSets;
 use crate::limits::quotas::Usage;
 use crate::limits::set::{BucketId, Set};
@@ -86,30 +86,14 @@ impl Shared {
         }
     }
 
-    /// What a call does, which gives up where the other quota keeps the slot. Returns whether it
-    /// was charged.
+    /// What a call does. Returns whether it was charged: it is not if it is refused, or if the other
+    /// quota keeps the slot.
     fn call(&self, number: u64) -> bool {
-        let (quotas, counted) = (self.quotas(), Shared::quota(number));
-        for _ in 0..3 {
-            let mut all = [counted];
-            let charged = quotas.locks.while_locked([0; 2], |locked| {
-                if quotas.read(locked, &mut all, 1, READING.max_age) != 0 {
-                    return None;
-                }
-                let passes = refusing(&all, 1).is_none();
-                let cost = i64::from(passes);
-                Some(passes && quotas.charge(locked, &[7; 16], &mut all, cost) == 0)
-            });
-            if let Some(charged) = charged {
-                return charged;
-            }
-            let version = quotas.number_of(counted.id);
-            let base = self.table[usize::from(number == 1)].load(Acquire);
-            if quotas.store_base(&counted, base, version, READING) == Stored::NoRoom {
-                return false;
-            }
-        }
-        false
+        let (quotas, mut all) = (self.quotas(), [Shared::quota(number)]);
+        let base = |_: &CountedQuota| self.table[usize::from(number == 1)].load(Acquire);
+        quotas.while_known([0; 2], &mut all, READING, base, |locked, counted| {
+            refusing(counted, 1).is_none() && quotas.charge(locked, &[7; 16], counted, 1) == 0
+        })
     }
 
     fn flush(&self) {
