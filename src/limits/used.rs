@@ -4,8 +4,6 @@
 use pure::limits::applicable::Holder;
 use pure::limits::current_quotas::CurrentQuota;
 use pure::limits::id::{HashKey, HolderHash, HolderName};
-use pure::limits::name::Name;
-use pure::limits::period::Span;
 use pure::limits::quota_set::CountedQuota;
 use pure::limits::quota_slots::QuotaSets;
 
@@ -115,40 +113,6 @@ pub fn charge(
         usage::note_unenforced(unstored);
     }
     counted.iter().map(|each| each.usage.remaining()).min()
-}
-
-/// Forgets what is used of the quotas of an account that is deleted.
-pub fn forget(call: &Call, account: Text) {
-    if let Some(memory) = memory() {
-        let name = HolderName::Account(account.bytes(call));
-        let hash = memory.hash_key.holder(database::own(), name);
-        memory.sets.forget_of(hash.only_bucket().holder, |_| true);
-    }
-}
-
-/// Forgets what the memory has of an earlier quota of an account of the same kind, as a new one is
-/// made that counts from now on. Those that are in force now have the same periods.
-pub fn begin(call: &Call, account: Text, meter: Name, span: Span) {
-    let Some(memory) = memory() else { return };
-    let hash = memory.hash_key.holder(database::own(), HolderName::Account(account.bytes(call)));
-    memory.sets.forget_of(hash.only_bucket().holder, |charge| {
-        charge.counts.meter == meter && charge.counts.span == span
-    });
-}
-
-/// Has an account that got another name keep what is used of its quotas. What only the memory has
-/// is found under the new name from now on.
-pub fn rename(call: &Call, account: Text, new_account: Text) {
-    let (Some(memory), Some(holding)) = (memory(), table::of_account(call, new_account)) else {
-        return;
-    };
-    let hash =
-        |name: Text| memory.hash_key.holder(database::own(), HolderName::Account(name.bytes(call)));
-    let (old, new) = (hash(account), hash(new_account));
-    for (holder, quota) in current(call, &holding) {
-        let to = quota.counted(holder, new, None, true);
-        memory.sets.hand_over(database::own(), old.bucket(quota.hash), &to);
-    }
 }
 
 /// What the table knows a holder by.

@@ -54,6 +54,7 @@ pub mod server {
 
 /// SQL statements, and the locks, isolation and commits of their transactions.
 pub mod sql {
+    pub mod at_end;
     pub mod bulk_insert;
     pub mod bulk_table;
     pub mod commit;

@@ -8,6 +8,7 @@
 //! The sum is exact, by three rules:
 //!
 //! 1. A slot is freed only while nothing of it is pending or being flushed: the table has it all.
+//!    Otherwise only a change of the account frees it ([`crate::limits::changes`]).
 //! 2. A flush adds to the table the numbers that were pending when it began. It commits, and then
 //!    settles: under the lock, it sets the base to the table's new number, and subtracts from
 //!    `pending` the number that it added. The sum stays the same.
@@ -230,29 +231,6 @@ impl<'memory> QuotaSets<'memory> {
         }
     }
 
-    /// Moves the pending number of a quota to the same quota of another holder, such as an
-    /// account's new name. The caller has moved the table's number.
-    pub fn hand_over(self, database: u32, from: BucketId, to: &CountedQuota) {
-        let Some((from_set, to_set)) = self.set(from).zip(self.set(to.id)) else { return };
-        self.locks.while_locked([from.holder, to.id.holder], |_| {
-            from_set.hand_over(database, from, to_set, to);
-        });
-    }
-
-    /// Forgets the quotas of a holder that `is_meant`, with what is pending.
-    pub fn forget_of(self, holder: u64, is_meant: impl Fn(&PendingCharge) -> bool) {
-        let Some(number) = self.locks.number_of(holder) else { return };
-        let Some(set) = self.sets.get(number) else { return };
-        self.locks.while_set_locked(number, || {
-            for (at, slot) in set.used() {
-                let charge = slot.charge((number, at)).filter(|charge| charge.id.holder == holder);
-                if charge.is_some_and(|charge| is_meant(&charge)) {
-                    set.free(at);
-                }
-            }
-        });
-    }
-
     /// Forgets the quotas of databases that were dropped.
     pub fn forget_databases(self, is_dropped: impl Fn(u32) -> bool) {
         self.each_used(|set, at, slot| {
@@ -301,7 +279,8 @@ impl<'memory> QuotaSets<'memory> {
         exported.len() - exported.iter().filter(load).count()
     }
 
-    /// Runs `run` with the slot of a charge, if it still has this quota, while its set is locked.
+    /// Runs `run` with the slot of a charge, if it still has this quota and is being flushed, while
+    /// its set is locked.
     fn at(self, charge: &PendingCharge, run: impl FnOnce(&QuotaSet, &Slot)) {
         let (number, at) = charge.at;
         let Some((set, slot)) =
@@ -310,7 +289,8 @@ impl<'memory> QuotaSets<'memory> {
             return;
         };
         self.locks.while_set_locked(number, || {
-            if set.tags[at].load(Relaxed) != 0 && slot.id() == charge.id {
+            let is_used = set.tags[at].load(Relaxed) != 0;
+            if is_used && slot.id() == charge.id && slot.is_being_flushed() {
                 run(set, slot);
             }
         });
