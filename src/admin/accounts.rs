@@ -5,13 +5,13 @@ use pure::error::{CallError, quoted};
 use pure::validate;
 
 use super::arguments::{self, required};
-use crate::limits::{self, applied::Subject};
+use crate::limits::changes;
 use crate::pg::call::Call;
 use crate::pg::sql::{commit, lock};
 use crate::pg::types::Text;
 use crate::pg::types::encoding::ServerEncoding;
+use crate::store::accounts;
 use crate::store::events::Caller;
-use crate::store::{accounts, lookup};
 
 /// Puts an account on a plan, and makes the account where it does not exist. Writes nothing where
 /// the account is on the plan already.
@@ -64,10 +64,7 @@ fn rename_locked(call: &Call, account: Text, new_account: Text) -> Result<i64, C
             .hint("Choose another name. Accounts cannot be merged."));
     }
     let keys = accounts::rename(call, account, new_account, Caller::of(call));
-    let limits = lookup::limits_of_unguarded(call, new_account);
-    let subject = |name: Text| Subject { account: name.bytes(call), key: None, limits };
-    limits::take_over(&subject(account), &subject(new_account));
-    limits::used::rename(call, account, new_account);
+    changes::rename(call, account, new_account);
     Ok(keys)
 }
 

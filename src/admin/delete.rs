@@ -3,15 +3,14 @@
 use pure::error::CallError;
 
 use super::arguments::{self, required};
-use crate::limits;
-use crate::limits::applied::Subject;
+use crate::limits::changes;
 use crate::pg::call::Call;
 use crate::pg::server::{clock, settings};
 use crate::pg::sql::{commit, lock};
 use crate::pg::types::{Text, Timestamp};
 use crate::store::events::Caller;
 use crate::store::keys::RemovedKeys;
-use crate::store::{accounts, events, keys, lookup, usage};
+use crate::store::{accounts, events, keys, usage};
 
 /// Removes keys that were revoked or expired before an instant, those first that ended first, and
 /// at most so many; None is all. Keys to which a row of another table refers by a foreign key stay.
@@ -102,13 +101,10 @@ fn erase(call: &Call, account: Text) -> Result<i64, CallError> {
         commit::wait_until_applied();
         return Err(arguments::unknown_account(account.bytes(call)).hint(arguments::SEE_ACCOUNTS));
     }
-    let limits = lookup::limits_of_unguarded(call, account);
     let deleted = accounts::empty(call, account, clock::now(), Caller::of(call));
     let deleted = forget_uses(call, &deleted);
     accounts::delete(call, account);
-    let subject = Subject { account: account.bytes(call), key: None, limits };
-    limits::forget(&subject, |_| true);
-    limits::used::forget(call, account);
+    changes::delete(call, account);
     Ok(deleted)
 }
 

@@ -3,6 +3,7 @@
 use pure::error::{CallError, quoted};
 use pure::limits::applicable::Limits;
 use pure::limits::civil::Date;
+use pure::limits::id::HolderName;
 use pure::limits::name::{MAX_NAME, Name};
 use pure::limits::period::{Period, Span, containing};
 use pure::limits::policies::{NamedPolicy, Policies, PoliciesError};
@@ -11,7 +12,7 @@ use pure::limits::quotas::{Quota, Quotas, QuotasError};
 use serde_json::json;
 
 use super::arguments::{self, required};
-use crate::limits::used;
+use crate::limits::{changes, used};
 use crate::pg::background::shmem;
 use crate::pg::call::Call;
 use crate::pg::server::time_zone;
@@ -125,7 +126,15 @@ pub fn set_quota(call: &Call, given: Given, quota: NewQuota) -> Result<(), CallE
         if begins && !is_of_plan_too(call, subject, meter, span) {
             // There may be rows of an earlier one in the same period.
             store::quotas::begin(call, subject, meter, span);
-            used::begin(call, subject, meter, span);
+            match subject {
+                Subject::Plan(_) => {}
+                Subject::Account(account) => {
+                    changes::begin(HolderName::Account(account.bytes(call)), meter, span);
+                }
+                Subject::Key(id) => {
+                    changes::begin(HolderName::Key(&id.to_bytes()), meter, span);
+                }
+            }
         }
         write(call, Column::Quotas, subject, &quotas.to_string(), event, &details);
     }

@@ -14,8 +14,9 @@ use crate::limits::quotas::reading;
 use crate::pg::background::shmem;
 use crate::pg::call::Call;
 use crate::pg::server::{clock, database, settings};
+use crate::pg::sql::at_end::AtEnd;
+use crate::pg::sql::commit;
 use crate::pg::sql::lock::{self, HandedOver};
-use crate::pg::sql::{commit, transaction_end};
 use crate::pg::types::{Text, Timestamp, Uuid};
 use crate::store::history::charges as history;
 use crate::store::quotas::charges;
@@ -35,6 +36,14 @@ struct Shown {
 thread_local! {
     static SHOWN: RefCell<Shown> = RefCell::default();
 }
+
+/// The database in which this transaction hands charges over. What was reported and not settled
+/// counts again when it ends.
+static HANDED: AtEnd<u32> = AtEnd::new(|database, _| {
+    if let Some(sets) = shmem::quota_sets() {
+        sets.take_back(*database);
+    }
+});
 
 impl Shown {
     fn renew(&mut self, charges: Vec<PendingCharge>) -> i64 {
@@ -65,11 +74,14 @@ pub struct Report {
 pub fn pending(max_rows: Option<i32>) -> Result<Vec<Report>, CallError> {
     let limit = checked_limit(max_rows)?;
     of_standby()?;
-    begin(HandedOver::Charges, "charges")?;
+    let database = database::own();
+    if begin(HandedOver::Charges, "charges")? {
+        // What was noted ends with the lock, also where a subtransaction is rolled back.
+        HANDED.note(database);
+    }
     let Some(sets) = shmem::quota_sets() else { return Ok(Vec::new()) };
-    transaction_end::at_end(count_again);
-    count_again();
-    let shown = sets.show(database::own(), limit);
+    sets.take_back(database);
+    let shown = sets.show(database, limit);
     let first = SHOWN.with_borrow_mut(|it| it.renew(shown.clone()));
     let report = |(number, charge): (i64, PendingCharge)| Report {
         number,
@@ -77,14 +89,6 @@ pub fn pending(max_rows: Option<i32>) -> Result<Vec<Report>, CallError> {
         charged_at: charged_at(&charge),
     };
     Ok((first..).zip(shown).map(report).collect())
-}
-
-/// Has what was reported and not settled count. Runs at the end of the transaction: see
-/// [`transaction_end::at_end`].
-fn count_again() {
-    if let Some(sets) = shmem::quota_sets() {
-        sets.take_back(database::own());
-    }
 }
 
 /// When a quota was used last. Its base was read then, or less than two seconds before, if not

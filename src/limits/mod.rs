@@ -5,6 +5,7 @@
 //! memory, and nothing can be limited.
 
 pub mod applied;
+pub mod changes;
 pub mod decide;
 pub mod handover;
 pub mod identifier;
@@ -16,7 +17,7 @@ use pure::limits::sets::Sets;
 
 use crate::limits::applied::{Applied, AppliedPolicy, Policies, Subject};
 use crate::pg::background::shmem;
-use crate::pg::server::{clock, database};
+use crate::pg::server::clock;
 
 /// The room for buckets.
 #[derive(Clone, Copy)]
@@ -71,18 +72,4 @@ pub fn forget(subject: &Subject, is_meant: impl Fn(AppliedPolicy) -> bool) -> us
     let policies = Policies::of(subject);
     let all = policies.iter().zip(applied.buckets());
     all.filter(|(policy, bucket)| is_meant(*policy) && sets.forget(bucket.id, now)).count()
-}
-
-/// Has an account that takes over another's name, keys and limits go on with what is left of them.
-/// Where the transaction is rolled back, nobody uses the copies.
-pub fn take_over(from: &Subject, to: &Subject) {
-    let (Some(sets), Some((from, to))) =
-        (shmem::rate_sets(), Applied::to(from).zip(Applied::to(to)))
-    else {
-        return;
-    };
-    let now = clock::monotonic();
-    for (from, to) in from.buckets().iter().zip(to.buckets()) {
-        sets.copy(database::own(), from.id, to.id, now);
-    }
 }

@@ -4,8 +4,6 @@
 use pure::limits::applicable::Holder;
 use pure::limits::current_quotas::CurrentQuota;
 use pure::limits::id::{HashKey, HolderHash, HolderName};
-use pure::limits::name::Name;
-use pure::limits::period::Span;
 use pure::limits::quota_set::CountedQuota;
 use pure::limits::quota_slots::QuotaSets;
 
@@ -14,7 +12,6 @@ use crate::pg::background::shmem;
 use crate::pg::call::Call;
 use crate::pg::server::{clock, database};
 use crate::pg::types::{Text, Uuid};
-use crate::store::limits::Subject;
 use crate::store::quotas::{self as table, Holding};
 use crate::usage;
 
@@ -69,17 +66,24 @@ pub fn current(call: &Call, holding: &Holding) -> Vec<(Holder, CurrentQuota)> {
     current.map_or(Vec::new(), |current| current.applicable().collect())
 }
 
-/// A quota with what is used of it: what the memory knows, or else the table has.
+/// A quota with what is used of it.
 pub fn used(call: &Call, holding: &Holding, holder: Holder, quota: CurrentQuota) -> Used {
     let grants = holding.grants.map(|grants| grants.bytes(call));
-    let (base, pending) = memory().map_or((None, 0), |memory| {
-        let hash = memory.hash(call, holding, holder);
-        memory.sets.look(hash.bucket(quota.hash), quotas::reading())
-    });
     let in_table = || table::used(call, subject(call, holding, holder), &quota.counts(holder));
-    let granted = quota.granted(holder, grants);
-    let used = base.unwrap_or_else(in_table).saturating_add(pending);
-    Used { holder, quota, granted, used }
+    let used = match memory() {
+        None => in_table(),
+        // While it is flushed, both the table and the memory have it.
+        Some(memory) => {
+            let hash = memory.hash(call, holding, holder);
+            let mut counted = [quota.counted(holder, hash, grants, false)];
+            let holders = [hash.holder(); 2];
+            let base = |_: &CountedQuota| in_table();
+            memory.sets.while_known(holders, &mut counted, quotas::reading(), base, |_, counted| {
+                counted.first().map_or(0, |counted| counted.usage.used())
+            })
+        }
+    };
+    Used { holder, quota, granted: quota.granted(holder, grants), used }
 }
 
 /// Charges quotas of a key and its account, all of one meter. Returns the least that remains; None
@@ -116,50 +120,6 @@ pub fn charge(
         usage::note_unenforced(unstored);
     }
     counted.iter().map(|each| each.usage.remaining()).min()
-}
-
-/// Forgets what is used of the quotas of an account that is deleted.
-pub fn forget(call: &Call, account: Text) {
-    if let Some(memory) = memory() {
-        let name = HolderName::Account(account.bytes(call));
-        let hash = memory.hash_key.holder(database::own(), name);
-        memory.sets.forget_of(hash.only_bucket().holder, |_| true);
-    }
-}
-
-/// Forgets what the memory has of an earlier quota of an account or a key of the same kind, as a new
-/// one is made that counts from now on. Those that are in force now have the same periods. The
-/// accounts on a plan follow when they read again what the table has.
-pub fn begin(call: &Call, subject: Subject, meter: Name, span: Span) {
-    let Some(memory) = memory() else { return };
-    let id;
-    let name = match subject {
-        Subject::Plan(_) => return,
-        Subject::Account(account) => HolderName::Account(account.bytes(call)),
-        Subject::Key(key) => {
-            id = key.to_bytes();
-            HolderName::Key(&id)
-        }
-    };
-    let hash = memory.hash_key.holder(database::own(), name);
-    memory.sets.forget_of(hash.only_bucket().holder, |charge| {
-        charge.counts.meter == meter && charge.counts.span == span
-    });
-}
-
-/// Has an account that got another name keep what is used of its quotas. What only the memory has
-/// is found under the new name from now on.
-pub fn rename(call: &Call, account: Text, new_account: Text) {
-    let (Some(memory), Some(holding)) = (memory(), table::of_account(call, new_account)) else {
-        return;
-    };
-    let hash =
-        |name: Text| memory.hash_key.holder(database::own(), HolderName::Account(name.bytes(call)));
-    let (old, new) = (hash(account), hash(new_account));
-    for (holder, quota) in current(call, &holding) {
-        let to = quota.counted(holder, new, None, true);
-        memory.sets.hand_over(database::own(), old.bucket(quota.hash), &to);
-    }
 }
 
 /// What the table knows a holder by.

@@ -54,13 +54,13 @@ pub mod server {
 
 /// SQL statements, and the locks, isolation and commits of their transactions.
 pub mod sql {
+    pub mod at_end;
     pub mod bulk_insert;
     pub mod bulk_table;
     pub mod commit;
     pub mod isolation;
     pub mod lock;
     pub mod statement;
-    pub mod transaction_end;
     pub mod visibility;
 }
 

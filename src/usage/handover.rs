@@ -99,14 +99,16 @@ pub fn checked_limit(max_rows: Option<i32>) -> Result<usize, CallError> {
 }
 
 /// Lets no other session hand over the same things of this database until the transaction ends.
-pub fn begin(of: HandedOver, name: &str) -> Result<(), CallError> {
-    if lock::handover(of) == lock::Handover::Busy {
-        return Err(CallError::busy(format!(
+/// Returns whether this transaction begins only now.
+pub fn begin(of: HandedOver, name: &str) -> Result<bool, CallError> {
+    match lock::handover(of) {
+        lock::Handover::Taken => Ok(true),
+        lock::Handover::Held => Ok(false),
+        lock::Handover::Busy => Err(CallError::busy(format!(
             "another session is handing over the {name} of this standby"
         ))
-        .hint("Try again when its transaction on this standby has ended."));
+        .hint("Try again when its transaction on this standby has ended.")),
     }
-    Ok(())
 }
 
 /// Checks that this transaction is handing over, and prepares to take things out of the memory.

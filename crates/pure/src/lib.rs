@@ -34,6 +34,7 @@ pub mod limits {
     pub mod applicable;
     pub mod applied;
     pub mod bucket;
+    pub mod changes;
     pub mod charge;
     pub mod civil;
     pub mod current_quotas;

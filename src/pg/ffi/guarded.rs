@@ -12,8 +12,8 @@ use pgrx::pg_sys::{
     ExprContextCallbackFunction, ExprState, FullTransactionId, FunctionCallInfo, GucAction,
     GucContext, GucSource, HeapTuple, Index, LOCKMODE, LOCKTAG, List, LockAcquireResult,
     MemoryContext, Node, Oid, PlanState, Relation, ResultRelInfo, SPIPlanPtr, Size, Snapshot,
-    SubXactCallback, TransactionId, TupleDesc, TupleTableSlot, Tuplestorestate, TypeFuncClass,
-    XactCallback, pg_tz,
+    SubTransactionId, SubXactCallback, TransactionId, TupleDesc, TupleTableSlot, Tuplestorestate,
+    TypeFuncClass, XactCallback, pg_tz,
 };
 
 use crate::pg::ffi::guard::guarded;
@@ -91,6 +91,7 @@ guarded_functions! {
     fn PopActiveSnapshot();
     fn StartTransactionCommand();
     fn CommitTransactionCommand();
+    fn GetCurrentSubTransactionId() -> SubTransactionId;
     fn RegisterXactCallback(callback: XactCallback, argument: *mut c_void);
     fn RegisterSubXactCallback(callback: SubXactCallback, argument: *mut c_void);
     fn GetTopFullTransactionIdIfAny() -> FullTransactionId;

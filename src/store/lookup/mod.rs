@@ -83,16 +83,6 @@ pub fn now<'call, R: Copy>(
     }
 }
 
-/// What an account and its plan say of limits. Unguarded: see [`crate::pg::ffi::unguarded`].
-pub fn limits_of_unguarded(call: &Call, account: Text) -> Limits<'_> {
-    let found = now(call, |tables| {
-        let plan = tables.plan_of(account)?;
-        plan.map(|plan| tables.includes_access(plan)).transpose()?;
-        Ok(tables.limits())
-    });
-    found.copied().unwrap_or_default()
-}
-
 /// How many leases of an account have not ended.
 pub fn running_tasks(account: Text) -> i64 {
     let leases = Opened::open(Table::TaskLeases, columns::shape(Table::TaskLeases));

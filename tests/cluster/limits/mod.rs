@@ -6,3 +6,4 @@ mod identifiers;
 mod quotas;
 mod rates;
 mod restarts;
+mod transactions;

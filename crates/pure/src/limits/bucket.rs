@@ -125,6 +125,16 @@ impl Bucket {
         u128::from(self.full_at - now) * u128::from(rate.parts()) + u128::from(parts)
     }
 
+    /// The bucket from which was taken what was taken from either. Less than a nanosecond of it is
+    /// forgotten.
+    pub fn with(self, other: Bucket, now: Nanos) -> Bucket {
+        if self.is_full(now) {
+            return other;
+        }
+        let Bucket { full_at, parts } = other.time_left(now);
+        Bucket { full_at: self.full_at.saturating_add(full_at), parts: self.parts.max(parts) }
+    }
+
     /// The bucket as the time that is left until it is full: for a clock that starts anew.
     pub fn time_left(self, now: Nanos) -> Bucket {
         if self.is_full(now) {

@@ -50,6 +50,11 @@ pub enum HolderName<'call> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HolderHash([u64; 2]);
 
+/// An odd number that spreads the hashes of policies, and the one that takes it back.
+const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+const INVERSE: u64 = 0xf1de_83e1_9937_733d;
+const _: () = assert!(FACTOR.wrapping_mul(INVERSE) == 1);
+
 impl HashKey {
     /// The hash of a holder.
     pub fn holder(&self, database: u32, holder: HolderName) -> HolderHash {
@@ -71,8 +76,20 @@ impl HolderHash {
     pub fn bucket(self, policy: NameHash) -> BucketId {
         let [holder, seed] = self.0;
         // Of one holder, policies of different hashes have different ids: each step can be undone.
-        let mixed = (seed ^ policy.0).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mixed = (seed ^ policy.0).wrapping_mul(FACTOR);
         BucketId { holder, policy: mixed ^ mixed >> 32 }
+    }
+
+    /// The id that a bucket of this holder gets when it goes to another: that of the same policy.
+    pub fn handed_over(self, id: BucketId, to: HolderHash) -> BucketId {
+        // Each step of `bucket`, undone.
+        let mixed = id.policy ^ id.policy >> 32;
+        to.bucket(NameHash(mixed.wrapping_mul(INVERSE) ^ self.0[1]))
+    }
+
+    /// What the ids of all its buckets have.
+    pub fn holder(self) -> u64 {
+        self.0[0]
     }
 
     /// The id of the bucket of a holder that has one policy without a name.
@@ -121,6 +138,17 @@ mod tests {
         let key = HashKey(core::array::from_fn(|at| at as u8 + 1));
         shared.set(key);
         assert_eq!(shared.get(), key);
+    }
+
+    #[test]
+    fn a_bucket_that_goes_to_another_holder_has_the_id_of_its_policy_there() {
+        let key = HashKey([3; 16]);
+        let [old, new] = [&b"acme"[..], b"corp"].map(|it| key.holder(1, HolderName::Account(it)));
+        for name in [&b"minute"[..], b"second", b"calls"] {
+            let name = NameHash::of(Name::parse(name).expect("a name"));
+            assert_eq!(old.handed_over(old.bucket(name), new), new.bucket(name));
+        }
+        assert_eq!(old.bucket(NameHash(0)).holder, old.holder());
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub const SLOTS: usize = 1;
 #[repr(C, align(64))]
 #[derive(Default)]
 pub struct QuotaSet {
-    /// Changes whenever a slot is settled. Only its changes are under the lock.
+    /// Changes whenever the table has another number. Only its changes are under the lock.
     pub(super) number: AtomicU32,
     /// A part of each slot's id; 0 is a free slot.
     pub(super) tags: [AtomicU32; SLOTS],
@@ -335,31 +335,15 @@ impl QuotaSet {
         Some(slot)
     }
 
-    /// Moves the pending number of a quota to another quota, whose base is read anew. A number that
-    /// is being flushed stays. The caller holds the locks of both sets.
-    pub(super) fn hand_over(
-        &self,
-        database: u32,
-        from: BucketId,
-        to_set: &QuotaSet,
-        to: &CountedQuota,
-    ) {
-        let Some((at, slot)) = self.used().find(|(_, slot)| slot.id() == from) else { return };
-        let Some(charge) = slot.charge((0, at)).filter(|_| !slot.is_being_flushed()) else {
-            return;
-        };
-        if !charge.is_empty() {
-            let found = to_set.slot(to.id);
-            let claim = || to_set.claim(database, to.id, &to.counts, Micros::MIN);
-            let Some(taken) = found.or_else(claim) else { return };
-            add(&taken.pending, charge.amount);
-            add(&taken.charged, charge.charged);
-            taken.warn_from.store(charge.warn_from, Relaxed);
-            taken.period_end.store(whole_seconds(to.period_end), Relaxed);
-            taken.base_at.store(0, Relaxed);
-            taken.set_key(&charge.key);
-        }
-        self.free(at);
+    /// The slot of a quota, or one that is taken for it; None if there is none. The charge says
+    /// what it counts. The caller holds the lock.
+    pub(super) fn slot_for(&self, id: BucketId, charge: &PendingCharge) -> Option<&Slot> {
+        self.slot(id).or_else(|| {
+            let slot = self.claim(charge.database, id, &charge.counts, Micros::MIN)?;
+            slot.set_key(&charge.key);
+            slot.period_end.store(whole_seconds(Micros::MAX), Relaxed);
+            Some(slot)
+        })
     }
 
     /// Loads what was exported. Returns false if there is no slot. The caller holds the lock.
@@ -385,6 +369,11 @@ impl QuotaSet {
         add(&slot.pending, charge.amount.saturating_neg());
         add(&slot.charged, charge.charged.saturating_neg());
         slot.mark(false);
+        self.renumber();
+    }
+
+    /// Has bases that were read from the table up to now not be stored. The caller holds the lock.
+    pub(super) fn renumber(&self) {
         self.number.store(self.number.load(Relaxed).wrapping_add(1), Release);
     }
 }
@@ -411,7 +400,7 @@ impl Slot {
         [&self.pending, &self.handed, &self.charged].iter().any(|it| it.load(Relaxed) != 0)
     }
 
-    fn is_being_flushed(&self) -> bool {
+    pub(super) fn is_being_flushed(&self) -> bool {
         self.flushing.load(Relaxed) != 0
     }
 
@@ -425,12 +414,6 @@ impl Slot {
     /// Whether the table has all of it.
     fn is_idle(&self) -> bool {
         !self.is_pending() && !self.is_being_flushed()
-    }
-
-    /// The base, if it is not too old, and the pending number.
-    pub(super) fn look(&self, reading: Reading) -> (Option<i64>, i64) {
-        let is_fresh = self.is_fresh(reading.now, reading.max_age);
-        (is_fresh.then(|| self.base.load(Relaxed)), self.pending.load(Relaxed))
     }
 
     /// Whether the base is as young as it has to be.

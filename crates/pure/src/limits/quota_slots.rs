@@ -8,6 +8,7 @@
 //! The sum is exact, by three rules:
 //!
 //! 1. A slot is freed only while nothing of it is pending or being flushed: the table has it all.
+//!    Otherwise only a change of the account frees it ([`crate::limits::changes`]).
 //! 2. A flush adds to the table the numbers that were pending when it began. It commits, and then
 //!    settles: under the lock, it sets the base to the table's new number, and subtracts from
 //!    `pending` the number that it added. The sum stays the same.
@@ -163,16 +164,6 @@ impl<'memory> QuotaSets<'memory> {
         unstored
     }
 
-    /// The base of a quota in memory, if it is not too old, and its pending number. A base that is
-    /// too old has to be read from the table.
-    pub fn look(self, id: BucketId, reading: Reading) -> (Option<i64>, i64) {
-        let known = self.set(id).zip(self.locks.number_of(id.holder)).and_then(|(set, number)| {
-            let look = || set.slot(id).map(|slot| slot.look(reading));
-            self.locks.while_set_locked(number, look)?
-        });
-        known.unwrap_or_default()
-    }
-
     /// Reads the pending numbers of a database, from a set on and in at most about `limit` slots,
     /// and marks them as being flushed. Also returns the set to continue from, if there are more.
     /// Only one process at a time does this; a mark that a failed one has left goes.
@@ -211,7 +202,7 @@ impl<'memory> QuotaSets<'memory> {
     /// what the table of quotas has, for each.
     pub fn settle<'a>(self, flushed: impl Iterator<Item = (&'a PendingCharge, i64)>, now: u32) {
         for (charge, used) in flushed {
-            self.at(charge, |set, slot| {
+            self.flushed(charge, |set, slot| {
                 slot.base.store(used, Relaxed);
                 slot.base_at.store(now.max(1), Relaxed);
                 set.take(slot, charge);
@@ -222,41 +213,18 @@ impl<'memory> QuotaSets<'memory> {
     /// Forgets charges that no row of the table can have.
     pub fn forget<'a>(self, charges: impl Iterator<Item = &'a PendingCharge>) {
         for charge in charges {
-            self.at(charge, |set, slot| set.take(slot, charge));
+            self.flushed(charge, |set, slot| set.take(slot, charge));
         }
     }
 
     /// Leaves charges for the next flush, except for what the history has of them.
     pub fn release<'a>(self, charges: impl Iterator<Item = &'a PendingCharge>) {
         for charge in charges {
-            self.at(charge, |_, slot| {
+            self.flushed(charge, |_, slot| {
                 add(&slot.charged, charge.charged.saturating_neg());
                 slot.mark(false);
             });
         }
-    }
-
-    /// Moves the pending number of a quota to the same quota of another holder, such as an
-    /// account's new name. The caller has moved the table's number.
-    pub fn hand_over(self, database: u32, from: BucketId, to: &CountedQuota) {
-        let Some((from_set, to_set)) = self.set(from).zip(self.set(to.id)) else { return };
-        self.locks.while_locked([from.holder, to.id.holder], |_| {
-            from_set.hand_over(database, from, to_set, to);
-        });
-    }
-
-    /// Forgets the quotas of a holder that `is_meant`, with what is pending.
-    pub fn forget_of(self, holder: u64, is_meant: impl Fn(&PendingCharge) -> bool) {
-        let Some(number) = self.locks.number_of(holder) else { return };
-        let Some(set) = self.sets.get(number) else { return };
-        self.locks.while_set_locked(number, || {
-            for (at, slot) in set.used() {
-                let charge = slot.charge((number, at)).filter(|charge| charge.id.holder == holder);
-                if charge.is_some_and(|charge| is_meant(&charge)) {
-                    set.free(at);
-                }
-            }
-        });
     }
 
     /// Forgets the quotas of databases that were dropped.
@@ -305,6 +273,16 @@ impl<'memory> QuotaSets<'memory> {
             self.locks.while_set_locked(number, || set.import(charge)).unwrap_or(false)
         };
         exported.len() - exported.iter().filter(load).count()
+    }
+
+    /// Runs `run` with the slot of a charge, if it still has this quota and is being flushed, while
+    /// its set is locked.
+    fn flushed(self, charge: &PendingCharge, run: impl FnOnce(&QuotaSet, &Slot)) {
+        self.at(charge, |set, slot| {
+            if slot.is_being_flushed() {
+                run(set, slot);
+            }
+        });
     }
 
     /// Runs `run` with the slot of a charge, if it still has this quota, while its set is locked.

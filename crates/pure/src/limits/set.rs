@@ -76,6 +76,24 @@ impl Set {
         true
     }
 
+    /// Takes the buckets of a holder out of the set. The caller holds the lock, as `each` does,
+    /// which may store a bucket of another holder.
+    pub(super) fn take(&self, holder: u64, each: impl Fn(Stored)) {
+        for (tag, place) in self.tags.iter().zip(&self.places) {
+            if tag.load(Relaxed) != 0 && place.id().holder == holder {
+                tag.store(0, Relaxed);
+                each(place.stored());
+            }
+        }
+    }
+
+    /// Stores what was taken from a bucket on top of what was taken from one that is there. Where
+    /// no place is free, it is forgotten. The caller holds the lock.
+    pub(super) fn add(&self, stored: Stored, now: Nanos) {
+        let before = self.bucket(stored.id).unwrap_or_default();
+        self.store(Stored { bucket: before.with(stored.bucket, now), ..stored }, now);
+    }
+
     /// Forgets a bucket. Returns whether it was not full. The caller holds the lock.
     pub(super) fn forget(&self, id: BucketId, now: Nanos) -> bool {
         let Some(at) = self.find(id) else { return false };

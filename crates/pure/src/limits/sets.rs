@@ -108,16 +108,6 @@ impl<'memory> Sets<'memory> {
         Some(self.number(holder)).filter(|number| *number < self.0.len())
     }
 
-    /// Gives a bucket another id as well: of the account that takes over what this one has used.
-    pub fn copy(self, database: u32, from: BucketId, to: BucketId, now: Nanos) {
-        let Some((from_set, to_set)) = self.set(from.holder).zip(self.set(to.holder)) else {
-            return;
-        };
-        if let Some(bucket) = from_set.lock.with(|| from_set.bucket(from)) {
-            to_set.lock.with(|| to_set.store(Stored { database, id: to, bucket }, now));
-        }
-    }
-
     /// Forgets a bucket, which is full then. Returns whether it was not.
     pub fn forget(self, id: BucketId, now: Nanos) -> bool {
         let forget = |set: &Set| set.lock.with(|| set.forget(id, now));
@@ -157,7 +147,7 @@ impl<'memory> Sets<'memory> {
     }
 
     /// The set of a holder; None if there is no set at all.
-    fn set(self, holder: u64) -> Option<&'memory Set> {
+    pub(super) fn set(self, holder: u64) -> Option<&'memory Set> {
         self.0.get(self.number(holder))
     }
 
@@ -264,9 +254,6 @@ mod tests {
             assert_eq!(charge(sets, 5, &mut [other], 3, SECOND).verdict, Verdict::Passes);
         }
         assert_eq!(sets.in_use(SECOND), 4);
-        let renamed = counted(3, 1, 3, 60);
-        sets.copy(5, minute[0].id, renamed.id, SECOND);
-        assert_eq!(sets.peek(&mut [renamed], 1, SECOND), refused);
         assert!(sets.forget(minute[0].id, SECOND) && !sets.forget(minute[0].id, SECOND));
         assert_eq!(charge(sets, 5, &mut minute, 3, SECOND).verdict, Verdict::Passes);
         assert_eq!(sets.in_use(61 * SECOND), 0);

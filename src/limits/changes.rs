@@ -1,0 +1,54 @@
+//! Changes of accounts and quotas, which the memory follows when the transaction has committed.
+
+use pure::limits::changes::Change;
+use pure::limits::id::{HolderHash, HolderName};
+use pure::limits::name::Name;
+use pure::limits::period::Span;
+
+use crate::pg::background::shmem;
+use crate::pg::call::Call;
+use crate::pg::server::{clock, database};
+use crate::pg::sql::at_end::{AtEnd, End};
+use crate::pg::types::Text;
+
+/// What this transaction has changed.
+static CHANGES: AtEnd<Change> = AtEnd::new(end);
+
+/// Runs for each change when the transaction ends. It calls nothing of the server, and cannot fail.
+fn end(change: &Change, end: End) {
+    let Some(quotas) = shmem::quota_sets() else { return };
+    match end {
+        End::Committed => change.carry_out(quotas, clock::monotonic()),
+        End::RolledBack => change.read_again(quotas),
+    }
+}
+
+/// Has an account that is deleted leave nothing of what it has used of its limits.
+pub fn delete(call: &Call, account: Text) {
+    if let Some(holder) = hash(HolderName::Account(account.bytes(call))) {
+        CHANGES.note(Change::Deleted(holder));
+    }
+}
+
+/// Has an account that gets another name keep what it has used of its limits.
+pub fn rename(call: &Call, account: Text, new_account: Text) {
+    let hash = |name: Text| hash(HolderName::Account(name.bytes(call)));
+    if let Some((from, to)) = hash(account).zip(hash(new_account)) {
+        CHANGES.note(Change::Renamed { from, to });
+    }
+}
+
+/// Has a quota of an account or a key count from now on: without what is pending of an earlier one
+/// of the same kind.
+pub fn begin(holder: HolderName, meter: Name, span: Span) {
+    let Some((quotas, holder)) = shmem::quota_sets().zip(hash(holder)) else { return };
+    let mut pending = quotas.pending_of(holder);
+    pending.retain(|charge| charge.counts.meter == meter && charge.counts.span == span);
+    CHANGES.note(Change::Begun(holder));
+    pending.into_iter().for_each(|charge| CHANGES.note(Change::Ended(charge)));
+}
+
+/// The hash of a holder; None if the library was not preloaded.
+fn hash(holder: HolderName) -> Option<HolderHash> {
+    Some(shmem::hash_key()?.holder(database::own(), holder))
+}
