@@ -73,11 +73,11 @@ impl<'run> Round<'run> {
         let mut admin = cluster.client();
         let mut model = Model::default();
         for (name, limits) in PLANS.iter().zip(&mut model.plans) {
-            *limits = KINDS
-                .into_iter()
-                .filter(|kind| *kind == GRANTED || random.below(3) == 0)
-                .map(|kind| (kind, *random.pick(&AMOUNTS)))
-                .collect();
+            for kind in KINDS {
+                if kind == GRANTED || random.below(3) == 0 {
+                    limits.insert(kind, *random.pick(&AMOUNTS));
+                }
+            }
             set_columns(&mut admin, name, limits, anchor);
         }
         let account = format!("limited {number}");
