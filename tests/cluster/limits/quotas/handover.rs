@@ -4,7 +4,7 @@
 use std::thread;
 
 use super::{in_table, key_with, passing, shown, wait_for_used};
-use crate::support::keys::Key;
+use crate::support::keys::{Key, create_for};
 use crate::support::known::run;
 use crate::support::usage::{wait_for_flushes, wait_for_uses};
 use crate::support::{Client, caught_up, pid, report, sqlstate, value, wait_for_lock, wait_until};
@@ -121,7 +121,10 @@ fn no_call_is_refused_too_early_during_a_handover() {
     thread::scope(|scope| {
         let callers: Vec<_> = callers
             .iter_mut()
-            .map(|client| scope.spawn(|| assert_eq!(passing(client, &key, CALLS / 2), CALLS / 2)))
+            .map(|client| {
+                let key = &key;
+                scope.spawn(move || assert_eq!(passing(client, key, CALLS / 2), CALLS / 2))
+            })
             .collect();
         while callers.iter().any(|caller| !caller.is_finished()) {
             servers.brought();
@@ -349,11 +352,12 @@ fn a_flush_does_not_wait_for_who_adds_charges() {
     assert_eq!(passing(&mut servers.reader, &key, 2), 2);
     let (_, arguments) = begin_with_one(&mut servers.reader);
     let admin = &mut servers.admin;
+    let another = create_for(admin, "another", "acme");
     run(admin, "BEGIN");
     assert_eq!(add(admin, &arguments), "true");
     let mut user = servers.primary.client();
-    assert_eq!(passing(&mut user, &key, 3), 3);
-    wait_for_uses(&mut user, &key, 3);
+    assert_eq!(passing(&mut user, &another, 3), 3);
+    wait_for_uses(&mut user, &another, 3);
     wait_for_flushes(&mut user, 2);
     assert_eq!(in_table(&mut user), 0);
     // Another one, of another standby.
