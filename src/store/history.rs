@@ -59,10 +59,10 @@ macro_rules! prune {
     };
 }
 
-/// Declares the statement that adds hours to their days: those of some keys of the earliest day that
-/// has hours. `by` are the columns of a row beside its instant and its key, `number` is what is
-/// added up. The parameters are the instant before which the hours begin, at which a day begins, and
-/// how many rows at most. Returns how many it was.
+/// Declares the statement that adds hours to their days: those of some keys of the earliest day
+/// that has hours. `by` are the columns of a row beside its instant and its key, `number` is what
+/// is added up. The parameters are the instant before which the hours begin, at which a day begins,
+/// and how many rows at most. Returns how many it was.
 ///
 /// The row of an hour at midnight becomes that of its day. So a day is a row that begins with one,
 /// as is its first hour; the instant says which it is. Keys are taken in their order, and all of

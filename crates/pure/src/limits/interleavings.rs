@@ -86,8 +86,8 @@ impl Shared {
         }
     }
 
-    /// What a call does. Returns whether it was charged: it is not if it is refused, or if the other
-    /// quota keeps the slot.
+    /// What a call does. Returns whether it was charged: it is not if it is refused, or if the
+    /// other quota keeps the slot.
     fn call(&self, number: u64) -> bool {
         let (quotas, mut all) = (self.quotas(), [Shared::quota(number)]);
         let base = |_: &CountedQuota| self.table[usize::from(number == 1)].load(Acquire);
