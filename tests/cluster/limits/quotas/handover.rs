@@ -188,11 +188,11 @@ fn a_failed_handover_counts_nothing_twice_that_was_not_committed() {
         assert_eq!(shown(&mut servers.reader, "'acme'"), six, "{end}");
     }
     // A savepoint that is kept, one that is rolled back, and a session that is ended.
-    run(&mut bringer, "BEGIN; SAVEPOINT outer; SAVEPOINT inner; SELECT FROM vpk_pending_charges()");
-    run(&mut bringer, "RELEASE inner; SAVEPOINT other; SELECT FROM vpk_pending_charges()");
-    run(&mut bringer, "ROLLBACK TO other");
+    run(&mut bringer, "BEGIN; SAVEPOINT first; SAVEPOINT second; SELECT FROM vpk_pending_charges()");
+    run(&mut bringer, "RELEASE second; SAVEPOINT third; SELECT FROM vpk_pending_charges()");
+    run(&mut bringer, "ROLLBACK TO third");
     assert_eq!(shown(&mut servers.reader, "'acme'"), none);
-    run(&mut bringer, "ROLLBACK TO outer");
+    run(&mut bringer, "ROLLBACK TO first");
     assert_eq!(shown(&mut servers.reader, "'acme'"), six);
     let mut other = servers.standby.client();
     begin_with_one(&mut other);
