@@ -9,11 +9,10 @@ use pure::limits::bucket::Bucket;
 use pure::limits::charge::Limit;
 use pure::limits::id::{HashKey, HolderHash, HolderName};
 use pure::limits::policies::MAX_POLICIES;
-use pure::limits::policy::Rate;
-use pure::limits::set::BucketId;
 use pure::limits::sets::Counted;
 
 use crate::pg::background::shmem;
+use crate::pg::list::List;
 use crate::pg::server::kept::Kept;
 use crate::pg::server::{database, settings};
 use crate::store::lookup::Limits;
@@ -62,10 +61,8 @@ impl Hashes {
 /// The buckets of the policies that apply to a call of a subject.
 #[derive(Clone, Copy)]
 pub struct Applied {
-    /// How many of the buckets below there are.
-    length: usize,
     /// The buckets, which are to be read. Those of the account come first.
-    buckets: [Counted; MAX_APPLIED],
+    buckets: List<Counted, MAX_APPLIED>,
 }
 
 /// The policies that apply to a call of a subject.
@@ -114,7 +111,7 @@ impl Applied {
     /// No bucket.
     #[inline(always)]
     pub const fn none() -> Applied {
-        Applied { length: 0, buckets: [NO_BUCKET; MAX_APPLIED] }
+        Applied { buckets: List::new() }
     }
 
     /// The buckets of a subject. None if there is none, or if the library was not preloaded and
@@ -127,7 +124,7 @@ impl Applied {
     pub fn under(key: HashKey, subject: &Subject) -> Option<Applied> {
         let mut applied = Applied::none();
         applied.add(subject, &mut Hashes::under(key));
-        (applied.length > 0).then_some(applied)
+        (!applied.buckets().is_empty()).then_some(applied)
     }
 
     /// Adds the buckets of a subject.
@@ -135,12 +132,9 @@ impl Applied {
     pub fn add(&mut self, subject: &Subject, hashes: &mut Hashes) {
         let servers = settings::rate_limit_share();
         let mut add = |holder, policy: &HashedPolicy| {
-            if let Some(place) = self.buckets.get_mut(self.length) {
-                let bucket = Bucket::FULL;
-                let limit = Limit { rate: policy.named.policy.rate(servers), bucket };
-                *place = Counted { id: hashes.of(holder, subject).bucket(policy.hash), limit };
-                self.length += 1;
-            }
+            let limit = Limit { rate: policy.named.policy.rate(servers), bucket: Bucket::FULL };
+            let id = hashes.of(holder, subject).bucket(policy.hash);
+            self.buckets.push(Counted { id, limit });
         };
         match subject.rate_limits() {
             [None, None, None] => {}
@@ -154,20 +148,14 @@ impl Applied {
 
     /// The buckets.
     pub fn buckets(&self) -> &[Counted] {
-        self.buckets.get(..self.length).unwrap_or_default()
+        self.buckets.as_slice()
     }
 
     /// The buckets, to be read and charged.
     pub fn buckets_mut(&mut self) -> &mut [Counted] {
-        self.buckets.get_mut(..self.length).unwrap_or_default()
+        self.buckets.as_mut_slice()
     }
 }
-
-/// A place without a bucket.
-const NO_BUCKET: Counted = Counted {
-    id: BucketId { holder: 0, policy: 0 },
-    limit: Limit { rate: Rate::LEAST, bucket: Bucket::FULL },
-};
 
 /// Runs `run` with the policies of a text, which a session keeps. It should call nothing of the
 /// server.

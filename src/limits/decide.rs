@@ -4,6 +4,8 @@
 //! Everything up to the header fields is plain data, and calls nothing of the server: see
 //! [`crate::pg::ffi::unguarded`].
 
+use core::iter;
+
 use pure::answer::status::Status;
 use pure::instant::Micros;
 use pure::limits::bucket::{Bucket, Nanos, Wait};
@@ -62,8 +64,8 @@ pub fn charge<'call>(
 
 /// The same for a caller that wants to know no more than the answer.
 pub fn charge_for_status(call: &Call, subject: &Subject, cost: u32, now: Micros) -> Option<Status> {
-    let mut asked = Asked::none();
-    asked.add(subject, now)?;
+    let mut asked = Asked::none(now);
+    asked.add(subject)?;
     asked.decide(call, subject, cost, true).map(|said| said.status())
 }
 
@@ -85,8 +87,8 @@ fn decide<'call>(
     now: Micros,
     is_charged: bool,
 ) -> Option<Decision<'call>> {
-    let asked = call.keep_unguarded([Asked::none()].iter().copied()).first_mut()?;
-    asked.add(subject, now)?;
+    let asked = call.keep_unguarded(iter::once_with(|| Asked::none(now))).first_mut()?;
+    asked.add(subject)?;
     let said = asked.decide(call, subject, cost, is_charged)?;
     let by = By::Subject(Policies::of(subject), asked);
     Some(Decision { status: said.status(), by, cost, said })
@@ -96,7 +98,7 @@ fn decide<'call>(
 #[derive(Clone, Copy)]
 struct Asked {
     applied: Applied,
-    quotas: Option<quotas::Counted>,
+    quotas: quotas::Counted,
 }
 
 /// What they say.
@@ -121,18 +123,18 @@ impl Said {
 }
 
 impl Asked {
-    /// None yet. A constant would be copied with the room for quotas.
+    /// None yet, for a call that is made now.
     #[inline(always)]
-    const fn none() -> Asked {
-        Asked { applied: Applied::none(), quotas: None }
+    const fn none(now: Micros) -> Asked {
+        Asked { applied: Applied::none(), quotas: quotas::Counted::none(now) }
     }
 
     /// Adds those of a subject. None if the library was not preloaded, and nothing can be limited.
     #[inline]
-    fn add(&mut self, subject: &Subject, now: Micros) -> Option<()> {
+    fn add(&mut self, subject: &Subject) -> Option<()> {
         let mut hashes = Hashes::under(shmem::hash_key()?);
         self.applied.add(subject, &mut hashes);
-        quotas::Counted::put(&mut self.quotas, subject, &mut hashes, now);
+        self.quotas.add(subject, &mut hashes);
         Some(())
     }
 
@@ -149,7 +151,7 @@ impl Asked {
     ) -> Option<Said> {
         let (sets, database) = (shmem::quota_sets()?, database::own());
         let buckets = self.applied.buckets_mut();
-        let counted = self.quotas.as_mut().map_or(&mut [][..], quotas::Counted::quotas_mut);
+        let counted = self.quotas.quotas_mut();
         let holders = holders(buckets, counted)?;
         let id = subject.key.unwrap_or_default();
         let mut unstored = 0;
@@ -244,11 +246,8 @@ impl Decision<'_> {
                     let NamedPolicy { name, policy } = it.policy.named;
                     self.bucket(name.as_str(), policy, counted.limit)
                 });
-                let quotas = quotas.iter().flat_map(|it| {
-                    let now = it.now;
-                    it.quotas().iter().map(move |each| (now, each))
-                });
-                buckets.chain(quotas.map(|(now, each)| self.quota(each, now))).collect()
+                let quotas_told = quotas.quotas().iter().map(|it| self.quota(it, quotas.now));
+                buckets.chain(quotas_told).collect()
             }
             By::Address(policy, counted) => {
                 vec![self.bucket(INVALID_KEYS, *policy, counted.limit)]
@@ -297,7 +296,7 @@ impl Decision<'_> {
 
     fn quota_details(&self) -> Option<Value> {
         let By::Subject(_, asked) = &self.by else { return None };
-        let quota = asked.quotas.as_ref()?.quotas().get(self.said.exceeded?)?;
+        let quota = asked.quotas.quotas().get(self.said.exceeded?)?;
         let (meter, usage) = (quota.counts.meter, quota.usage);
         let resets_at = iso(quota.period_end);
         Some(quota_details(meter.as_str(), usage.allowed, usage.used(), resets_at.as_deref()))

@@ -10,6 +10,7 @@ use pure::limits::quotas::{MAX_QUOTAS, Quota};
 
 use crate::limits::applied::{Hashes, Subject};
 use crate::pg::call::Call;
+use crate::pg::list::List;
 use crate::pg::server::kept::Kept;
 use crate::pg::server::{clock, database, time_zone};
 use crate::pg::types::Bytes;
@@ -65,37 +66,34 @@ impl Current {
 pub struct Counted {
     /// When the call was made.
     pub now: Micros,
-    /// How many there are.
-    length: usize,
     /// The quotas, those of the account first.
-    quotas: [CountedQuota; MOST],
+    quotas: List<CountedQuota, MOST>,
 }
 
 impl Counted {
     /// No quota, for a call that is made now.
-    const fn none(now: Micros) -> Counted {
-        Counted { now, length: 0, quotas: [CountedQuota::NONE; MOST] }
+    #[inline(always)]
+    pub const fn none(now: Micros) -> Counted {
+        Counted { now, quotas: List::new() }
     }
 
-    /// Puts the quotas of a subject into a place. It stays empty if there is none.
+    /// Adds the quotas of a subject.
     #[inline]
-    pub fn put(to: &mut Option<Counted>, subject: &Subject, hashes: &mut Hashes, now: Micros) {
+    pub fn add(&mut self, subject: &Subject, hashes: &mut Hashes) {
         let Limits { plan, account, key } = &subject.limits;
         let texts = [plan.quotas, account.quotas, key.quotas];
         if texts != [None; 3] {
-            to.insert(Counted::none(now)).add(texts, subject, hashes);
+            self.add_some(texts, subject, hashes);
         }
     }
 
-    fn add(&mut self, texts: [Option<&[u8]>; 3], subject: &Subject, hashes: &mut Hashes) {
+    fn add_some(&mut self, texts: [Option<&[u8]>; 3], subject: &Subject, hashes: &mut Hashes) {
         let grants = subject.limits.account.quota_grants;
         let now = self.now;
         let mut add = |holder, quota: &CurrentQuota| {
-            if let Some(place) = self.quotas.get_mut(self.length) {
-                let is_charged = quota.meter.as_str() == CALLS;
-                *place = quota.counted(holder, hashes.of(holder, subject), grants, is_charged);
-                self.length += 1;
-            }
+            let is_charged = quota.meter.as_str() == CALLS;
+            let hash = hashes.of(holder, subject);
+            self.quotas.push(quota.counted(holder, hash, grants, is_charged));
         };
         match texts {
             // Nothing replaces them.
@@ -114,12 +112,12 @@ impl Counted {
 
     /// The quotas.
     pub fn quotas(&self) -> &[CountedQuota] {
-        self.quotas.get(..self.length).unwrap_or_default()
+        self.quotas.as_slice()
     }
 
     /// The quotas, to be read and charged.
     pub fn quotas_mut(&mut self) -> &mut [CountedQuota] {
-        self.quotas.get_mut(..self.length).unwrap_or_default()
+        self.quotas.as_mut_slice()
     }
 }
 

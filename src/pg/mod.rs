@@ -66,6 +66,7 @@ pub mod sql {
 
 pub mod call;
 pub mod error;
+pub mod list;
 pub mod redaction;
 pub mod types;
 

@@ -82,11 +82,6 @@ unsafe extern "C-unwind" {
         values: *mut Datum,
         nulls: *mut bool,
     );
-    pub(in crate::pg) fn nocachegetattr(
-        tuple: HeapTuple,
-        attribute: c_int,
-        descriptor: TupleDesc,
-    ) -> Datum;
     pub(in crate::pg) fn CreateTemplateTupleDesc(attributes: c_int) -> TupleDesc;
     pub(in crate::pg) fn TupleDescCopyEntry(
         target: TupleDesc,

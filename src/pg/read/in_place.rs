@@ -56,7 +56,7 @@ use crate::pg::ffi::{compat, unguarded};
 use crate::pg::read::catalog::{self, Descriptors, File, Table};
 use crate::pg::read::scan::{LOCK, Opened};
 use crate::pg::read::snapshot::Snapshot;
-use crate::pg::read::tuple::{MAX_COLUMNS, Tuple};
+use crate::pg::read::tuple::{Columns, MAX_COLUMNS, Tuple};
 use crate::pg::server::{database, settings};
 
 /// One look-up in a table out of so many goes through the index.
@@ -131,8 +131,12 @@ pub fn row<R: Copy>(
     // releases the pin (src/backend/utils/resowner/resowner.c). The descriptors are those of the
     // table's file, and are never freed.
     unsafe {
-        let found = visible(tid, relation, (*descriptors.first).natts, snapshot)
-            .and_then(|tuple| read(&Tuple::on_page(tuple, descriptors)));
+        let tuple = visible(tid, relation, (*descriptors.first).natts, snapshot);
+        let found = tuple.as_ref().and_then(|tuple| {
+            let mut columns = Columns::none();
+            columns.read(tuple, descriptors.first);
+            read(&Tuple::on_page(&columns, tuple, descriptors))
+        });
         unguarded::ReleaseBuffer(tid.buffer);
         found
     }
@@ -245,7 +249,8 @@ fn is_settled(status: u32) -> bool {
 /// first `columns` columns. Those that follow them may be read as well, up to the last one that may
 /// be read of the table.
 pub fn remember(table: Table, columns: AttrNumber, opened: &Opened, tag: u32, tuple: &Tuple) {
-    assert!(usize::try_from(columns).is_ok_and(|columns| columns <= MAX_COLUMNS));
+    let all = opened.last().max(columns);
+    assert!(usize::try_from(all).is_ok_and(|all| all <= MAX_COLUMNS));
     let limit = settings::backend_cache();
     let Some(tid) = tuple.tid().filter(|_| limit > 0 && opened.is_heap()) else { return };
     // SAFETY: the closure uses the value alone. It allocates by Rust's allocator, which calls no
@@ -261,7 +266,7 @@ pub fn remember(table: Table, columns: AttrNumber, opened: &Opened, tag: u32, tu
     unsafe {
         let descriptors = Descriptors {
             first: kept_descriptor(kept.first, opened, columns),
-            all: kept_descriptor(kept.all, opened, opened.last().max(columns)),
+            all: kept_descriptor(kept.all, opened, all),
         };
         MEMORY.with(|memory| memory.descriptors[table as usize] = descriptors);
         catalog::set_file(table, File { locator: compat::locator(opened.heap()), descriptors });

@@ -22,10 +22,10 @@ use crate::pg::types::{
 ///
 /// Columns have numbers from 1 on. A value is None where the column is null. The caller names each
 /// column by its type, as its [`super::shape::Shape`] has it; debug builds check that.
-pub struct Tuple(Source);
+pub struct Tuple<'row>(Source<'row>);
 
 /// Where a row is.
-enum Source {
+enum Source<'row> {
     /// In a slot that a scan has filled.
     Slot {
         /// The slot.
@@ -35,19 +35,64 @@ enum Source {
     },
     /// On a page.
     Page {
-        /// The values of the columns that every row has.
-        values: [MaybeUninit<Datum>; MAX_COLUMNS],
-        /// Which of them are null.
-        nulls: [bool; MAX_COLUMNS],
+        /// The columns that every row has.
+        columns: &'row Columns,
         /// The row itself.
-        tuple: pg_sys::HeapTupleData,
+        tuple: &'row pg_sys::HeapTupleData,
         /// The tuple descriptors of its table.
         descriptors: Descriptors,
     },
 }
 
-/// How many of the columns that every row has can be read of a row on a page.
-pub const MAX_COLUMNS: usize = 17;
+/// How many columns of a row on a page can be read.
+pub const MAX_COLUMNS: usize = 19;
+
+/// Columns of a row on a page. They are large, and so they are never moved.
+pub(in crate::pg) struct Columns {
+    /// Their values.
+    values: [MaybeUninit<Datum>; MAX_COLUMNS],
+    /// Which of them are null.
+    nulls: [bool; MAX_COLUMNS],
+}
+
+impl Columns {
+    /// None is read yet.
+    #[inline(always)]
+    pub(in crate::pg) const fn none() -> Columns {
+        Columns {
+            values: [const { MaybeUninit::uninit() }; MAX_COLUMNS],
+            nulls: [true; MAX_COLUMNS],
+        }
+    }
+
+    /// Reads the columns of a descriptor. Those that the row does not have are null.
+    ///
+    /// # Safety
+    /// The page of the row is pinned for as long as a value is used. The descriptor is one of its
+    /// table, with at most [`MAX_COLUMNS`].
+    #[inline(always)]
+    pub(in crate::pg) unsafe fn read(
+        &mut self,
+        tuple: &pg_sys::HeapTupleData,
+        descriptor: pg_sys::TupleDesc,
+    ) {
+        let (values, nulls) = (self.values.as_mut_ptr().cast(), self.nulls.as_mut_ptr());
+        // SAFETY: the caller's. The function writes as many values and nulls as the descriptor has
+        // columns, and keeps offsets in the descriptor. It does not change the row
+        // (src/backend/access/common/heaptuple.c: heap_deform_tuple).
+        unsafe {
+            let tuple = ptr::from_ref(tuple).cast_mut();
+            unguarded::heap_deform_tuple(tuple, descriptor, values, nulls);
+        }
+    }
+
+    /// The value of a column.
+    fn value(&self, column: AttrNumber) -> Option<Datum> {
+        let at = column as usize - 1;
+        // SAFETY: where a value is not null, the server has written it.
+        (!self.nulls[at]).then(|| unsafe { self.values[at].assume_init() })
+    }
+}
 
 /// A value in a row, which is good for as long as the row is read. Its methods are unguarded (see
 /// [`crate::pg::read`]).
@@ -56,10 +101,10 @@ pub struct InRow<'row, T> {
     /// The value.
     value: T,
     /// The row.
-    row: PhantomData<&'row Tuple>,
+    row: PhantomData<&'row Columns>,
 }
 
-impl Tuple {
+impl<'row> Tuple<'row> {
     /// The row in a slot, of which the columns up to the last one may be read.
     ///
     /// # Safety
@@ -68,7 +113,7 @@ impl Tuple {
     pub(in crate::pg) unsafe fn in_slot(
         slot: *mut pg_sys::TupleTableSlot,
         last: AttrNumber,
-    ) -> Tuple {
+    ) -> Tuple<'row> {
         Tuple(Source::Slot { slot, last })
     }
 
@@ -76,24 +121,15 @@ impl Tuple {
     ///
     /// # Safety
     /// The page is pinned for as long as the result is used. The tuple was visible while the page
-    /// was locked, has the columns that every row has, and no value outside the page. The
-    /// descriptors are those of its table. That of the columns that every row has has at most
-    /// [`MAX_COLUMNS`].
+    /// was locked, has the columns that every row has, which were read, and no value outside the
+    /// page. The descriptors are those of its table, of at most [`MAX_COLUMNS`].
+    #[inline(always)]
     pub(in crate::pg) unsafe fn on_page(
-        mut tuple: pg_sys::HeapTupleData,
+        columns: &'row Columns,
+        tuple: &'row pg_sys::HeapTupleData,
         descriptors: Descriptors,
-    ) -> Tuple {
-        let mut values = [const { MaybeUninit::uninit() }; MAX_COLUMNS];
-        let mut nulls = [true; MAX_COLUMNS];
-        // SAFETY: the caller's. The function writes as many values and nulls as the descriptor has
-        // columns, and keeps offsets in the descriptor
-        // (src/backend/access/common/heaptuple.c: heap_deform_tuple).
-        unsafe {
-            let values = values.as_mut_ptr().cast();
-            let (first, nulls) = (descriptors.first, nulls.as_mut_ptr());
-            unguarded::heap_deform_tuple(&mut tuple, first, values, nulls);
-        }
-        Tuple(Source::Page { values, nulls, tuple, descriptors })
+    ) -> Tuple<'row> {
+        Tuple(Source::Page { columns, tuple, descriptors })
     }
 
     /// Whether a column has a value.
@@ -142,26 +178,30 @@ impl Tuple {
         (first..=last).any(|column| column <= readable && self.value(column).is_some())
     }
 
-    /// A column of type `text` that an update has appended; None as for
-    /// [`Tuple::has_appended`].
-    pub fn appended_text(&self, column: AttrNumber) -> Option<InRow<'_, Text>> {
-        let datum = match &self.0 {
-            Source::Slot { last, .. } => (column <= *last).then(|| self.value(column))?,
-            Source::Page { tuple, descriptors, .. } => {
-                // SAFETY: the column may be read and is not null, so that the row has it; it is no
-                // value outside the page. The function keeps offsets in the descriptor
-                // (src/backend/access/common/heaptuple.c: nocachegetattr).
-                self.has_appended(column..=column).then(|| unsafe {
-                    let tuple = ptr::from_ref(tuple).cast_mut();
-                    unguarded::nocachegetattr(tuple, column.into(), descriptors.all)
-                })
-            }
-        };
-        datum.map(|datum| {
-            self.assert_type(column, pg_sys::TEXTOID);
-            // SAFETY: as for `column`.
-            InRow { value: unsafe { Text::from_raw(datum) }, row: PhantomData }
-        })
+    /// Columns of type `text` that an update has appended; None as for [`Tuple::has_appended`].
+    pub fn appended_texts<const N: usize>(
+        &self,
+        columns: [AttrNumber; N],
+    ) -> [Option<InRow<'_, Text>>; N] {
+        let mut all = Columns::none();
+        if let Source::Page { tuple, descriptors, .. } = &self.0 {
+            // SAFETY: as for `on_page`.
+            unsafe { all.read(tuple, descriptors.all) };
+        }
+        let mut texts = [None; N];
+        for (text, &column) in texts.iter_mut().zip(&columns) {
+            let datum = match &self.0 {
+                Source::Slot { last, .. } if column > *last => None,
+                Source::Slot { .. } => self.value(column),
+                Source::Page { .. } => all.value(column),
+            };
+            *text = datum.map(|datum| {
+                self.assert_type(column, pg_sys::TEXTOID);
+                // SAFETY: as for `column`.
+                InRow { value: unsafe { Text::from_raw(datum) }, row: PhantomData }
+            });
+        }
+        texts
     }
 
     /// A column of type `uuid`.
@@ -262,11 +302,7 @@ impl Tuple {
                 let at = column as usize - 1;
                 (!*(**slot).tts_isnull.add(at)).then(|| *(**slot).tts_values.add(at))
             },
-            Source::Page { values, nulls, .. } => {
-                let at = column as usize - 1;
-                // SAFETY: where a value is not null, the server has written it.
-                (!nulls[at]).then(|| unsafe { values[at].assume_init() })
-            }
+            Source::Page { columns, .. } => columns.value(column),
         }
     }
 

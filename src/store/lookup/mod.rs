@@ -35,10 +35,9 @@ pub struct LookUp<'call> {
     /// The table whose row was not where it was before.
     missed: Option<Table>,
     snapshot: Snapshot,
-    /// What the rows that were read say of limits, by the numbers of their tables: those of a key,
-    /// of its account, and of the account's plan. Most rows say nothing. Kept here, it makes no
-    /// result larger.
-    limits: [Cell<Option<&'call Texts<'call>>>; READ_TOGETHER.len()],
+    /// What the rows of a key, its account and the account's plan that were read say of limits.
+    /// Most say nothing. Kept here, it makes no result larger.
+    limits: Cell<Option<&'call Limits<'call>>>,
 }
 
 /// The tables that one lookup may need, in the order in which they are locked.
@@ -63,8 +62,8 @@ pub fn now<'call, R: Copy>(
             opened[table as usize] = Some(Opened::open(table, columns::shape(table)));
         }
         in_place::accept_invalidations();
-        let limits = [const { Cell::new(None) }; READ_TOGETHER.len()];
-        let mut lookup = LookUp { call, opened, missed, snapshot: snapshot::latest(), limits };
+        let (snapshot, limits) = (snapshot::latest(), Cell::new(None));
+        let mut lookup = LookUp { call, opened, missed, snapshot, limits };
         let result = read(&lookup);
         for opened in lookup.opened.iter_mut().rev().filter_map(Option::take) {
             opened.close();
@@ -133,33 +132,34 @@ impl<'call> LookUp<'call> {
         self.row(Table::Keys, tag, value, |tuple| {
             StoredKey::has_hash(tuple, hash)
                 .then(|| StoredKey::read(self.call, tuple, with_details))?
-                .inspect(|_| self.note(Table::Keys, Texts::of_key(self.call, tuple)))
+                .inspect(|_| self.note(Texts::of_key(self.call, tuple), |it| &mut it.key))
         })
     }
 
-    /// Notes what a row says of limits.
+    /// Notes what a row says of limits, if it says anything.
     #[inline(always)]
-    fn note(&self, table: Table, texts: Option<&'call Texts<'call>>) {
-        if texts.is_some() {
-            self.limits[table as usize].set(texts);
+    fn note(
+        &self,
+        texts: Option<Texts<'call>>,
+        of: impl for<'a> FnOnce(&'a mut Limits<'call>) -> &'a mut Texts<'call>,
+    ) {
+        if let Some(texts) = texts {
+            let mut limits = self.limits.get().copied().unwrap_or_default();
+            *of(&mut limits) = texts;
+            self.limits.set(self.call.copy_unguarded(&[limits]).first());
         }
     }
 
     /// What the key, its account and the account's plan say of limits that were read; None where
     /// none of them says anything.
     pub fn limits(&self) -> Option<&'call Limits<'call>> {
-        let [key, account, plan] = &self.limits;
-        let (key, account, plan) = (key.get(), account.get(), plan.get());
-        if key.is_none() && account.is_none() && plan.is_none() {
-            return None;
-        }
-        Limits::of(self.call, plan, account, key)
+        self.limits.get()
     }
 
     /// The name of an account's plan.
     pub fn plan_of(&self, account: Text) -> Result<Option<Text>, Moved> {
         self.named(Table::Accounts, account, |tuple| {
-            self.note(Table::Accounts, Texts::of_account(self.call, tuple));
+            self.note(Texts::of_account(self.call, tuple), |it| &mut it.account);
             tuple.text(columns::accounts::PLAN).map(|plan| plan.kept(self.call))
         })
     }
@@ -173,7 +173,7 @@ impl<'call> LookUp<'call> {
     #[inline(always)]
     pub fn includes_access(&self, plan: Text) -> Result<Option<bool>, Moved> {
         self.named(Table::Plans, plan, |tuple| {
-            self.note(Table::Plans, Texts::of_plan(self.call, tuple));
+            self.note(Texts::of_plan(self.call, tuple), |it| &mut it.plan);
             Some(tuple.is(columns::plans::API_ACCESS))
         })
     }

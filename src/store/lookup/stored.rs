@@ -26,45 +26,40 @@ impl<'call> Texts<'call> {
     /// Reads the columns of vpk.keys. None where nothing is set, as in most rows: then nothing but
     /// the row's list of nulls is read.
     #[inline(always)]
-    pub(super) fn of_key(call: &'call Call, tuple: &Tuple) -> Option<&'call Texts<'call>> {
+    pub(super) fn of_key(call: &'call Call, tuple: &Tuple) -> Option<Texts<'call>> {
         use columns::keys::*;
         let some = tuple.has_appended(RATE_LIMITS..=QUOTAS);
-        some.then(|| Texts::read_some(call, tuple, RATE_LIMITS, QUOTAS, None))?
+        some.then(|| Texts::read(call, tuple, [RATE_LIMITS, QUOTAS]))
     }
 
     /// Those of vpk.accounts.
     #[inline(always)]
-    pub(super) fn of_account(call: &'call Call, tuple: &Tuple) -> Option<&'call Texts<'call>> {
+    pub(super) fn of_account(call: &'call Call, tuple: &Tuple) -> Option<Texts<'call>> {
         use columns::accounts::*;
         let some = tuple.has_appended(RATE_LIMITS..=QUOTA_GRANTS);
-        some.then(|| Texts::read_some(call, tuple, RATE_LIMITS, QUOTAS, Some(QUOTA_GRANTS)))?
+        some.then(|| Texts::read(call, tuple, [RATE_LIMITS, QUOTAS, QUOTA_GRANTS]))
     }
 
     /// Those of vpk.plans.
     #[inline(always)]
-    pub(super) fn of_plan(call: &'call Call, tuple: &Tuple) -> Option<&'call Texts<'call>> {
+    pub(super) fn of_plan(call: &'call Call, tuple: &Tuple) -> Option<Texts<'call>> {
         use columns::plans::*;
         let some = tuple.has_appended(RATE_LIMITS..=QUOTAS);
-        some.then(|| Texts::read_some(call, tuple, RATE_LIMITS, QUOTAS, None))?
+        some.then(|| Texts::read(call, tuple, [RATE_LIMITS, QUOTAS]))
     }
 
-    /// The columns of a row of which one is set.
-    #[cold]
-    fn read_some(
+    /// The columns of a row of which one is set, in the order of the fields.
+    #[inline(never)]
+    fn read<const N: usize>(
         call: &'call Call,
         tuple: &Tuple,
-        rate_limits: AttrNumber,
-        quotas: AttrNumber,
-        quota_grants: Option<AttrNumber>,
-    ) -> Option<&'call Texts<'call>> {
-        let text =
-            |column| tuple.appended_text(column).map(|text| call.copy_unguarded(text.bytes()));
-        let texts = Texts {
-            rate_limits: text(rate_limits),
-            quotas: text(quotas),
-            quota_grants: quota_grants.and_then(text),
+        columns: [AttrNumber; N],
+    ) -> Texts<'call> {
+        let texts = tuple.appended_texts(columns);
+        let text = |at: usize| {
+            texts.get(at).copied().flatten().map(|text| call.copy_unguarded(text.bytes()))
         };
-        call.copy_unguarded(&[texts]).first()
+        Texts { rate_limits: text(0), quotas: text(1), quota_grants: text(2) }
     }
 }
 
@@ -77,20 +72,6 @@ pub struct Limits<'call> {
     pub account: Texts<'call>,
     /// The key.
     pub key: Texts<'call>,
-}
-
-impl<'call> Limits<'call> {
-    /// What three rows say, of which one says something.
-    #[cold]
-    pub(super) fn of(
-        call: &'call Call,
-        plan: Option<&'call Texts<'call>>,
-        account: Option<&'call Texts<'call>>,
-        key: Option<&'call Texts<'call>>,
-    ) -> Option<&'call Limits<'call>> {
-        let [plan, account, key] = [plan, account, key].map(|it| it.copied().unwrap_or_default());
-        call.copy_unguarded(&[Limits { plan, account, key }]).first()
-    }
 }
 
 /// The columns of a stored key that an answer depends on. The details, which only a full answer

@@ -30,15 +30,21 @@ pub struct CachedTid {
 pub fn tag(kind: u8, name: &[u8]) -> u32 {
     // An odd number of 64 bits, 2^64 divided by the golden ratio; the high bits of a product depend
     // on all bits of its factors, so they are mixed into the low ones.
-    let mut mixed = u64::from(kind);
-    for chunk in name.chunks(8) {
-        let mut bytes = [0; 8];
-        bytes[..chunk.len()].copy_from_slice(chunk);
-        mixed = (mixed ^ u64::from_le_bytes(bytes)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        mixed ^= mixed >> 32;
-    }
-    let [a, b, c, d, ..] = mixed.to_le_bytes();
-    u32::from_le_bytes([a, b, c, d])
+    let mix = |mixed: u64, word: u64| {
+        let product = (mixed ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        product ^ product >> 32
+    };
+    let (words, rest) = name.as_chunks();
+    let start = u64::from(kind) | (name.len() as u64) << 8;
+    let mixed = words.iter().fold(start, |mixed, word| mix(mixed, u64::from_le_bytes(*word)));
+    // The last eight bytes are read at once, some of them for the second time.
+    let last = name.last_chunk().map_or_else(
+        || rest.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)),
+        |last| u64::from_le_bytes(*last),
+    );
+    #[expect(clippy::cast_possible_truncation, reason = "the low bits")]
+    let tag = mix(mixed, last) as u32;
+    tag
 }
 
 /// A TID with its tag; an offset of 0 is no TID.

@@ -13,9 +13,6 @@ pub struct Name {
 }
 
 impl Name {
-    /// No name.
-    pub(super) const NONE: Name = Name { length: 0, bytes: [0; MAX_NAME] };
-
     /// The name in a text, if it is one.
     pub fn parse(text: &[u8]) -> Option<Name> {
         let is_good =

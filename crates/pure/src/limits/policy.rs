@@ -111,9 +111,6 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// One call a second: for a place without a policy.
-    pub const LEAST: Rate = Rate { amount: 1, burst: 1, interval: NANOS };
-
     /// How many parts a nanosecond has.
     pub const fn parts(self) -> u32 {
         self.amount

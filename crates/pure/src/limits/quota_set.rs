@@ -6,7 +6,7 @@ use crate::limits::bucket::Wait;
 use crate::limits::name::{MAX_NAME, Name};
 use crate::limits::period::Span;
 use crate::limits::quotas::Usage;
-use crate::limits::set::BucketId;
+use crate::limits::set::{BucketId, from_home};
 use crate::sync::Ordering::{Relaxed, Release};
 use crate::sync::{AtomicI64, AtomicU8, AtomicU32, AtomicU64};
 
@@ -96,22 +96,6 @@ pub struct CountedQuota {
 }
 
 impl CountedQuota {
-    /// None, to fill up an array.
-    pub const NONE: CountedQuota = CountedQuota {
-        id: BucketId { holder: 0, policy: 0 },
-        counts: Counts {
-            holder: Holder::Account,
-            meter: Name::NONE,
-            span: Span::Total,
-            period_start: 0,
-        },
-        warn_from: 0,
-        is_charged: false,
-        period_end: 0,
-        renewed: 0,
-        usage: Usage { allowed: 0, base: 0, pending: 0 },
-    };
-
     /// How long a call of this cost has to wait at an instant. It waits for ever where the next
     /// period does not allow it either.
     pub fn wait(&self, cost: u32, now: Micros) -> Wait {
@@ -265,8 +249,8 @@ impl QuotaSet {
     /// The slot of a quota.
     pub(super) fn slot(&self, id: BucketId) -> Option<&Slot> {
         let tag = tag(id);
-        let mut all = self.tags.iter().zip(&self.slots);
-        all.find(|(it, slot)| it.load(Relaxed) == tag && slot.id() == id).map(|(_, slot)| slot)
+        let is_at = |at: &usize| self.tags[*at].load(Relaxed) == tag && self.slots[*at].id() == id;
+        from_home(id, SLOTS).find(is_at).map(|at| &self.slots[at])
     }
 
     /// Whether any slot is in use. A look without the lock.
@@ -309,7 +293,7 @@ impl QuotaSet {
 
     /// Takes a slot that is free, or whose quota the table has, or whose period was over.
     fn claim(&self, database: u32, id: BucketId, counts: &Counts, over: Micros) -> Option<&Slot> {
-        let unused = self.tags.iter().position(|tag| tag.load(Relaxed) == 0);
+        let unused = from_home(id, SLOTS).find(|at| self.tags[*at].load(Relaxed) == 0);
         let at = match unused {
             Some(at) => at,
             None => {

@@ -81,7 +81,7 @@ impl Table {
 
 /// What the memory says is used; None where the table has to be read.
 fn used(quotas: QuotaSets, id: BucketId) -> Option<i64> {
-    let mut all = [CountedQuota { id, ..CountedQuota::NONE }];
+    let mut all = [CountedQuota { id, ..counted(0, 0, 0) }];
     let read = |locked| quotas.read(locked, &mut all, AT_1.now, AT_1.max_age);
     let missing = quotas.locks.while_locked([id.holder; 2], read);
     (missing == 0).then(|| all[0].usage.used())

@@ -120,12 +120,12 @@ impl Set {
     fn find(&self, id: BucketId) -> Option<usize> {
         let tag = tag(id);
         let is_at = |at: &usize| self.tags[*at].load(Relaxed) == tag && self.places[*at].id() == id;
-        from_home(id).find(is_at)
+        from_home(id, WAYS).find(is_at)
     }
 
     /// A free place for a bucket.
     fn free(&self, id: BucketId, now: Nanos) -> Option<usize> {
-        let unused = from_home(id).find(|at| self.tags[*at].load(Relaxed) == 0);
+        let unused = from_home(id, WAYS).find(|at| self.tags[*at].load(Relaxed) == 0);
         unused.or_else(|| self.places.iter().position(|place| place.stored().bucket.is_full(now)))
     }
 }
@@ -169,10 +169,10 @@ impl Stored {
     }
 }
 
-/// The places of a set, in the order in which a bucket is looked for: most are in the first.
-fn from_home(id: BucketId) -> impl Iterator<Item = usize> {
-    let home = (id.policy >> 32) as u32 as usize % WAYS;
-    (home..WAYS).chain(0..home)
+/// The places of a set, in the order in which an id is looked for: most are in the first.
+pub(super) fn from_home(id: BucketId, places: usize) -> impl Iterator<Item = usize> {
+    let home = (id.policy >> 32) as u32 as usize % places;
+    (home..places).chain(0..home)
 }
 
 /// The part of an id that stands for it in the first cache line of a set. Never 0.
