@@ -91,7 +91,7 @@ impl<'memory> QuotaSets<'memory> {
         });
     }
 
-    /// Has what was pending of a quota not count any more. A flush may have added it to the table
+    /// Stops counting what was pending of a quota. A flush may have added it to the table
     /// meanwhile: the next one takes it out again.
     fn end_charge(self, charge: &PendingCharge) {
         self.while_locked(charge.id.holder, |_, set| {
@@ -126,7 +126,7 @@ impl<'memory> QuotaSets<'memory> {
     }
 }
 
-/// Moves what is pending of a holder's quotas to another holder, whose bases are to be read again.
+/// Moves the pending numbers of a holder's quotas to another holder. Its bases are read again.
 /// What finds no slot stays: a flush finds the account by the key. The caller holds the locks of
 /// both sets.
 fn hand_over(set: &QuotaSet, from: HolderHash, to_set: &QuotaSet, to: HolderHash) {
@@ -280,8 +280,8 @@ mod tests {
         );
     }
 
-    /// G12: a quota counts from its making: without what was pending then, and with all that came
-    /// after. The history keeps both.
+    /// G12: a new quota counts from its making. What was pending then does not count, and what came
+    /// after does. The history keeps both.
     #[test]
     fn a_quota_that_begins_counts_from_then_on() {
         for is_flushed in [false, true] {

@@ -1,18 +1,18 @@
 //! Charges that a standby hands over to the primary: those that it has shown, and that somebody
 //! adds to the primary's table.
 //!
-//! The standby decides by its copy of the table and by what is pending in its memory. The copy may
-//! have what was shown at any time from then on, and must not count it twice. So a charge that is
-//! shown leaves `pending` for `handed`, which decides nothing. It is settled there, or it goes back
-//! when the transaction that was shown it has ended.
+//! The standby decides by its copy of the table and by the pending numbers in its memory. Once a
+//! charge is shown, the copy may have it too, and it must not count twice. So the charge moves from
+//! `pending` to `handed`, which decides nothing. It is settled there. Otherwise it moves back when
+//! the transaction ends that it was shown to.
 
 use crate::limits::quota_set::{PendingCharge, Reading, SLOTS, Slot, add};
 use crate::limits::quota_slots::QuotaSets;
 use crate::sync::Ordering::Relaxed;
 
 impl QuotaSets<'_> {
-    /// Shows what is pending in a database, in at most so many slots. It does not count from now
-    /// on. Of a database, nothing else is being handed over.
+    /// Returns the pending charges of a database, of at most so many slots. From now on they do not
+    /// count. No other handover of this database is going on.
     pub fn show(self, database: u32, limit: usize) -> Vec<PendingCharge> {
         let mut found = Vec::new();
         for (number, set) in self.sets.iter().enumerate().filter(|(_, set)| set.is_used()) {
@@ -61,12 +61,12 @@ impl QuotaSets<'_> {
 }
 
 impl Slot {
-    /// Has what is pending not count: it is being handed over.
+    /// Stops counting the pending number: it is being handed over.
     fn hand(&self) {
         add(&self.handed, self.pending.swap(0, Relaxed));
     }
 
-    /// Has what is being handed over count again.
+    /// Counts the number again that is being handed over.
     pub(super) fn take_back(&self) {
         add(&self.pending, self.handed.swap(0, Relaxed));
     }

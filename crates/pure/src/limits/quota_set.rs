@@ -319,7 +319,7 @@ impl QuotaSet {
         Some(slot)
     }
 
-    /// The slot of a quota, or one that is taken for it; None if there is none. The charge says
+    /// The slot of a quota. If it has none, takes one; None if all are in use. The charge says
     /// what it counts. The caller holds the lock.
     pub(super) fn slot_for(&self, id: BucketId, charge: &PendingCharge) -> Option<&Slot> {
         self.slot(id).or_else(|| {
