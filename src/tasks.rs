@@ -14,7 +14,8 @@ use crate::pg::call::Call;
 use crate::pg::server::{clock, random};
 use crate::pg::sql::lock;
 use crate::pg::types::{Interval, Json, Text, Timestamp, Uuid};
-use crate::store::leases::{self, NewLease, Tasks};
+use crate::store::leases::{self, Leases, NewLease};
+use crate::store::lookup;
 use crate::usage;
 use crate::verify::body::BodyFacts;
 use crate::verify::{self, Answer, RequestOptions, body};
@@ -78,9 +79,8 @@ pub fn start(
 
     let expires_at = end_of(call, ttl)?;
     // An account or plan that has just been removed allows no task.
-    let none = Tasks { running: 0, allowed: Some(0), first_end: None, some_ended: false };
-    let Tasks { running, allowed, first_end, some_ended } =
-        leases::count(call, key.account).unwrap_or(none);
+    let allowed = lookup::tasks_allowed(call, key.account).unwrap_or(Some(0));
+    let Leases { running, first_end, some_ended } = leases::count(key.account);
     if allowed.is_some_and(|allowed| running >= i64::from(allowed)) {
         let status = Status::ConcurrencyLimitExceeded;
         note(status, Some(&key.id));

@@ -1,4 +1,5 @@
-//! Setting rate limits and quotas: the arguments, and the errors.
+//! Setting rate limits and quotas: the arguments, and the errors. Those of a policy's numbers are
+//! in [`pure::limits::policy`].
 
 use pure::error::{CallError, quoted};
 use pure::limits::applicable::Limits;
@@ -66,7 +67,7 @@ pub struct NewQuota {
 /// Sets or removes a rate limit. Writes nothing where nothing changes.
 pub fn set_rate_limit(call: &Call, given: Given, limit: RateLimit) -> Result<(), CallError> {
     let name = checked_label(call, "policy", required("policy", limit.policy)?)?;
-    let policy = limit.amount.map(|amount| checked_policy(limit, amount)).transpose()?;
+    let policy = limit.amount.map(|amount| checked_policy(call, limit, amount)).transpose()?;
     let subject = checked_subject(call, given)?;
     check_enforced(policy.is_some())?;
     let stored = locked(call, Column::RateLimits, subject)?;
@@ -202,8 +203,8 @@ pub(super) fn checked_label(call: &Call, what: &str, name: Text) -> Result<Name,
     })
 }
 
-fn checked_policy(limit: RateLimit, amount: i32) -> Result<Policy, CallError> {
-    let (months, days, micros) = required("period", limit.period)?.parts();
+fn checked_policy(call: &Call, limit: RateLimit, amount: i32) -> Result<Policy, CallError> {
+    let (months, days, micros) = required("period", limit.period)?.fields(call);
     let period = whole_seconds(months, days, micros)?;
     Ok(Policy::new(amount.into(), period, limit.burst.map(i64::from))?)
 }

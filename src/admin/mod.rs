@@ -15,7 +15,7 @@ pub mod disable;
 pub mod limits;
 pub mod list;
 pub mod quotas;
-pub mod rate_limits;
+pub mod rate_limit_state;
 mod request;
 pub mod revoke;
 pub mod roles;

@@ -16,7 +16,7 @@ mod events;
 mod keys;
 mod limits;
 mod quotas;
-mod rate_limits;
+mod rate_limit_state;
 mod roles;
 mod tasks;
 mod usage;

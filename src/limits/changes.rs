@@ -1,4 +1,5 @@
-//! Changes of accounts and quotas, which the memory follows when the transaction has committed.
+//! What a rename, a deletion or a new quota does to what is used in memory: at the commit, and
+//! nothing at a rollback.
 
 use pure::limits::changes::Change;
 use pure::limits::id::{HolderHash, HolderName};

@@ -8,23 +8,21 @@ use core::iter;
 
 use pure::answer::status::Status;
 use pure::instant::Micros;
-use pure::limits::bucket::{Bucket, Nanos, Wait};
+use pure::limits::bucket::{Nanos, Wait};
 use pure::limits::charge::{self, Limit, Verdict};
 use pure::limits::civil::iso;
 use pure::limits::header_fields::{LimitState, quota_details, rate_details};
-use pure::limits::id::HolderName;
 use pure::limits::policies::NamedPolicy;
 use pure::limits::policy::Policy;
 use pure::limits::quota_set::{CountedQuota, refusing};
 use pure::limits::sets::{Counted, Locked};
-use pure::request::network::Network;
 use serde_json::Value;
 
 use crate::limits::applied::{Applied, Hashes, Policies, Subject};
-use crate::limits::quotas;
+use crate::limits::{invalid_keys, quotas};
 use crate::pg::background::shmem;
 use crate::pg::call::Call;
-use crate::pg::server::{clock, database, settings};
+use crate::pg::server::{clock, database};
 use crate::usage;
 
 /// What the limits say to a call that nothing else refuses.
@@ -44,12 +42,9 @@ pub struct Decision<'call> {
 enum By<'call> {
     /// The rate limits and the quotas of a plan, an account and a key.
     Subject(Policies, &'call Asked),
-    /// The limit of invalid keys from one address.
+    /// The limit of invalid keys from one address ([`crate::limits::invalid_keys`]).
     Address(Policy, Counted),
 }
-
-/// The name of the limit of invalid keys in an answer.
-const INVALID_KEYS: &str = "invalid-keys";
 
 /// Decides on a call of a subject, and charges what it costs if it passes. A cost of 0 is answered
 /// as a cost of 1. None if nothing limits the subject here.
@@ -197,34 +192,6 @@ fn holders(buckets: &[Counted], quotas: &[CountedQuota]) -> Option<[u64; 2]> {
     Some([one, other.unwrap_or(one)])
 }
 
-/// Counts a request with an invalid key that comes from an address. A decision if too many have
-/// come from there; None if not, or if nothing limits them.
-pub fn charge_address(client: Network) -> Option<Decision<'static>> {
-    let amount = settings::invalid_key_limit();
-    let sets = shmem::identifier_sets().filter(|_| amount > 0)?;
-    let (key, database) = (shmem::hash_key()?, database::own());
-    let policy = Policy::new(amount.into(), 60, None).ok()?;
-    let id = match client {
-        Network::V4(address, _) => key.holder(database, HolderName::Client(&address)),
-        // Who has one address of such a network has all of them.
-        Network::V6(address, _) => key.holder(database, HolderName::Client(&address[..8])),
-    };
-    let limit = Limit { rate: policy.rate(1), bucket: Bucket::FULL };
-    let mut counted = [Counted { id: id.only_bucket(), limit }];
-    let decided = sets.charge(database, &mut counted, 1, clock::monotonic);
-    if decided.unstored > 0 {
-        usage::note_unenforced(decided.unstored);
-    }
-    let ([counted], verdict, now) = (counted, decided.verdict, decided.now);
-    let by = By::Address(policy, counted);
-    (verdict != Verdict::Passes).then_some(Decision {
-        status: Status::RateLimited,
-        by,
-        cost: 1,
-        said: Said { now, verdict, exceeded: None },
-    })
-}
-
 /// A limit that has counted a call, with its name.
 #[derive(Clone)]
 pub struct Told {
@@ -237,6 +204,17 @@ pub struct Told {
 }
 
 impl Decision<'_> {
+    /// The refusal of too many invalid keys from one address.
+    pub(super) fn of_address(
+        policy: Policy,
+        counted: Counted,
+        verdict: Verdict,
+        now: Nanos,
+    ) -> Decision<'static> {
+        let said = Said { now, verdict, exceeded: None };
+        Decision { status: Status::RateLimited, by: By::Address(policy, counted), cost: 1, said }
+    }
+
     /// What the caller may know of each limit, with their names.
     pub fn told(&self) -> Vec<Told> {
         match &self.by {
@@ -250,7 +228,7 @@ impl Decision<'_> {
                 buckets.chain(quotas_told).collect()
             }
             By::Address(policy, counted) => {
-                vec![self.bucket(INVALID_KEYS, *policy, counted.limit)]
+                vec![self.bucket(invalid_keys::NAME, *policy, counted.limit)]
             }
         }
     }

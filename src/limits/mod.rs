@@ -3,12 +3,15 @@
 //! The buckets are in memory that all processes share ([`crate::pg::background::shmem`]), which the
 //! arithmetic is not: it is in [`pure::limits`]. If the library was not preloaded, there is no such
 //! memory, and nothing can be limited.
+//!
+//! A charge stays if the transaction rolls back. What follows the transaction is in [`changes`].
 
 pub mod applied;
 pub mod changes;
 pub mod decide;
 pub mod handover;
 pub mod identifier;
+pub mod invalid_keys;
 pub mod quotas;
 pub mod used;
 

@@ -1,4 +1,5 @@
-//! Usage over time, in vpk.usage_history: reading it, and what the worker does beside the uses.
+//! Usage over time, in vpk.usage_history: reading it, adding refusals, pruning, and making days of
+//! hours. Uses are added by the flush of [`super::usage`], and charges by [`charges`].
 
 use pgrx::pg_sys::{
     INT8ARRAYOID, TEXTARRAYOID, TEXTOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZOID, UUIDARRAYOID, UUIDOID,

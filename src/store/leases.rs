@@ -1,15 +1,31 @@
 //! The leases of concurrent tasks.
 
+use core::ops::ControlFlow;
+
 use pgrx::pg_sys::{INTERVALOID, TEXTOID, TIMESTAMPTZOID, UUIDOID};
 
+use super::lookup::columns;
 use crate::pg::call::Call;
+use crate::pg::read::catalog::Table;
+use crate::pg::read::scan::{Opened, Wanted};
+use crate::pg::read::snapshot;
+use crate::pg::server::clock;
 use crate::pg::sql::isolation;
 use crate::pg::sql::statement::Statement;
 use crate::pg::types::{Interval, SqlValue, Text, Timestamp, Uuid};
 
 /// The end of a lease that starts now; None where the time to live is null or out of range.
+///
+/// Days and months depend on the session's time zone. The server adds them.
 pub fn end_of(call: &Call, ttl: Option<Interval>) -> Option<Timestamp> {
-    END.read(call, &[ttl.map(Interval::datum)]).first().and_then(|row| row.timestamp(0))
+    /// 100 years, as the server compares intervals: months of 30 days.
+    const LONGEST: i64 = 100 * 12 * 30 * 86_400 * 1_000_000;
+    match ttl?.fields(call) {
+        (0, 0, micros @ 1..=LONGEST) => {
+            Some(Timestamp::from_micros(clock::now().micros() + micros))
+        }
+        _ => END.read(call, &[ttl.map(Interval::datum)]).first().and_then(|row| row.timestamp(0)),
+    }
 }
 
 static END: Statement = Statement::new(
@@ -19,50 +35,42 @@ static END: Statement = Statement::new(
     &[INTERVALOID],
 );
 
-/// The tasks of an account.
-#[derive(Clone, Copy)]
-pub struct Tasks {
-    /// How many are running.
+/// The leases of an account.
+#[derive(Clone, Copy, Default)]
+pub struct Leases {
+    /// How many have not ended: the running tasks.
     pub running: i64,
-    /// How many the plan allows; None is no limit.
-    pub allowed: Option<i32>,
-    /// When the first of them ends; None where none is running.
+    /// When the first of those ends; None where none is running.
     pub first_end: Option<Timestamp>,
-    /// Whether there are leases that have ended.
+    /// Whether there are some that have ended.
     pub some_ended: bool,
 }
 
-/// The tasks of an account, on the latest snapshot; None where the account or its plan is missing.
-pub fn count(call: &Call, account: Text) -> Option<Tasks> {
-    let rows = COUNT.read_latest(call, &[Some(account.datum())]);
-    rows.first().map(|row| Tasks {
-        running: row.bigint(0).unwrap_or(0),
-        allowed: row.integer(1),
-        first_end: row.timestamp(2),
-        some_ended: row.is(3),
-    })
+/// Counts the leases of an account, on the latest snapshot, for a call that will write them.
+///
+/// Finished tasks leave index entries until the next vacuum, and a large empty table after it. The
+/// scan is one of the index. It visits every entry of the account, so that it marks the dead ones.
+///
+/// Unguarded: see [`crate::pg::ffi::unguarded`].
+pub fn count(account: Text) -> Leases {
+    let opened = Opened::open(Table::TaskLeases, columns::shape(Table::TaskLeases));
+    let now = clock::now().micros();
+    let mut found = Leases::default();
+    opened.each_visible_for_write(Some(Wanted::text(account)), snapshot::latest(), |tuple| {
+        let end = tuple.timestamp(columns::task_leases::EXPIRES_AT);
+        match end.filter(|end| end.micros() > now) {
+            Some(end) => {
+                found.running += 1;
+                let first = found.first_end.filter(|first| first.micros() < end.micros());
+                found.first_end = first.or(Some(end));
+            }
+            None => found.some_ended = true,
+        }
+        ControlFlow::Continue(())
+    });
+    opened.close();
+    found
 }
-
-/// Ended tasks leave dead index entries until the next vacuum, and a large empty table after it.
-/// Only an ordered index scan can skip those that it has met before, and start behind the leases
-/// that have ended. `LIMIT NULL` prevents a bitmap scan, and reading the clock in a subselect makes
-/// it an index condition.
-static COUNT: Statement = Statement::by_index(
-    c"SELECT t.running, p.concurrent_tasks::pg_catalog.int4, t.first_end,
-             (SELECT true FROM vpk.task_leases AS e
-               WHERE e.account = a.account
-                 AND e.expires_at <= (SELECT pg_catalog.clock_timestamp())
-               ORDER BY e.expires_at LIMIT 1)
-        FROM vpk.accounts AS a JOIN vpk.plans AS p ON p.plan = a.plan,
-             LATERAL (SELECT pg_catalog.count(*) AS running,
-                             pg_catalog.min(r.expires_at) AS first_end
-                        FROM (SELECT l.expires_at FROM vpk.task_leases AS l
-                               WHERE l.account = a.account
-                                 AND l.expires_at > (SELECT pg_catalog.clock_timestamp())
-                               ORDER BY l.expires_at LIMIT (SELECT NULL::bigint)) AS r) AS t
-       WHERE a.account = $1",
-    &[TEXTOID],
-);
 
 /// Deletes the leases of an account that have ended, skipping rows that others have locked. Does
 /// so only where a row that was deleted concurrently is not an error: transactions of a stricter
@@ -73,9 +81,11 @@ pub fn clear_ended(call: &Call, account: Text) {
     }
 }
 
-/// For its shape see [`COUNT`]. An array, since a join may begin with the leases of all accounts:
-/// while few tasks are running, the server takes the table for small, but it can have many leases
-/// that are gone and not yet vacuumed.
+/// Only an ordered index scan can skip the dead entries that an earlier one has met, and end before
+/// the leases that are running. `LIMIT NULL` prevents a bitmap scan, and reading the clock in a
+/// subselect makes it an index condition. An array, since a join may begin with the leases of all
+/// accounts: while few tasks are running, the server takes the table for small, but it can have
+/// many leases that are gone and not yet vacuumed.
 static CLEAR_ENDED: Statement = Statement::by_index(
     c"DELETE FROM vpk.task_leases AS l
        WHERE l.lease = ANY (ARRAY(SELECT e.lease FROM vpk.task_leases AS e

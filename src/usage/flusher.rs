@@ -13,7 +13,7 @@ use crate::pg::server::{clock, settings};
 use crate::pg::sql::visibility;
 use crate::store::usage::{self, Skipped};
 use crate::usage::charges::Charges;
-use crate::usage::history;
+use crate::usage::{refusals, tidy};
 
 /// How long it begins transactions. Including the last one, it blocks dropping and renaming the
 /// database for less than two seconds.
@@ -86,7 +86,7 @@ fn flush(mut connected: Connected, ledger: Ledger, database: u32, tally: Option<
             charges.settle();
         }
     }
-    history::flush_refusals(&mut connected, ledger, database, started);
+    refusals::flush(&mut connected, ledger, database, started);
     if let Some(tally) = tally {
         let took = i64::try_from(started.elapsed().as_micros()).unwrap_or(i64::MAX);
         tally.flush_micros.store(took, Relaxed);
@@ -94,7 +94,7 @@ fn flush(mut connected: Connected, ledger: Ledger, database: u32, tally: Option<
     }
     ledger.header.flushes.fetch_add(1, Relaxed);
     if let Some(tally) = tally {
-        history::tidy(&mut connected, tally, started);
+        tidy::tidy(&mut connected, tally, started);
     }
 }
 

@@ -9,9 +9,10 @@ mod charges;
 pub mod current;
 mod flusher;
 pub mod handover;
-mod history;
 mod launcher;
+mod refusals;
 pub mod stats;
+mod tidy;
 
 use core::sync::atomic::AtomicUsize;
 use core::sync::atomic::Ordering::Relaxed;

@@ -49,11 +49,7 @@ pub fn facts<'call>(
             })
         }),
         Status::ConcurrencyLimitExceeded => {
-            let allowed = lookup::now(call, |tables| {
-                let plan = account.map(|account| tables.plan_of(account)).transpose()?.flatten();
-                let plan = plan.map(|plan| tables.plan(plan)).transpose()?.flatten();
-                Ok(plan.map(|plan| plan.concurrent_tasks))
-            });
+            let allowed = account.and_then(|account| lookup::tasks_allowed(call, account));
             let running = account.map(lookup::running_tasks);
             BodyFacts { tasks: allowed.zip(running), ..BodyFacts::default() }
         }

@@ -20,6 +20,7 @@ use pure::white_space::is_blank;
 
 use crate::limits::applied::Subject;
 use crate::limits::decide::{self, Decision};
+use crate::limits::invalid_keys;
 use crate::pg::call::Call;
 use crate::pg::server::{clock, settings};
 use crate::pg::types::{Bytes, Inet, Presented, Text};
@@ -182,7 +183,7 @@ pub fn unless_too_many<'call>(
     with_details: bool,
 ) -> Answer<'call> {
     let is_invalid = answer.status == Status::InvalidApiKey && answer.key.is_none();
-    let decision = request.client_ip.filter(|_| is_invalid).and_then(decide::charge_address);
+    let decision = request.client_ip.filter(|_| is_invalid).and_then(invalid_keys::charge);
     answer.decided(call, decision, with_details)
 }
 

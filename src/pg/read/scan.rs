@@ -1,11 +1,11 @@
 //! Reading rows of a table through an index, without SPI, the executor or a transaction id.
 //!
-//! The scan runs under SnapshotAny, and each tuple is checked against the latest MVCC snapshot. A
-//! scan under the MVCC snapshot itself would take predicate locks in a SERIALIZABLE transaction,
-//! and could raise a serialization failure there (src/backend/storage/lmgr/predicate.c:
-//! SerializationNeededForRead ignores scans under non-MVCC snapshots). SnapshotSelf and
-//! SnapshotDirty are no alternative: during a concurrent update they can see neither version of a
-//! row.
+//! For readers the scan runs under SnapshotAny, and each tuple is checked against the latest MVCC
+//! snapshot. A scan under the MVCC snapshot itself would take predicate locks in a SERIALIZABLE
+//! transaction, and could raise a serialization failure there
+//! (src/backend/storage/lmgr/predicate.c: SerializationNeededForRead ignores scans under non-MVCC
+//! snapshots). SnapshotSelf and SnapshotDirty are no alternative: during a concurrent update they
+//! can see neither version of a row.
 //!
 //! Under SnapshotAny an index scan returns every member of a HOT chain in turn
 //! (src/backend/access/heap/heapam_handler.c: heapam_index_fetch_tuple), so that the visible one is
@@ -207,6 +207,31 @@ impl Opened {
         &self,
         wanted: Option<Wanted>,
         snapshot: Snapshot,
+        visit: impl FnMut(&Tuple) -> ControlFlow<()>,
+    ) {
+        self.scan((&raw const pg_sys::SnapshotAnyData).cast_mut(), wanted, snapshot, visit);
+    }
+
+    /// As [`Opened::each_visible`], for callers that write the table. The scan runs under the
+    /// snapshot itself. So it marks index entries of rows that nobody can see any more, and the
+    /// next scan passes over them (src/backend/access/index/indexam.c: index_fetch_heap). It
+    /// takes predicate locks, as the scans of statements do.
+    pub fn each_visible_for_write(
+        &self,
+        wanted: Option<Wanted>,
+        snapshot: Snapshot,
+        visit: impl FnMut(&Tuple) -> ControlFlow<()>,
+    ) {
+        self.scan(snapshot.as_ptr(), wanted, snapshot, visit);
+    }
+
+    /// Scans under one snapshot, and visits what is visible to the other.
+    #[inline(always)]
+    fn scan(
+        &self,
+        under: pg_sys::Snapshot,
+        wanted: Option<Wanted>,
+        snapshot: Snapshot,
         mut visit: impl FnMut(&Tuple) -> ControlFlow<()>,
     ) {
         // SAFETY: the calls follow the protocol of src/backend/access/index/genam.c
@@ -216,7 +241,6 @@ impl Opened {
         // filled holds a row of the table.
         unsafe {
             let slot = unguarded::table_slot_create(self.heap, ptr::null_mut());
-            let any = (&raw const pg_sys::SnapshotAnyData).cast_mut();
             let mut key = MaybeUninit::<pg_sys::ScanKeyData>::uninit();
             let nkeys = i32::from(wanted.is_some());
             if let Some(wanted) = wanted {
@@ -231,7 +255,7 @@ impl Opened {
                     wanted.value,
                 );
             }
-            let scan = compat::index_beginscan_unguarded(self.heap, self.index, any, nkeys);
+            let scan = compat::index_beginscan_unguarded(self.heap, self.index, under, nkeys);
             unguarded::index_rescan(scan, key.as_mut_ptr(), nkeys, ptr::null_mut(), 0);
             let visible = (*(*self.heap).rd_tableam)
                 .tuple_satisfies_snapshot

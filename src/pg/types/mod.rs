@@ -10,7 +10,6 @@
 pub mod appended;
 pub mod array;
 pub mod encoding;
-mod interval;
 pub mod json;
 pub mod kept_json;
 pub mod status;

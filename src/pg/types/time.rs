@@ -7,11 +7,11 @@ use crate::pg::ffi::guard::guarded;
 use crate::pg::types::{Date, Interval};
 
 impl Interval {
-    /// Its months, its days and its microseconds.
-    pub fn parts(self) -> (i32, i32, i64) {
-        // SAFETY: an interval is a pointer to this structure (src/include/datatype/timestamp.h),
-        // good for the call.
-        let pg_sys::Interval { time, day, month } = unsafe { *self.0.cast_mut_ptr() };
+    /// Its months, days and microseconds (src/include/datatype/timestamp.h).
+    pub fn fields(self, _: &Call) -> (i32, i32, i64) {
+        // SAFETY: an interval is a pointer to this, and good for the call.
+        let pg_sys::Interval { time, day, month } =
+            unsafe { *self.0.cast_mut_ptr::<pg_sys::Interval>() };
         (month, day, time)
     }
 

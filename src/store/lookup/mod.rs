@@ -82,6 +82,15 @@ pub fn now<'call, R: Copy>(
     }
 }
 
+/// How many tasks an account's plan allows at once, Some(None) being no limit; None where there is
+/// no such account or plan.
+pub fn tasks_allowed(call: &Call, account: Text) -> Option<Option<i32>> {
+    now(call, |tables| {
+        let plan = tables.plan_of(account)?.map(|plan| tables.plan(plan)).transpose()?.flatten();
+        Ok(plan.map(|plan| plan.concurrent_tasks))
+    })
+}
+
 /// How many leases of an account have not ended.
 pub fn running_tasks(account: Text) -> i64 {
     let leases = Opened::open(Table::TaskLeases, columns::shape(Table::TaskLeases));

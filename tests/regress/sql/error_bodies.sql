@@ -2,7 +2,7 @@
 
 -- Statuses, HTTP statuses and messages, in the order in which they win.
 SELECT status, http_status, message FROM vpk.status_codes;
-SELECT count(*) AS without_description FROM vpk.status_codes WHERE description IS NULL OR description = '';
+SELECT count(*) AS without_description FROM vpk.status_codes WHERE coalesce(description, '') IN ('', message) OR description ~ 'reserved';
 SELECT array_agg(status) = enum_range(NULL::vpk.vpk_status) AS all_in_order FROM vpk.status_codes;
 
 -- A body for each; none for VALID and for null.

@@ -128,6 +128,10 @@ SELECT vpk_task_start(:'second', '1 month -31 days');
 -- Months and days have no fixed length: this is more than 0 and yet ends in the past.
 SELECT vpk_task_start(:'second', '-1 year 361 days');
 \echo :SQLSTATE
+-- 100 years are 36,000 days where no month is named.
+SELECT vpk_task_start(:'second', interval '864000 hours' + interval '1 microsecond');
+\echo :SQLSTATE
+SELECT vpk_task_finish(lease) AS longest FROM vpk_task_start(:'second', interval '864000 hours');
 SELECT lease FROM vpk_task_start(:'second') \gset
 SELECT vpk_task_extend(:'lease', '0');
 \echo :SQLSTATE

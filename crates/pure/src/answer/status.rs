@@ -43,7 +43,7 @@ macro_rules! statuses {
                 "A rate limit of the account or the key is reached; see vpk_set_rate_limit.";
             QuotaExceeded QUOTA_EXCEEDED 429
                 "The quota of the current period is used up"
-                "The quota is used up; reserved, not returned by this version.";
+                "A quota of the account or the key is used up; see vpk_set_quota.";
             ConcurrencyLimitExceeded CONCURRENCY_LIMIT_EXCEEDED 429
                 "The plan's limit of concurrent tasks is reached"
                 "As many tasks are running as the account's plan allows; see vpk_task_start.";

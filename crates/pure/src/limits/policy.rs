@@ -1,4 +1,4 @@
-//! Policies of rate limits: their bounds, and what a server makes of one.
+//! Policies of rate limits: their bounds, the errors beyond them, and what a server makes of one.
 
 use core::fmt::{self, Display};
 

@@ -1,8 +1,8 @@
-//! What is left of rate limits.
+//! `vpk_rate_limit_state` and `vpk_reset_rate_limit`.
 
 use pgrx::prelude::*;
 
-use crate::admin::rate_limits;
+use crate::admin::rate_limit_state;
 use crate::pg::call::Call;
 use crate::pg::error::OrRaise;
 use crate::pg::ffi::guard::passing_errors;
@@ -28,7 +28,7 @@ fn vpk_rate_limit_state(
     ),
 > {
     passing_errors(|| {
-        let states = rate_limits::state(&call, account, id).or_raise();
+        let states = rate_limit_state::state(&call, account, id).or_raise();
         let number = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
         let rows = states.iter().map(|state| {
             let policy = state.named.policy;
@@ -54,5 +54,5 @@ fn vpk_reset_rate_limit(
     policy: default!(Option<Text>, "NULL"),
     call: Call,
 ) -> i32 {
-    passing_errors(|| rate_limits::reset(&call, account, id, policy).or_raise())
+    passing_errors(|| rate_limit_state::reset(&call, account, id, policy).or_raise())
 }

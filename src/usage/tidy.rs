@@ -1,47 +1,17 @@
-//! Usage over time: what the flusher does for it beside writing uses.
+//! Tidying up the history: old rows go, and old hours become days.
 
 use core::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
-use pure::usage::history::{by_hour, day_of, first_of_hours, hour_of};
-use pure::usage::shared::{Ledger, Tally};
+use pure::usage::history::{day_of, first_of_hours, hour_of};
+use pure::usage::shared::Tally;
 
 use crate::pg::background::worker::Connected;
 use crate::pg::call::Call;
 use crate::pg::server::{clock, settings};
 use crate::pg::types::Timestamp;
 use crate::store::history::{self, charges};
-use crate::usage::flusher::{BATCH, STAY, sort};
-
-/// Writes the pending refusals of a database for as long as the flusher may stay.
-pub(super) fn flush_refusals(
-    connected: &mut Connected,
-    ledger: Ledger,
-    database: u32,
-    started: Instant,
-) {
-    let now = clock::now().micros();
-    let rest = ledger.rest_of_refusals(now, settings::usage_rewrite_interval());
-    let mut next = Some(0);
-    while let Some(from) = next {
-        if started.elapsed() >= STAY {
-            ledger.header.wanted.store(true, Relaxed);
-            return;
-        }
-        let (batch, more) = ledger.refusals.collect(database, from, BATCH, rest);
-        next = more;
-        if batch.is_empty() {
-            continue;
-        }
-        let kept = settings::usage_history() > 0;
-        let (written, forgotten) = connected.transaction(|call| {
-            let skipped = if kept { history::add_refusals(call, &by_hour(&batch)) } else { None };
-            sort(&batch, skipped, clock::now().micros())
-        });
-        ledger.settle_refusals(written.iter(), Some(rest));
-        ledger.settle_refusals(forgotten.iter(), None);
-    }
-}
+use crate::usage::flusher::STAY;
 
 /// Once an hour, removes what is older than the history, and adds hours that are older than the
 /// hours to their days, for as long as the flusher may stay. The next flush goes on.
