@@ -449,9 +449,11 @@ BEGIN
                 PERFORM pg_catalog.set_config('lock_timeout', '100ms', true);
             END IF;
             IF keys_first THEN
-                LOCK TABLE vpk.keys, vpk.accounts, vpk.plans IN ACCESS EXCLUSIVE MODE;
+                LOCK TABLE vpk.keys, vpk.accounts, vpk.plans, vpk.key_usage, vpk.stats
+                    IN ACCESS EXCLUSIVE MODE;
             ELSE
-                LOCK TABLE vpk.plans, vpk.accounts, vpk.keys IN ACCESS EXCLUSIVE MODE;
+                LOCK TABLE vpk.stats, vpk.key_usage, vpk.plans, vpk.accounts, vpk.keys
+                    IN ACCESS EXCLUSIVE MODE;
             END IF;
             EXIT;
         EXCEPTION WHEN lock_not_available THEN
@@ -480,8 +482,7 @@ ALTER TABLE vpk.accounts
 ALTER TABLE vpk.keys
     ADD COLUMN rate_limits text,
     ADD COLUMN quotas text;
--- Uses that were counted before this update are in no hour. Whoever has locked this table has
--- locked vpk.keys before, and so has ended.
+-- Uses that were counted before this update are in no hour.
 ALTER TABLE vpk.key_usage ADD COLUMN uses_in_hour bigint;
 COMMENT ON COLUMN vpk.key_usage.uses_in_hour IS
     'Number of them in the hour (UTC) of the last one; null if that was counted by a release before 0.10.0';

@@ -128,7 +128,7 @@ pub fn set_quota(call: &Call, given: Given, quota: NewQuota) -> Result<(), CallE
             // There may be rows of an earlier one in the same period.
             store::quotas::begin(call, subject, meter, span);
             match subject {
-                Subject::Plan(_) => {}
+                Subject::Plan(plan) => changes::begin_on_plan(call, plan, meter, span),
                 Subject::Account(account) => {
                     changes::begin(HolderName::Account(account.bytes(call)), meter, span);
                 }

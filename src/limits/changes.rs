@@ -11,6 +11,7 @@ use crate::pg::call::Call;
 use crate::pg::server::{clock, database};
 use crate::pg::sql::at_end::{AtEnd, End};
 use crate::pg::types::Text;
+use crate::store;
 
 /// What this transaction has changed.
 static CHANGES: AtEnd<Change> = AtEnd::new(end);
@@ -47,6 +48,18 @@ pub fn begin(holder: HolderName, meter: Name, span: Span) {
     pending.retain(|charge| charge.counts.meter == meter && charge.counts.span == span);
     CHANGES.note(Change::Begun(holder));
     pending.into_iter().for_each(|charge| CHANGES.note(Change::Ended(charge)));
+}
+
+/// The same for a quota of a plan, and the accounts that have it of the plan. Those that have
+/// something pending are known by keys that were charged.
+pub fn begin_on_plan(call: &Call, plan: Text, meter: Name, span: Span) {
+    let Some(quotas) = shmem::quota_sets() else { return };
+    let database = database::own();
+    let pending = quotas.pending_of_accounts(database, meter, span);
+    let is_meant = store::quotas::have_it_of_plan(call, plan, meter, span, &pending);
+    CHANGES.note(Change::BegunOnPlan { database, meter, span });
+    let ended = pending.into_iter().zip(is_meant).filter(|(_, is_meant)| *is_meant);
+    ended.for_each(|(charge, _)| CHANGES.note(Change::Ended(charge)));
 }
 
 /// The hash of a holder; None if the library was not preloaded.

@@ -116,7 +116,7 @@ pub fn settle(number: Option<i64>) -> Result<bool, CallError> {
 
 /// A charge of another server, as a caller passes it.
 pub struct Handed {
-    /// The key that was charged last.
+    /// A key that was charged.
     pub key_id: Option<Uuid>,
     /// Whose quota it is: `account` or `key`.
     pub applies_to: Option<Text>,

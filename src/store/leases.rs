@@ -4,7 +4,7 @@ use core::ops::ControlFlow;
 
 use pgrx::pg_sys::{INTERVALOID, TEXTOID, TIMESTAMPTZOID, UUIDOID};
 
-use super::lookup::columns;
+use super::lookup::columns::{self, task_leases::EXPIRES_AT};
 use crate::pg::call::Call;
 use crate::pg::read::catalog::Table;
 use crate::pg::read::scan::{Opened, Wanted};
@@ -48,26 +48,38 @@ pub struct Leases {
 
 /// Counts the leases of an account, on the latest snapshot, for a call that will write them.
 ///
-/// Finished tasks leave index entries until the next vacuum, and a large empty table after it. The
-/// scan is one of the index. It visits every entry of the account, so that it marks the dead ones.
+/// Finished tasks leave index entries until the next vacuum, and a large empty table after it. So
+/// the index is scanned, and dead entries are marked. Leases that have ended come first in it. They
+/// are many if all callers have a stricter isolation level, which leaves them to others. So the
+/// scan stops at the first one, and another scan begins behind them.
 ///
 /// Unguarded: see [`crate::pg::ffi::unguarded`].
 pub fn count(account: Text) -> Leases {
     let opened = Opened::open(Table::TaskLeases, columns::shape(Table::TaskLeases));
-    let now = clock::now().micros();
-    let mut found = Leases::default();
-    opened.each_visible_for_write(Some(Wanted::text(account)), snapshot::latest(), |tuple| {
-        let end = tuple.timestamp(columns::task_leases::EXPIRES_AT);
-        match end.filter(|end| end.micros() > now) {
-            Some(end) => {
-                found.running += 1;
-                let first = found.first_end.filter(|first| first.micros() < end.micros());
-                found.first_end = first.or(Some(end));
-            }
-            None => found.some_ended = true,
-        }
-        ControlFlow::Continue(())
-    });
+    let (now, snapshot) = (clock::now(), snapshot::latest());
+    let scan = |after| {
+        let mut found = Leases::default();
+        opened.each_visible_for_write(Some(Wanted::text(account)), after, snapshot, |tuple| {
+            let end = tuple.timestamp(EXPIRES_AT);
+            let Some(end) = end.filter(|end| end.micros() > now.micros()) else {
+                found.some_ended = true;
+                return if after.is_none() {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                };
+            };
+            found.running += 1;
+            let first = found.first_end.filter(|first| first.micros() < end.micros());
+            found.first_end = first.or(Some(end));
+            ControlFlow::Continue(())
+        });
+        found
+    };
+    let mut found = scan(None);
+    if found.some_ended {
+        found = Leases { some_ended: true, ..scan(Some((EXPIRES_AT, now))) };
+    }
     opened.close();
     found
 }

@@ -8,7 +8,7 @@ use pgrx::pg_sys::{INT8OID, TEXTOID, TIMESTAMPTZOID, UUIDARRAYOID, UUIDOID};
 
 use pure::limits::name::Name;
 use pure::limits::period::Span;
-use pure::limits::quota_set::Counts;
+use pure::limits::quota_set::{Counts, PendingCharge};
 
 use crate::pg::background::own_table::OwnTable;
 use crate::pg::call::Call;
@@ -16,17 +16,18 @@ use crate::pg::read::catalog::Table;
 use crate::pg::read::scan::{Opened, Wanted};
 use crate::pg::read::snapshot;
 use crate::pg::sql::statement::{Row, Statement};
-use crate::pg::types::{Bytes, SqlValue, Text, Timestamp, TypedDatum, Uuid};
+use crate::pg::types::{self, Bytes, SqlValue, Text, Timestamp, TypedDatum, Uuid};
 use crate::store::events::{self, Caller, missed_events, record_events};
 use crate::store::limits::Subject;
 use crate::store::lookup::columns::{self, quota_usage};
 
-/// What the table has of a quota, on the latest snapshot: 0 where it has nothing. `subject` is the
-/// account, or the id of the key. Unguarded: see [`crate::pg::ffi::unguarded`].
+/// What the table has of a quota: 0 where it has nothing. `subject` is the account, or the id of the
+/// key. What the own transaction did does not count: the number decides on the calls of all
+/// sessions. Unguarded: see [`crate::pg::ffi::unguarded`].
 pub fn used_unguarded(subject: Bytes, counts: &Counts) -> i64 {
     let opened = Opened::open(Table::QuotaUsage, columns::shape(Table::QuotaUsage));
     let mut used = 0;
-    opened.each_visible(Some(Wanted::text_of(subject)), snapshot::latest(), |row| {
+    opened.each_visible(Some(Wanted::text_of(subject)), snapshot::committed(), |row| {
         let is = |column, name: &str| {
             row.text(column).is_some_and(|text| text.bytes() == name.as_bytes())
         };
@@ -193,6 +194,37 @@ static BEGIN_FOR_PLAN: Statement = Statement::new(
     &[TEXTOID, TEXTOID, TEXTOID],
 );
 
+/// Of each charge, in order, whether its account has a quota of this kind of a plan, and none of
+/// its own.
+pub fn have_it_of_plan(
+    call: &Call,
+    plan: Text,
+    meter: Name,
+    span: Span,
+    charges: &[PendingCharge],
+) -> Vec<bool> {
+    let text = |text: &str| Some(Text::new(call, text.as_bytes()).datum());
+    let parameters = [
+        Some(plan.datum()),
+        text(meter.as_str()),
+        text(span.name()),
+        types::array_of_uuids(charges.iter().map(|charge| charge.key)),
+    ];
+    HAVE_IT_OF_PLAN.read_latest(call, &parameters).iter().map(|row| row.is(0)).collect()
+}
+
+static HAVE_IT_OF_PLAN: Statement = Statement::new(
+    c"SELECT a.account IS NOT NULL
+        FROM pg_catalog.unnest($4) WITH ORDINALITY AS n (id, at)
+        LEFT JOIN (vpk.keys AS k JOIN vpk.accounts AS a ON a.account = k.account AND a.plan = $1)
+          ON k.id = n.id
+         AND NOT EXISTS (
+                 SELECT FROM vpk.quota_rows(a.quotas) AS q
+                  WHERE q.meter = $2 AND q.period = $3)
+       ORDER BY n.at",
+    &[TEXTOID, TEXTOID, TEXTOID, UUIDARRAYOID],
+);
+
 static BEGIN_FOR_ACCOUNT: Statement = Statement::new(
     c"DELETE FROM vpk.quota_usage AS u
        WHERE u.subject = $1 AND u.kind = 'account' AND u.meter = $2 AND u.span = $3",
@@ -332,8 +364,7 @@ static OF_KEY: Statement = Statement::new(
     &[UUIDOID],
 );
 
-/// What the table has of a quota, as of now: 0 where it has nothing. `subject` is the account, or
-/// the id of the key.
+/// The same, for callers that hold values with destructors.
 pub fn used(call: &Call, subject: Text, counts: &Counts) -> i64 {
     let text = |text: &str| Some(Text::new(call, text.as_bytes()).datum());
     let parameters = [
@@ -343,7 +374,7 @@ pub fn used(call: &Call, subject: Text, counts: &Counts) -> i64 {
         text(counts.span.name()),
         Some(Timestamp::from_micros(counts.period_start).datum()),
     ];
-    USED.read_latest(call, &parameters).first().and_then(|row| row.bigint(0)).unwrap_or(0)
+    USED.read_committed(call, &parameters).first().and_then(|row| row.bigint(0)).unwrap_or(0)
 }
 
 static USED: Statement = Statement::new(

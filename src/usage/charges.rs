@@ -90,24 +90,25 @@ impl Charges {
             return;
         };
         let now = clock::monotonic_seconds();
-        let is_obsolete = |charge: &PendingCharge, flushed: &Flushed| {
-            *flushed == Flushed::NoKey && now.saturating_sub(charge.base_at) > PATIENCE
-        };
+        let is_obsolete = |charge: &PendingCharge| now.saturating_sub(charge.base_at) > PATIENCE;
         // What the history does not have of a charge stays, whatever the other table has.
         let taken = |charge: &PendingCharge, noted: bool| PendingCharge {
             charged: if noted { charge.charged } else { 0 },
             ..*charge
         };
-        let (mut added, mut left, mut obsolete) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut added, mut left) = (Vec::new(), Vec::new());
+        let (mut without_key, mut obsolete) = (Vec::new(), Vec::new());
         for ((charge, flushed), noted) in batch.iter().zip(&flushed).zip(&self.noted) {
             match flushed {
                 Flushed::Added(used) => added.push((taken(charge, *noted), *used)),
-                _ if is_obsolete(charge, flushed) => obsolete.push(*charge),
-                _ => left.push(taken(charge, *noted)),
+                Flushed::NoKey if is_obsolete(charge) => obsolete.push(*charge),
+                Flushed::NoKey => without_key.push(taken(charge, *noted)),
+                Flushed::Locked => left.push(taken(charge, *noted)),
             }
         }
         sets.settle(added.iter().map(|(charge, used)| (charge, *used)), now);
         sets.release(left.iter());
+        sets.release_without_key(without_key.iter());
         sets.forget(obsolete.iter());
     }
 }

@@ -24,7 +24,7 @@ use crate::pg::read::catalog::{self, Table};
 use crate::pg::read::shape::{self, Difference, Shape};
 use crate::pg::read::snapshot::Snapshot;
 use crate::pg::read::tuple::Tuple;
-use crate::pg::types::{Bytes, FromRaw, Text};
+use crate::pg::types::{Bytes, FromRaw, Text, Timestamp};
 
 /// A value to look for in an index's first column.
 #[derive(Clone, Copy)]
@@ -66,6 +66,10 @@ impl Wanted {
         }
     }
 }
+
+/// The operator family of the default operator class of `timestamptz`
+/// (src/include/catalog/pg_opfamily.dat).
+const DATETIME_FAMILY: u32 = 434;
 
 /// A table and its index, open and locked for reading. Its methods are unguarded (see
 /// [`crate::pg::read`]).
@@ -209,28 +213,52 @@ impl Opened {
         snapshot: Snapshot,
         visit: impl FnMut(&Tuple) -> ControlFlow<()>,
     ) {
-        self.scan((&raw const pg_sys::SnapshotAnyData).cast_mut(), wanted, snapshot, visit);
+        let any = (&raw const pg_sys::SnapshotAnyData).cast_mut();
+        self.scan(any, wanted, None, snapshot, visit);
     }
 
     /// As [`Opened::each_visible`], for callers that write the table. The scan runs under the
     /// snapshot itself. So it marks index entries of rows that nobody can see any more, and the
     /// next scan passes over them (src/backend/access/index/indexam.c: index_fetch_heap). It
     /// takes predicate locks, as the scans of statements do.
+    ///
+    /// With `after`, it passes over rows whose second column in the index is not later, if that is
+    /// the column of this number, a `timestamptz`.
     pub fn each_visible_for_write(
         &self,
         wanted: Option<Wanted>,
+        after: Option<(AttrNumber, Timestamp)>,
         snapshot: Snapshot,
         visit: impl FnMut(&Tuple) -> ControlFlow<()>,
     ) {
-        self.scan(snapshot.as_ptr(), wanted, snapshot, visit);
+        let after = after.filter(|(column, _)| self.is_second(*column)).map(|(_, after)| after);
+        self.scan(snapshot.as_ptr(), wanted, after, snapshot, visit);
     }
 
-    /// Scans under one snapshot, and visits what is visible to the other.
+    /// Whether this column of the table, a `timestamptz`, is the second one of the index, a B-tree.
+    fn is_second(&self, column: AttrNumber) -> bool {
+        // SAFETY: the index is open. It has its row of pg_index, and an entry for each column in
+        // the arrays (src/include/utils/rel.h).
+        unsafe {
+            let index = &*self.index;
+            let form = &*index.rd_index;
+            index.rd_rel.as_ref().is_some_and(|it| it.relam == pg_sys::BTREE_AM_OID)
+                && form.indnkeyatts > 1
+                && *form.indkey.values.as_ptr().add(1) == column
+                && *index.rd_opfamily.add(1) == Oid::from_u32(DATETIME_FAMILY)
+                && *index.rd_opcintype.add(1) == pg_sys::TIMESTAMPTZOID
+                && *index.rd_indoption.add(1) == 0
+        }
+    }
+
+    /// Scans under one snapshot, and visits what is visible to the other. `after` is a condition on
+    /// the second column.
     #[inline(always)]
     fn scan(
         &self,
         under: pg_sys::Snapshot,
         wanted: Option<Wanted>,
+        after: Option<Timestamp>,
         snapshot: Snapshot,
         mut visit: impl FnMut(&Tuple) -> ControlFlow<()>,
     ) {
@@ -241,11 +269,12 @@ impl Opened {
         // filled holds a row of the table.
         unsafe {
             let slot = unguarded::table_slot_create(self.heap, ptr::null_mut());
-            let mut key = MaybeUninit::<pg_sys::ScanKeyData>::uninit();
-            let nkeys = i32::from(wanted.is_some());
+            let mut keys = [const { MaybeUninit::<pg_sys::ScanKeyData>::uninit() }; 2];
+            let keys = keys.as_mut_ptr().cast::<pg_sys::ScanKeyData>();
+            let nkeys = i32::from(wanted.is_some()) + i32::from(wanted.and(after).is_some());
             if let Some(wanted) = wanted {
                 unguarded::ScanKeyEntryInitialize(
-                    key.as_mut_ptr(),
+                    keys,
                     0,
                     1,
                     self.equality_strategy(),
@@ -255,8 +284,20 @@ impl Opened {
                     wanted.value,
                 );
             }
+            if let Some(after) = wanted.and(after) {
+                unguarded::ScanKeyEntryInitialize(
+                    keys.add(1),
+                    0,
+                    2,
+                    pg_sys::BTGreaterStrategyNumber as pg_sys::StrategyNumber,
+                    Oid::INVALID,
+                    Oid::INVALID,
+                    Oid::from(pg_sys::F_TIMESTAMPTZ_GT),
+                    Datum::from(after.micros()),
+                );
+            }
             let scan = compat::index_beginscan_unguarded(self.heap, self.index, under, nkeys);
-            unguarded::index_rescan(scan, key.as_mut_ptr(), nkeys, ptr::null_mut(), 0);
+            unguarded::index_rescan(scan, keys, nkeys, ptr::null_mut(), 0);
             let visible = (*(*self.heap).rd_tableam)
                 .tuple_satisfies_snapshot
                 .expect("every table access method has it (src/backend/access/table/tableamapi.c)");

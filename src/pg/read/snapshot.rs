@@ -39,6 +39,24 @@ pub fn latest() -> Snapshot {
     Snapshot(unsafe { unguarded::GetSnapshotData(LATEST.as_ptr()) })
 }
 
+/// As [`latest`], without what the own transaction did: for numbers that other sessions get too.
+/// The rows that it has inserted are invisible, and those that it has deleted are there
+/// (src/backend/access/heap/heapam_visibility.c: HeapTupleSatisfiesMVCC).
+pub fn committed() -> Snapshot {
+    of_others(latest())
+}
+
+/// As [`committed`], for callers that hold values with destructors.
+pub(in crate::pg) fn committed_guarded() -> Snapshot {
+    of_others(latest_guarded())
+}
+
+fn of_others(snapshot: Snapshot) -> Snapshot {
+    // SAFETY: the room of the snapshot, which nothing else refers to.
+    unsafe { (*snapshot.0).curcid = pg_sys::FirstCommandId };
+    snapshot
+}
+
 /// As [`latest`], for callers that hold values with destructors.
 pub(in crate::pg) fn latest_guarded() -> Snapshot {
     // SAFETY: the room stays. This thread alone fills it, here and above, and holds no reference

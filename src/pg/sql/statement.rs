@@ -39,6 +39,8 @@ enum Mode {
     Write,
     /// It sees the same, and may not write.
     ReadLatest,
+    /// It sees what is committed at this instant, and may not write.
+    ReadCommitted,
     /// It sees what the calling query sees, and may not write.
     Read,
 }
@@ -103,9 +105,18 @@ impl Statement {
         self.run(call, Mode::Read, parameters)
     }
 
-    /// Runs it on what is committed at this instant.
+    /// Runs it on what is committed at this instant and what the own transaction did.
     pub fn read_latest<'call>(&self, call: &'call Call, parameters: &[Parameter]) -> Rows<'call> {
         self.run(call, Mode::ReadLatest, parameters)
+    }
+
+    /// Runs it on what is committed at this instant alone.
+    pub fn read_committed<'call>(
+        &self,
+        call: &'call Call,
+        parameters: &[Parameter],
+    ) -> Rows<'call> {
+        self.run(call, Mode::ReadCommitted, parameters)
     }
 
     /// Runs it. Panics where a parameter is not of the type that the statement has for it. No hash
@@ -146,6 +157,7 @@ impl Statement {
             let level = self.by_index.then(without_sequential_scans);
             let snapshot = match mode {
                 Mode::Write | Mode::ReadLatest => snapshot::latest_guarded().as_ptr(),
+                Mode::ReadCommitted => snapshot::committed_guarded().as_ptr(),
                 Mode::Read => guarded::GetActiveSnapshot(),
             };
             let crosscheck = match mode {

@@ -1,6 +1,8 @@
 //! Adding charges to what is used of quotas, in vpk.quota_usage.
 
-use pgrx::pg_sys::{INT8ARRAYOID, TEXTARRAYOID, TEXTOID, TIMESTAMPTZARRAYOID, UUIDARRAYOID};
+use pgrx::pg_sys::{
+    INT8ARRAYOID, TEXTARRAYOID, TEXTOID, TIMESTAMPTZARRAYOID, UUIDARRAYOID, UUIDOID,
+};
 
 use pure::limits::quota_set::PendingCharge;
 
@@ -8,7 +10,7 @@ use super::exists;
 use crate::pg::background::own_table::OwnTable;
 use crate::pg::call::Call;
 use crate::pg::sql::statement::Statement;
-use crate::pg::types::{self, SqlValue, TextArray};
+use crate::pg::types::{self, SqlValue, TextArray, Uuid};
 use crate::store::events::{self, Caller, missed_events, record_events};
 
 /// What became of a charge in a flush.
@@ -32,12 +34,27 @@ pub fn flush(call: &Call, batch: &[PendingCharge]) -> Option<Vec<Flushed>> {
 /// key. Waits for a transaction that changes the same row or removes the account. The caller has
 /// the lock on adding charges.
 pub fn add(call: &Call, charge: &PendingCharge) -> bool {
+    lock_account(call, charge);
     // The row that it has waited for may be gone then, and the next statement makes it anew.
     (0..2).any(|_| {
         let added = write(call, &ADD, core::slice::from_ref(charge));
         added.is_some_and(|added| matches!(added[..], [Flushed::Added(_)]))
     })
 }
+
+/// Locks the account before a row of it, as whoever deletes or renames it does.
+fn lock_account(call: &Call, charge: &PendingCharge) {
+    if let Some(table) = OwnTable::find(call, "keys") {
+        table.as_owner(|| LOCK_ACCOUNT.write(call, &[Some(Uuid::new(call, charge.key).datum())]));
+    }
+}
+
+static LOCK_ACCOUNT: Statement = Statement::new(
+    c"SELECT a.account FROM vpk.accounts AS a
+       WHERE a.account = (SELECT k.account FROM vpk.keys AS k WHERE k.id = $1)
+         FOR KEY SHARE",
+    &[UUIDOID],
+);
 
 fn write(call: &Call, statement: &Statement, batch: &[PendingCharge]) -> Option<Vec<Flushed>> {
     if !exists(call) {
@@ -119,7 +136,7 @@ macro_rules! add {
                     RETURNING u.subject, u.kind, u.meter, u.span, u.period_start, u.used,
                               u.warned AND NOT f.warned AS warns, s.account
                 ), unused AS MATERIALIZED (
-                    SELECT k.id
+                    SELECT s.subject, s.kind, s.meter, s.span, s.period_start
                       FROM vpk.keys AS k
                       JOIN summed AS s ON s.id = k.id
                       JOIN vpk.accounts AS a ON a.account = s.account
@@ -135,14 +152,18 @@ macro_rules! add {
                     SELECT s.subject, s.kind, s.meter, s.span, s.period_start, greatest(0, s.amount),
                            s.warn_from > 0 AND s.amount >= s.warn_from
                       FROM summed AS s
-                     WHERE s.id IN (SELECT k.id FROM unused AS k)
+                      JOIN unused AS n USING (subject, kind, meter, span, period_start)
                     ON CONFLICT (subject, kind, meter, span, period_start) DO NOTHING
                     RETURNING u.subject, u.kind, u.meter, u.span, u.period_start, u.used, u.warned
                 ), outdated AS (
-                    DELETE FROM vpk.quota_usage AS u USING added AS a
-                     WHERE u.subject = a.subject AND u.kind = a.kind AND u.meter = a.meter
-                       AND u.span = a.span AND u.period_start < a.period_start
-                       AND u.updated_at < pg_catalog.clock_timestamp() - interval '1 day'
+                    DELETE FROM vpk.quota_usage AS u
+                     WHERE u.ctid = ANY (ARRAY(
+                               SELECT o.ctid FROM vpk.quota_usage AS o JOIN added AS a
+                                   ON o.subject = a.subject AND o.kind = a.kind
+                                  AND o.meter = a.meter AND o.span = a.span
+                                  AND o.period_start < a.period_start
+                                WHERE o.updated_at < pg_catalog.clock_timestamp() - interval '1 day'
+                                  FOR UPDATE OF o SKIP LOCKED))
                 ), done AS MATERIALIZED (
                     SELECT u.* FROM updated AS u
                     UNION ALL

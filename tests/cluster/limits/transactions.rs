@@ -177,24 +177,34 @@ fn an_account_that_is_made_anew_has_used_nothing() {
 /// the calls of its transaction and of others, and nothing of an earlier quota. A key's does too.
 #[test]
 fn a_quota_that_is_set_anew_counts_from_then_on() {
-    for (is_flushed, of_key) in [(false, false), (true, false), (false, true), (true, true)] {
+    for (is_flushed, subject, of) in [
+        (false, "account => 'acme'", "account"),
+        (true, "account => 'acme'", "account"),
+        (false, "plan => 'Pro'", "account"),
+        (true, "plan => 'Pro'", "account"),
+        (false, "id => 'KEY'", "key"),
+        (true, "id => 'KEY'", "key"),
+    ] {
         let cluster = start_flushing_hourly(&[]);
         let (mut client, mut changing) = (cluster.client(), cluster.client());
         let key = key_of(&mut client, "acme");
-        let set = |amount: &str| {
-            let subject =
-                if of_key { format!("id => '{}'", key.id) } else { "account => 'acme'".into() };
-            format!("SELECT vpk_set_quota({amount}, 'total', {subject})")
-        };
-        run(&mut client, &format!("{}; {}", set("NULL"), set("50")));
-        let of = if of_key { "key" } else { "account" };
+        let subject = subject.replace("KEY", &key.id);
+        let set = |amount: &str| format!("SELECT vpk_set_quota({amount}, 'total', {subject})");
+        if of == "account" {
+            run(&mut client, "SELECT vpk_set_quota(NULL, 'total', account => 'acme')");
+        }
+        run(&mut client, &set("50"));
+        // An account of the same plan that has such a quota of its own, which goes on.
+        let other = key_of(&mut client, "other");
+        call(&mut client, &other, 7);
         let used = |client: &mut Client| {
             let sql =
                 "SELECT used::text FROM vpk_quota(id => $1::text::uuid) WHERE applies_to = $2";
             value(client, sql, &[&key.id, &of])
         };
         let in_table = |client: &mut Client| {
-            let sql = "SELECT coalesce(sum(used), 0)::text FROM vpk.quota_usage WHERE kind = $1";
+            let sql = "SELECT coalesce(sum(used), 0)::text FROM vpk.quota_usage
+                        WHERE kind = $1 AND subject <> 'other'";
             value(client, sql, &[&of])
         };
         call(&mut client, &key, 4);
@@ -208,14 +218,16 @@ fn a_quota_that_is_set_anew_counts_from_then_on() {
         run(&mut changing, &format!("BEGIN; {}", set("50")));
         call(&mut changing, &key, 2);
         run(&mut changing, "COMMIT");
-        assert_eq!(used(&mut client), "2", "flushed {is_flushed}, {of}");
+        assert_eq!(used(&mut client), "2", "flushed {is_flushed}, {subject}");
         run(&mut changing, &format!("BEGIN; {}; {}", set("NULL"), set("50")));
         call(&mut client, &key, 3);
         run(&mut changing, "COMMIT");
-        assert_eq!(used(&mut client), "3", "flushed {is_flushed}, {of}");
+        assert_eq!(used(&mut client), "3", "flushed {is_flushed}, {subject}");
         flush_every(&mut client, "100ms");
         wait_until("the table has them", || in_table(&mut client) == "3");
-        assert_eq!(used(&mut client), "3", "flushed {is_flushed}, {of}");
+        assert_eq!(used(&mut client), "3", "flushed {is_flushed}, {subject}");
+        let of_other = "SELECT used::text FROM vpk_quota('other') WHERE period = 'total'";
+        assert_eq!(value(&mut client, of_other, &[]), "7", "flushed {is_flushed}, {subject}");
     }
 }
 

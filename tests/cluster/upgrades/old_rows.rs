@@ -1,9 +1,12 @@
-//! G8: rows from before an update are read as fast as others, and mean the same.
+//! G8: rows from before an update are read as fast as others, and mean the same. The update stops no
+//! verification.
+
+use std::thread;
 
 use crate::support::keys::{Key, create, verify};
 use crate::support::known::run;
 use crate::support::usage::start_flushing_hourly;
-use crate::support::{Client, Cluster, value};
+use crate::support::{Client, Cluster, pid, value, wait_for_lock};
 use crate::upgrades::{made_with, update};
 
 /// Whether calls of a key that the session knows open no table: each one is locked.
@@ -79,4 +82,27 @@ fn added_columns_are_not_read_before_the_update() {
     );
     assert_eq!(passes(&mut session, &key), "10");
     assert_found_in_place(&cluster, &mut session, &key, "with columns of somebody's");
+}
+
+/// The update waits for whoever reads one of the tables or views that it changes. Meanwhile others
+/// verify keys: it gives up its locks again and again.
+#[test]
+fn keys_are_verified_while_an_update_waits_for_a_reader() {
+    let cluster = start_flushing_hourly(&[]);
+    for relation in ["stats", "key_usage", "plans"] {
+        let mut client = made_with(&cluster, relation, "0.9.0");
+        let key = create(&mut client, "key");
+        let [mut reading, mut session, mut watching] =
+            [(); 3].map(|()| cluster.connect(relation, "postgres"));
+        run(&mut reading, &format!("BEGIN; SELECT count(*) FROM vpk.{relation}"));
+        let updating = pid(&mut client);
+        thread::scope(|scope| {
+            let updated = scope.spawn(|| update(&mut client));
+            wait_for_lock(&mut watching, updating);
+            run(&mut session, "SET statement_timeout = '60s'");
+            assert_eq!(verify(&mut session, &key.token), "VALID", "{relation}");
+            run(&mut reading, "COMMIT");
+            updated.join().expect("an update");
+        });
+    }
 }

@@ -4,9 +4,12 @@
 //! see the account as it was, and charge its limits. Where the transaction is rolled back, nothing
 //! of that was touched.
 
+use crate::limits::applicable::Holder;
 use crate::limits::bucket::Nanos;
 use crate::limits::id::HolderHash;
-use crate::limits::quota_set::{PendingCharge, QuotaSet, SLOTS, add};
+use crate::limits::name::Name;
+use crate::limits::period::Span;
+use crate::limits::quota_set::{Counts, PendingCharge, QuotaSet, SLOTS, add};
 use crate::limits::quota_slots::QuotaSets;
 use crate::limits::set::{Set, Stored};
 use crate::sync::Ordering::Relaxed;
@@ -25,6 +28,15 @@ pub enum Change {
     },
     /// A holder has a quota that counts from now on. The table has nothing of it.
     Begun(HolderHash),
+    /// The same for all accounts of a plan, which are not known by their hashes.
+    BegunOnPlan {
+        /// The OID of their database.
+        database: u32,
+        /// What is counted.
+        meter: Name,
+        /// The length of a period.
+        span: Span,
+    },
     /// What was pending of an earlier quota of the same kind when this one began.
     Ended(PendingCharge),
 }
@@ -35,7 +47,7 @@ impl Change {
         match self {
             Change::Deleted(holder) => quotas.forget_holder(holder.holder()),
             Change::Renamed { from, to } => quotas.rename(*from, *to, now),
-            Change::Begun(_) => {}
+            Change::Begun(_) | Change::BegunOnPlan { .. } => {}
             Change::Ended(charge) => quotas.end_charge(charge),
         }
         self.read_again(quotas);
@@ -49,6 +61,9 @@ impl Change {
             Change::Renamed { from, to } => {
                 quotas.read_again(from.holder());
                 quotas.read_again(to.holder());
+            }
+            Change::BegunOnPlan { database, meter, span } => {
+                quotas.read_all_again(*database, *meter, *span);
             }
             Change::Ended(charge) => quotas.read_again(charge.id.holder),
         }
@@ -64,6 +79,22 @@ impl<'memory> QuotaSets<'memory> {
             let all = set.used().filter_map(|(at, slot)| slot.charge((0, at)));
             found.extend(all.filter(|it| it.id.holder == holder.holder() && !it.is_empty()));
         });
+        found
+    }
+
+    /// What is pending of a kind of quota of all accounts of a database.
+    pub fn pending_of_accounts(self, database: u32, meter: Name, span: Span) -> Vec<PendingCharge> {
+        let mut found = Vec::new();
+        for (number, set) in self.sets.iter().enumerate().filter(|(_, set)| set.is_used()) {
+            // Room for them before the lock is taken.
+            found.reserve(SLOTS);
+            self.locks.while_set_locked(number, || {
+                let all = set.used().filter_map(|(at, slot)| slot.charge((number, at)));
+                found.extend(
+                    all.filter(|it| it.is_of_account(database, meter, span) && !it.is_empty()),
+                );
+            });
+        }
         found
     }
 
@@ -113,6 +144,16 @@ impl<'memory> QuotaSets<'memory> {
         });
     }
 
+    /// Has the bases of a kind of quota read again, of all accounts of a database.
+    fn read_all_again(self, database: u32, meter: Name, span: Span) {
+        self.each_used(|set, at, slot| {
+            if slot.charge((0, at)).is_some_and(|it| it.is_of_account(database, meter, span)) {
+                slot.base_at.store(0, Relaxed);
+                set.renumber();
+            }
+        });
+    }
+
     /// Runs `run` with the sets of a holder, which are locked.
     fn while_locked(self, holder: u64, run: impl FnOnce(&Set, &QuotaSet)) {
         if let Some((buckets, set)) = self.sets_of(holder) {
@@ -123,6 +164,13 @@ impl<'memory> QuotaSets<'memory> {
     /// The sets of a holder: of its buckets, which has the lock, and of its quotas.
     fn sets_of(self, holder: u64) -> Option<(&'memory Set, &'memory QuotaSet)> {
         self.locks.set(holder).zip(self.sets.get(self.locks.number_of(holder)?))
+    }
+}
+
+impl PendingCharge {
+    fn is_of_account(&self, database: u32, meter: Name, span: Span) -> bool {
+        let Counts { holder, meter: counted, span: length, .. } = self.counts;
+        self.database == database && (holder, counted, length) == (Holder::Account, meter, span)
     }
 }
 
@@ -156,7 +204,6 @@ mod tests {
     use super::*;
     use crate::limits::bucket::Bucket;
     use crate::limits::id::{HashKey, HolderName, NameHash};
-    use crate::limits::name::Name;
     use crate::limits::quota_set::{CountedQuota, Stored as StoredBase};
     use crate::limits::quota_tests::{AT_1, KEY, Memory, counted};
     use crate::limits::set::BucketId;

@@ -56,8 +56,10 @@ pub(super) struct Slot {
     period_end: AtomicU32,
     holder: AtomicU8,
     span: AtomicU8,
-    /// Whether a flush is adding it to the table: 1 or 0. A slot is two cache lines.
+    /// Whether a flush is adding it to the table: 1 or 0.
     flushing: AtomicU8,
+    /// Whether a flush did not find the key: 1 or 0. A slot is two cache lines.
+    lacks_key: AtomicU8,
 }
 
 /// The meter that calls are charged to.
@@ -169,7 +171,8 @@ pub struct PendingCharge {
     pub id: BucketId,
     /// The database, by OID.
     pub database: u32,
-    /// A key of the holder: the last one that charged the quota.
+    /// A key of the holder, by which a flush finds it: the first one that charged the quota since
+    /// the table had all of it.
     pub key: [u8; 16],
     /// What is counted.
     pub counts: Counts,
@@ -241,6 +244,8 @@ pub enum Stored {
     Yes,
     /// The table may have more by now: read it again.
     Outdated,
+    /// A flush is adding something to the table: read it again.
+    BeingFlushed,
     /// All slots have something that the table does not have.
     NoRoom,
 }
@@ -274,8 +279,10 @@ impl QuotaSet {
     ) -> Stored {
         let Reading { database, now, over, .. } = reading;
         let found = self.slot(counted.id);
-        let is_being_flushed = found.is_some_and(Slot::is_being_flushed);
-        if is_being_flushed || self.number.load(Relaxed) != number {
+        if found.is_some_and(Slot::is_being_flushed) {
+            return Stored::BeingFlushed;
+        }
+        if self.number.load(Relaxed) != number {
             return Stored::Outdated;
         }
         let slot = match found {
@@ -335,7 +342,7 @@ impl QuotaSet {
         let Some(slot) = self.claim(charge.database, charge.id, &charge.counts, Micros::MIN) else {
             return false;
         };
-        set_words(&slot.key, &charge.key);
+        slot.set_key(&charge.key);
         slot.pending.store(charge.amount, Relaxed);
         slot.charged.store(charge.charged, Relaxed);
         slot.period_end.store(u32::MAX, Relaxed);
@@ -369,9 +376,24 @@ impl Slot {
         BucketId { holder, policy }
     }
 
-    /// Notes which key charged the quota last.
-    pub(super) fn set_key(&self, key: &[u8; 16]) {
+    /// Notes a key that charges the quota. The one that is there stays while something is pending: a
+    /// later one may be of a transaction that is rolled back. One that a flush did not find goes.
+    pub(super) fn note_key(&self, key: &[u8; 16]) {
+        if !self.is_pending() || self.lacks_key.load(Relaxed) != 0 {
+            self.set_key(key);
+        }
+    }
+
+    fn set_key(&self, key: &[u8; 16]) {
         set_words(&self.key, key);
+        self.lacks_key.store(0, Relaxed);
+    }
+
+    /// Has the next charge bring another key, if this is the one that a flush did not find.
+    pub(super) fn miss_key(&self, key: &[u8; 16]) {
+        let mut own = [0; 16];
+        words(&self.key, &mut own);
+        self.lacks_key.store((own == *key).into(), Relaxed);
     }
 
     /// Marks it as being flushed, or not.

@@ -74,6 +74,8 @@ impl<'memory> QuotaSets<'memory> {
             let base = read_base(each);
             attempts += 1;
             let stored = self.store_base(each, base, number, reading);
+            // A flush that has failed leaves its mark until the next one.
+            attempts += if stored == Stored::BeingFlushed { ATTEMPTS / 10 } else { 0 };
             if stored == Stored::NoRoom || attempts >= ATTEMPTS {
                 (each.usage.base, each.usage.pending) = (base, 0);
                 without |= 1 << missing;
@@ -151,9 +153,9 @@ impl<'memory> QuotaSets<'memory> {
                 let handed = slot.handed.load(Relaxed);
                 let pending = each.usage.pending.saturating_add(handed);
                 let amount = Usage { pending, ..each.usage }.charge(cost);
+                slot.note_key(key);
                 each.usage.pending = each.usage.pending.saturating_add(amount);
                 slot.pending.store(each.usage.pending, Relaxed);
-                slot.set_key(key);
                 last = Some(slot);
                 charged = if cost < 0 { charged.min(amount) } else { amount };
             }
@@ -222,6 +224,17 @@ impl<'memory> QuotaSets<'memory> {
         for charge in charges {
             self.flushed(charge, |_, slot| {
                 add(&slot.charged, charge.charged.saturating_neg());
+                slot.mark(false);
+            });
+        }
+    }
+
+    /// The same for charges of keys that are not there. The next charge brings another one.
+    pub fn release_without_key<'a>(self, charges: impl Iterator<Item = &'a PendingCharge>) {
+        for charge in charges {
+            self.flushed(charge, |_, slot| {
+                add(&slot.charged, charge.charged.saturating_neg());
+                slot.miss_key(&charge.key);
                 slot.mark(false);
             });
         }

@@ -2,6 +2,7 @@
 
 mod charges;
 mod exact;
+mod flushes;
 mod handover;
 mod history;
 mod periods;
