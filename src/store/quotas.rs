@@ -21,8 +21,8 @@ use crate::store::events::{self, Caller, missed_events, record_events};
 use crate::store::limits::Subject;
 use crate::store::lookup::columns::{self, quota_usage};
 
-/// What the table has of a quota: 0 where it has nothing. `subject` is the account, or the id of the
-/// key. What the own transaction did does not count: the number decides on the calls of all
+/// What the table has of a quota: 0 where it has nothing. `subject` is the account, or the id of
+/// the key. What the own transaction did does not count: the number decides on the calls of all
 /// sessions. Unguarded: see [`crate::pg::ffi::unguarded`].
 pub fn used_unguarded(subject: Bytes, counts: &Counts) -> i64 {
     let opened = Opened::open(Table::QuotaUsage, columns::shape(Table::QuotaUsage));

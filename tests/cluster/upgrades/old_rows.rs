@@ -1,5 +1,5 @@
-//! G8: rows from before an update are read as fast as others, and mean the same. The update stops no
-//! verification.
+//! G8: rows from before an update are read as fast as others, and mean the same. The update stops
+//! no verification.
 
 use std::thread;
 

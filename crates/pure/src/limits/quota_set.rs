@@ -376,8 +376,8 @@ impl Slot {
         BucketId { holder, policy }
     }
 
-    /// Notes a key that charges the quota. The one that is there stays while something is pending: a
-    /// later one may be of a transaction that is rolled back. One that a flush did not find goes.
+    /// Notes a key that charges the quota. The one that is there stays while something is pending:
+    /// a later one may be of a transaction that is rolled back. One that a flush did not find goes.
     pub(super) fn note_key(&self, key: &[u8; 16]) {
         if !self.is_pending() || self.lacks_key.load(Relaxed) != 0 {
             self.set_key(key);

@@ -36,8 +36,8 @@ fn a_key_that_is_gone_takes_nothing_of_what_others_have_used() {
     }
 }
 
-/// What a transaction has done to a quota decides on no call of others before it has committed, also
-/// if it has asked what is used.
+/// What a transaction has done to a quota decides on no call of others before it has committed,
+/// also if it has asked what is used.
 #[test]
 fn a_quota_set_anew_counts_for_others_from_the_commit_on() {
     let cluster = Cluster::start(FLUSH_EVERY_100MS);
