@@ -5,7 +5,7 @@
 use std::thread;
 
 use crate::cache::{cluster, cluster_with};
-use crate::support::keys::{set_plan, verify};
+use crate::support::keys::{create, expire, set_plan, verify};
 use crate::support::known::{
     Answers, DISABLED, INVALID, PLAN, REVOKED, VALID, assert_healthy, copy_in, copy_out, run,
 };
@@ -302,10 +302,11 @@ fn answers_follow_the_clock_the_settings_and_the_arguments() {
     let mut client = cluster.client();
     let answers = Answers::of_every_kind(&mut client, 3);
     answers.remember(&mut client);
-    let sql = "SELECT token FROM vpk_create('brief', expires_at => clock_timestamp() + '500 ms')";
     let mut brief = String::new();
     wait_until("a key that expires soon was verified twice in time", || {
-        brief = value(&mut client, sql, &[]);
+        let key = create(&mut client, "brief");
+        expire(&mut client, &key, "500 ms");
+        brief = key.token;
         (0..2).all(|_| verify(&mut client, &brief) == VALID)
     });
 

@@ -23,6 +23,21 @@ pub fn create_for(client: &mut impl GenericClient, name: &str, account: &str) ->
     Key { id: row.get(0), token: row.get(1) }
 }
 
+/// A key that has expired.
+pub fn create_expired(client: &mut impl GenericClient, name: &str) -> Key {
+    let key = create(client, name);
+    expire(client, &key, "0");
+    key
+}
+
+/// Has a key expire after so long. One that is created to expire soon may have expired before it is
+/// checked, and is then refused.
+pub fn expire(client: &mut impl GenericClient, key: &Key, after: &str) {
+    let sql = "UPDATE vpk.keys SET expires_at = clock_timestamp() + $2::text::interval
+                WHERE id = $1::text::uuid";
+    assert_eq!(client.execute(sql, &[&key.id, &after]).expect("an update"), 1);
+}
+
 /// An account on a plan.
 pub fn set_plan(client: &mut impl GenericClient, account: &str, plan: &str) {
     client.execute("SELECT vpk_set_plan($1, $2)", &[&account, &plan]).expect("the plan is set");

@@ -1,6 +1,8 @@
 //! G3: verification writes nothing.
 
-use crate::support::keys::{checksum, create, create_for, revoke, set_plan, verify};
+use crate::support::keys::{
+    checksum, create, create_expired, create_for, revoke, set_plan, verify,
+};
 use crate::support::{Client, Cluster, buffers, report, sqlstate, value};
 
 /// The worker writes when it flushes uses; other tests are about that.
@@ -12,8 +14,7 @@ fn fill(client: &mut Client) {
     let [valid, revoked, disabled, limited] =
         ["valid", "revoked", "disabled", "limited"].map(|name| create(client, name));
     let free = create_for(client, "free", "acme");
-    let sql = "SELECT token FROM vpk_create('brief', expires_at => clock_timestamp() + '1ms')";
-    let brief = value(client, sql, &[]);
+    let brief = create_expired(client, "brief").token;
     revoke(client, &revoked);
     value(client, "SELECT vpk_disable($1::text::uuid)::text", &[&disabled.id]);
     let sql = "SELECT vpk_update($1::text::uuid, allowed_ips => '{192.0.2.0/24}')::text";

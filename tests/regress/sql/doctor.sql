@@ -154,7 +154,8 @@ CREATE FUNCTION pg_temp.make(name text, expires_in interval DEFAULT NULL) RETURN
 $$;
 SELECT pg_temp.make('In two weeks', '13 days 23 hours') AS two_weeks, pg_temp.make('Tomorrow', '1 day') AS tomorrow,
        pg_temp.make('Later', '14 days 1 hour') AS later, pg_temp.make('Revoked', '1 day') AS revoked,
-       pg_temp.make('Disabled', '1 day') AS disabled, pg_temp.make('Rotated') AS rotated, pg_temp.make('Expired', '1 ms') AS expired \gset
+       pg_temp.make('Disabled', '1 day') AS disabled, pg_temp.make('Rotated') AS rotated, pg_temp.make('Expired', '1 day') AS expired \gset
+UPDATE vpk.keys SET expires_at = clock_timestamp() WHERE id = :'expired';
 SELECT vpk_revoke(:'revoked') IS NOT NULL AS revoked, vpk_disable(:'disabled') IS NOT NULL AS disabled;
 SELECT id AS successor, expires_at FROM vpk_rotate(:'rotated', '1 day') \gset
 SELECT * FROM pg_temp.finding('expiring_keys') \gx
