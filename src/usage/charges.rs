@@ -97,18 +97,21 @@ impl Charges {
             ..*charge
         };
         let (mut added, mut left) = (Vec::new(), Vec::new());
-        let (mut without_key, mut obsolete) = (Vec::new(), Vec::new());
+        let (mut missing, mut obsolete) = (Vec::new(), Vec::new());
         for ((charge, flushed), noted) in batch.iter().zip(&flushed).zip(&self.noted) {
             match flushed {
                 Flushed::Added(used) => added.push((taken(charge, *noted), *used)),
                 Flushed::NoKey if is_obsolete(charge) => obsolete.push(*charge),
-                Flushed::NoKey => without_key.push(taken(charge, *noted)),
+                Flushed::NoKey => {
+                    missing.push(*charge);
+                    left.push(taken(charge, *noted));
+                }
                 Flushed::Locked => left.push(taken(charge, *noted)),
             }
         }
         sets.settle(added.iter().map(|(charge, used)| (charge, *used)), now);
+        sets.miss_keys(missing.iter());
         sets.release(left.iter());
-        sets.release_without_key(without_key.iter());
         sets.forget(obsolete.iter());
     }
 }

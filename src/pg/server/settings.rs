@@ -195,7 +195,7 @@ pub(in crate::pg) fn define(preloading: bool) {
     GucRegistry::define_int_guc(
         c"vibepeak_keys.rate_limit_share",
         c"Sets the number of servers that share each rate limit.",
-        c"Each of them allows the amount and the burst divided by this number. The servers do not talk to each other.",
+        c"Each allows the amount and the burst, divided by this number. Nothing is coordinated.",
         &RATE_LIMIT_SHARE,
         1,
         MAX_SERVERS as i32,

@@ -42,7 +42,7 @@ pub fn add(call: &Call, charge: &PendingCharge) -> bool {
     })
 }
 
-/// Locks the account before a row of it, as whoever deletes or renames it does.
+/// Locks the account before its rows. Its deletion and its renaming do so too.
 fn lock_account(call: &Call, charge: &PendingCharge) {
     if let Some(table) = OwnTable::find(call, "keys") {
         table.as_owner(|| LOCK_ACCOUNT.write(call, &[Some(Uuid::new(call, charge.key).datum())]));

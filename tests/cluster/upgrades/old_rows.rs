@@ -84,8 +84,8 @@ fn added_columns_are_not_read_before_the_update() {
     assert_found_in_place(&cluster, &mut session, &key, "with columns of somebody's");
 }
 
-/// The update waits for whoever reads one of the tables or views that it changes. Meanwhile others
-/// verify keys: it gives up its locks again and again.
+/// The update waits for readers of the tables and views that it changes. It gives up its locks
+/// again and again, so that others can verify keys meanwhile.
 #[test]
 fn keys_are_verified_while_an_update_waits_for_a_reader() {
     let cluster = start_flushing_hourly(&[]);

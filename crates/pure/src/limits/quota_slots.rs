@@ -72,10 +72,9 @@ impl<'memory> QuotaSets<'memory> {
             let Some(each) = counted.get_mut(missing) else { continue };
             let number = self.number_of(each.id);
             let base = read_base(each);
-            attempts += 1;
             let stored = self.store_base(each, base, number, reading);
             // A flush that has failed leaves its mark until the next one.
-            attempts += if stored == Stored::BeingFlushed { ATTEMPTS / 10 } else { 0 };
+            attempts += if stored == Stored::BeingFlushed { ATTEMPTS / 10 } else { 1 };
             if stored == Stored::NoRoom || attempts >= ATTEMPTS {
                 (each.usage.base, each.usage.pending) = (base, 0);
                 without |= 1 << missing;
@@ -229,14 +228,10 @@ impl<'memory> QuotaSets<'memory> {
         }
     }
 
-    /// The same for charges of keys that are not there. The next charge brings another one.
-    pub fn release_without_key<'a>(self, charges: impl Iterator<Item = &'a PendingCharge>) {
+    /// Has the next charge bring another key, since the key of these is not there.
+    pub fn miss_keys<'a>(self, charges: impl Iterator<Item = &'a PendingCharge>) {
         for charge in charges {
-            self.flushed(charge, |_, slot| {
-                add(&slot.charged, charge.charged.saturating_neg());
-                slot.miss_key(&charge.key);
-                slot.mark(false);
-            });
+            self.flushed(charge, |_, slot| slot.miss_key(&charge.key));
         }
     }
 

@@ -268,18 +268,21 @@ fn a_flush_is_told_a_key_that_stays() {
         assert_eq!(batch.len(), 1);
         (batch[0].key[0], batch)
     };
+    let unnoted = |charge: &PendingCharge| PendingCharge { charged: 0, ..*charge };
     charge(1);
     charge(2);
     let (key, batch) = noted();
     assert_eq!(key, 1);
     charge(3);
-    quotas.release_without_key(batch.iter());
+    quotas.miss_keys(batch.iter());
+    quotas.release(batch.iter().map(unnoted).collect::<Vec<_>>().iter());
     assert_eq!(noted().0, 1);
     charge(4);
     let (key, batch) = noted();
     assert_eq!((key, batch[0].amount), (4, 4));
     // The key was replaced meanwhile: it was not this one that is missing.
-    quotas.release_without_key([PendingCharge { key: [1; 16], charged: 0, ..batch[0] }].iter());
+    quotas.miss_keys([PendingCharge { key: [1; 16], ..batch[0] }].iter());
+    quotas.release(batch.iter().map(unnoted).collect::<Vec<_>>().iter());
     charge(5);
     let (key, batch) = noted();
     assert_eq!((key, batch[0].amount), (4, 5));

@@ -1,4 +1,5 @@
-//! G12: what is used reaches the table, whatever other transactions do with keys and rows.
+//! G12: what is used reaches the table. Other transactions that hold rows, or remove keys, do not
+//! prevent that.
 
 use std::thread;
 
