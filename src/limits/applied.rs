@@ -56,6 +56,13 @@ impl Hashes {
             }
         }
     }
+
+    /// The one or two holders whose hash was needed. None if none was.
+    #[inline]
+    pub fn holders(&self) -> Option<[u64; 2]> {
+        let [account, own] = [self.account, self.own].map(|hash| hash.map(HolderHash::holder));
+        Some([account.or(own)?, own.or(account)?])
+    }
 }
 
 /// The buckets of the policies that apply to a call of a subject.

@@ -60,8 +60,8 @@ pub fn charge<'call>(
 /// The same for a caller that wants to know no more than the answer.
 pub fn charge_for_status(call: &Call, subject: &Subject, cost: u32, now: Micros) -> Option<Status> {
     let mut asked = Asked::none(now);
-    asked.add(subject)?;
-    asked.decide(call, subject, cost, true).map(|said| said.status())
+    let holders = asked.add(subject)?;
+    Some(asked.decide(call, subject, holders, cost, true)?.status())
 }
 
 /// What the decision on a call would be. Charges nothing.
@@ -83,8 +83,8 @@ fn decide<'call>(
     is_charged: bool,
 ) -> Option<Decision<'call>> {
     let asked = call.keep_unguarded(iter::once_with(|| Asked::none(now))).first_mut()?;
-    asked.add(subject)?;
-    let said = asked.decide(call, subject, cost, is_charged)?;
+    let holders = asked.add(subject)?;
+    let said = asked.decide(call, subject, holders, cost, is_charged)?;
     let by = By::Subject(Policies::of(subject), asked);
     Some(Decision { status: said.status(), by, cost, said })
 }
@@ -124,30 +124,31 @@ impl Asked {
         Asked { applied: Applied::none(), quotas: quotas::Counted::none(now) }
     }
 
-    /// Adds those of a subject. None if the library was not preloaded, and nothing can be limited.
+    /// Adds those of a subject. Returns their one or two holders. None if there are no limits, or
+    /// if the library was not preloaded, and nothing can be limited.
     #[inline]
-    fn add(&mut self, subject: &Subject) -> Option<()> {
+    fn add(&mut self, subject: &Subject) -> Option<[u64; 2]> {
         let mut hashes = Hashes::under(shmem::hash_key()?);
         self.applied.add(subject, &mut hashes);
         self.quotas.add(subject, &mut hashes);
-        Some(())
+        hashes.holders()
     }
 
     /// Decides, and charges the call if it passes and `is_charged`. Rate limits and quotas decide
     /// under the same locks. What a quota has used in the table is read before that, while nothing
-    /// is locked. None if there are no limits.
+    /// is locked. None if the library was not preloaded.
     #[inline]
     fn decide(
         &mut self,
         call: &Call,
         subject: &Subject,
+        holders: [u64; 2],
         cost: u32,
         is_charged: bool,
     ) -> Option<Said> {
         let (sets, database) = (shmem::quota_sets()?, database::own());
         let buckets = self.applied.buckets_mut();
         let counted = self.quotas.quotas_mut();
-        let holders = holders(buckets, counted)?;
         let id = subject.key.unwrap_or_default();
         let mut unstored = 0;
         let mut act = |locked: Locked, counted: &mut [CountedQuota]| {
@@ -179,17 +180,6 @@ impl Asked {
         }
         Some(said)
     }
-}
-
-/// The one or two holders of buckets and quotas. None if there are none.
-fn holders(buckets: &[Counted], quotas: &[CountedQuota]) -> Option<[u64; 2]> {
-    let of_buckets = [buckets.first(), buckets.last()].map(|it| it.map(|it| it.id.holder));
-    let of_quotas = [quotas.first(), quotas.last()].map(|it| it.map(|it| it.id.holder));
-    let [first, second] = of_buckets;
-    let [third, fourth] = of_quotas;
-    let one = first.or(third)?;
-    let other = [second, third, fourth].iter().copied().flatten().find(|holder| *holder != one);
-    Some([one, other.unwrap_or(one)])
 }
 
 /// A limit that has counted a call, with its name.

@@ -91,7 +91,7 @@ impl Counted {
         let grants = subject.limits.account.quota_grants;
         let now = self.now;
         let mut add = |holder, quota: &CurrentQuota| {
-            let is_charged = quota.meter.as_str() == CALLS;
+            let is_charged = quota.meter.is(CALLS);
             let hash = hashes.of(holder, subject);
             self.quotas.push(quota.counted(holder, hash, grants, is_charged));
         };

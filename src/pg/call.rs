@@ -109,6 +109,24 @@ impl Call {
             core::slice::from_raw_parts(target, values.len())
         }
     }
+
+    /// The same for bytes that follow each other in as many parts, in one allocation.
+    ///
+    /// Unguarded: see [`crate::pg::ffi::unguarded`].
+    #[inline]
+    pub fn copy_parts_unguarded<const N: usize>(&self, parts: [&[u8]; N]) -> [&[u8]; N] {
+        let size = parts.iter().map(|part| part.len()).sum::<usize>().max(1);
+        // SAFETY: as above. The new memory has room for all parts.
+        unsafe {
+            let mut target: *mut u8 = unguarded::MemoryContextAlloc(self.memory, size).cast();
+            parts.map(|part| {
+                target.copy_from_nonoverlapping(part.as_ptr(), part.len());
+                let copy = core::slice::from_raw_parts(target, part.len());
+                target = target.add(part.len());
+                copy
+            })
+        }
+    }
 }
 
 // SAFETY: the type takes no argument of the SQL function, as pgrx's own for FunctionCallInfo does

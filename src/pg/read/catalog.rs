@@ -87,13 +87,15 @@ pub(in crate::pg) struct File {
 }
 
 /// What is known of the columns of a row on a page.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub(in crate::pg) struct Descriptors {
     /// The tuple descriptor of the columns that every row has.
     pub(in crate::pg) first: pg_sys::TupleDesc,
     /// That of all columns that may be read: also those that an update has appended, which an older
     /// row does not have.
     pub(in crate::pg) all: pg_sys::TupleDesc,
+    /// The number of the first column that an update has appended, if they may be read.
+    pub(in crate::pg) appended: Option<pg_sys::AttrNumber>,
 }
 
 /// The relations of this database.

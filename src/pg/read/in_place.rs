@@ -55,6 +55,7 @@ use crate::pg::ffi::per_backend::PerBackend;
 use crate::pg::ffi::{compat, unguarded};
 use crate::pg::read::catalog::{self, Descriptors, File, Table};
 use crate::pg::read::scan::{LOCK, Opened};
+use crate::pg::read::shape::Shape;
 use crate::pg::read::snapshot::Snapshot;
 use crate::pg::read::tuple::{Columns, MAX_COLUMNS, Tuple};
 use crate::pg::server::{database, settings};
@@ -84,7 +85,8 @@ struct Memory {
 /// The memory of this backend.
 static MEMORY: PerBackend<Memory> = PerBackend::new(Memory {
     tids: CachedTids::new(),
-    descriptors: [Descriptors { first: ptr::null_mut(), all: ptr::null_mut() }; Table::COUNT],
+    descriptors: [Descriptors { first: ptr::null_mut(), all: ptr::null_mut(), appended: None };
+        Table::COUNT],
 });
 
 /// Processes the invalidation messages of transactions that have committed. What is read by a
@@ -133,9 +135,9 @@ pub fn row<R: Copy>(
     unsafe {
         let tuple = visible(tid, relation, (*descriptors.first).natts, snapshot);
         let found = tuple.as_ref().and_then(|tuple| {
-            let mut columns = Columns::none();
-            columns.read(tuple, descriptors.first);
-            read(&Tuple::on_page(&columns, tuple, descriptors))
+            let mut columns = Columns::of(descriptor(tuple, descriptors));
+            columns.read(tuple);
+            read(&Tuple::on_page(&columns))
         });
         unguarded::ReleaseBuffer(tid.buffer);
         found
@@ -231,6 +233,36 @@ unsafe fn is_complete(tuple: &HeapTupleData, columns: i32) -> bool {
     status & pg_sys::HEAP_HASEXTERNAL == 0 && present >= columns as u32 && is_settled(status)
 }
 
+/// The descriptor of those columns of a row that may have a value. Few rows have one in the columns
+/// that an update has appended. The others cost the same as before the update, but for a look at a
+/// byte of the row's list of nulls.
+///
+/// # Safety
+/// The row's page is pinned. The descriptors are those of its table.
+#[inline(always)]
+unsafe fn descriptor(tuple: &HeapTupleData, descriptors: Descriptors) -> TupleDesc {
+    let Descriptors { first, all, appended } = descriptors;
+    let Some(appended) = appended else { return first };
+    let at = appended as usize - 1;
+    // SAFETY: the caller's. The list has a bit for each column of the row, which is set where there
+    // is a value, in whole bytes, whose other bits are not set
+    // (src/backend/access/common/heaptuple.c: heap_fill_tuple). It follows the header
+    // (src/include/access/htup_details.h). [`remember`] has checked that the columns share a byte.
+    unsafe {
+        let header = &*tuple.t_data;
+        let present = header.t_infomask2 & pg_sys::HEAP_NATTS_MASK as u16;
+        if present < appended as u16 {
+            return first;
+        }
+        let has_nulls = header.t_infomask & pg_sys::HEAP_HASNULL as u16 != 0;
+        let list: *const u8 = (&raw const header.t_bits).cast();
+        match has_nulls && *list.add(at / 8) >> (at % 8) == 0 {
+            true => first,
+            false => all,
+        }
+    }
+}
+
 /// Whether the page itself says how the transactions ended that wrote a tuple. Then checking the
 /// tuple neither looks that up nor sets a hint bit (src/backend/access/heap/heapam_visibility.c:
 /// SetHintBits). Where page checksums are on, a hint bit is a WAL record, and one that follows the
@@ -245,12 +277,8 @@ fn is_settled(status: u32) -> bool {
         || database::in_recovery()
 }
 
-/// Remembers where a row is that was read in an open table, and the table's file. Every row has the
-/// first `columns` columns. Those that follow them may be read as well, up to the last one that may
-/// be read of the table.
-pub fn remember(table: Table, columns: AttrNumber, opened: &Opened, tag: u32, tuple: &Tuple) {
-    let all = opened.last().max(columns);
-    assert!(usize::try_from(all).is_ok_and(|all| all <= MAX_COLUMNS));
+/// Remembers where a row is that was read in an open table of a shape, and the table's file.
+pub fn remember(table: Table, shape: &Shape, opened: &Opened, tag: u32, tuple: &Tuple) {
     let limit = settings::backend_cache();
     let Some(tid) = tuple.tid().filter(|_| limit > 0 && opened.is_heap()) else { return };
     // SAFETY: the closure uses the value alone. It allocates by Rust's allocator, which calls no
@@ -259,6 +287,10 @@ pub fn remember(table: Table, columns: AttrNumber, opened: &Opened, tag: u32, tu
     if catalog::file(table).is_some() {
         return;
     }
+    let (columns, all) = (shape.last(), opened.last());
+    let appended = shape.first_appended().filter(|first| *first <= all);
+    let share_byte = appended.is_none_or(|first| (first - 1) / 8 == (all - 1) / 8);
+    assert!(share_byte && usize::try_from(all).is_ok_and(|all| all <= MAX_COLUMNS));
     // SAFETY: the closure reads the value alone.
     let kept = unsafe { MEMORY.with(|memory| memory.descriptors[table as usize]) };
     // SAFETY: the table is open, and was checked: it has the columns that may be read. What is kept
@@ -267,6 +299,7 @@ pub fn remember(table: Table, columns: AttrNumber, opened: &Opened, tag: u32, tu
         let descriptors = Descriptors {
             first: kept_descriptor(kept.first, opened, columns),
             all: kept_descriptor(kept.all, opened, all),
+            appended,
         };
         MEMORY.with(|memory| memory.descriptors[table as usize] = descriptors);
         catalog::set_file(table, File { locator: compat::locator(opened.heap()), descriptors });

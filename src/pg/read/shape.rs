@@ -87,6 +87,11 @@ impl Shape {
     pub fn last(&self) -> AttrNumber {
         self.columns.last().map_or(0, |column| column.number)
     }
+
+    /// The first column that an update has appended.
+    pub(in crate::pg) fn first_appended(&self) -> Option<AttrNumber> {
+        self.appended.as_ref()?.columns.first().map(|column| column.number)
+    }
 }
 
 /// How a release has made the index of a table. Every column of it is a plain one, and it has every

@@ -2,7 +2,6 @@
 
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
-use core::ops::RangeInclusive;
 use core::ptr;
 
 use pgrx::pg_sys::{self, AttrNumber, Datum};
@@ -12,7 +11,6 @@ use pure::request::network::Network;
 
 use crate::pg::call::Call;
 use crate::pg::ffi::unguarded;
-use crate::pg::read::catalog::Descriptors;
 use crate::pg::types::{
     Bytes, CidrArray, FromRaw, Json, Text, TextArray, Timestamp, Uuid, detoasted_copy_unguarded,
     packed_unguarded, varlena_unguarded,
@@ -34,14 +32,7 @@ enum Source<'row> {
         last: AttrNumber,
     },
     /// On a page.
-    Page {
-        /// The columns that every row has.
-        columns: &'row Columns,
-        /// The row itself.
-        tuple: &'row pg_sys::HeapTupleData,
-        /// The tuple descriptors of its table.
-        descriptors: Descriptors,
-    },
+    Page(&'row Columns),
 }
 
 /// How many columns of a row on a page can be read.
@@ -49,6 +40,8 @@ pub const MAX_COLUMNS: usize = 19;
 
 /// Columns of a row on a page. They are large, and so they are never moved.
 pub(in crate::pg) struct Columns {
+    /// The tuple descriptor by which they are read. It has those of them that may have a value.
+    descriptor: pg_sys::TupleDesc,
     /// Their values.
     values: [MaybeUninit<Datum>; MAX_COLUMNS],
     /// Which of them are null.
@@ -56,33 +49,30 @@ pub(in crate::pg) struct Columns {
 }
 
 impl Columns {
-    /// None is read yet.
+    /// Those of a descriptor. None is read yet.
     #[inline(always)]
-    pub(in crate::pg) const fn none() -> Columns {
+    pub(in crate::pg) const fn of(descriptor: pg_sys::TupleDesc) -> Columns {
         Columns {
+            descriptor,
             values: [const { MaybeUninit::uninit() }; MAX_COLUMNS],
             nulls: [true; MAX_COLUMNS],
         }
     }
 
-    /// Reads the columns of a descriptor. Those that the row does not have are null.
+    /// Reads them. Those that the row does not have are null.
     ///
     /// # Safety
-    /// The page of the row is pinned for as long as a value is used. The descriptor is one of its
+    /// The page of the row is pinned for as long as a value is used. The descriptor is that of its
     /// table, with at most [`MAX_COLUMNS`].
     #[inline(always)]
-    pub(in crate::pg) unsafe fn read(
-        &mut self,
-        tuple: &pg_sys::HeapTupleData,
-        descriptor: pg_sys::TupleDesc,
-    ) {
+    pub(in crate::pg) unsafe fn read(&mut self, tuple: &pg_sys::HeapTupleData) {
         let (values, nulls) = (self.values.as_mut_ptr().cast(), self.nulls.as_mut_ptr());
         // SAFETY: the caller's. The function writes as many values and nulls as the descriptor has
         // columns, and keeps offsets in the descriptor. It does not change the row
         // (src/backend/access/common/heaptuple.c: heap_deform_tuple).
         unsafe {
             let tuple = ptr::from_ref(tuple).cast_mut();
-            unguarded::heap_deform_tuple(tuple, descriptor, values, nulls);
+            unguarded::heap_deform_tuple(tuple, self.descriptor, values, nulls);
         }
     }
 
@@ -117,19 +107,14 @@ impl<'row> Tuple<'row> {
         Tuple(Source::Slot { slot, last })
     }
 
-    /// The row on a page, of which the columns of the descriptors may be read.
+    /// The row on a page, of which these columns were read.
     ///
     /// # Safety
     /// The page is pinned for as long as the result is used. The tuple was visible while the page
-    /// was locked, has the columns that every row has, which were read, and no value outside the
-    /// page. The descriptors are those of its table, of at most [`MAX_COLUMNS`].
+    /// was locked, has the columns that every row has, and no value outside the page.
     #[inline(always)]
-    pub(in crate::pg) unsafe fn on_page(
-        columns: &'row Columns,
-        tuple: &'row pg_sys::HeapTupleData,
-        descriptors: Descriptors,
-    ) -> Tuple<'row> {
-        Tuple(Source::Page { columns, tuple, descriptors })
+    pub(in crate::pg) unsafe fn on_page(columns: &'row Columns) -> Tuple<'row> {
+        Tuple(Source::Page(columns))
     }
 
     /// Whether a column has a value.
@@ -137,71 +122,15 @@ impl<'row> Tuple<'row> {
         self.value(column).is_some()
     }
 
-    /// Whether one of these columns, which an update has appended, has a value. Where they may not
-    /// be read, and in a row from before the update, they are null.
-    ///
-    /// On a page, this reads a byte of the row's list of nulls and no more. So a row costs the same
-    /// as before the update.
+    /// Whether a column that an update has appended may have a value. It has none where it may not
+    /// be read, and in a row from before the update.
     #[inline(always)]
-    pub fn has_appended(&self, columns: RangeInclusive<AttrNumber>) -> bool {
-        let (first, last) = columns.into_inner();
-        let at = first as usize - 1;
-        debug_assert_eq!(at / 8, (last as usize - 1) / 8, "the columns share a byte of the list");
-        let mask = ((2_u8 << (last - first)) - 1) << (at % 8);
-        match &self.0 {
-            Source::Slot { .. } => self.has_appended_in_slot(first, last),
-            // SAFETY: the row stays for as long as this value. The list has a bit for each column
-            // of the row, which is set where there is a value, in whole bytes, whose other bits are
-            // not set (src/backend/access/common/heaptuple.c: heap_fill_tuple). It follows the
-            // header (src/include/access/htup_details.h). A descriptor says how many columns it
-            // has.
-            Source::Page { tuple, descriptors, .. } => unsafe {
-                let header = &*tuple.t_data;
-                let present = header.t_infomask2 & pg_sys::HEAP_NATTS_MASK as u16;
-                if present < first as u16 {
-                    return false;
-                }
-                let has_nulls = header.t_infomask & pg_sys::HEAP_HASNULL as u16 != 0;
-                let list: *const u8 = (&raw const header.t_bits).cast();
-                if has_nulls && *list.add(at / 8) & mask == 0 {
-                    return false;
-                }
-                i32::from(first) <= (*descriptors.all).natts
-            },
+    pub fn may_have(&self, column: AttrNumber) -> bool {
+        match self.0 {
+            Source::Slot { last, .. } => column <= last,
+            // SAFETY: a descriptor says how many columns it has.
+            Source::Page(columns) => unsafe { i32::from(column) <= (*columns.descriptor).natts },
         }
-    }
-
-    /// [`Tuple::has_appended`] for a row in a slot.
-    #[inline(never)]
-    fn has_appended_in_slot(&self, first: AttrNumber, last: AttrNumber) -> bool {
-        let Source::Slot { last: readable, .. } = self.0 else { return false };
-        (first..=last).any(|column| column <= readable && self.value(column).is_some())
-    }
-
-    /// Columns of type `text` that an update has appended; None as for [`Tuple::has_appended`].
-    pub fn appended_texts<const N: usize>(
-        &self,
-        columns: [AttrNumber; N],
-    ) -> [Option<InRow<'_, Text>>; N] {
-        let mut all = Columns::none();
-        if let Source::Page { tuple, descriptors, .. } = &self.0 {
-            // SAFETY: as for `on_page`.
-            unsafe { all.read(tuple, descriptors.all) };
-        }
-        let mut texts = [None; N];
-        for (text, &column) in texts.iter_mut().zip(&columns) {
-            let datum = match &self.0 {
-                Source::Slot { last, .. } if column > *last => None,
-                Source::Slot { .. } => self.value(column),
-                Source::Page { .. } => all.value(column),
-            };
-            *text = datum.map(|datum| {
-                self.assert_type(column, pg_sys::TEXTOID);
-                // SAFETY: as for `column`.
-                InRow { value: unsafe { Text::from_raw(datum) }, row: PhantomData }
-            });
-        }
-        texts
     }
 
     /// A column of type `uuid`.
@@ -279,7 +208,7 @@ impl<'row> Tuple<'row> {
         unsafe {
             let descriptor = match &self.0 {
                 Source::Slot { slot, .. } => (**slot).tts_tupleDescriptor,
-                Source::Page { descriptors, .. } => descriptors.all,
+                Source::Page(columns) => columns.descriptor,
             };
             let found = crate::pg::ffi::guarded::SPI_gettypeid(descriptor, column.into());
             assert_eq!(found, kind, "the type of column {column}");
@@ -302,7 +231,7 @@ impl<'row> Tuple<'row> {
                 let at = column as usize - 1;
                 (!*(**slot).tts_isnull.add(at)).then(|| *(**slot).tts_values.add(at))
             },
-            Source::Page { columns, .. } => columns.value(column),
+            Source::Page(columns) => columns.value(column),
         }
     }
 

@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicU8, Ordering};
 use std::ffi::CString;
 use std::time::Duration;
 
-use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
+use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, GucValue, PostgresGucEnum};
 use pgrx::pg_sys;
 
 use pure::key::environment::Environments;
@@ -39,7 +39,7 @@ static EVENTS_KEPT: GucSetting<i32> = GucSetting::<i32>::new(365 * 24 * 60);
 
 /// For how long events are kept at least (`vibepeak_keys.events_kept`).
 pub fn events_kept() -> Duration {
-    Duration::from_secs(60 * u64::try_from(EVENTS_KEPT.get()).unwrap_or(0))
+    Duration::from_secs(60 * u64::try_from(value(&EVENTS_KEPT)).unwrap_or(0))
 }
 
 /// `vibepeak_keys.redact_logs`.
@@ -67,37 +67,45 @@ static USAGE_REWRITE_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(60_000);
 /// `vibepeak_keys.usage_history`, in minutes.
 static USAGE_HISTORY: GucSetting<i32> = GucSetting::<i32>::new(90 * 24 * 60);
 
+/// The value of a setting that is a number or a boolean. [`GucSetting::get`] first asks which thread
+/// calls, which takes several times as long.
+fn value<T: GucValue<Raw = T>>(setting: &GucSetting<T>) -> T {
+    // SAFETY: only the process's one thread reads and writes it; the server does between two calls
+    // (src/backend/utils/misc/guc.c).
+    unsafe { setting.as_ptr().read() }
+}
+
 /// For how long usage over time is kept, in microseconds (`vibepeak_keys.usage_history`). With 0,
 /// there is no history.
 pub fn usage_history() -> i64 {
-    i64::from(USAGE_HISTORY.get()) * 60_000_000
+    i64::from(value(&USAGE_HISTORY)) * 60_000_000
 }
 
 /// Whether keys are redacted in the log and wherever statements are shown
 /// (`vibepeak_keys.redact_logs`).
 pub fn redact_logs() -> bool {
-    REDACT_LOGS.get()
+    value(&REDACT_LOGS)
 }
 
 /// The number of bytes that a backend may use for cached TIDs (`vibepeak_keys.backend_cache`).
 pub fn backend_cache() -> usize {
-    usize::try_from(BACKEND_CACHE.get()).unwrap_or(0) * 1_024
+    usize::try_from(value(&BACKEND_CACHE)).unwrap_or(0) * 1_024
 }
 
 /// The maximum number of distinct keys that are used between flushes (`vibepeak_keys.usage_slots`).
 pub fn usage_slots() -> usize {
-    usize::try_from(USAGE_SLOTS.get()).unwrap_or(0)
+    usize::try_from(value(&USAGE_SLOTS)).unwrap_or(0)
 }
 
 /// How many servers share each rate limit (`vibepeak_keys.rate_limit_share`).
 pub fn rate_limit_share() -> u32 {
-    u32::try_from(RATE_LIMIT_SHARE.get()).unwrap_or(1)
+    u32::try_from(value(&RATE_LIMIT_SHARE)).unwrap_or(1)
 }
 
 /// How many requests with invalid keys may come from one address in a minute
 /// (`vibepeak_keys.invalid_key_limit`); 0 is any number.
 pub fn invalid_key_limit() -> u32 {
-    u32::try_from(INVALID_KEY_LIMIT.get()).unwrap_or(0)
+    u32::try_from(value(&INVALID_KEY_LIMIT)).unwrap_or(0)
 }
 
 /// The choices of `vibepeak_keys.rate_limit_headers`.
@@ -129,23 +137,23 @@ pub fn rate_limit_headers() -> Fields {
 
 /// For how many buckets of accounts and keys there is room (`vibepeak_keys.rate_slots`).
 pub fn rate_slots() -> usize {
-    usize::try_from(RATE_SLOTS.get()).unwrap_or(0)
+    usize::try_from(value(&RATE_SLOTS)).unwrap_or(0)
 }
 
 /// For how many buckets of identifiers and client addresses there is room
 /// (`vibepeak_keys.identifier_slots`).
 pub fn identifier_slots() -> usize {
-    usize::try_from(IDENTIFIER_SLOTS.get()).unwrap_or(0)
+    usize::try_from(value(&IDENTIFIER_SLOTS)).unwrap_or(0)
 }
 
 /// The time between flushes (`vibepeak_keys.usage_flush_interval`).
 pub fn usage_flush_interval() -> Duration {
-    Duration::from_millis(USAGE_FLUSH_INTERVAL.get().try_into().unwrap_or(0))
+    Duration::from_millis(value(&USAGE_FLUSH_INTERVAL).try_into().unwrap_or(0))
 }
 
 /// For how long a flush does not write a key's row again (`vibepeak_keys.usage_rewrite_interval`).
 pub fn usage_rewrite_interval() -> Duration {
-    Duration::from_millis(USAGE_REWRITE_INTERVAL.get().try_into().unwrap_or(0))
+    Duration::from_millis(value(&USAGE_REWRITE_INTERVAL).try_into().unwrap_or(0))
 }
 
 /// The least number of buckets: as many as share a lock.

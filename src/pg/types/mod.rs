@@ -23,6 +23,7 @@ use pgrx::callconv::{Arg, ArgAbi, BoxRet, FcInfo};
 use pgrx::datum::{FromDatum, IntoDatum};
 use pgrx::pg_sys::{self, Datum, Oid};
 use pgrx::prelude::impl_sql_translatable;
+use pgrx::varlena::{varatt_is_1b, varatt_is_1b_e, varatt_is_4b_u, vardata_any, varsize_any_exhdr};
 
 use pure::request::network::Network;
 
@@ -437,10 +438,19 @@ unsafe fn presented_unguarded<'call>(datum: Datum, limit: usize) -> Presented<'c
 ///
 /// # Safety
 /// The datum is a varlena that stays for `'kept`, and so does the current memory context.
+#[inline]
 pub(in crate::pg) unsafe fn packed_unguarded<'kept>(datum: Datum) -> &'kept [u8] {
-    // SAFETY: the caller's. A detoasted copy is allocated in the current context
-    // (src/backend/utils/fmgr/fmgr.c: pg_detoast_datum_packed).
-    unsafe { contents(unguarded::pg_detoast_datum_packed(datum.cast_mut_ptr())) }
+    let value = datum.cast_mut_ptr();
+    // SAFETY: the caller's. The header says whether the value is neither compressed nor external,
+    // as most are; then the function would return the value itself. A detoasted copy is allocated
+    // in the current context (src/backend/utils/fmgr/fmgr.c: pg_detoast_datum_packed).
+    unsafe {
+        let is_short = varatt_is_1b(value) && !varatt_is_1b_e(value);
+        contents(match is_short || varatt_is_4b_u(value) {
+            true => value,
+            false => unguarded::pg_detoast_datum_packed(value),
+        })
+    }
 }
 
 /// A varlena of these bytes, in the call's memory. Unguarded: see [`crate::pg::ffi::unguarded`].
@@ -489,10 +499,5 @@ pub(in crate::pg) unsafe fn detoasted_copy_unguarded(call: &Call, datum: Datum) 
 unsafe fn contents<'kept>(value: *mut pg_sys::varlena) -> &'kept [u8] {
     // SAFETY: the caller's: such a varlena is a header with its own length, and the bytes
     // (src/include/varatt.h, in 15 postgres.h: VARDATA_ANY, VARSIZE_ANY_EXHDR).
-    unsafe {
-        slice::from_raw_parts(
-            pgrx::varlena::vardata_any(value).cast(),
-            pgrx::varlena::varsize_any_exhdr(value),
-        )
-    }
+    unsafe { slice::from_raw_parts(vardata_any(value).cast(), varsize_any_exhdr(value)) }
 }

@@ -128,7 +128,7 @@ impl<'call> LookUp<'call> {
             if found.is_none() {
                 return ControlFlow::Continue(());
             }
-            in_place::remember(table, columns::shape(table).last(), opened, tag, tuple);
+            in_place::remember(table, columns::shape(table), opened, tag, tuple);
             ControlFlow::Break(())
         });
         Ok(found)

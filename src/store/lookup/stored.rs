@@ -23,43 +23,48 @@ pub struct Texts<'call> {
 }
 
 impl<'call> Texts<'call> {
-    /// Reads the columns of vpk.keys. None where nothing is set, as in most rows: then nothing but
-    /// the row's list of nulls is read.
+    /// Reads the columns of vpk.keys. None where nothing is set, as in most rows.
     #[inline(always)]
     pub(super) fn of_key(call: &'call Call, tuple: &Tuple) -> Option<Texts<'call>> {
         use columns::keys::*;
-        let some = tuple.has_appended(RATE_LIMITS..=QUOTAS);
-        some.then(|| Texts::read(call, tuple, [RATE_LIMITS, QUOTAS]))
+        Texts::read(call, tuple, [RATE_LIMITS, QUOTAS])
     }
 
     /// Those of vpk.accounts.
     #[inline(always)]
     pub(super) fn of_account(call: &'call Call, tuple: &Tuple) -> Option<Texts<'call>> {
         use columns::accounts::*;
-        let some = tuple.has_appended(RATE_LIMITS..=QUOTA_GRANTS);
-        some.then(|| Texts::read(call, tuple, [RATE_LIMITS, QUOTAS, QUOTA_GRANTS]))
+        Texts::read(call, tuple, [RATE_LIMITS, QUOTAS, QUOTA_GRANTS])
     }
 
     /// Those of vpk.plans.
     #[inline(always)]
     pub(super) fn of_plan(call: &'call Call, tuple: &Tuple) -> Option<Texts<'call>> {
         use columns::plans::*;
-        let some = tuple.has_appended(RATE_LIMITS..=QUOTAS);
-        some.then(|| Texts::read(call, tuple, [RATE_LIMITS, QUOTAS]))
+        Texts::read(call, tuple, [RATE_LIMITS, QUOTAS])
     }
 
-    /// The columns of a row of which one is set, in the order of the fields.
-    #[inline(never)]
+    /// The columns of a row, in the order of the fields. None where none is set.
+    #[inline(always)]
     fn read<const N: usize>(
         call: &'call Call,
         tuple: &Tuple,
         columns: [AttrNumber; N],
-    ) -> Texts<'call> {
-        let texts = tuple.appended_texts(columns);
-        let text = |at: usize| {
-            texts.get(at).copied().flatten().map(|text| call.copy_unguarded(text.bytes()))
-        };
-        Texts { rate_limits: text(0), quotas: text(1), quota_grants: text(2) }
+    ) -> Option<Texts<'call>> {
+        tuple.may_have(columns[0]).then(|| Texts::kept(call, tuple, &columns))?
+    }
+
+    /// The same of a row of which one may be set, in the call's memory.
+    #[inline(never)]
+    fn kept(call: &'call Call, tuple: &Tuple, columns: &[AttrNumber]) -> Option<Texts<'call>> {
+        let text = |at: usize| columns.get(at).and_then(|column| tuple.text(*column));
+        let texts = [0, 1, 2].map(|at| text(at).map(|text| text.bytes()));
+        if texts == [None; 3] {
+            return None;
+        }
+        let copies = call.copy_parts_unguarded(texts.map(Option::unwrap_or_default));
+        let copy = |at: usize| texts[at].map(|_| copies[at]);
+        Some(Texts { rate_limits: copy(0), quotas: copy(1), quota_grants: copy(2) })
     }
 }
 

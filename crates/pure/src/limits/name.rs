@@ -25,6 +25,11 @@ impl Name {
         Some(Name { length: text.len().try_into().ok()?, bytes })
     }
 
+    /// Whether it is this text.
+    pub fn is(&self, text: &str) -> bool {
+        self.bytes.get(..self.length.into()) == Some(text.as_bytes())
+    }
+
     /// The name, filled up with zeroes.
     pub const fn padded(&self) -> [u8; MAX_NAME] {
         self.bytes

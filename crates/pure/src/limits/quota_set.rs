@@ -120,9 +120,9 @@ impl CountedQuota {
     /// Its name in a header field: the period and, of another meter than calls, the meter.
     pub fn name(&self) -> String {
         let Counts { meter, span, .. } = self.counts;
-        match meter.as_str() {
-            CALLS => span.name().to_owned(),
-            meter => format!("{meter}/{span}"),
+        match meter.is(CALLS) {
+            true => span.name().to_owned(),
+            false => format!("{meter}/{span}"),
         }
     }
 

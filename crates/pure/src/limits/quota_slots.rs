@@ -52,21 +52,20 @@ impl<'memory> QuotaSets<'memory> {
         counted: &mut [CountedQuota],
         reading: Reading,
         mut read_base: impl FnMut(&CountedQuota) -> i64,
-        act: impl FnOnce(Locked, &mut [CountedQuota]) -> R,
+        mut act: impl FnMut(Locked, &mut [CountedQuota]) -> R,
     ) -> R {
         let Reading { now, max_age, .. } = reading;
-        let (mut without, mut attempts, mut act) = (0, 0, Some(act));
+        let (mut without, mut attempts) = (0, 0);
         loop {
             let known = self.locks.while_locked(holders, |locked| {
                 let missing = self.read(locked, counted, now, max_age) & !without;
                 match missing == 0 {
-                    true => Ok(act.take().map(|act| act(locked, counted))),
+                    true => Ok(act(locked, counted)),
                     false => Err(missing.trailing_zeros() as usize),
                 }
             });
             let missing = match known {
-                Ok(Some(result)) => return result,
-                Ok(None) => unreachable!("it returns when it was run"),
+                Ok(result) => return result,
                 Err(missing) => missing,
             };
             let Some(each) = counted.get_mut(missing) else { continue };

@@ -1,5 +1,6 @@
-//! SipHash-2-4 with a result of 128 bits: a hash under a key. Who does not have the key can neither
-//! foresee a result nor find two inputs with the same one.
+//! SipHash-1-3 with a result of 128 bits: a hash under a key. Who does not have the key can neither
+//! foresee a result nor find two inputs with the same one. The hash tables of Rust, Python and Ruby
+//! have the same rounds for the same reason: 2-4 takes half as long again.
 //!
 //! <https://www.aumasson.jp/siphash/siphash.pdf>
 
@@ -38,12 +39,12 @@ struct State([u64; 4]);
 impl State {
     fn absorb(&mut self, word: u64) {
         self.0[3] ^= word;
-        self.rounds(2);
+        self.rounds(1);
         self.0[0] ^= word;
     }
 
     fn result(&mut self) -> u64 {
-        self.rounds(4);
+        self.rounds(3);
         let [a, b, c, d] = self.0;
         a ^ b ^ c ^ d
     }
@@ -70,18 +71,18 @@ impl State {
 mod tests {
     use super::*;
 
-    /// The results of `openssl mac … -macopt size:16 SIPHASH`, of which the first three are in the
-    /// paper's reference implementation too.
+    /// The results of `openssl mac … -macopt size:16 -macopt c-rounds:1 -macopt d-rounds:3
+    /// SIPHASH`.
     #[test]
     fn results_are_those_of_other_implementations() {
         let key = core::array::from_fn(|at| at as u8);
         for (length, expected) in [
-            (0, 0xa381_7f04_ba25_a8e6_6df6_7214_c755_0293_u128),
-            (1, 0xda87_c1d8_6b99_af44_3476_5911_9b22_fc45),
-            (7, 0xa1f1_ebbe_d8db_c153_c0b8_4aa6_1ff0_8239),
-            (8, 0x3b62_a9ba_6258_f561_0f83_e264_f314_97b4),
-            (15, 0x5493_e999_33b0_a811_7e08_ec0f_97cf_c3d9),
-            (47, 0xe61c_432b_720b_19d1_8ec8_d84b_dc63_151b),
+            (0, 0xe77e_bcb2_2788_a5be_fd62_db6a_dd30_3001_u128),
+            (1, 0xfc6f_3704_60d3_eda8_5e05_73cc_2b2f_f063),
+            (7, 0x1084_b923_f2aa_e0c3_a62f_2ec8_0848_ab77),
+            (8, 0xaa12_fee1_d5e3_dab4_724f_16ab_35f9_c799),
+            (15, 0xc17e_5505_b2bd_526c_2921_cdec_1e7e_0109),
+            (47, 0x6f14_90f5_4069_9a3c_d497_4420_ecc9_2737),
         ] {
             let input: Vec<u8> = (0..length).collect();
             let expected = halves(expected.to_be_bytes());
