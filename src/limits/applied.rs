@@ -141,7 +141,7 @@ impl Applied {
         let mut add = |holder, policy: &HashedPolicy| {
             let limit = Limit { rate: policy.named.policy.rate(servers), bucket: Bucket::FULL };
             let id = hashes.of(holder, subject).bucket(policy.hash);
-            self.buckets.push(Counted { id, limit });
+            self.buckets.push(Counted::new(id, limit));
         };
         match subject.rate_limits() {
             [None, None, None] => {}

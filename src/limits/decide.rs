@@ -149,6 +149,8 @@ impl Asked {
         let (sets, database) = (shmem::quota_sets()?, database::own());
         let buckets = self.applied.buckets_mut();
         let counted = self.quotas.quotas_mut();
+        sets.locks.look_up(buckets);
+        sets.look_up(counted);
         let id = subject.key.unwrap_or_default();
         let mut unstored = 0;
         let mut act = |locked: Locked, counted: &mut [CountedQuota]| {

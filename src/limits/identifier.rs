@@ -50,7 +50,7 @@ pub fn limit(call: &Call, asked: &Asked) -> Result<Answer, CallError> {
     let database = database::own();
     let rate = policy.rate(1);
     let id = key.holder(database, HolderName::Identifier(identifier, policy)).only_bucket();
-    let mut counted = [Counted { id, limit: Limit { rate, bucket: Bucket::default() } }];
+    let mut counted = [Counted::new(id, Limit { rate, bucket: Bucket::default() })];
     let cost = charge::cost_of(asked.cost);
     let decided = sets.charge(database, &mut counted, cost, clock::monotonic);
     usage::note_unenforced(decided.unstored);

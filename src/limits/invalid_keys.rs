@@ -32,7 +32,7 @@ pub fn charge(client: Network) -> Option<Decision<'static>> {
     };
     let id = key.holder(database, HolderName::Client(counted)).only_bucket();
     let limit = Limit { rate: policy.rate(1), bucket: Bucket::FULL };
-    let mut counted = [Counted { id, limit }];
+    let mut counted = [Counted::new(id, limit)];
     let decided = sets.charge(database, &mut counted, 1, clock::monotonic);
     if decided.unstored > 0 {
         usage::note_unenforced(decided.unstored);

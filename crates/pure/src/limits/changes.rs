@@ -238,7 +238,7 @@ mod tests {
     fn pending(quotas: QuotaSets, name: &str) -> Option<(i64, i64)> {
         let mut found = None;
         quotas.while_locked(holder(name).holder(), |_, set| {
-            let slot = set.slot(quota(name).id);
+            let slot = set.slot(quota(name).id, 0);
             found = slot.map(|slot| (slot.pending.load(Relaxed), slot.charged.load(Relaxed)));
         });
         found
@@ -391,13 +391,13 @@ mod tests {
             let memory = Memory::new(sets);
             let quotas = memory.quotas();
             let full_at = |name: &str| {
-                let found = quotas.locks.set(bucket(name).holder)?.bucket(bucket(name));
+                let found = quotas.locks.set(bucket(name).holder)?.bucket(bucket(name), 0);
                 Some(found?.to_words(0)[0])
             };
             let store = |name: &str, full_at: Nanos| {
                 let (_, full) = Bucket::from_words([full_at, 0]);
                 let stored = Stored { database: 3, id: bucket(name), bucket: full };
-                quotas.while_locked(bucket(name).holder, |set, _| assert!(set.store(stored, 0)));
+                quotas.while_locked(bucket(name).holder, |set, _| assert!(set.store(stored, 0, 0)));
             };
             store("acme", 90);
             store("else", 70);

@@ -108,6 +108,7 @@ impl CurrentQuota {
             period_end: self.period.end,
             renewed: self.amount,
             usage: Usage { allowed, base: 0, pending: 0 },
+            likely: 0,
         }
     }
 }

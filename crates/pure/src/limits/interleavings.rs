@@ -24,7 +24,7 @@ use crate::sync::Ordering::{Acquire, Release};
 fn counted(set: u64, calls: i64) -> Counted {
     let rate = Policy::new(calls, 60, None).expect("a policy").rate(1);
     let id = BucketId { holder: set << 63, policy: 7 };
-    Counted { id, limit: Limit { rate, bucket: Bucket::default() } }
+    Counted::new(id, Limit { rate, bucket: Bucket::default() })
 }
 
 /// G11: one of two calls passes: the account has room for both, and the key that both use for one.
@@ -83,6 +83,7 @@ impl Shared {
             period_end: 1,
             renewed: 1,
             usage: Usage { allowed: 1, base: 0, pending: 0 },
+            likely: 0,
         }
     }
 

@@ -90,7 +90,7 @@ mod tests {
     fn counted(key: HashKey, name: HolderName) -> [Counted; 1] {
         let policy = Policy::new(2, 60, None).expect("a policy");
         let id = key.holder(5, name).only_bucket();
-        [Counted { id, limit: Limit { rate: policy.rate(1), bucket: Bucket::default() } }]
+        [Counted::new(id, Limit { rate: policy.rate(1), bucket: Bucket::default() })]
     }
 
     /// Buckets of accounts and of identifiers are found after a restart, with the time that was

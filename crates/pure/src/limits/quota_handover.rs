@@ -98,6 +98,7 @@ mod tests {
             period_end: 10,
             renewed: 10,
             usage: Usage { allowed: 10, base: 0, pending: 0 },
+            likely: 0,
         }
     }
 

@@ -95,6 +95,8 @@ pub struct CountedQuota {
     pub renewed: i64,
     /// What is allowed and, after [`QuotaSets::read`], what is used.
     pub usage: Usage,
+    /// Where in its set the slot is likely to be.
+    pub(super) likely: u8,
 }
 
 impl CountedQuota {
@@ -251,11 +253,23 @@ pub enum Stored {
 }
 
 impl QuotaSet {
-    /// The slot of a quota.
-    pub(super) fn slot(&self, id: BucketId) -> Option<&Slot> {
-        let tag = tag(id);
-        let is_at = |at: &usize| self.tags[*at].load(Relaxed) == tag && self.slots[*at].id() == id;
-        from_home(id, SLOTS).find(is_at).map(|at| &self.slots[at])
+    /// The place where the slot of a quota is likely to be: any, if it has none. A look without the
+    /// lock, after which the processor has the slot's numbers too.
+    pub(super) fn likely(&self, id: BucketId) -> u8 {
+        let Some(at) = from_home(id, SLOTS).find(|at| self.at(*at, id).is_some()) else { return 0 };
+        self.slots[at].base.load(Relaxed);
+        at.try_into().unwrap_or(0)
+    }
+
+    /// The slot of a quota, with a look at a place first. The caller holds the lock.
+    pub(super) fn slot(&self, id: BucketId, likely: u8) -> Option<&Slot> {
+        let found = self.at(likely.into(), id);
+        found.or_else(|| from_home(id, SLOTS).find_map(|at| self.at(at, id)))
+    }
+
+    fn at(&self, at: usize, id: BucketId) -> Option<&Slot> {
+        let has_tag = self.tags.get(at).is_some_and(|it| it.load(Relaxed) == tag(id));
+        self.slots.get(at).filter(|slot| has_tag && slot.id() == id)
     }
 
     /// Whether any slot is in use. A look without the lock.
@@ -278,7 +292,7 @@ impl QuotaSet {
         reading: Reading,
     ) -> Stored {
         let Reading { database, now, over, .. } = reading;
-        let found = self.slot(counted.id);
+        let found = self.slot(counted.id, counted.likely);
         if found.is_some_and(Slot::is_being_flushed) {
             return Stored::BeingFlushed;
         }
@@ -329,7 +343,7 @@ impl QuotaSet {
     /// The slot of a quota. If it has none, takes one; None if all are in use. The charge says
     /// what it counts. The caller holds the lock.
     pub(super) fn slot_for(&self, id: BucketId, charge: &PendingCharge) -> Option<&Slot> {
-        self.slot(id).or_else(|| {
+        self.slot(id, 0).or_else(|| {
             let slot = self.claim(charge.database, id, &charge.counts, Micros::MIN)?;
             slot.set_key(&charge.key);
             slot.period_end.store(whole_seconds(Micros::MAX), Relaxed);

@@ -40,6 +40,14 @@ pub struct QuotaSets<'memory> {
 }
 
 impl<'memory> QuotaSets<'memory> {
+    /// Looks where the slots of quotas are likely to be, as [`Sets::look_up`] does.
+    #[inline]
+    pub fn look_up(self, counted: &mut [CountedQuota]) {
+        for each in counted {
+            each.likely = self.set(each.id).map_or(0, |set| set.likely(each.id));
+        }
+    }
+
     /// Runs `act` while the sets of two holders are locked and it is known what is used of their
     /// quotas. It must not fail, nor wait for anything, and is run once. `read_base` takes a
     /// snapshot of the table and reads the base of a quota; it runs while nothing is locked.
@@ -92,7 +100,7 @@ impl<'memory> QuotaSets<'memory> {
     ) -> u32 {
         let mut missing = 0;
         for (at, each) in counted.iter_mut().enumerate() {
-            match self.locked_set(locked, each.id).and_then(|set| set.slot(each.id)) {
+            match self.locked_set(locked, each.id).and_then(|set| set.slot(each.id, each.likely)) {
                 Some(slot) => {
                     each.usage.base = slot.base.load(Relaxed);
                     each.usage.pending = slot.pending.load(Relaxed);
@@ -140,8 +148,8 @@ impl<'memory> QuotaSets<'memory> {
     ) -> usize {
         let (mut unstored, mut charged, mut last) = (0, 0_i64, None);
         for each in counted {
-            let Some(slot) = self.locked_set(locked, each.id).and_then(|set| set.slot(each.id))
-            else {
+            let set = self.locked_set(locked, each.id);
+            let Some(slot) = set.and_then(|set| set.slot(each.id, each.likely)) else {
                 unstored += 1;
                 continue;
             };

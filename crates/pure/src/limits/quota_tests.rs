@@ -51,6 +51,7 @@ pub(super) fn counted(holder: u64, number: u64, allowed: i64) -> CountedQuota {
         period_end: 10,
         renewed: allowed,
         usage: Usage { allowed, base: 0, pending: 0 },
+        likely: 0,
     }
 }
 
@@ -96,6 +97,23 @@ fn call(quotas: QuotaSets, table: &Table, each: CountedQuota, now: u32) -> Optio
         let charged = !passes || quotas.charge(locked, &KEY, all, 1) == 0;
         charged.then_some(passes)
     })
+}
+
+/// G11: another process may have moved the slot since it was looked up.
+#[test]
+fn a_quota_is_found_wherever_it_was_expected() {
+    let (memory, table) = (Memory::new(1), Table::default());
+    let quotas = memory.quotas();
+    let mut both = [1, 2].map(|number| counted(0, number, 10));
+    for (quota, calls) in both.into_iter().zip([3, 5]) {
+        assert!((0..calls).all(|_| call(quotas, &table, quota, 1) == Some(true)));
+    }
+    for likely in 0..=u8::MAX {
+        both.iter_mut().for_each(|each| each.likely = likely);
+        let read = |locked| quotas.read(locked, &mut both, AT_1.now, AT_1.max_age);
+        assert_eq!(quotas.locks.while_locked([0; 2], read), 0);
+        assert_eq!(both.map(|each| each.usage.used()), [3, 5], "expected at {likely}");
+    }
 }
 
 #[test]

@@ -54,16 +54,21 @@ pub struct Stored {
 }
 
 impl Set {
+    /// The place where a bucket is likely to be: any, if it has none. A look without the lock.
+    pub(super) fn likely(&self, id: BucketId) -> u8 {
+        self.find(id).and_then(|at| at.try_into().ok()).unwrap_or(0)
+    }
+
     /// A bucket by its id, if it has a place. The caller holds the lock.
-    pub(super) fn bucket(&self, id: BucketId) -> Option<Bucket> {
-        self.find(id).map(|at| self.places[at].stored().bucket)
+    pub(super) fn bucket(&self, id: BucketId, likely: u8) -> Option<Bucket> {
+        self.find_from(likely, id).map(|at| self.places[at].stored().bucket)
     }
 
     /// Stores a bucket in its place or, if it is not full, in a free one. Returns false if none is
     /// free. The caller holds the lock.
-    pub(super) fn store(&self, stored: Stored, now: Nanos) -> bool {
+    pub(super) fn store(&self, stored: Stored, likely: u8, now: Nanos) -> bool {
         let Stored { id, bucket, .. } = stored;
-        let at = match self.find(id) {
+        let at = match self.find_from(likely, id) {
             Some(at) => at,
             None if bucket.is_full(now) => return true,
             None => match self.free(id, now) {
@@ -90,8 +95,8 @@ impl Set {
     /// Stores what was taken from a bucket on top of what was taken from one that is there. Where
     /// no place is free, it is forgotten. The caller holds the lock.
     pub(super) fn add(&self, stored: Stored, now: Nanos) {
-        let before = self.bucket(stored.id).unwrap_or_default();
-        self.store(Stored { bucket: before.with(stored.bucket, now), ..stored }, now);
+        let before = self.bucket(stored.id, 0).unwrap_or_default();
+        self.store(Stored { bucket: before.with(stored.bucket, now), ..stored }, 0, now);
     }
 
     /// Forgets a bucket. Returns whether it was not full. The caller holds the lock.
@@ -118,9 +123,18 @@ impl Set {
     }
 
     fn find(&self, id: BucketId) -> Option<usize> {
-        let tag = tag(id);
-        let is_at = |at: &usize| self.tags[*at].load(Relaxed) == tag && self.places[*at].id() == id;
-        from_home(id, WAYS).find(is_at)
+        from_home(id, WAYS).find(|at| self.is_at(*at, id))
+    }
+
+    /// The same, with a look at a place first.
+    fn find_from(&self, likely: u8, id: BucketId) -> Option<usize> {
+        let likely = usize::from(likely);
+        if self.is_at(likely, id) { Some(likely) } else { self.find(id) }
+    }
+
+    fn is_at(&self, at: usize, id: BucketId) -> bool {
+        self.tags.get(at).is_some_and(|it| it.load(Relaxed) == tag(id))
+            && self.places.get(at).is_some_and(|it| it.id() == id)
     }
 
     /// A free place for a bucket.

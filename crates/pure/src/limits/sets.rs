@@ -23,6 +23,15 @@ pub struct Counted {
     pub id: BucketId,
     /// The policy and, after the decision, the bucket.
     pub limit: Limit,
+    /// Where in its set the bucket is likely to be.
+    likely: u8,
+}
+
+impl Counted {
+    /// A policy, with the id of its bucket.
+    pub const fn new(id: BucketId, limit: Limit) -> Counted {
+        Counted { id, limit, likely: 0 }
+    }
 }
 
 impl AsRef<Limit> for Counted {
@@ -68,6 +77,7 @@ impl<'memory> Sets<'memory> {
         cost: u32,
         clock: impl FnOnce() -> Nanos,
     ) -> Decided {
+        self.look_up(counted);
         self.while_locked(holders(counted), |locked| {
             let now = clock();
             locked.read(counted);
@@ -81,6 +91,15 @@ impl<'memory> Sets<'memory> {
     pub fn peek(self, counted: &mut [Counted], cost: u32, now: Nanos) -> Verdict {
         self.while_locked(holders(counted), |locked| locked.read(counted));
         charge::verdict(counted, cost, now)
+    }
+
+    /// Looks where the buckets of policies are likely to be. So the processor fetches them all at
+    /// the same time; under the lock, it would fetch one after the other.
+    #[inline]
+    pub fn look_up(self, counted: &mut [Counted]) {
+        for each in counted {
+            each.likely = self.set(each.id.holder).map_or(0, |set| set.likely(each.id));
+        }
     }
 
     /// Runs `run` while the sets of two holders, which may be the same, are locked. It must not
@@ -141,7 +160,7 @@ impl<'memory> Sets<'memory> {
     pub fn import(self, exported: &[Stored], now: Nanos) -> usize {
         let load = |each: &&Stored| {
             let stored = Stored { bucket: each.bucket.resumed(now), ..**each };
-            self.set(each.id.holder).is_some_and(|set| set.lock.with(|| set.store(stored, now)))
+            self.set(each.id.holder).is_some_and(|set| set.lock.with(|| set.store(stored, 0, now)))
         };
         exported.len() - exported.iter().filter(load).count()
     }
@@ -165,7 +184,7 @@ impl<'memory> Locked<'memory> {
     /// Reads the buckets of policies of the holders.
     pub fn read(self, counted: &mut [Counted]) {
         for each in counted {
-            let found = self.set(each.id).and_then(|set| set.bucket(each.id));
+            let found = self.set(each.id).and_then(|set| set.bucket(each.id, each.likely));
             each.limit.bucket = found.unwrap_or_default();
         }
     }
@@ -174,7 +193,7 @@ impl<'memory> Locked<'memory> {
     pub fn store(self, database: u32, counted: &[Counted], now: Nanos) -> usize {
         let is_stored = |each: &&Counted| {
             let stored = Stored { database, id: each.id, bucket: each.limit.bucket };
-            self.set(each.id).is_some_and(|set| set.store(stored, now))
+            self.set(each.id).is_some_and(|set| set.store(stored, each.likely, now))
         };
         counted.len() - counted.iter().filter(is_stored).count()
     }
@@ -232,7 +251,7 @@ mod tests {
     fn counted(holder: u64, policy: u64, amount: i64, period: i64) -> Counted {
         let rate = Policy::new(amount, period, None).expect("a policy").rate(1);
         let id = BucketId { holder: hash(holder), policy: hash(holder * 1_000 + policy) };
-        Counted { id, limit: Limit { rate, bucket: Bucket::default() } }
+        Counted::new(id, Limit { rate, bucket: Bucket::default() })
     }
 
     #[test]
@@ -259,6 +278,24 @@ mod tests {
         assert_eq!(sets.in_use(61 * SECOND), 0);
         sets.forget_databases(|database| database == 5);
         assert_eq!(sets.in_use(SECOND), 0);
+    }
+
+    /// G11: another process may have moved the bucket since it was looked up.
+    #[test]
+    fn a_bucket_is_found_wherever_it_was_expected() {
+        let memory = sets(1);
+        let sets = Sets(&memory);
+        let mut both = [counted(1, 1, 3, 60), counted(1, 2, 3, 60)];
+        assert_eq!(charge(sets, 1, &mut both, 2, SECOND).verdict, Verdict::Passes);
+        for likely in 0..=u8::MAX {
+            both.iter_mut().for_each(|each| each.likely = likely);
+            sets.while_locked(holders(&both), |locked| {
+                locked.read(&mut both);
+                locked.store(1, &both, SECOND)
+            });
+            let remaining = both.map(|it| it.limit.bucket.remaining(it.limit.rate, SECOND));
+            assert_eq!((remaining, sets.in_use(SECOND)), ([1, 1], 2), "expected at {likely}");
+        }
     }
 
     /// G11: a process that was stopped meanwhile takes no bucket back.
