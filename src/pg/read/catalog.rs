@@ -94,8 +94,17 @@ pub(in crate::pg) struct Descriptors {
     /// That of all columns that may be read: also those that an update has appended, which an older
     /// row does not have.
     pub(in crate::pg) all: pg_sys::TupleDesc,
-    /// The number of the first column that an update has appended, if they may be read.
-    pub(in crate::pg) appended: Option<pg_sys::AttrNumber>,
+    /// The columns that an update has appended, if they may be read.
+    pub(in crate::pg) appended: Option<Appended>,
+}
+
+/// Columns that an update has appended, in the list of nulls of a row.
+#[derive(Clone, Copy)]
+pub(in crate::pg) struct Appended {
+    /// The number of the first one.
+    pub(in crate::pg) first: pg_sys::AttrNumber,
+    /// Their bits in the byte of the list that has the first one's.
+    pub(in crate::pg) mask: u8,
 }
 
 /// The relations of this database.

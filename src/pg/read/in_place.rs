@@ -53,7 +53,7 @@ use pure::cache::tids::{CachedTid, CachedTids};
 
 use crate::pg::ffi::per_backend::PerBackend;
 use crate::pg::ffi::{compat, unguarded};
-use crate::pg::read::catalog::{self, Descriptors, File, Table};
+use crate::pg::read::catalog::{self, Appended, Descriptors, File, Table};
 use crate::pg::read::scan::{LOCK, Opened};
 use crate::pg::read::shape::Shape;
 use crate::pg::read::snapshot::Snapshot;
@@ -243,20 +243,19 @@ unsafe fn is_complete(tuple: &HeapTupleData, columns: i32) -> bool {
 unsafe fn descriptor(tuple: &HeapTupleData, descriptors: Descriptors) -> TupleDesc {
     let Descriptors { first, all, appended } = descriptors;
     let Some(appended) = appended else { return first };
-    let at = appended as usize - 1;
     // SAFETY: the caller's. The list has a bit for each column of the row, which is set where there
     // is a value, in whole bytes, whose other bits are not set
     // (src/backend/access/common/heaptuple.c: heap_fill_tuple). It follows the header
-    // (src/include/access/htup_details.h). [`remember`] has checked that the columns share a byte.
+    // (src/include/access/htup_details.h).
     unsafe {
-        let header = &*tuple.t_data;
-        let present = header.t_infomask2 & pg_sys::HEAP_NATTS_MASK as u16;
-        if present < appended as u16 {
+        let header = tuple.t_data;
+        let present = (*header).t_infomask2 & pg_sys::HEAP_NATTS_MASK as u16;
+        if present < appended.first as u16 {
             return first;
         }
-        let has_nulls = header.t_infomask & pg_sys::HEAP_HASNULL as u16 != 0;
-        let list: *const u8 = (&raw const header.t_bits).cast();
-        match has_nulls && *list.add(at / 8) >> (at % 8) == 0 {
+        let has_nulls = (*header).t_infomask & pg_sys::HEAP_HASNULL as u16 != 0;
+        let list: *const u8 = (&raw const (*header).t_bits).cast();
+        match has_nulls && *list.add(byte(appended.first)) & appended.mask == 0 {
             true => first,
             false => all,
         }
@@ -277,6 +276,16 @@ fn is_settled(status: u32) -> bool {
         || database::in_recovery()
 }
 
+/// The byte of a row's list of nulls that has a column's bit.
+const fn byte(column: AttrNumber) -> usize {
+    (column as usize - 1) / 8
+}
+
+/// The bit of a column in its byte.
+const fn bit(column: AttrNumber) -> u8 {
+    1 << ((column - 1) % 8)
+}
+
 /// Remembers where a row is that was read in an open table of a shape, and the table's file.
 pub fn remember(table: Table, shape: &Shape, opened: &Opened, tag: u32, tuple: &Tuple) {
     let limit = settings::backend_cache();
@@ -288,9 +297,11 @@ pub fn remember(table: Table, shape: &Shape, opened: &Opened, tag: u32, tuple: &
         return;
     }
     let (columns, all) = (shape.last(), opened.last());
-    let appended = shape.first_appended().filter(|first| *first <= all);
-    let share_byte = appended.is_none_or(|first| (first - 1) / 8 == (all - 1) / 8);
-    assert!(share_byte && usize::try_from(all).is_ok_and(|all| all <= MAX_COLUMNS));
+    assert!(usize::try_from(all).is_ok_and(|all| all <= MAX_COLUMNS));
+    let appended = shape.first_appended().filter(|first| *first <= all).map(|first| {
+        assert_eq!(byte(first), byte(all), "the columns share a byte of the list of nulls");
+        Appended { first, mask: (first..=all).fold(0, |mask, column| mask | bit(column)) }
+    });
     // SAFETY: the closure reads the value alone.
     let kept = unsafe { MEMORY.with(|memory| memory.descriptors[table as usize]) };
     // SAFETY: the table is open, and was checked: it has the columns that may be read. What is kept

@@ -57,8 +57,11 @@ impl<'call> Texts<'call> {
     /// The same of a row of which one may be set, in the call's memory.
     #[inline(never)]
     fn kept(call: &'call Call, tuple: &Tuple, columns: &[AttrNumber]) -> Option<Texts<'call>> {
-        let text = |at: usize| columns.get(at).and_then(|column| tuple.text(*column));
-        let texts = [0, 1, 2].map(|at| text(at).map(|text| text.bytes()));
+        let mut texts = [None; 3];
+        // The server is called: an array's own method would have a destructor.
+        for (text, column) in texts.iter_mut().zip(columns) {
+            *text = tuple.text(*column).map(|text| text.bytes());
+        }
         if texts == [None; 3] {
             return None;
         }

@@ -1,8 +1,8 @@
-//! SipHash-1-3 with a result of 128 bits: a hash under a key. Who does not have the key can neither
-//! foresee a result nor find two inputs with the same one. The hash tables of Rust, Python and Ruby
-//! have the same rounds for the same reason: 2-4 takes half as long again.
+//! SipHash-1-3 with a result of 128 bits: a hash under a key, whose results nobody sees. Without
+//! the key, no way is known to foresee a result, or to find two inputs with the same one. The hash
+//! tables of Rust, Python and Ruby have the same rounds. Those of 2-4 take half as long again.
 //!
-//! <https://www.aumasson.jp/siphash/siphash.pdf>
+//! The construction is described in <https://www.aumasson.jp/siphash/siphash.pdf>.
 
 /// The hash of some words, each from its least significant byte on, followed by some bytes.
 pub fn sip_hash(key: [u8; 16], words: &[u64], bytes: &[u8]) -> [u64; 2] {
