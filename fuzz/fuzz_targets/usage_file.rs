@@ -5,9 +5,9 @@
 use libfuzzer_sys::fuzz_target;
 use pure::answer::status::Status;
 use pure::limits::id::HashKey;
-use pure::limits::kept::Buckets;
-use pure::limits::quota_set::PendingCharge;
-use pure::limits::set::Stored;
+use pure::limits::restart::Buckets;
+use pure::limits::pending_charge::PendingCharge;
+use pure::limits::bucket_set::Stored;
 use pure::usage::file::{Counters, ShutdownPoint, UsageSnapshot, decode, encode};
 use pure::usage::slots::Pending;
 use vibepeak_keys_fuzz::model::STATUSES;

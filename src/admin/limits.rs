@@ -3,12 +3,12 @@
 
 use pure::error::{CallError, quoted};
 use pure::limits::applicable::Limits;
-use pure::limits::civil::Date;
+use pure::limits::date::Date;
 use pure::limits::id::HolderName;
 use pure::limits::name::{MAX_NAME, Name};
-use pure::limits::period::{Period, Span, containing};
 use pure::limits::policies::{NamedPolicy, Policies, PoliciesError};
 use pure::limits::policy::{Policy, whole_seconds};
+use pure::limits::quota_period::{Period, Span, containing};
 use pure::limits::quotas::{Quota, Quotas, QuotasError};
 use serde_json::json;
 

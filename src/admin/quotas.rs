@@ -7,7 +7,7 @@ use pure::limits::applicable::Holder;
 use pure::limits::current_quotas::CurrentQuota;
 use pure::limits::grants::{self, Grant};
 use pure::limits::name::Name;
-use pure::limits::period::Span;
+use pure::limits::quota_period::Span;
 
 use super::arguments::{self, required};
 use super::limits;

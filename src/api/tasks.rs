@@ -2,7 +2,7 @@
 
 use pgrx::prelude::*;
 
-use pure::limits::charge;
+use pure::limits::rate_decision;
 
 use crate::pg::call::Call;
 use crate::pg::error::OrRaise;
@@ -46,7 +46,8 @@ fn start_task_at_cost(
             request_id: request_id.0,
             environment: environment.0,
         };
-        let started = tasks::start(&call, token, ttl, &options, charge::cost_of(cost.0)).or_raise();
+        let started =
+            tasks::start(&call, token, ttl, &options, rate_decision::cost_of(cost.0)).or_raise();
         let row = (
             StatusLabel::new(&call, started.status),
             started.status.http_status(),

@@ -6,7 +6,7 @@ use pure::answer::decision::Request;
 use pure::answer::response;
 use pure::answer::status::Status;
 use pure::encoding::narrow;
-use pure::limits::charge;
+use pure::limits::rate_decision;
 
 use crate::pg::call::Call;
 use crate::pg::ffi::guard::passing_errors;
@@ -68,7 +68,7 @@ fn authenticate_at_cost(
 > {
     passing_errors(|| {
         let options = RequestOptions { scope, client_ip, request_id, environment };
-        let cost = charge::cost_of(cost.0);
+        let cost = rate_decision::cost_of(cost.0);
         let answer = authenticate::authenticate(&call, authorization, &options, cost);
         let row = (
             StatusLabel::new(&call, answer.status),

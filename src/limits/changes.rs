@@ -4,7 +4,7 @@
 use pure::limits::changes::Change;
 use pure::limits::id::{HolderHash, HolderName};
 use pure::limits::name::Name;
-use pure::limits::period::Span;
+use pure::limits::quota_period::Span;
 
 use crate::pg::background::shmem;
 use crate::pg::call::Call;

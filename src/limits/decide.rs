@@ -9,16 +9,16 @@ use core::iter;
 use pure::answer::status::Status;
 use pure::instant::Micros;
 use pure::limits::bucket::{Nanos, Wait};
-use pure::limits::charge::{self, Limit, Verdict};
-use pure::limits::civil::iso;
+use pure::limits::bucket_sets::{Counted, Locked};
+use pure::limits::date::iso;
 use pure::limits::header_fields::{LimitState, quota_details, rate_details};
 use pure::limits::policies::NamedPolicy;
 use pure::limits::policy::Policy;
-use pure::limits::quota_set::{CountedQuota, refusing};
-use pure::limits::sets::{Counted, Locked};
+use pure::limits::quota_decision::{CountedQuota, refusing};
+use pure::limits::rate_decision::{self, Limit, Verdict};
 use serde_json::Value;
 
-use crate::limits::applied::{Applied, Hashes, Policies, Subject};
+use crate::limits::rate_limits::{Applied, Hashes, Policies, Subject};
 use crate::limits::{invalid_keys, quotas};
 use crate::pg::background::shmem;
 use crate::pg::call::Call;
@@ -156,13 +156,13 @@ impl Asked {
         let mut act = |locked: Locked, counted: &mut [CountedQuota]| {
             let now = clock::monotonic();
             locked.read(buckets);
-            let verdict = charge::verdict(buckets, cost, now);
+            let verdict = rate_decision::verdict(buckets, cost, now);
             let exceeded = match verdict {
                 Verdict::Passes => refusing(counted, cost),
                 Verdict::Refused { .. } => None,
             };
             if is_charged && exceeded.is_none() {
-                charge::apply(verdict, buckets, cost, now);
+                rate_decision::apply(verdict, buckets, cost, now);
                 // Of a refusal too: a bucket may have been emptier than its policy allows now.
                 unstored = locked.store(database, buckets, now);
                 if verdict == Verdict::Passes {

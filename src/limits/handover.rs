@@ -5,10 +5,11 @@ use std::cell::RefCell;
 
 use pure::error::CallError;
 use pure::limits::applicable::Holder;
+use pure::limits::bucket_set::BucketId;
 use pure::limits::name::Name;
-use pure::limits::period::Span;
-use pure::limits::quota_set::{Counts, PendingCharge};
-use pure::limits::set::BucketId;
+use pure::limits::pending_charge::PendingCharge;
+use pure::limits::quota_decision::Counts;
+use pure::limits::quota_period::Span;
 
 use crate::limits::quotas::reading;
 use crate::pg::background::shmem;

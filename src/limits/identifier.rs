@@ -5,10 +5,10 @@
 
 use pure::error::{CallError, required};
 use pure::limits::bucket::{Bucket, Wait};
-use pure::limits::charge::{self, Limit, Verdict};
+use pure::limits::bucket_sets::Counted;
 use pure::limits::id::HolderName;
 use pure::limits::policy::{Policy, PolicyError, whole_seconds};
-use pure::limits::sets::Counted;
+use pure::limits::rate_decision::{self, Limit, Verdict};
 
 use crate::pg::background::shmem;
 use crate::pg::call::Call;
@@ -51,7 +51,7 @@ pub fn limit(call: &Call, asked: &Asked) -> Result<Answer, CallError> {
     let rate = policy.rate(1);
     let id = key.holder(database, HolderName::Identifier(identifier, policy)).only_bucket();
     let mut counted = [Counted::new(id, Limit { rate, bucket: Bucket::default() })];
-    let cost = charge::cost_of(asked.cost);
+    let cost = rate_decision::cost_of(asked.cost);
     let decided = sets.charge(database, &mut counted, cost, clock::monotonic);
     usage::note_unenforced(decided.unstored);
     let [Counted { limit, .. }] = counted;

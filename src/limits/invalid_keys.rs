@@ -1,10 +1,10 @@
 //! The limit of invalid keys from one client address, by `vibepeak_keys.invalid_key_limit`.
 
 use pure::limits::bucket::Bucket;
-use pure::limits::charge::{Limit, Verdict};
+use pure::limits::bucket_sets::Counted;
 use pure::limits::id::HolderName;
 use pure::limits::policy::Policy;
-use pure::limits::sets::Counted;
+use pure::limits::rate_decision::{Limit, Verdict};
 use pure::request::network::Network;
 
 use crate::limits::decide::Decision;

@@ -6,19 +6,19 @@
 //!
 //! A charge stays if the transaction rolls back. What follows the transaction is in [`changes`].
 
-pub mod applied;
 pub mod changes;
 pub mod decide;
 pub mod handover;
 pub mod identifier;
 pub mod invalid_keys;
 pub mod quotas;
+pub mod rate_limits;
 pub mod used;
 
-use pure::limits::set::WAYS;
-use pure::limits::sets::Sets;
+use pure::limits::bucket_set::WAYS;
+use pure::limits::bucket_sets::Sets;
 
-use crate::limits::applied::{Applied, AppliedPolicy, Policies, Subject};
+use crate::limits::rate_limits::{Applied, AppliedPolicy, Policies, Subject};
 use crate::pg::background::shmem;
 use crate::pg::server::clock;
 

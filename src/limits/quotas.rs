@@ -2,13 +2,14 @@
 
 use pure::instant::Micros;
 use pure::limits::applicable::{Holder, applicable};
-use pure::limits::applied::ByText;
+use pure::limits::by_text::ByText;
 use pure::limits::current_quotas::{CurrentQuota, CurrentQuotas};
-use pure::limits::period::{Period, Utc, containing};
-use pure::limits::quota_set::{CALLS, CountedQuota, MaxAge, Reading};
+use pure::limits::quota_decision::{CALLS, CountedQuota};
+use pure::limits::quota_period::{Period, Utc, containing};
+use pure::limits::quota_set::{MaxAge, Reading};
 use pure::limits::quotas::{MAX_QUOTAS, Quota};
 
-use crate::limits::applied::{Hashes, Subject};
+use crate::limits::rate_limits::{Hashes, Subject};
 use crate::pg::call::Call;
 use crate::pg::list::List;
 use crate::pg::server::kept::Kept;

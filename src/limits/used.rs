@@ -4,8 +4,8 @@
 use pure::limits::applicable::Holder;
 use pure::limits::current_quotas::CurrentQuota;
 use pure::limits::id::{HashKey, HolderHash, HolderName};
-use pure::limits::quota_set::CountedQuota;
-use pure::limits::quota_slots::QuotaSets;
+use pure::limits::quota_decision::CountedQuota;
+use pure::limits::quota_sets::QuotaSets;
 
 use crate::limits::quotas::{self, Current};
 use crate::pg::background::shmem;

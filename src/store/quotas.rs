@@ -7,8 +7,9 @@ use core::ops::ControlFlow;
 use pgrx::pg_sys::{INT8OID, TEXTOID, TIMESTAMPTZOID, UUIDARRAYOID, UUIDOID};
 
 use pure::limits::name::Name;
-use pure::limits::period::Span;
-use pure::limits::quota_set::{Counts, PendingCharge};
+use pure::limits::pending_charge::PendingCharge;
+use pure::limits::quota_decision::Counts;
+use pure::limits::quota_period::Span;
 
 use crate::pg::background::own_table::OwnTable;
 use crate::pg::call::Call;

@@ -1,7 +1,7 @@
 //! The charges of a database in one flush.
 
-use pure::limits::quota_set::PendingCharge;
-use pure::limits::quota_slots::QuotaSets;
+use pure::limits::pending_charge::PendingCharge;
+use pure::limits::quota_sets::QuotaSets;
 
 use crate::pg::background::shmem;
 use crate::pg::call::Call;

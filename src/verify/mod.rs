@@ -18,9 +18,9 @@ use pure::key::token::{HASH_LENGTH, Token};
 use pure::request::{authorization, client_ip};
 use pure::white_space::is_blank;
 
-use crate::limits::applied::Subject;
 use crate::limits::decide::{self, Decision};
 use crate::limits::invalid_keys;
+use crate::limits::rate_limits::Subject;
 use crate::pg::call::Call;
 use crate::pg::server::{clock, settings};
 use crate::pg::types::{Bytes, Inet, Presented, Text};

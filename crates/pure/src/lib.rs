@@ -32,30 +32,32 @@ pub mod key {
 /// Rate limits and quotas: which apply to a call, what they decide, and what the caller is told.
 pub mod limits {
     pub mod applicable;
-    pub mod applied;
     pub mod bucket;
+    pub mod bucket_set;
+    pub mod bucket_sets;
+    pub mod by_text;
     pub mod changes;
-    pub mod charge;
-    pub mod civil;
     pub mod current_quotas;
+    pub mod date;
     pub mod grants;
     pub mod header_fields;
     pub mod id;
     #[cfg(all(loom, test))]
     mod interleavings;
-    pub mod kept;
     pub mod name;
-    pub mod period;
+    pub mod pending_charge;
     pub mod policies;
     pub mod policy;
+    pub mod quota_decision;
     pub mod quota_handover;
+    pub mod quota_period;
     pub mod quota_set;
-    pub mod quota_slots;
+    pub mod quota_sets;
     #[cfg(all(test, not(loom)))]
     mod quota_tests;
     pub mod quotas;
-    pub mod set;
-    pub mod sets;
+    pub mod rate_decision;
+    pub mod restart;
     mod sip_hash;
 }
 

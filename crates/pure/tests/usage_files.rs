@@ -1,7 +1,7 @@
 //! The usage files that released versions have written are read, whatever the format is now.
 
 use pure::answer::status::Status;
-use pure::limits::kept::Buckets;
+use pure::limits::restart::Buckets;
 use pure::usage::file::{Counters, ShutdownPoint, UsageSnapshot, decode};
 use pure::usage::slots::Pending;
 

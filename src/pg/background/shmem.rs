@@ -14,12 +14,12 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use pgrx::pg_sys::{self, Datum};
 
+use pure::limits::bucket_set::{Set, WAYS};
+use pure::limits::bucket_sets::Sets;
 use pure::limits::id::HashKey;
-use pure::limits::kept::Limits;
 use pure::limits::quota_set::QuotaSet;
-use pure::limits::quota_slots::QuotaSets;
-use pure::limits::set::{Set, WAYS};
-use pure::limits::sets::Sets;
+use pure::limits::quota_sets::QuotaSets;
+use pure::limits::restart::Limits;
 use pure::usage::shared::{Header, Ledger};
 use pure::usage::slots::{Slot, Slots};
 

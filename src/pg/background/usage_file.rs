@@ -12,7 +12,7 @@ use core::sync::atomic::Ordering::Relaxed;
 use std::fs;
 use std::io::{self, ErrorKind, Write};
 
-use pure::limits::kept::Limits;
+use pure::limits::restart::Limits;
 use pure::usage::file::{self, ShutdownPoint, UsageFileError, UsageSnapshot};
 use pure::usage::shared::Ledger;
 

@@ -67,8 +67,8 @@ static USAGE_REWRITE_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(60_000);
 /// `vibepeak_keys.usage_history`, in minutes.
 static USAGE_HISTORY: GucSetting<i32> = GucSetting::<i32>::new(90 * 24 * 60);
 
-/// The value of a setting that is a number or a boolean. [`GucSetting::get`] first asks which thread
-/// calls, which takes several times as long.
+/// The value of a setting that is a number or a boolean. [`GucSetting::get`] also asks which thread
+/// calls, and so takes several times as long.
 fn value<T: GucValue<Raw = T>>(setting: &GucSetting<T>) -> T {
     // SAFETY: only the process's one thread reads and writes it; the server does between two calls
     // (src/backend/utils/misc/guc.c).
@@ -157,7 +157,7 @@ pub fn usage_rewrite_interval() -> Duration {
 }
 
 /// The least number of buckets: as many as share a lock.
-const WAYS: i32 = pure::limits::set::WAYS as i32;
+const WAYS: i32 = pure::limits::bucket_set::WAYS as i32;
 
 /// Defines the settings. Called once, when the library is loaded.
 pub(in crate::pg) fn define(preloading: bool) {

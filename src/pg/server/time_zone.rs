@@ -7,7 +7,7 @@ use std::ffi::CString;
 use pgrx::pg_sys;
 
 use pure::instant::Micros;
-use pure::limits::period::Zone;
+use pure::limits::quota_period::Zone;
 
 use crate::pg::ffi::{guarded, unguarded};
 

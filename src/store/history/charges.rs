@@ -5,7 +5,7 @@ use pgrx::pg_sys::{
 };
 
 use pure::instant::Micros;
-use pure::limits::quota_set::PendingCharge;
+use pure::limits::pending_charge::PendingCharge;
 use pure::usage::history::hour_of;
 
 use super::{UsageFilter, fold_table, prune_table};

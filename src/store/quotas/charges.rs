@@ -4,7 +4,7 @@ use pgrx::pg_sys::{
     INT8ARRAYOID, TEXTARRAYOID, TEXTOID, TIMESTAMPTZARRAYOID, UUIDARRAYOID, UUIDOID,
 };
 
-use pure::limits::quota_set::PendingCharge;
+use pure::limits::pending_charge::PendingCharge;
 
 use super::exists;
 use crate::pg::background::own_table::OwnTable;

@@ -6,12 +6,14 @@
 
 use crate::limits::applicable::Holder;
 use crate::limits::bucket::Nanos;
+use crate::limits::bucket_set::{Set, Stored};
 use crate::limits::id::HolderHash;
 use crate::limits::name::Name;
-use crate::limits::period::Span;
-use crate::limits::quota_set::{Counts, PendingCharge, QuotaSet, SLOTS, add};
-use crate::limits::quota_slots::QuotaSets;
-use crate::limits::set::{Set, Stored};
+use crate::limits::pending_charge::PendingCharge;
+use crate::limits::quota_decision::Counts;
+use crate::limits::quota_period::Span;
+use crate::limits::quota_set::{QuotaSet, SLOTS, add};
+use crate::limits::quota_sets::QuotaSets;
 use crate::sync::Ordering::Relaxed;
 
 /// A change of an account or of a quota.
@@ -203,10 +205,11 @@ fn hand_over(set: &QuotaSet, from: HolderHash, to_set: &QuotaSet, to: HolderHash
 mod tests {
     use super::*;
     use crate::limits::bucket::Bucket;
+    use crate::limits::bucket_set::BucketId;
     use crate::limits::id::{HashKey, HolderName, NameHash};
-    use crate::limits::quota_set::{CountedQuota, Stored as StoredBase};
+    use crate::limits::quota_decision::CountedQuota;
+    use crate::limits::quota_set::Stored as StoredBase;
     use crate::limits::quota_tests::{AT_1, KEY, Memory, counted};
-    use crate::limits::set::BucketId;
 
     fn holder(name: &str) -> HolderHash {
         HashKey([5; 16]).holder(1, HolderName::Account(name.as_bytes()))

@@ -5,8 +5,8 @@ use crate::limits::applicable::{Holder, Limits};
 use crate::limits::grants::granted;
 use crate::limits::id::{HolderHash, NameHash};
 use crate::limits::name::Name;
-use crate::limits::period::{Period, Span};
-use crate::limits::quota_set::{CountedQuota, Counts};
+use crate::limits::quota_decision::{CountedQuota, Counts};
+use crate::limits::quota_period::{Period, Span};
 use crate::limits::quotas::{MAX_QUOTAS, Quota, Quotas, Usage};
 
 /// A quota in its current period.

@@ -7,7 +7,7 @@ use core::fmt::Write;
 
 use crate::instant::Micros;
 use crate::limits::name::Name;
-use crate::limits::period::Span;
+use crate::limits::quota_period::Span;
 use crate::white_space::trimmed;
 
 /// What was granted for one period of a quota.

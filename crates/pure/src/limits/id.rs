@@ -4,10 +4,10 @@
 use sha2::{Digest, Sha256};
 
 use crate::instant::Micros;
+use crate::limits::bucket_set::BucketId;
 use crate::limits::name::Name;
-use crate::limits::period::Span;
 use crate::limits::policy::Policy;
-use crate::limits::set::BucketId;
+use crate::limits::quota_period::Span;
 use crate::limits::sip_hash::{halves, sip_hash};
 use crate::sync::AtomicU64;
 use crate::sync::Ordering::Relaxed;

@@ -8,15 +8,16 @@ use loom::thread;
 
 use crate::limits::applicable::Holder;
 use crate::limits::bucket::Bucket;
-use crate::limits::charge::{Limit, Verdict};
+use crate::limits::bucket_set::{BucketId, Set};
+use crate::limits::bucket_sets::{Counted, Sets};
 use crate::limits::name::Name;
-use crate::limits::period::Span;
 use crate::limits::policy::Policy;
-use crate::limits::quota_set::{CountedQuota, Counts, MaxAge, QuotaSet, Reading, refusing};
-use crate::limits::quota_slots::QuotaSets;
+use crate::limits::quota_decision::{CountedQuota, Counts, refusing};
+use crate::limits::quota_period::Span;
+use crate::limits::quota_set::{MaxAge, QuotaSet, Reading};
+use crate::limits::quota_sets::QuotaSets;
 use crate::limits::quotas::Usage;
-use crate::limits::set::{BucketId, Set};
-use crate::limits::sets::{Counted, Sets};
+use crate::limits::rate_decision::{Limit, Verdict};
 use crate::sync::AtomicI64;
 use crate::sync::Ordering::{Acquire, Release};
 

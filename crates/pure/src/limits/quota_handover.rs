@@ -6,8 +6,9 @@
 //! `pending` to `handed`, which decides nothing. It is settled there. Otherwise it moves back when
 //! the transaction ends that it was shown to.
 
-use crate::limits::quota_set::{PendingCharge, Reading, SLOTS, Slot, add};
-use crate::limits::quota_slots::QuotaSets;
+use crate::limits::pending_charge::PendingCharge;
+use crate::limits::quota_set::{Reading, SLOTS, Slot, add};
+use crate::limits::quota_sets::QuotaSets;
 use crate::sync::Ordering::Relaxed;
 
 impl QuotaSets<'_> {
@@ -76,12 +77,13 @@ impl Slot {
 mod tests {
     use super::*;
     use crate::limits::applicable::Holder;
+    use crate::limits::bucket_set::{BucketId, Set};
+    use crate::limits::bucket_sets::Sets;
     use crate::limits::name::Name;
-    use crate::limits::period::Span;
-    use crate::limits::quota_set::{CountedQuota, Counts, MaxAge, QuotaSet};
+    use crate::limits::quota_decision::{CountedQuota, Counts};
+    use crate::limits::quota_period::Span;
+    use crate::limits::quota_set::{MaxAge, QuotaSet};
     use crate::limits::quotas::Usage;
-    use crate::limits::set::{BucketId, Set};
-    use crate::limits::sets::Sets;
 
     /// How a standby reads bases.
     fn at(now: u32) -> Reading {

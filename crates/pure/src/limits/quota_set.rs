@@ -1,12 +1,12 @@
-//! A few quotas in memory that processes share. See [`crate::limits::quota_slots`].
+//! A few quotas in memory that processes share. See [`crate::limits::quota_sets`].
 
 use crate::instant::Micros;
 use crate::limits::applicable::Holder;
-use crate::limits::bucket::Wait;
+use crate::limits::bucket_set::{BucketId, from_home};
 use crate::limits::name::{MAX_NAME, Name};
-use crate::limits::period::Span;
-use crate::limits::quotas::Usage;
-use crate::limits::set::{BucketId, from_home};
+use crate::limits::pending_charge::PendingCharge;
+use crate::limits::quota_decision::{CountedQuota, Counts};
+use crate::limits::quota_period::Span;
 use crate::sync::Ordering::{Relaxed, Release};
 use crate::sync::{AtomicI64, AtomicU8, AtomicU32, AtomicU64};
 
@@ -45,7 +45,7 @@ pub(super) struct Slot {
     pub(super) handed: AtomicI64,
     /// How much of both counts in the history of charges: see [`QuotaSets::charge`].
     ///
-    /// [`QuotaSets::charge`]: crate::limits::quota_slots::QuotaSets::charge
+    /// [`QuotaSets::charge`]: crate::limits::quota_sets::QuotaSets::charge
     pub(super) charged: AtomicI64,
     /// From which use on the flusher warns; 0 is never.
     pub(super) warn_from: AtomicI64,
@@ -60,85 +60,6 @@ pub(super) struct Slot {
     flushing: AtomicU8,
     /// Whether a flush did not find the key: 1 or 0. A slot is two cache lines.
     lacks_key: AtomicU8,
-}
-
-/// The meter that calls are charged to.
-pub const CALLS: &str = "calls";
-
-/// What a quota counts, and in which period.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Counts {
-    /// Whose uses.
-    pub holder: Holder,
-    /// What is counted.
-    pub meter: Name,
-    /// The length of a period.
-    pub span: Span,
-    /// When the period began; [`Micros::MIN`] is `-infinity`.
-    pub period_start: Micros,
-}
-
-/// A quota that applies to a call, with the id of its slot.
-#[derive(Clone, Copy, Debug)]
-pub struct CountedQuota {
-    /// Identifies the slot.
-    pub id: BucketId,
-    /// What it counts.
-    pub counts: Counts,
-    /// From which use on the flusher warns; 0 is never.
-    pub warn_from: i64,
-    /// Whether the call is charged, or only refused if nothing is left.
-    pub is_charged: bool,
-    /// When the period ends; [`Micros::MAX`] is `infinity`.
-    pub period_end: Micros,
-    /// How much will be allowed in the next period.
-    pub renewed: i64,
-    /// What is allowed and, after [`QuotaSets::read`], what is used.
-    pub usage: Usage,
-    /// Where in its set the slot is likely to be.
-    pub(super) likely: u8,
-}
-
-impl CountedQuota {
-    /// How long a call of this cost has to wait at an instant. It waits for ever where the next
-    /// period does not allow it either.
-    pub fn wait(&self, cost: u32, now: Micros) -> Wait {
-        let cost = if self.is_charged { cost.max(1) } else { 1 };
-        match self.period_end.checked_sub(now) {
-            _ if self.admits(cost) => Wait::None,
-            Some(left) if self.period_end < Micros::MAX && i64::from(cost) <= self.renewed => {
-                Wait::Nanos(u64::try_from(left).unwrap_or(0).max(1).saturating_mul(1_000))
-            }
-            _ => Wait::Forever,
-        }
-    }
-
-    /// When the period ends, in whole seconds from an instant and rounded up; None is never.
-    pub fn reset_seconds(&self, now: Micros) -> Option<u64> {
-        let left = self.period_end.checked_sub(now).filter(|_| self.period_end < Micros::MAX)?;
-        Some(u64::try_from(left).unwrap_or(0).div_ceil(1_000_000))
-    }
-
-    /// Its name in a header field: the period and, of another meter than calls, the meter.
-    pub fn name(&self) -> String {
-        let Counts { meter, span, .. } = self.counts;
-        match meter.is(CALLS) {
-            true => span.name().to_owned(),
-            false => format!("{meter}/{span}"),
-        }
-    }
-
-    /// Whether a call of this cost passes.
-    pub fn admits(&self, cost: u32) -> bool {
-        self.usage.admits(if self.is_charged { cost } else { 0 })
-    }
-}
-
-/// The quota that refuses a call of this cost the longest: the one of those that refuse it whose
-/// period ends last. None if all admit it.
-pub fn refusing(counted: &[CountedQuota], cost: u32) -> Option<usize> {
-    let all = counted.iter().enumerate().filter(|(_, each)| !each.admits(cost));
-    all.max_by_key(|(_, each)| each.period_end).map(|(at, _)| at)
 }
 
 /// How old a base may be, in seconds. Only other servers and people change the table otherwise.
@@ -162,81 +83,6 @@ pub struct Reading {
     /// On a server that does not flush, a quota without a slot may take that of a period that ended
     /// before this instant. [`Micros::MIN`] on others.
     pub over: Micros,
-}
-
-/// What a flush writes to the table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PendingCharge {
-    /// The set and the slot. They have no meaning in a file.
-    pub at: (usize, usize),
-    /// Identifies the slot.
-    pub id: BucketId,
-    /// The database, by OID.
-    pub database: u32,
-    /// A key of the holder, by which a flush finds it: the first one that charged the quota since
-    /// the table had all of it.
-    pub key: [u8; 16],
-    /// What is counted.
-    pub counts: Counts,
-    /// How much was used and not yet added to the table. Less than 0 for refunds.
-    pub amount: i64,
-    /// How much was charged, for the history of charges.
-    pub charged: i64,
-    /// From which use on the flush warns; 0 is never.
-    pub warn_from: i64,
-    /// When the base was read or written last, in seconds.
-    pub base_at: u32,
-}
-
-impl PendingCharge {
-    /// How many words it is.
-    pub const WORDS: usize = 13;
-
-    /// Whether the tables have all of it.
-    pub fn is_empty(&self) -> bool {
-        self.amount == 0 && self.charged == 0
-    }
-
-    /// It as words, without its place and the age of the base.
-    pub fn to_words(&self) -> [u64; PendingCharge::WORDS] {
-        let Counts { holder, meter, span, period_start } = self.counts;
-        let kind = u64::from(self.database) << 16 | (holder as u64) << 8 | span as u64;
-        let mut words = [0; PendingCharge::WORDS];
-        words[..3].copy_from_slice(&[self.id.holder, self.id.policy, kind]);
-        let padded = meter.padded();
-        let bytes = self.key.as_chunks().0.iter().chain(padded.as_chunks().0).copied();
-        words[3..9].iter_mut().zip(bytes).for_each(|(to, from)| *to = u64::from_le_bytes(from));
-        let numbers = [period_start, self.amount, self.warn_from, self.charged];
-        words[9..].iter_mut().zip(numbers).for_each(|(to, from)| *to = from.cast_unsigned());
-        words
-    }
-
-    /// Reads a charge from its words. None if they are not those of a charge.
-    pub fn from_words(words: [u64; PendingCharge::WORDS]) -> Option<PendingCharge> {
-        let mut bytes = [0; 16 + MAX_NAME];
-        let chunks = bytes.as_chunks_mut().0.iter_mut();
-        chunks.zip(&words[3..9]).for_each(|(to, from)| *to = from.to_le_bytes());
-        let (key, meter) = bytes.split_first_chunk()?;
-        let numbers = [9, 10, 11, 12].map(|at| words[at].cast_signed());
-        let [period_start, amount, warn_from, charged] = numbers;
-        let number = |shift: u32| u8::try_from(words[2] >> shift & 0xff).ok();
-        Some(PendingCharge {
-            at: (0, 0),
-            id: BucketId { holder: words[0], policy: words[1] },
-            database: u32::try_from(words[2] >> 16).ok()?,
-            key: *key,
-            counts: Counts {
-                holder: Holder::from_number(number(8)?)?,
-                meter: Name::from_padded(meter.try_into().ok()?)?,
-                span: Span::from_number(number(0)?)?,
-                period_start,
-            },
-            amount,
-            charged,
-            warn_from,
-            base_at: 0,
-        })
-    }
 }
 
 /// Whether a base was stored.

@@ -6,18 +6,17 @@ use std::thread;
 use proptest::prelude::*;
 
 use crate::limits::applicable::Holder;
-use crate::limits::bucket::Wait;
+use crate::limits::bucket_set::BucketId;
+use crate::limits::bucket_set::Set;
+use crate::limits::bucket_sets::Sets;
 use crate::limits::name::Name;
-use crate::limits::period::Span;
-use crate::limits::quota_set::{
-    CountedQuota, MaxAge, PendingCharge, QuotaSet, Reading, SLOTS, Stored,
-};
-use crate::limits::quota_set::{Counts, refusing};
-use crate::limits::quota_slots::QuotaSets;
+use crate::limits::pending_charge::PendingCharge;
+use crate::limits::quota_decision::CountedQuota;
+use crate::limits::quota_decision::{Counts, refusing};
+use crate::limits::quota_period::Span;
+use crate::limits::quota_set::{MaxAge, QuotaSet, Reading, SLOTS, Stored};
+use crate::limits::quota_sets::QuotaSets;
 use crate::limits::quotas::Usage;
-use crate::limits::set::BucketId;
-use crate::limits::set::Set;
-use crate::limits::sets::Sets;
 use crate::sync::Ordering::Relaxed;
 
 const LONG: MaxAge = MaxAge { idle: 5, pending: u32::MAX };
@@ -131,35 +130,6 @@ fn calls_pass_up_to_the_amount_and_what_the_table_has_counts() {
     table.flush(quotas, 1);
     assert_eq!((table.0[1].load(Relaxed), used(quotas, quota.id)), (11, Some(11)));
     assert_eq!((quotas.databases(), used(quotas, counted(0, 1, 0).id)), (vec![], None));
-}
-
-#[test]
-fn the_quota_that_ends_last_is_the_one_to_wait_for() {
-    let day = CountedQuota { period_end: 5, ..counted(1, 1, 0) };
-    let month = CountedQuota { period_end: 9, ..counted(1, 2, 0) };
-    let tokens = CountedQuota { is_charged: false, ..counted(1, 3, 1) };
-    assert_eq!(refusing(&[day, month, tokens], 1), Some(1));
-    // Another meter has to have something left, however much the call costs.
-    assert_eq!((refusing(&[tokens], 100), refusing(&[counted(1, 3, 99)], 100)), (None, Some(0)));
-}
-
-#[test]
-fn a_refused_call_waits_for_the_next_period() {
-    let second = 1_000_000;
-    let quota = CountedQuota { period_end: 90 * second, ..counted(1, 1, 0) };
-    let used_up = CountedQuota { renewed: 5, ..quota };
-    assert_eq!(used_up.wait(1, 30 * second), Wait::Nanos(60_000_000_000));
-    assert_eq!(used_up.wait(5, 90 * second + 1), Wait::Nanos(1_000), "the clock is ahead");
-    assert_eq!((used_up.wait(6, 0), quota.wait(0, 0)), (Wait::Forever, Wait::Forever));
-    let total = CountedQuota { period_end: i64::MAX, ..used_up };
-    assert_eq!((total.wait(1, 0), total.reset_seconds(0)), (Wait::Forever, None));
-    assert_eq!(counted(1, 1, 3).wait(3, 0), Wait::None);
-    let tokens = CountedQuota { is_charged: false, ..used_up };
-    assert_eq!(tokens.wait(99, 89 * second), Wait::Nanos(1_000_000_000));
-    assert_eq!(used_up.reset_seconds(89 * second - 1), Some(2));
-    let meter = Name::parse(b"tokens").expect("a name");
-    let tokens = CountedQuota { counts: Counts { meter, ..quota.counts }, ..quota };
-    assert_eq!((quota.name(), tokens.name()), ("month".into(), "tokens/month".into()));
 }
 
 #[test]

@@ -1,5 +1,4 @@
-//! The quotas of a plan, an account or a key, as its column `quotas` holds them, and the decision
-//! by one of them.
+//! The quotas of a plan, an account or a key, as its column `quotas` holds them.
 //!
 //! The column is a text that an operator can read and write, such as
 //! `calls=10000/month in America/Sao_Paulo from 2026-01-31 warn 80%, tokens=5000000/day`. Each
@@ -10,9 +9,9 @@ use core::fmt::{self, Display};
 
 use crate::error::CallError;
 use crate::limits::applicable::Limits;
-use crate::limits::civil::{Date, Day};
+use crate::limits::date::{Date, Day};
 use crate::limits::name::Name;
-use crate::limits::period::Span;
+use crate::limits::quota_period::Span;
 use crate::white_space::trimmed;
 
 /// How many quotas a plan, an account or a key has at most.

@@ -2,7 +2,7 @@
 
 use crate::error::CallError;
 use crate::instant::Micros;
-use crate::limits::civil::Date;
+use crate::limits::date::Date;
 use crate::usage::history::{DAY, HOUR, day_of, first_of_hours, hour_of};
 
 /// How long a bucket is.

@@ -14,10 +14,10 @@ use core::fmt::{self, Display};
 
 use crate::answer::status::Status;
 use crate::instant::Micros;
+use crate::limits::bucket_set::Stored;
 use crate::limits::id::HashKey;
-use crate::limits::kept::Buckets;
-use crate::limits::quota_set::PendingCharge;
-use crate::limits::set::Stored;
+use crate::limits::pending_charge::PendingCharge;
+use crate::limits::restart::Buckets;
 use crate::usage::slots::Pending;
 
 const MAGIC: &[u8; 8] = b"VPKUSAGE";
@@ -324,10 +324,10 @@ mod tests {
     use super::*;
     use crate::limits::applicable::Holder;
     use crate::limits::bucket::Bucket;
+    use crate::limits::bucket_set::BucketId;
     use crate::limits::name::Name;
-    use crate::limits::period::Span;
-    use crate::limits::quota_set::Counts;
-    use crate::limits::set::BucketId;
+    use crate::limits::quota_decision::Counts;
+    use crate::limits::quota_period::Span;
 
     fn sample() -> UsageSnapshot {
         let pending = |database, key, uses| Pending {

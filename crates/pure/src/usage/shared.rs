@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::answer::status::Status;
 use crate::instant::Micros;
 use crate::limits::id::SharedHashKey;
-use crate::limits::kept::Buckets;
+use crate::limits::restart::Buckets;
 use crate::spin::SpinLock;
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::{

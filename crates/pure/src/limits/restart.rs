@@ -3,11 +3,11 @@
 //! them are found.
 
 use crate::limits::bucket::Nanos;
+use crate::limits::bucket_set::Stored;
+use crate::limits::bucket_sets::Sets;
 use crate::limits::id::{HashKey, SharedHashKey};
-use crate::limits::quota_set::PendingCharge;
-use crate::limits::quota_slots::QuotaSets;
-use crate::limits::set::Stored;
-use crate::limits::sets::Sets;
+use crate::limits::pending_charge::PendingCharge;
+use crate::limits::quota_sets::QuotaSets;
 
 /// The buckets in memory that processes share.
 #[derive(Clone, Copy)]
@@ -69,11 +69,11 @@ impl Limits<'_> {
 mod tests {
     use super::*;
     use crate::limits::bucket::Bucket;
-    use crate::limits::charge::{Limit, Verdict};
+    use crate::limits::bucket_set::Set;
+    use crate::limits::bucket_sets::Counted;
     use crate::limits::id::HolderName;
     use crate::limits::policy::Policy;
-    use crate::limits::set::Set;
-    use crate::limits::sets::Counted;
+    use crate::limits::rate_decision::{Limit, Verdict};
 
     const SECOND: Nanos = 1_000_000_000;
 

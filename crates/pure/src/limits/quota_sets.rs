@@ -1,9 +1,9 @@
 //! What is used of quotas, in memory that processes share.
 //!
-//! The memory is an array of sets, one beside each set of buckets ([`crate::limits::sets`]), whose
-//! lock guards it. So the policies and quotas of a call are decided and charged under the same
-//! locks. A slot holds one quota of a holder in one period: the **base**, which the table has, and
-//! what is **pending**, which was used here since. What decides is their sum.
+//! The memory is an array of sets, one beside each set of buckets ([`crate::limits::bucket_sets`]),
+//! whose lock guards it. So the policies and quotas of a call are decided and charged under the
+//! same locks. A slot holds one quota of a holder in one period: the **base**, which the table has,
+//! and what is **pending**, which was used here since. What decides is their sum.
 //!
 //! The sum is exact, by three rules:
 //!
@@ -18,12 +18,12 @@
 //!    flushed. Otherwise the table may have what the snapshot does not show. A slot that was freed
 //!    meanwhile, after uses that the snapshot does not show, was settled before that.
 
-use crate::limits::quota_set::{
-    CountedQuota, MaxAge, PendingCharge, QuotaSet, Reading, SLOTS, Slot, Stored, add,
-};
+use crate::limits::bucket_set::BucketId;
+use crate::limits::bucket_sets::{Locked, Sets};
+use crate::limits::pending_charge::PendingCharge;
+use crate::limits::quota_decision::CountedQuota;
+use crate::limits::quota_set::{MaxAge, QuotaSet, Reading, SLOTS, Slot, Stored, add};
 use crate::limits::quotas::Usage;
-use crate::limits::set::BucketId;
-use crate::limits::sets::{Locked, Sets};
 use crate::sync::Ordering::{Acquire, Relaxed};
 
 /// How often a base is read for one call before the call is judged by what the table has. Each time

@@ -13,8 +13,8 @@
 //! stopped between the two would take the bucket back to the time before.
 
 use crate::limits::bucket::Nanos;
-use crate::limits::charge::{self, Limit, Verdict};
-use crate::limits::set::{BucketId, Set, Stored};
+use crate::limits::bucket_set::{BucketId, Set, Stored};
+use crate::limits::rate_decision::{self, Limit, Verdict};
 
 /// A policy that applies to a call, with the id of its bucket.
 #[derive(Clone, Copy, Debug)]
@@ -81,7 +81,7 @@ impl<'memory> Sets<'memory> {
         self.while_locked(holders(counted), |locked| {
             let now = clock();
             locked.read(counted);
-            let verdict = charge::charge(counted, cost, now);
+            let verdict = rate_decision::charge(counted, cost, now);
             Decided { verdict, now, unstored: locked.store(database, counted, now) }
         })
     }
@@ -90,11 +90,11 @@ impl<'memory> Sets<'memory> {
     /// would be decided. Charges nothing.
     pub fn peek(self, counted: &mut [Counted], cost: u32, now: Nanos) -> Verdict {
         self.while_locked(holders(counted), |locked| locked.read(counted));
-        charge::verdict(counted, cost, now)
+        rate_decision::verdict(counted, cost, now)
     }
 
-    /// Looks where the buckets of policies are likely to be. So the processor fetches them all at
-    /// the same time; under the lock, it would fetch one after the other.
+    /// Looks where the buckets of policies are likely to be. So the processor fetches them while it
+    /// takes the locks, and not after that.
     #[inline]
     pub fn look_up(self, counted: &mut [Counted]) {
         for each in counted {
@@ -222,8 +222,8 @@ mod tests {
 
     use super::*;
     use crate::limits::bucket::{Bucket, Wait};
+    use crate::limits::bucket_set::WAYS;
     use crate::limits::policy::Policy;
-    use crate::limits::set::WAYS;
     use crate::sync::Ordering::Relaxed;
 
     const SECOND: Nanos = 1_000_000_000;
@@ -361,7 +361,7 @@ mod tests {
         let holder = |wanted| (0..).find(|it| sets.number(hash(*it)) == wanted).expect("a holder");
         let mut both = [0, 1].map(|set| counted(holder(set), 1, 1, 60));
         let account = both[0].id.holder;
-        assert_eq!(charge::charge(&mut both, 1, 0), Verdict::Passes);
+        assert_eq!(rate_decision::charge(&mut both, 1, 0), Verdict::Passes);
         let stored = sets.while_locked([account; 2], |locked| locked.store(1, &both, 0));
         assert_eq!((stored, sets.in_use(0)), (1, 1));
         sets.while_locked([account; 2], |locked| locked.read(&mut both));

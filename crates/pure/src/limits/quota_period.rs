@@ -6,7 +6,7 @@
 use core::fmt::{self, Display};
 
 use crate::instant::Micros;
-use crate::limits::civil::{Date, Day};
+use crate::limits::date::{Date, Day};
 
 const HOUR: Micros = 3_600_000_000;
 const DAY: Micros = 24 * HOUR;

@@ -4,12 +4,12 @@
 //! [`crate::pg::ffi::unguarded`].
 
 use pure::limits::applicable::{Holder, applicable};
-use pure::limits::applied::{ByText, HashedPolicies, HashedPolicy};
 use pure::limits::bucket::Bucket;
-use pure::limits::charge::Limit;
+use pure::limits::bucket_sets::Counted;
+use pure::limits::by_text::{ByText, HashedPolicies, HashedPolicy};
 use pure::limits::id::{HashKey, HolderHash, HolderName};
 use pure::limits::policies::MAX_POLICIES;
-use pure::limits::sets::Counted;
+use pure::limits::rate_decision::Limit;
 
 use crate::pg::background::shmem;
 use crate::pg::list::List;

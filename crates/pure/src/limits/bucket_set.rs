@@ -1,5 +1,5 @@
 //! A few buckets in memory that processes share, and the lock that guards them. See
-//! [`crate::limits::sets`].
+//! [`crate::limits::bucket_sets`].
 
 use crate::limits::bucket::{Bucket, Nanos};
 use crate::spin::SpinLock;

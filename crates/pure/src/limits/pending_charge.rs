@@ -1,0 +1,82 @@
+//! What was used of a quota and is not yet in the tables, in memory, in a flush and in a file.
+
+use crate::limits::applicable::Holder;
+use crate::limits::bucket_set::BucketId;
+use crate::limits::name::{MAX_NAME, Name};
+use crate::limits::quota_decision::Counts;
+use crate::limits::quota_period::Span;
+
+/// What a flush writes to the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PendingCharge {
+    /// The set and the slot. They have no meaning in a file.
+    pub at: (usize, usize),
+    /// Identifies the slot.
+    pub id: BucketId,
+    /// The database, by OID.
+    pub database: u32,
+    /// A key of the holder, by which a flush finds it: the first one that charged the quota since
+    /// the table had all of it.
+    pub key: [u8; 16],
+    /// What is counted.
+    pub counts: Counts,
+    /// How much was used and not yet added to the table. Less than 0 for refunds.
+    pub amount: i64,
+    /// How much was charged, for the history of charges.
+    pub charged: i64,
+    /// From which use on the flush warns; 0 is never.
+    pub warn_from: i64,
+    /// When the base was read or written last, in seconds.
+    pub base_at: u32,
+}
+
+impl PendingCharge {
+    /// How many words it is.
+    pub const WORDS: usize = 13;
+
+    /// Whether the tables have all of it.
+    pub fn is_empty(&self) -> bool {
+        self.amount == 0 && self.charged == 0
+    }
+
+    /// It as words, without its place and the age of the base.
+    pub fn to_words(&self) -> [u64; PendingCharge::WORDS] {
+        let Counts { holder, meter, span, period_start } = self.counts;
+        let kind = u64::from(self.database) << 16 | (holder as u64) << 8 | span as u64;
+        let mut words = [0; PendingCharge::WORDS];
+        words[..3].copy_from_slice(&[self.id.holder, self.id.policy, kind]);
+        let padded = meter.padded();
+        let bytes = self.key.as_chunks().0.iter().chain(padded.as_chunks().0).copied();
+        words[3..9].iter_mut().zip(bytes).for_each(|(to, from)| *to = u64::from_le_bytes(from));
+        let numbers = [period_start, self.amount, self.warn_from, self.charged];
+        words[9..].iter_mut().zip(numbers).for_each(|(to, from)| *to = from.cast_unsigned());
+        words
+    }
+
+    /// Reads a charge from its words. None if they are not those of a charge.
+    pub fn from_words(words: [u64; PendingCharge::WORDS]) -> Option<PendingCharge> {
+        let mut bytes = [0; 16 + MAX_NAME];
+        let chunks = bytes.as_chunks_mut().0.iter_mut();
+        chunks.zip(&words[3..9]).for_each(|(to, from)| *to = from.to_le_bytes());
+        let (key, meter) = bytes.split_first_chunk()?;
+        let numbers = [9, 10, 11, 12].map(|at| words[at].cast_signed());
+        let [period_start, amount, warn_from, charged] = numbers;
+        let number = |shift: u32| u8::try_from(words[2] >> shift & 0xff).ok();
+        Some(PendingCharge {
+            at: (0, 0),
+            id: BucketId { holder: words[0], policy: words[1] },
+            database: u32::try_from(words[2] >> 16).ok()?,
+            key: *key,
+            counts: Counts {
+                holder: Holder::from_number(number(8)?)?,
+                meter: Name::from_padded(meter.try_into().ok()?)?,
+                span: Span::from_number(number(0)?)?,
+                period_start,
+            },
+            amount,
+            charged,
+            warn_from,
+            base_at: 0,
+        })
+    }
+}
