@@ -1,4 +1,5 @@
-//! The file with the uses that were pending when the server stopped.
+//! The file with the uses that were pending when the server stopped, and with what was used of
+//! limits. Its bytes are in [`pure::usage::file`].
 //!
 //! The postmaster writes it as the last thing that it does and reads it at the next start, as
 //! contrib/pg_stat_statements does. The file stays until the first flush is about to begin: so a

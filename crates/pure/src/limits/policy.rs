@@ -1,4 +1,5 @@
 //! Policies of rate limits: their bounds, the errors beyond them, and what a server makes of one.
+//! Two of the errors have another hint in `vpk_rate_limit` (`src/limits/identifier.rs`).
 
 use core::fmt::{self, Display};
 

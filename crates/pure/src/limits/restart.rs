@@ -1,6 +1,6 @@
 //! What outlives a restart of the server: the buckets, as the time that is left until each is full,
 //! the charges of quotas that the table does not have, and the key of the hashes by which all of
-//! them are found.
+//! them are found. [`crate::usage::file`] has their bytes.
 
 use crate::limits::bucket::Nanos;
 use crate::limits::bucket_set::Stored;

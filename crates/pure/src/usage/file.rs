@@ -1,4 +1,4 @@
-//! The file of pending uses, which the server writes when it stops.
+//! The file of pending uses and of limits, which the server writes when it stops.
 //!
 //! A head has the magic bytes, the version, a checksum (CRC-32) and the length of the body. The
 //! body has the [`ShutdownPoint`], the labels of the statuses that are counted, the counters of
