@@ -189,7 +189,8 @@ fn of_account(
     })
 }
 
-/// Until when an idempotency key is kept: the end of the period, and a day at least.
+/// Until when an idempotency key is kept: the end of the period, in a day at least and in 366 days
+/// at most.
 fn kept_until(period_end: Micros) -> Timestamp {
     let now = clock::now().micros();
     Timestamp::from_micros(period_end.clamp(now + A_DAY, now + A_YEAR))

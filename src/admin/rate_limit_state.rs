@@ -7,7 +7,7 @@ use pure::limits::name::Name;
 use pure::limits::policies::NamedPolicy;
 
 use super::arguments;
-use crate::limits::rate_limits::{Applied, Policies, Subject};
+use crate::limits::rate_limits::{Applied, AppliedPolicy, Policies, Subject};
 use crate::limits::{self, Left};
 use crate::pg::background::shmem;
 use crate::pg::call::Call;
@@ -61,9 +61,18 @@ pub fn reset(
     let found = find(call, account, id)?;
     let subject = subject(call, &found, id);
     let holder = if id.is_some() { Holder::Key } else { Holder::Account };
-    let reset = limits::forget(&subject, |it| {
+    let is_wanted = |it: AppliedPolicy| {
         it.holder == holder && only.is_none_or(|name| it.policy.named.name == name)
-    });
+    };
+    if let Some(name) = only
+        && !Policies::of(&subject).iter().any(is_wanted)
+    {
+        let whose = if id.is_some() { "key" } else { "account" };
+        return Err(CallError::invalid(format!("the {whose} has no rate limit \"{name}\"")).hint(
+            "vpk_rate_limit_state shows which apply. With id, only the key's own are reset.",
+        ));
+    }
+    let reset = limits::forget(&subject, is_wanted);
     Ok(i32::try_from(reset).unwrap_or(i32::MAX))
 }
 

@@ -29,7 +29,7 @@ SELECT vpk_grant_quota(period => 'day', idempotency_key => 'g', reason => 'r', m
 SELECT vpk_charge(idempotency_key => 'c', meter => 'calls', cost => 2, id => :'id');
 SELECT vpk_rename_account(new_account => 'acme', account => 'acme');
 SELECT * FROM vpk_rate_limit_state(id => NULL, account => 'acme');
-SELECT vpk_reset_rate_limit(policy => 'minute', id => NULL, account => 'acme');
+SELECT vpk_reset_rate_limit(policy => 'a', id => NULL, account => 'acme');
 SELECT vpk_rate_limit(cost => 1, burst => 0, period => '1 second', amount => 1, identifier => 'a');
 SELECT vpk_usage(bucket => '1 minute', until => now(), since => '-infinity', id => NULL, account => 'default');
 CREATE ROLE regress_vpk_somebody;

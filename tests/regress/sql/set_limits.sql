@@ -89,6 +89,10 @@ SELECT vpk_set_quota(1, id => :'id', plan => 'Plus');
 SELECT vpk_set_rate_limit('minute', 100, '1 minute', plan => 'plus');
 SELECT vpk_set_rate_limit('minute', NULL, NULL, account => 'nobody');
 \echo :SQLSTATE
+SELECT vpk_reset_rate_limit('acme', policy => 'minutes');
+SELECT vpk_reset_rate_limit(id => :'id', policy => 'minute');
+SELECT vpk_reset_rate_limit('acme', policy => 'a b');
+\echo :SQLSTATE
 SELECT vpk_set_quota(1, id => '00000000-0000-0000-0000-000000000000');
 SELECT vpk_set_rate_limit('a b', 100, '1 minute', plan => 'Plus');
 SELECT vpk_set_rate_limit('vpk_live_12345678901234567890123456789012345', 100, '1 minute', plan => 'Plus');
