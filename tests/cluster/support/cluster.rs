@@ -444,6 +444,12 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.log();
+            let lines: Vec<&str> = log.lines().collect();
+            let end = lines[lines.len().saturating_sub(60)..].join("\n");
+            eprintln!("the end of the log of the server in {}:\n{end}", self.directory.display());
+        }
         // The end of its input; then the guard does all the rest.
         drop(self.guard.stdin.take());
         let _ = self.guard.wait();

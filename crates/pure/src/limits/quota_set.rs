@@ -282,6 +282,11 @@ impl Slot {
         !self.is_pending() && !self.is_being_flushed()
     }
 
+    /// The base, if it was read.
+    pub(super) fn base(&self) -> Option<i64> {
+        (self.base_at.load(Relaxed) != 0).then(|| self.base.load(Relaxed))
+    }
+
     /// Whether the base is as young as it has to be.
     pub(super) fn is_fresh(&self, now: u32, max_age: MaxAge) -> bool {
         let max = if self.is_idle() { max_age.idle } else { max_age.pending };

@@ -102,7 +102,9 @@ impl<'memory> QuotaSets<'memory> {
         for (at, each) in counted.iter_mut().enumerate() {
             match self.locked_set(locked, each.id).and_then(|set| set.slot(each.id, each.likely)) {
                 Some(slot) => {
-                    each.usage.base = slot.base.load(Relaxed);
+                    // What was read of the table stays where the slot does not have it, as after
+                    // a restart.
+                    each.usage.base = slot.base().unwrap_or(each.usage.base);
                     each.usage.pending = slot.pending.load(Relaxed);
                     missing |= u32::from(!slot.is_fresh(now, max_age)) << at;
                 }

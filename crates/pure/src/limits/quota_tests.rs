@@ -102,8 +102,7 @@ fn call(quotas: QuotaSets, table: &Table, each: CountedQuota, now: u32) -> Optio
 #[test]
 fn a_quota_is_found_wherever_it_was_expected() {
     let (memory, table) = (Memory::new(1), Table::default());
-    let quotas = memory.quotas();
-    let mut both = [1, 2].map(|number| counted(0, number, 10));
+    let (quotas, mut both) = (memory.quotas(), [1, 2].map(|number| counted(0, number, 10)));
     for (quota, calls) in both.into_iter().zip([3, 5]) {
         assert!((0..calls).all(|_| call(quotas, &table, quota, 1) == Some(true)));
     }
@@ -294,6 +293,26 @@ fn an_old_base_is_read_again() {
     assert_eq!(call(quotas, &table, quota, 105), Some(false));
     assert_eq!(call(quotas, &table, quota, 106), Some(true));
     assert_eq!(used(quotas, quota.id), Some(4));
+}
+
+/// G12: the first flush begins with the server, and can take longer than a call waits for it.
+#[test]
+fn a_call_during_the_first_flush_after_a_restart_knows_what_the_table_has() {
+    let (memory, table) = (Memory::new(1), Table::default());
+    table.0[1].store(7, Relaxed);
+    let (quotas, quota) = (memory.quotas(), counted(0, 1, 10));
+    assert_eq!(call(quotas, &table, quota, 1), Some(true));
+    let exported = quotas.export().expect("no lock is held");
+    let restarted = Memory::new(1);
+    let quotas = restarted.quotas();
+    quotas.import(&exported);
+    let (batch, _) = quotas.collect(1, 0, 1_000);
+    let passed = [(); 4].map(|()| call(quotas, &table, quota, 1));
+    assert_eq!(passed, [Some(true), Some(true), Some(false), Some(false)]);
+    let added: Vec<_> = batch.iter().map(|each| (each, table.add(each))).collect();
+    quotas.settle(added.into_iter(), 1);
+    table.flush(quotas, 1);
+    assert_eq!((table.0[1].load(Relaxed), used(quotas, quota.id)), (10, Some(10)));
 }
 
 #[test]
