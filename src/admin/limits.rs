@@ -17,7 +17,7 @@ use crate::limits::{changes, used};
 use crate::pg::background::shmem;
 use crate::pg::call::Call;
 use crate::pg::server::time_zone;
-use crate::pg::sql::commit;
+use crate::pg::sql::{commit, lock};
 use crate::pg::types::{self, Interval, Text, Timestamp, Uuid, json::jsonb};
 use crate::store;
 use crate::store::events::Caller;
@@ -125,22 +125,25 @@ pub fn set_quota(call: &Call, given: Given, quota: NewQuota) -> Result<(), CallE
         }
         let begins = new.filter(|quota| !before.has_kind_of(*quota)).is_some();
         if begins && !is_of_plan_too(call, subject, meter, span) {
-            // There may be rows of an earlier one in the same period.
-            store::quotas::begin(call, subject, meter, span);
-            match subject {
-                Subject::Plan(plan) => changes::begin_on_plan(call, plan, meter, span),
-                Subject::Account(account) => {
-                    changes::begin(HolderName::Account(account.bytes(call)), meter, span);
-                }
-                Subject::Key(id) => {
-                    changes::begin(HolderName::Key(&id.to_bytes()), meter, span);
-                }
-            }
+            lock::while_no_charges_are_added(|| begin(call, subject, meter, span));
         }
         write(call, Column::Quotas, subject, &quotas.to_string(), event, &details);
     }
     commit::until_applied();
     Ok(())
+}
+
+/// Has a quota count from now on: there may be an earlier one of the same kind and period. The
+/// table comes first: the memory then has what it does not have.
+fn begin(call: &Call, subject: Subject, meter: Name, span: Span) {
+    store::quotas::begin(call, subject, meter, span);
+    match subject {
+        Subject::Plan(plan) => changes::begin_on_plan(call, plan, meter, span),
+        Subject::Account(account) => {
+            changes::begin(HolderName::Account(account.bytes(call)), meter, span);
+        }
+        Subject::Key(id) => changes::begin(HolderName::Key(&id.to_bytes()), meter, span),
+    }
 }
 
 /// Whether the plan of an account has a quota of this kind, which counts already.

@@ -32,7 +32,8 @@ pub fn state(
     id: Option<Uuid>,
 ) -> Result<Vec<State>, CallError> {
     let found = find(call, account, id)?;
-    let subject = subject(call, &found, id);
+    let said = said(call, &found);
+    let subject = subject(call, &found, &said, id);
     // Where nothing can be limited, no bucket is looked for.
     let key = shmem::hash_key().unwrap_or(HashKey([0; 16]));
     let Some(applied) = Applied::under(key, &subject) else { return Ok(Vec::new()) };
@@ -59,7 +60,8 @@ pub fn reset(
 ) -> Result<i32, CallError> {
     let only = policy.map(|policy| checked_name(call, policy)).transpose()?;
     let found = find(call, account, id)?;
-    let subject = subject(call, &found, id);
+    let said = said(call, &found);
+    let subject = subject(call, &found, &said, id);
     let holder = if id.is_some() { Holder::Key } else { Holder::Account };
     let is_wanted = |it: AppliedPolicy| {
         it.holder == holder && only.is_none_or(|name| it.policy.named.name == name)
@@ -98,18 +100,24 @@ fn find(call: &Call, account: Option<Text>, id: Option<Uuid>) -> Result<RateLimi
     }
 }
 
-fn subject<'call>(call: &'call Call, found: &RateLimits, id: Option<Uuid>) -> Subject<'call> {
+/// What the rows of an account or a key say of limits.
+fn said<'call>(call: &'call Call, found: &RateLimits) -> Limits<'call> {
     let texts = |text: Option<Text>| Texts {
         rate_limits: text.map(|text| text.bytes(call)),
         ..Texts::default()
     };
-    Subject {
-        account: found.account.bytes(call),
-        key: id.map(Uuid::to_bytes),
-        limits: Limits {
-            plan: texts(found.of_plan),
-            account: texts(found.of_account),
-            key: texts(found.of_key),
-        },
+    Limits {
+        plan: texts(found.of_plan),
+        account: texts(found.of_account),
+        key: texts(found.of_key),
     }
+}
+
+fn subject<'call>(
+    call: &'call Call,
+    found: &RateLimits,
+    said: &'call Limits<'call>,
+    id: Option<Uuid>,
+) -> Subject<'call> {
+    Subject { account: found.account.bytes(call), key: id.map(Uuid::to_bytes), limits: said }
 }

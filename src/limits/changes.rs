@@ -1,14 +1,17 @@
 //! What a rename, a deletion or a new quota does to what is used in memory: at the commit, and
 //! nothing at a rollback.
 
+use core::sync::atomic::Ordering::Relaxed;
+
 use pure::limits::changes::Change;
 use pure::limits::id::{HolderHash, HolderName};
 use pure::limits::name::Name;
 use pure::limits::quota_period::Span;
+use pure::limits::quota_sets::QuotaSets;
 
 use crate::pg::background::shmem;
 use crate::pg::call::Call;
-use crate::pg::server::{clock, database};
+use crate::pg::server::{clock, database, interrupts};
 use crate::pg::sql::at_end::{AtEnd, End};
 use crate::pg::types::Text;
 use crate::store;
@@ -41,9 +44,11 @@ pub fn rename(call: &Call, account: Text, new_account: Text) {
 }
 
 /// Has a quota of an account or a key count from now on: without what is pending of an earlier one
-/// of the same kind.
+/// of the same kind. The caller has deleted what the table had, while no other transaction adds to
+/// it.
 pub fn begin(holder: HolderName, meter: Name, span: Span) {
     let Some((quotas, holder)) = shmem::quota_sets().zip(hash(holder)) else { return };
+    wait_until_settled(quotas);
     let mut pending = quotas.pending_of(holder);
     pending.retain(|charge| charge.counts.meter == meter && charge.counts.span == span);
     CHANGES.note(Change::Begun(holder));
@@ -55,11 +60,23 @@ pub fn begin(holder: HolderName, meter: Name, span: Span) {
 pub fn begin_on_plan(call: &Call, plan: Text, meter: Name, span: Span) {
     let Some(quotas) = shmem::quota_sets() else { return };
     let database = database::own();
+    wait_until_settled(quotas);
     let pending = quotas.pending_of_accounts(database, meter, span);
     let is_meant = store::quotas::have_it_of_plan(call, plan, meter, span, &pending);
     CHANGES.note(Change::BegunOnPlan { database, meter, span });
     let ended = pending.into_iter().zip(is_meant).filter(|(_, is_meant)| *is_meant);
     ended.for_each(|(charge, _)| CHANGES.note(Change::Ended(charge)));
+}
+
+/// Waits until a flush has taken out of the memory what its transaction has committed: both have it
+/// until then. No other flush can begin, as no other transaction may add charges. The marks of a
+/// flusher that has failed stay until the next flush.
+fn wait_until_settled(quotas: QuotaSets) {
+    let Some(ledger) = shmem::ledger() else { return };
+    let is_flushing = || ledger.header.flusher.load(Relaxed) != 0;
+    while is_flushing() && quotas.are_being_flushed(database::own()) {
+        interrupts::yield_now();
+    }
 }
 
 /// The hash of a holder; None if the library was not preloaded.

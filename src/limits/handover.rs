@@ -155,6 +155,7 @@ pub fn add(call: &Call, handed: &Handed) -> Result<bool, CallError> {
         amount: required("amount", handed.amount)?,
         charged: required("charged", handed.charged)?,
         warn_from: required("warn_from", handed.warn_from)?,
+        base: 0,
         base_at: 0,
     };
     lock::lock_charges(call);

@@ -81,7 +81,7 @@ impl Counted {
     /// Adds the quotas of a subject.
     #[inline]
     pub fn add(&mut self, subject: &Subject, hashes: &mut Hashes) {
-        let Limits { plan, account, key } = &subject.limits;
+        let Limits { plan, account, key } = subject.limits;
         let texts = [plan.quotas, account.quotas, key.quotas];
         if texts != [None; 3] {
             self.add_some(texts, subject, hashes);

@@ -28,7 +28,7 @@ pub struct Subject<'call> {
     /// The id of the key; None stands for the account alone.
     pub key: Option<[u8; 16]>,
     /// What the tables say of its limits.
-    pub limits: Limits<'call>,
+    pub limits: &'call Limits<'call>,
 }
 
 /// The hashes of a subject's holders, each made when it is first needed.
@@ -89,7 +89,7 @@ impl Subject<'_> {
     /// The texts of the rate limits of the plan, the account and the key.
     #[inline]
     fn rate_limits(&self) -> [Option<&[u8]>; 3] {
-        let Limits { plan, account, key } = &self.limits;
+        let Limits { plan, account, key } = self.limits;
         [plan.rate_limits, account.rate_limits, key.rate_limits]
     }
 }

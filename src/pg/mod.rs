@@ -45,6 +45,7 @@ pub mod server {
     pub mod caller;
     pub mod clock;
     pub mod database;
+    pub mod interrupts;
     pub mod kept;
     pub mod random;
     pub mod setting_values;

@@ -82,7 +82,7 @@ impl<'call> Answer<'call> {
         let limits = self.limits.filter(|_| self.status == Status::Valid)?;
         let key = self.key.as_ref()?;
         let account = key.account.bytes_unguarded(call);
-        Some(Subject { account, key: Some(key.id), limits: *limits })
+        Some(Subject { account, key: Some(key.id), limits })
     }
 
     /// The answer, where limits have decided on it.

@@ -133,6 +133,15 @@ pub fn lock_charges(call: &Call) {
     acquire(Kind::Charges, 0, true);
 }
 
+/// Runs `run` while no other transaction adds charges to the tables. Waits for such a transaction,
+/// and lets others go on before this one ends.
+pub fn while_no_charges_are_added<R>(run: impl FnOnce() -> R) -> R {
+    acquire(Kind::Charges, 0, true);
+    let result = run();
+    release(Kind::Charges, 0);
+    result
+}
+
 /// Takes the same lock without waiting. False where another transaction has it.
 pub fn try_lock_charges() -> bool {
     acquire(Kind::Charges, 0, false) != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL

@@ -124,14 +124,15 @@ impl<'memory> QuotaSets<'memory> {
         });
     }
 
-    /// Stops counting what was pending of a quota. A flush may have added it to the table
-    /// meanwhile: the next one takes it out again.
+    /// Stops counting what was pending of a quota, of which the table has nothing. A flush may have
+    /// added it to the table meanwhile: the next one takes it out again.
     fn end_charge(self, charge: &PendingCharge) {
         self.while_locked(charge.id.holder, |_, set| {
             if charge.amount != 0
                 && let Some(slot) = set.slot_for(charge.id, charge)
             {
                 add(&slot.pending, charge.amount.saturating_neg());
+                slot.base.store(0, Relaxed);
             }
         });
     }

@@ -26,13 +26,15 @@ pub struct PendingCharge {
     pub charged: i64,
     /// From which use on the flush warns; 0 is never.
     pub warn_from: i64,
-    /// When the base was read or written last, in seconds.
+    /// What the table had when it was read or written last.
+    pub base: i64,
+    /// When that was, in seconds.
     pub base_at: u32,
 }
 
 impl PendingCharge {
     /// How many words it is.
-    pub const WORDS: usize = 13;
+    pub const WORDS: usize = 14;
 
     /// Whether the tables have all of it.
     pub fn is_empty(&self) -> bool {
@@ -48,7 +50,7 @@ impl PendingCharge {
         let padded = meter.padded();
         let bytes = self.key.as_chunks().0.iter().chain(padded.as_chunks().0).copied();
         words[3..9].iter_mut().zip(bytes).for_each(|(to, from)| *to = u64::from_le_bytes(from));
-        let numbers = [period_start, self.amount, self.warn_from, self.charged];
+        let numbers = [period_start, self.amount, self.warn_from, self.charged, self.base];
         words[9..].iter_mut().zip(numbers).for_each(|(to, from)| *to = from.cast_unsigned());
         words
     }
@@ -59,8 +61,8 @@ impl PendingCharge {
         let chunks = bytes.as_chunks_mut().0.iter_mut();
         chunks.zip(&words[3..9]).for_each(|(to, from)| *to = from.to_le_bytes());
         let (key, meter) = bytes.split_first_chunk()?;
-        let numbers = [9, 10, 11, 12].map(|at| words[at].cast_signed());
-        let [period_start, amount, warn_from, charged] = numbers;
+        let numbers = [9, 10, 11, 12, 13].map(|at| words[at].cast_signed());
+        let [period_start, amount, warn_from, charged, base] = numbers;
         let number = |shift: u32| u8::try_from(words[2] >> shift & 0xff).ok();
         Some(PendingCharge {
             at: (0, 0),
@@ -76,6 +78,7 @@ impl PendingCharge {
             amount,
             charged,
             warn_from,
+            base,
             base_at: 0,
         })
     }

@@ -49,7 +49,7 @@ pub(super) struct Slot {
     pub(super) charged: AtomicI64,
     /// From which use on the flusher warns; 0 is never.
     pub(super) warn_from: AtomicI64,
-    /// When the base was read, in seconds; 0 if it was not.
+    /// When the base was read, in seconds; 0 if it is to be read again.
     pub(super) base_at: AtomicU32,
     pub(super) database: AtomicU32,
     /// When the period ends, in [`whole_seconds`].
@@ -192,6 +192,7 @@ impl QuotaSet {
         self.slot(id, 0).or_else(|| {
             let slot = self.claim(charge.database, id, &charge.counts, Micros::MIN)?;
             slot.set_key(&charge.key);
+            slot.base.store(charge.base, Relaxed);
             slot.period_end.store(whole_seconds(Micros::MAX), Relaxed);
             Some(slot)
         })
@@ -203,6 +204,7 @@ impl QuotaSet {
             return false;
         };
         slot.set_key(&charge.key);
+        slot.base.store(charge.base, Relaxed);
         slot.pending.store(charge.amount, Relaxed);
         slot.charged.store(charge.charged, Relaxed);
         slot.period_end.store(u32::MAX, Relaxed);
@@ -282,11 +284,6 @@ impl Slot {
         !self.is_pending() && !self.is_being_flushed()
     }
 
-    /// The base, if it was read.
-    pub(super) fn base(&self) -> Option<i64> {
-        (self.base_at.load(Relaxed) != 0).then(|| self.base.load(Relaxed))
-    }
-
     /// Whether the base is as young as it has to be.
     pub(super) fn is_fresh(&self, now: u32, max_age: MaxAge) -> bool {
         let max = if self.is_idle() { max_age.idle } else { max_age.pending };
@@ -315,6 +312,7 @@ impl Slot {
             amount: self.pending.load(Relaxed).saturating_add(self.handed.load(Relaxed)),
             charged: self.charged.load(Relaxed),
             warn_from: self.warn_from.load(Relaxed),
+            base: self.base.load(Relaxed),
             base_at: self.base_at.load(Relaxed),
         })
     }

@@ -102,9 +102,7 @@ impl<'memory> QuotaSets<'memory> {
         for (at, each) in counted.iter_mut().enumerate() {
             match self.locked_set(locked, each.id).and_then(|set| set.slot(each.id, each.likely)) {
                 Some(slot) => {
-                    // What was read of the table stays where the slot does not have it, as after
-                    // a restart.
-                    each.usage.base = slot.base().unwrap_or(each.usage.base);
+                    each.usage.base = slot.base.load(Relaxed);
                     each.usage.pending = slot.pending.load(Relaxed);
                     missing |= u32::from(!slot.is_fresh(now, max_age)) << at;
                 }
@@ -206,6 +204,12 @@ impl<'memory> QuotaSets<'memory> {
             });
         }
         (found, None)
+    }
+
+    /// Whether a flush has marked numbers of a database that it has not settled yet.
+    pub fn are_being_flushed(self, database: u32) -> bool {
+        let mut all = self.sets.iter().flat_map(QuotaSet::used).map(|(_, slot)| slot);
+        all.any(|slot| slot.database.load(Relaxed) == database && slot.is_being_flushed())
     }
 
     /// Takes what the tables have now out of the memory: a transaction has committed it. `used` is

@@ -367,6 +367,7 @@ mod tests {
             amount,
             charged: 10,
             warn_from: 9,
+            base: 11,
             base_at: 0,
         };
         let buckets = Buckets {
