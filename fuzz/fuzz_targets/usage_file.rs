@@ -4,10 +4,10 @@
 
 use libfuzzer_sys::fuzz_target;
 use pure::answer::status::Status;
-use pure::limits::id::HashKey;
-use pure::limits::restart::Buckets;
-use pure::limits::pending_charge::PendingCharge;
 use pure::limits::bucket_set::Stored;
+use pure::limits::id::HashKey;
+use pure::limits::pending_charge::PendingCharge;
+use pure::limits::restart::Buckets;
 use pure::usage::file::{Counters, ShutdownPoint, UsageSnapshot, decode, encode};
 use pure::usage::slots::Pending;
 use vibepeak_keys_fuzz::model::STATUSES;

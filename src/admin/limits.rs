@@ -107,6 +107,11 @@ pub fn set_quota(call: &Call, given: Given, quota: NewQuota) -> Result<(), CallE
     };
     let subject = checked_subject(call, given)?;
     check_enforced(new.is_some())?;
+    if new.is_some() {
+        // Before any row: who adds charges locks rows too. Up to the end of the transaction, as
+        // that is when the quota begins.
+        lock::lock_charges(call);
+    }
     let stored = locked(call, Column::Quotas, subject)?;
     let mut quotas = Quotas::parse(stored)
         .map_err(|error: QuotasError| unreadable(Column::Quotas, error.into()))?;
@@ -125,7 +130,7 @@ pub fn set_quota(call: &Call, given: Given, quota: NewQuota) -> Result<(), CallE
         }
         let begins = new.filter(|quota| !before.has_kind_of(*quota)).is_some();
         if begins && !is_of_plan_too(call, subject, meter, span) {
-            lock::while_no_charges_are_added(|| begin(call, subject, meter, span));
+            begin(call, subject, meter, span);
         }
         write(call, Column::Quotas, subject, &quotas.to_string(), event, &details);
     }

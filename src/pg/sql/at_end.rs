@@ -63,6 +63,13 @@ impl<T: Copy + 'static> AtEnd<T> {
         }
     }
 
+    /// What is noted, in order.
+    pub fn noted(&'static self) -> Vec<T> {
+        // SAFETY: the closure uses the value alone, and calls nothing of the server but to end the
+        // session where there is no memory.
+        unsafe { self.noted.with(|noted| noted.iter().map(|it| it.value).collect()) }
+    }
+
     /// Has the server call back at the end of each transaction of this session.
     fn register(&'static self) {
         if self.is_registered.load(Relaxed) {

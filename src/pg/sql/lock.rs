@@ -126,20 +126,11 @@ pub fn handover(of: HandedOver) -> Handover {
     }
 }
 
-/// Waits until no other open transaction has added charges to the tables. Other such transactions
-/// then wait until this one ends.
+/// Waits until no other open transaction adds charges to the tables, or may not have them added.
+/// Other such transactions then wait until this one ends, and flushes leave charges for later.
 pub fn lock_charges(call: &Call) {
     call.prevent_if_read_only();
     acquire(Kind::Charges, 0, true);
-}
-
-/// Runs `run` while no other transaction adds charges to the tables. Waits for such a transaction,
-/// and lets others go on before this one ends.
-pub fn while_no_charges_are_added<R>(run: impl FnOnce() -> R) -> R {
-    acquire(Kind::Charges, 0, true);
-    let result = run();
-    release(Kind::Charges, 0);
-    result
 }
 
 /// Takes the same lock without waiting. False where another transaction has it.

@@ -231,6 +231,44 @@ fn a_quota_that_is_set_anew_counts_from_then_on() {
     }
 }
 
+/// Nor does it count earlier uses where the transaction has set it anew before, or has renamed or
+/// deleted the account. What a deleted account uses up to the commit is gone, too.
+#[test]
+fn a_quota_that_is_set_anew_beside_other_changes_counts_from_then_on() {
+    let set = |account: &str| {
+        let amounts = ["NULL", "50"].map(|amount| {
+            format!("SELECT vpk_set_quota({amount}, 'total', account => '{account}');")
+        });
+        amounts.concat()
+    };
+    for (first, name, expected) in [
+        (&*set("acme"), "acme", "2"),
+        ("SELECT vpk_rename_account('acme', 'corp')", "corp", "2"),
+        ("SELECT vpk_delete_account('acme'); SELECT vpk_set_plan('acme', 'Pro')", "acme", "0"),
+    ] {
+        let cluster = start_flushing_hourly(&[]);
+        let (mut client, mut changing) = (cluster.client(), cluster.client());
+        let mut key = key_of(&mut client, "acme");
+        run(&mut client, &set("acme"));
+        call(&mut client, &key, 3);
+        run(&mut changing, &format!("BEGIN; {first}"));
+        if first.contains("delete") {
+            key = create_for(&mut changing, "key", name);
+        }
+        call(&mut changing, &key, 4);
+        run(&mut changing, &set(name));
+        call(&mut changing, &key, 2);
+        run(&mut changing, "COMMIT");
+        let used = format!("SELECT used::text FROM vpk_quota('{name}') WHERE period = 'total'");
+        assert_eq!(value(&mut client, &used, &[]), expected, "{first}");
+        flush_every(&mut client, "100ms");
+        call(&mut client, &key, 1);
+        let in_all = expected.parse::<u32>().expect("a number") + 1;
+        wait_until("the table has them", || in_table(&mut client) == format!("{name} {in_all}"));
+        assert_eq!(value(&mut client, &used, &[]), in_all.to_string(), "{first}");
+    }
+}
+
 /// However often an account gets another name while it is used and flushed, the table gets exactly
 /// what has passed.
 #[test]

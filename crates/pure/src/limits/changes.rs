@@ -29,7 +29,14 @@ pub enum Change {
         to: HolderHash,
     },
     /// A holder has a quota that counts from now on. The table has nothing of it.
-    Begun(HolderHash),
+    Begun {
+        /// Who has it.
+        holder: HolderHash,
+        /// What is counted.
+        meter: Name,
+        /// The length of a period.
+        span: Span,
+    },
     /// The same for all accounts of a plan, which are not known by their hashes.
     BegunOnPlan {
         /// The OID of their database.
@@ -49,7 +56,8 @@ impl Change {
         match self {
             Change::Deleted(holder) => quotas.forget_holder(holder.holder()),
             Change::Renamed { from, to } => quotas.rename(*from, *to, now),
-            Change::Begun(_) | Change::BegunOnPlan { .. } => {}
+            Change::Begun { holder, meter, span } => quotas.empty(holder.holder(), *meter, *span),
+            Change::BegunOnPlan { .. } => {}
             Change::Ended(charge) => quotas.end_charge(charge),
         }
         self.read_again(quotas);
@@ -59,7 +67,9 @@ impl Change {
     /// seen its changes before the commit. It cannot fail.
     pub fn read_again(&self, quotas: QuotaSets) {
         match self {
-            Change::Deleted(holder) | Change::Begun(holder) => quotas.read_again(holder.holder()),
+            Change::Deleted(holder) | Change::Begun { holder, .. } => {
+                quotas.read_again(holder.holder());
+            }
             Change::Renamed { from, to } => {
                 quotas.read_again(from.holder());
                 quotas.read_again(to.holder());
@@ -124,15 +134,26 @@ impl<'memory> QuotaSets<'memory> {
         });
     }
 
-    /// Stops counting what was pending of a quota, of which the table has nothing. A flush may have
-    /// added it to the table meanwhile: the next one takes it out again.
+    /// Stops counting what was pending of a quota, of which the table has nothing. A refund since
+    /// then cannot give back more than was used since then.
     fn end_charge(self, charge: &PendingCharge) {
         self.while_locked(charge.id.holder, |_, set| {
-            if charge.amount != 0
-                && let Some(slot) = set.slot_for(charge.id, charge)
-            {
-                add(&slot.pending, charge.amount.saturating_neg());
+            if let Some(slot) = set.slot(charge.id, 0) {
+                let left = slot.pending.load(Relaxed).saturating_sub(charge.amount);
+                slot.pending.store(left.max(0), Relaxed);
                 slot.base.store(0, Relaxed);
+            }
+        });
+    }
+
+    /// Has the bases of a holder's kind of quota be those of a table that has nothing of it.
+    fn empty(self, holder: u64, meter: Name, span: Span) {
+        self.while_locked(holder, |_, set| {
+            for (at, slot) in set.used().filter(|(_, slot)| slot.id().holder == holder) {
+                let counts = slot.charge((0, at)).map(|charge| charge.counts);
+                if counts.is_some_and(|it| it.meter == meter && it.span == span) {
+                    slot.base.store(0, Relaxed);
+                }
             }
         });
     }
@@ -335,32 +356,43 @@ mod tests {
     /// after does. The history keeps both.
     #[test]
     fn a_quota_that_begins_counts_from_then_on() {
-        for is_flushed in [false, true] {
+        // What calls and refunds of others charge between the making and its commit, and what of it
+        // counts.
+        for (since, left) in [(2, 2), (0, 0), (-1, 0)] {
             let memory = Memory::new(1);
             let quotas = memory.quotas();
             passing(quotas, "acme", 2, 3);
             let ended: Vec<_> = quotas.pending_of(holder("acme"));
             assert_eq!((ended.len(), ended[0].amount), (1, 3));
-            let mut in_table = 0;
-            if is_flushed {
-                let (batch, _) = quotas.collect(1, 0, 10);
-                quotas.settle(batch.iter().map(|charge| (charge, 3)), 1);
-                in_table = 3;
-                // Others take the slots.
-                let others: Vec<String> = (0..SLOTS).map(|number| number.to_string()).collect();
-                others.iter().for_each(|other| _ = passing(quotas, other, 0, 1));
-                let (batch, _) = quotas.collect(1, 0, 100);
-                quotas.settle(batch.iter().map(|charge| (charge, 1)), 1);
-                assert_eq!(pending(quotas, "acme"), None);
-            } else {
-                passing(quotas, "acme", 2, 2);
+            match usize::try_from(since) {
+                Ok(calls) => assert_eq!(passing(quotas, "acme", 2, calls), calls),
+                Err(_) => quotas.while_locked(holder("acme").holder(), |_, set| {
+                    set.used().for_each(|(_, slot)| add(&slot.pending, since));
+                }),
             }
             Change::Ended(ended[0]).carry_out(quotas, 0);
-            let left = if is_flushed { (-3, 0) } else { (2, 5) };
-            assert_eq!(pending(quotas, "acme"), Some(left));
-            let used = in_table + left.0;
-            assert_eq!(passing(quotas, "acme", in_table, 99) as i64, 10 - used);
+            assert_eq!(pending(quotas, "acme").map(|(pending, _)| pending), Some(left));
+            assert_eq!(passing(quotas, "acme", 0, 99) as i64, 10 - left);
         }
+        // Of a charge that is not there any more, nothing is left.
+        let (memory, other) = (Memory::new(1), Memory::new(1));
+        passing(other.quotas(), "acme", 0, 3);
+        let ended = other.quotas().pending_of(holder("acme"))[0];
+        Change::Ended(ended).carry_out(memory.quotas(), 0);
+        assert_eq!(pending(memory.quotas(), "acme"), None);
+    }
+
+    /// G12: while a flush holds the slot, nobody can read the base again.
+    #[test]
+    fn a_quota_that_begins_during_a_flush_has_no_base() {
+        let memory = Memory::new(1);
+        let quotas = memory.quotas();
+        passing(quotas, "acme", 7, 0);
+        assert_eq!(passing(quotas, "acme", 7, 1), 1);
+        quotas.collect(1, 0, 10);
+        let Counts { meter, span, .. } = quota("acme").counts;
+        Change::Begun { holder: holder("acme"), meter, span }.carry_out(quotas, 0);
+        assert_eq!(passing(quotas, "acme", 0, 99), 9);
     }
 
     /// A base that was read before the commit, or by the transaction that was rolled back, is not
@@ -372,9 +404,11 @@ mod tests {
             let quotas = memory.quotas();
             passing(quotas, "acme", 7, 1);
             let number = quotas.number_of(quota("acme").id);
+            let Counts { meter, span, .. } = quota("acme").counts;
+            let begun = Change::Begun { holder: holder("acme"), meter, span };
             match is_committed {
-                true => Change::Begun(holder("acme")).carry_out(quotas, 0),
-                false => Change::Begun(holder("acme")).read_again(quotas),
+                true => begun.carry_out(quotas, 0),
+                false => begun.read_again(quotas),
             }
             let stored = quotas.store_base(&quota("acme"), 7, number, AT_1);
             assert_eq!(stored, StoredBase::Outdated);
