@@ -28,7 +28,7 @@ enum Kind {
     EventSequence = 5,
     /// The lock on a request to issue a key of an account.
     Request = 6,
-    /// The lock on adding charges to the tables.
+    /// The lock on adding charges to the tables, and on setting quotas.
     Charges = 7,
 }
 
@@ -126,8 +126,8 @@ pub fn handover(of: HandedOver) -> Handover {
     }
 }
 
-/// Waits until no other open transaction adds charges to the tables, or may not have them added.
-/// Other such transactions then wait until this one ends, and flushes leave charges for later.
+/// Waits until no other open transaction has added charges to the tables, or has set a quota. Other
+/// such transactions then wait until this one ends, and flushes leave charges for later.
 pub fn lock_charges(call: &Call) {
     call.prevent_if_read_only();
     acquire(Kind::Charges, 0, true);
