@@ -134,8 +134,8 @@ impl<'memory> QuotaSets<'memory> {
         });
     }
 
-    /// Stops counting what was pending of a quota, of which the table has nothing. A refund since
-    /// then cannot give back more than was used since then.
+    /// Stops counting what was pending of a quota when it was set anew. The table has nothing of
+    /// it. A later refund gives back no more than later calls have used.
     fn end_charge(self, charge: &PendingCharge) {
         self.while_locked(charge.id.holder, |_, set| {
             if let Some(slot) = set.slot(charge.id, 0) {
