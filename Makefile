@@ -105,7 +105,7 @@ test-page: ## the page of the Node example, in Chromium
 test-attack: ## random clients against every promise, for ATTACK_SECONDS (1800)
 	@tools/test/run attack
 
-test-attack-itself: ## see the attack find each of eight faults that are built in (an hour or more)
+test-attack-itself: ## see the attack find each of the faults that are built in (an hour or more)
 	@tools/test/attack-test
 
 test-packages: ## packages, the first hour of a new user, and contrib/monitoring
@@ -144,7 +144,7 @@ docs: ## build the documentation as a site, in target/docs
 bench: ## compare verifications with SELECT 1 and with other ways, side by side
 	@bench/run
 
-bench-reach: ## the short form: only what is demanded of vpk_authenticate and vpk_verify
+bench-reach: ## the short form: only the aims for vpk_authenticate and vpk_verify
 	@bench/reach
 
 bench-versions: ## compare vpk_verify with that of another revision, BENCH_BASE

@@ -41,7 +41,7 @@ impl Group {
         Self { protocol, clients, tokens, competitors, awake: true, at_work: false }
     }
 
-    /// Whether it is one of those for which the shares and times of [`crate::reach`] are demanded.
+    /// Whether it is one of those for which the shares and times of [`crate::reach`] are aims.
     pub const fn has_floors(&self) -> bool {
         matches!(self.protocol, Protocol::Prepared)
             && matches!(self.tokens, Tokens::OneKey | Tokens::KeysInUse)

@@ -171,7 +171,7 @@ pub fn table_of_rows(all: &[Rows]) -> Result<String> {
     Ok(table)
 }
 
-/// What is demanded of them: with keys that the session knows, the details of a key cost no more
+/// The aim for them: with keys that the session knows, the details of a key cost no more
 /// than so much.
 pub fn reach_of_rows(all: &[Rows]) -> Result<String> {
     let mut table = reach::heading();

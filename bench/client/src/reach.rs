@@ -1,4 +1,4 @@
-//! What is demanded of the extension, and what it reached.
+//! The aims for the extension, and what it reached.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::rounds::{self, Score, Standings};
 use crate::statistics::median;
 use crate::table;
 
-/// What is demanded of a median of the rounds.
+/// The aim for a median of the rounds.
 #[derive(Clone, Copy)]
 pub enum Limit {
     /// At least this share of the other's calls a second.
@@ -24,39 +24,39 @@ pub enum Limit {
     ShownAbove,
 }
 
-struct Demand {
+struct Aim {
     of: Competitor,
     beside: Competitor,
     limit: Limit,
 }
 
-/// What is demanded in a group.
-fn demands(group: &Group) -> Vec<Demand> {
-    let demand = |of, beside, limit| Demand { of, beside, limit };
+/// The aims in a group.
+fn aims(group: &Group) -> Vec<Aim> {
+    let aim = |of, beside, limit| Aim { of, beside, limit };
     if !group.has_floors() {
         // Nobody is to be slower than with a query of their own.
-        return vec![demand(AUTHENTICATE, CAREFUL, Limit::Share(1.0))];
+        return vec![aim(AUTHENTICATE, CAREFUL, Limit::Share(1.0))];
     }
     let one = group.clients == 1;
-    let mut demands = vec![
-        demand(AUTHENTICATE, CAREFUL, Limit::Share(if one { 1.4 } else { 1.35 })),
-        demand(AUTHENTICATE, EMPTY, Limit::Share(0.88)),
-        demand(AUTHENTICATE, EMPTY, Limit::Above(2.0)),
-        demand(AUTHENTICATE, CONSTANT, Limit::Share(if one { 0.85 } else { 0.8 })),
+    let mut aims = vec![
+        aim(AUTHENTICATE, CAREFUL, Limit::Share(if one { 1.4 } else { 1.35 })),
+        aim(AUTHENTICATE, EMPTY, Limit::Share(0.88)),
+        aim(AUTHENTICATE, EMPTY, Limit::Above(2.0)),
+        aim(AUTHENTICATE, CONSTANT, Limit::Share(if one { 0.85 } else { 0.8 })),
     ];
     if group.at_work {
-        demands.push(demand(VERIFY, SELECT_1, Limit::Above(1.2)));
+        aims.push(aim(VERIFY, SELECT_1, Limit::Above(1.2)));
         let share = if one { Limit::Shown } else { Limit::Share(0.85) };
-        demands.push(demand(VERIFY, SELECT_1, share));
+        aims.push(aim(VERIFY, SELECT_1, share));
     }
-    demands
+    aims
 }
 
-/// A table of what is demanded over the wire.
+/// A table of the aims over the wire.
 pub fn markdown(results: &[Standings]) -> Result<String> {
     let mut table = heading();
     for standings in results {
-        for Demand { of, beside, limit } in demands(&standings.group) {
+        for Aim { of, beside, limit } in aims(&standings.group) {
             let (Some(own), Some(other)) = (standings.of(&of), standings.of(&beside)) else {
                 continue;
             };
@@ -80,7 +80,7 @@ pub fn markdown(results: &[Standings]) -> Result<String> {
 }
 
 pub fn heading() -> String {
-    "| | | demanded | median | | lowest | highest | by p50 |\n|---|---|--:|--:|---|--:|--:|--:|\n"
+    "| | | aim | median | | lowest | highest | by p50 |\n|---|---|--:|--:|---|--:|--:|--:|\n"
         .to_owned()
 }
 
@@ -94,7 +94,7 @@ pub fn line(
     by_p50: &str,
 ) -> Result<()> {
     let reached = median(values);
-    let (unit, demanded, met) = match limit {
+    let (unit, aim, met) = match limit {
         Limit::Share(least) => ("", format!("≥ {least:.2}"), reached >= least),
         Limit::Above(most) => (" µs", format!("≤ +{most:.1} µs"), reached <= most),
         Limit::Shown => ("", String::new(), true),
@@ -105,7 +105,7 @@ pub fn line(
     let highest = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     writeln!(
         table,
-        "| {group} | {what} | {demanded} | {reached:.2}{unit} | {verdict} | {lowest:.2} | {highest:.2} | {by_p50} |"
+        "| {group} | {what} | {aim} | {reached:.2}{unit} | {verdict} | {lowest:.2} | {highest:.2} | {by_p50} |"
     )?;
     Ok(())
 }

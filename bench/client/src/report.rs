@@ -68,7 +68,7 @@ pub fn write(options: &Options) -> Result<()> {
          (`vibepeak_keys.usage_slots` at its default).\n\n\
          `SELECT 1`, prepared, 1 client: {own:.0} calls a second by this load generator\n\
          and {pgbench:.0} by pgbench, in turns.\n\n\
-         ## What is demanded\n\n{reach}\n{reach_inside}\n\
+         ## The aims\n\n{reach}\n{reach_inside}\n\
          ## Inside the server\n\n{inside}\n{rows}\n{memory}\n",
         machine = machine::description(&mut database)?,
         table = table::markdown(&results)?,

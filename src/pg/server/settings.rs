@@ -195,7 +195,7 @@ pub(in crate::pg) fn define(preloading: bool) {
     GucRegistry::define_enum_guc(
         c"vibepeak_keys.rate_limit_headers",
         c"Sets which header fields of an answer tell of rate limits and quotas.",
-        c"denied, always or off, or legacy for X-RateLimit-*. A refusal has Retry-After in any case.",
+        c"denied, always or off, or legacy for X-RateLimit-*. Retry-After does not depend on it.",
         &RATE_LIMIT_HEADERS,
         GucContext::Suset,
         GucFlags::default(),
