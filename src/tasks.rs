@@ -72,7 +72,7 @@ pub fn start(
     {
         let answer = answer.decided(call, Some(looked), true);
         if answer.status != Status::Valid {
-            note(answer.status, None);
+            note(answer.status, Some(&key.id));
             return Ok(refused(call, &answer, &request, options.request_id));
         }
     }
@@ -118,7 +118,7 @@ pub fn start(
     let answer = answer.decided(call, decision, true);
     if answer.status != Status::Valid {
         leases::finish(call, Some(lease));
-        note(answer.status, None);
+        note(answer.status, Some(&key.id));
         return Ok(refused(call, &answer, &request, options.request_id));
     }
     note(Status::Valid, Some(&key.id));

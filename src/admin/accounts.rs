@@ -44,8 +44,28 @@ pub fn rename(
     if new_account.bytes(call) == account.bytes(call) && accounts::exists(call, account) {
         return Ok(0);
     }
+    check_nothing_follows(call)?;
     lock::with_patience(|| rename_locked(call, account, new_account))
         .unwrap_or_else(|| Err(arguments::busy_account(account.bytes(call))))
+}
+
+/// Refuses a rename where a foreign key would delete or change rows of an application: the account
+/// gets a new row, and the old one is deleted.
+fn check_nothing_follows(call: &Call) -> Result<(), CallError> {
+    let following = accounts::following(call);
+    let Some((table, constraint)) = following.first() else { return Ok(()) };
+    let constraint = quoted(constraint.bytes(call));
+    Err(CallError::out_of_place(format!(
+        "a foreign key of table {} on vpk.accounts changes its rows when an account is renamed",
+        quoted(table.bytes(call))
+    ))
+    .detail(format!(
+        "A rename replaces the row of the account. Constraint {constraint} acts as on its deletion."
+    ))
+    .hint(
+        "Drop the constraint, rename the account, update the rows, and add the constraint again. \
+         With ON DELETE NO ACTION DEFERRABLE, all of it can be one transaction without that.",
+    ))
 }
 
 fn rename_locked(call: &Call, account: Text, new_account: Text) -> Result<i64, CallError> {

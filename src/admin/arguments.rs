@@ -124,8 +124,8 @@ pub(super) const SEE_ACCOUNTS: &str = "Names are case-sensitive. vpk.accounts li
 pub(super) fn busy_account(name: &[u8]) -> CallError {
     CallError::busy(format!("account {} is in use by another transaction", quoted(name)))
         .detail(
-            "That transaction is still open. It has started, extended or finished a task of the \
-             account, or issued or changed a key of it.",
+            "That transaction is still open. It has changed the account or its limits, issued or \
+             changed a key of it, or started, extended or finished a task of it.",
         )
         .hint(
             "Call the function again after the transaction has ended. See in pg_stat_activity which \

@@ -11,9 +11,13 @@ use crate::store::keys::{self, KeyState};
 
 /// Disables a key. Returns since when it is disabled.
 pub fn disable(call: &Call, id: Option<Uuid>) -> Result<Timestamp, CallError> {
-    let disabled = set_disabled(call, id, true)?;
-    commit::until_applied();
-    disabled.disabled_at.ok_or_else(arguments::unknown_key)
+    loop {
+        // Another session may enable it between the change that finds it disabled and the look.
+        if let Some(disabled_at) = set_disabled(call, id, true)?.disabled_at {
+            commit::until_applied();
+            return Ok(disabled_at);
+        }
+    }
 }
 
 /// Enables a key, whether it is disabled or not.

@@ -18,6 +18,7 @@ use crate::pg::server::{caller, clock};
 use crate::pg::sql::commit;
 use crate::pg::types::{Text, Timestamp, Uuid};
 use crate::store::events::Caller;
+use crate::store::keys;
 use crate::store::quotas::{self, GrantDetails, Holding, Request};
 use crate::store::roles;
 
@@ -154,6 +155,10 @@ pub fn charge(call: &Call, new: NewCharge) -> Result<Option<i64>, CallError> {
                     .detail("A cost of less than 0 gives back what was charged.")
                     .hint("Have a role call it that has the privileges of vpk_grant_admin."));
             }
+        }
+        if request.is_some() {
+            // The request is noted by the account's name, which nobody can change any more.
+            keys::lock_account(call, id);
         }
         let holding = quotas::of_key(call, id).ok_or_else(arguments::unknown_key)?;
         let mut all = used::current(call, &holding);

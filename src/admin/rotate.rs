@@ -11,6 +11,7 @@ use crate::pg::server::clock;
 use crate::pg::sql::commit;
 use crate::pg::types::{Bytes, Interval, Text, Timestamp, Uuid};
 use crate::store::events::Caller;
+use crate::store::keys;
 use crate::store::rotate::{self as store, Successor};
 
 /// Issues a successor of a key. The key itself expires when the grace ends, or is revoked at once
@@ -29,7 +30,7 @@ pub fn rotate(
     let given_expiry = expires_at.map(arguments::checked_new_expiry).transpose()?;
 
     // The account first, in the order of a deletion of the account.
-    if !store::lock_account(call, id) {
+    if !keys::lock_account(call, id) {
         return Err(arguments::unknown_key());
     }
     let old = store::lock_for_rotation(call, id, grace).ok_or_else(arguments::unknown_key)?;

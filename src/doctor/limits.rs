@@ -1,7 +1,7 @@
 //! Whether limits are enforced, and applied as they are written.
 
 use super::finding::{Finding, counted};
-use super::{among, found_none};
+use super::{among, found_none, not_counted};
 use crate::limits::{Room, room};
 use crate::pg::call::Call;
 use crate::pg::server::time_zone;
@@ -29,11 +29,7 @@ impl Limits {
 pub fn rates(limits: Option<&Limits>) -> Finding {
     const ITEM: &str = "rate_limits";
     let Some(Limits { unenforced, room }) = limits else {
-        return Finding::unknown(
-            ITEM,
-            "limits that are not enforced are not counted",
-            "See the item preloaded.",
-        );
+        return not_counted(ITEM, "limits that are not enforced are not counted");
     };
     if *unenforced == 0 {
         return Finding::good(ITEM, "every limit was enforced since the server started");

@@ -234,6 +234,19 @@ fn alike_names(item: &'static str, call: &Call) -> Finding {
     )
 }
 
+/// A finding on an item of this server's counters, of which this database has none; `uncounted`
+/// says what that means where the library is not preloaded.
+fn not_counted(item: &'static str, uncounted: &str) -> Finding {
+    match stats::launcher() {
+        None => Finding::unknown(item, uncounted, "See the item preloaded."),
+        Some(_) => Finding::unknown(
+            item,
+            "other databases have all counters of this server; uses and limits do not depend on them",
+            "Drop databases that are not needed: their counters become free.",
+        ),
+    }
+}
+
 /// A finding on an item that is well where the listing is empty.
 fn found_none(
     item: &'static str,

@@ -3,6 +3,7 @@
 use pure::encoding::widen;
 
 use super::finding::{Finding, counted};
+use super::not_counted;
 use crate::pg::server::{database, settings};
 use crate::usage::stats::{self, Launcher, Stats};
 
@@ -113,7 +114,7 @@ pub fn dropped(usage: Option<&Usage>) -> Finding {
 }
 
 fn not_noted(item: &'static str) -> Finding {
-    Finding::unknown(item, "the use of keys is not noted", "See the item preloaded.")
+    not_counted(item, "the use of keys is not noted")
 }
 
 #[cfg(test)]

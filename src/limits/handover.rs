@@ -7,7 +7,7 @@ use pure::error::CallError;
 use pure::limits::applicable::Holder;
 use pure::limits::bucket_set::BucketId;
 use pure::limits::name::Name;
-use pure::limits::pending_charge::PendingCharge;
+use pure::limits::pending_charge::{KeyMissed, PendingCharge};
 use pure::limits::quota_decision::Counts;
 use pure::limits::quota_period::Span;
 
@@ -157,6 +157,7 @@ pub fn add(call: &Call, handed: &Handed) -> Result<bool, CallError> {
         warn_from: required("warn_from", handed.warn_from)?,
         base: 0,
         base_at: 0,
+        key_missed: KeyMissed::NEVER,
     };
     lock::lock_charges(call);
     let added = charges::add(call, &charge);

@@ -48,6 +48,7 @@ pub mod server {
     pub mod interrupts;
     pub mod kept;
     pub mod random;
+    pub mod setting_level;
     pub mod setting_values;
     pub mod settings;
     pub mod time_zone;

@@ -100,6 +100,22 @@ pub fn rename(call: &Call, account: Text, new_account: Text, caller: Caller) -> 
     rows.first().and_then(|row| row.bigint(0)).unwrap_or(0)
 }
 
+/// The tables of others with a foreign key on vpk.accounts that has a row follow when the account's
+/// row is deleted, each with its constraint.
+pub fn following(call: &Call) -> Vec<(Text, Text)> {
+    let rows = FOLLOWING.read_latest(call, &[]);
+    rows.iter().filter_map(|row| row.text(0).zip(row.text(1))).collect()
+}
+
+static FOLLOWING: Statement = Statement::new(
+    c"SELECT f.conrelid::pg_catalog.regclass::text, f.conname::text
+        FROM pg_catalog.pg_constraint AS f
+       WHERE f.contype = 'f' AND f.confrelid = 'vpk.accounts'::pg_catalog.regclass
+         AND f.confdeltype NOT IN ('a', 'r') AND f.conparentid = 0
+       ORDER BY 1, 2",
+    &[],
+);
+
 /// The account gets a new row: the triggers note that the name is gone, and refuse an UPDATE of it.
 /// The row also has `$values` in `$columns`.
 macro_rules! rename {

@@ -11,6 +11,7 @@ use crate::pg::sql::statement::{self, Row, Rows, Statement};
 use crate::pg::types::{
     Bytes, CidrArray, Json, Parameter, SqlValue, Text, TextArray, Timestamp, TypedDatum, Uuid,
 };
+use crate::store::accounts;
 use crate::store::events::{self, Caller, missed_events, record_events};
 
 /// A key that a statement has just revoked.
@@ -116,6 +117,27 @@ pub fn id_of_hash(call: &Call, key_hash: Bytes) -> Option<Uuid> {
 
 static ID_OF_HASH: Statement =
     Statement::new(c"SELECT k.id FROM vpk.keys AS k WHERE k.key_hash = $1", &[BYTEAOID]);
+
+/// Locks the account of a key; false where there is no such key. Nobody can rename or delete the
+/// account until the transaction ends.
+pub fn lock_account(call: &Call, id: Uuid) -> bool {
+    let mut account = account_of(call, id);
+    while let Some(found) = account {
+        if accounts::lock_against_deletion(call, found) {
+            return true;
+        }
+        // What the lock waited for may have renamed the account.
+        account = account_of(call, id).filter(|now| now.bytes(call) != found.bytes(call));
+    }
+    false
+}
+
+fn account_of(call: &Call, id: Uuid) -> Option<Text> {
+    ACCOUNT_OF.read_latest(call, &[Some(id.datum())]).first().and_then(|row| row.text(0))
+}
+
+static ACCOUNT_OF: Statement =
+    Statement::new(c"SELECT k.account FROM vpk.keys AS k WHERE k.id = $1", &[UUIDOID]);
 
 /// Since when a key is refused.
 #[derive(Clone, Copy)]

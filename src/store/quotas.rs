@@ -11,7 +11,6 @@ use pure::limits::pending_charge::PendingCharge;
 use pure::limits::quota_decision::Counts;
 use pure::limits::quota_period::Span;
 
-use crate::pg::background::own_table::OwnTable;
 use crate::pg::call::Call;
 use crate::pg::read::catalog::Table;
 use crate::pg::read::scan::{Opened, Wanted};
@@ -59,22 +58,6 @@ static EXISTS: Statement = Statement::new(
     &[],
 );
 
-/// Removes idempotency keys whose time is over, at most a thousand.
-pub fn remove_old_requests(call: &Call) {
-    if let Some(table) = OwnTable::find(call, "charges") {
-        table.as_owner(|| REMOVE_OLD_REQUESTS.write(call, &[]).processed());
-    }
-}
-
-static REMOVE_OLD_REQUESTS: Statement = Statement::new(
-    c"DELETE FROM vpk.charges AS c
-       WHERE (c.account, c.kind, c.meter, c.idempotency_key) IN (
-                 SELECT o.account, o.kind, o.meter, o.idempotency_key FROM vpk.charges AS o
-                  WHERE o.kept_until < pg_catalog.clock_timestamp()
-                  ORDER BY o.kept_until LIMIT 1000 FOR UPDATE SKIP LOCKED)",
-    &[],
-);
-
 /// What a request with an idempotency key does.
 #[derive(Clone, Copy)]
 pub enum Request {
@@ -85,8 +68,8 @@ pub enum Request {
 }
 
 /// Notes a request of an account for a meter. Returns false if it was made before and its time is
-/// not over. What one request took of several meters has one idempotency key.
-/// Waits for a transaction that makes the same one.
+/// not over. What one request took of several meters has one idempotency key. Waits for a
+/// transaction that makes the same one. Removes some whose time is over, of any account.
 pub fn note_request(
     call: &Call,
     account: Text,
@@ -110,7 +93,15 @@ pub fn note_request(
 }
 
 static NOTE_REQUEST: Statement = Statement::new(
-    c"INSERT INTO vpk.charges AS c (account, kind, meter, idempotency_key, kept_until)
+    c"WITH outdated AS (
+          DELETE FROM vpk.charges AS c
+           WHERE (c.account, c.kind, c.meter, c.idempotency_key) IN (
+                     SELECT o.account, o.kind, o.meter, o.idempotency_key FROM vpk.charges AS o
+                      WHERE o.kept_until < pg_catalog.clock_timestamp()
+                        AND (o.account, o.kind, o.meter, o.idempotency_key) <> ($1, $2, $3, $4)
+                      ORDER BY o.kept_until LIMIT 10 FOR UPDATE SKIP LOCKED)
+      )
+      INSERT INTO vpk.charges AS c (account, kind, meter, idempotency_key, kept_until)
       VALUES ($1, $2, $3, $4, $5)
       ON CONFLICT (account, kind, meter, idempotency_key) DO UPDATE
           SET kept_until = EXCLUDED.kept_until
@@ -339,15 +330,15 @@ static OF_ACCOUNT: Statement = Statement::new(
     &[TEXTOID],
 );
 
-/// Those of an account, whose row is locked until the transaction ends.
+/// Those of an account, whose row is locked until the transaction ends. They are read after the
+/// wait for the lock: a statement that locks one table reads the others as they were before.
 pub fn lock_account(call: &Call, account: Text) -> Option<Holding> {
-    LOCK_ACCOUNT.write(call, &[Some(account.datum())]).first().and_then(Holding::of)
+    LOCK_ACCOUNT.write(call, &[Some(account.datum())]);
+    of_account(call, account)
 }
 
 static LOCK_ACCOUNT: Statement = Statement::new(
-    c"SELECT a.account, NULL::pg_catalog.uuid, p.quotas, a.quotas, NULL::text, a.quota_grants
-        FROM vpk.accounts AS a LEFT JOIN vpk.plans AS p ON p.plan = a.plan
-       WHERE a.account = $1 FOR NO KEY UPDATE OF a",
+    c"SELECT a.account FROM vpk.accounts AS a WHERE a.account = $1 FOR NO KEY UPDATE",
     &[TEXTOID],
 );
 

@@ -8,18 +8,6 @@ use crate::pg::types::{Bytes, Interval, SqlValue, Text, Timestamp, Uuid};
 use crate::store::events::{self, Caller, missed_events, record_events};
 use crate::store::limits;
 
-/// Locks the account of a key; false where there is no such key. Nobody can delete the account
-/// until the transaction ends.
-pub fn lock_account(call: &Call, id: Uuid) -> bool {
-    !LOCK_ACCOUNT.write(call, &[Some(id.datum())]).is_empty()
-}
-
-static LOCK_ACCOUNT: Statement = Statement::new(
-    c"SELECT a.account FROM vpk.keys AS k JOIN vpk.accounts AS a ON a.account = k.account
-       WHERE k.id = $1 FOR KEY SHARE OF a",
-    &[UUIDOID],
-);
-
 /// A key that is about to be rotated.
 pub struct KeyToRotate {
     /// Whether it was revoked.

@@ -8,11 +8,10 @@ use crate::pg::call::Call;
 use crate::pg::server::clock;
 use crate::pg::sql::lock;
 use crate::store::history::charges as history;
-use crate::store::quotas;
 use crate::store::quotas::charges::{self, Flushed};
 
-/// How long charges of a key that does not exist are kept, in seconds: an open transaction may have
-/// created and used it.
+/// How long charges are kept after a flush did not find their key, in seconds: an open transaction
+/// may have created and used it.
 const PATIENCE: u32 = 60;
 
 /// The charges that a flush writes, some at a time.
@@ -25,24 +24,27 @@ pub struct Charges {
     next: Option<usize>,
     /// Those that are being written.
     batch: Vec<PendingCharge>,
-    /// What became of each; None in a database without the table.
-    flushed: Option<Vec<Flushed>>,
-    /// Whether the history has each.
-    noted: Vec<bool>,
+}
+
+/// What becomes of the charges of a batch once the transaction that writes them has committed. It
+/// is known before that: the memory must not run out in between.
+#[derive(Default)]
+pub struct Written {
+    /// Those that the table has, and how much it has.
+    added: Vec<(PendingCharge, i64)>,
+    /// Those that the next flush writes.
+    left: Vec<PendingCharge>,
+    /// Those of them whose key was not there.
+    missing: Vec<PendingCharge>,
+    /// Those that no row can have.
+    obsolete: Vec<PendingCharge>,
 }
 
 impl Charges {
     /// Those of a database.
     pub fn of(database: u32) -> Charges {
         let sets = shmem::quota_sets();
-        Charges {
-            database,
-            sets,
-            next: sets.map(|_| 0),
-            batch: Vec::new(),
-            flushed: None,
-            noted: Vec::new(),
-        }
+        Charges { database, sets, next: sets.map(|_| 0), batch: Vec::new() }
     }
 
     /// Whether some are not collected yet.
@@ -50,68 +52,61 @@ impl Charges {
         self.next.is_some()
     }
 
-    /// Collects the next ones.
-    pub fn collect(&mut self, limit: usize) {
-        let Some((sets, from)) = self.sets.zip(self.next) else { return };
+    /// Collects the next ones; false if there are none.
+    pub fn collect(&mut self, limit: usize) -> bool {
+        let Some((sets, from)) = self.sets.zip(self.next) else { return false };
         (self.batch, self.next) = sets.collect(self.database, from, limit);
+        !self.batch.is_empty()
     }
 
-    /// Whether none are collected.
-    pub fn is_empty(&self) -> bool {
-        self.batch.is_empty()
-    }
-
-    /// Writes them to the table and, if there is one, to the history. Removes idempotency keys
-    /// whose time is over. Leaves all charges for the next flush while somebody adds those of
-    /// another server: a row that is new in one transaction would have the other one wait.
-    pub fn flush(&mut self, call: &Call, has_history: bool) {
-        self.flushed = None;
-        self.noted = vec![true; self.batch.len()];
+    /// Writes them to the table and, if there is one, to the history. Leaves all charges for the
+    /// next flush while somebody adds those of another server: a row that is new in one transaction
+    /// would have the other one wait.
+    pub fn flush(&mut self, call: &Call, has_history: bool) -> Written {
         if !lock::try_lock_charges() {
-            self.flushed = Some(vec![Flushed::Locked; self.batch.len()]);
-            self.noted = vec![false; self.batch.len()];
             self.next = None;
-        } else if !self.batch.is_empty() {
-            self.flushed = charges::flush(call, &self.batch);
-            if self.flushed.is_some() {
-                quotas::remove_old_requests(call);
-                if has_history {
-                    self.noted = history::add(call, &self.batch);
+            let left = self.batch.iter().map(|charge| taken(charge, false)).collect();
+            return Written { left, ..Written::default() };
+        }
+        let Some(flushed) = charges::flush(call, &self.batch) else {
+            // A database without the table.
+            return Written { obsolete: self.batch.clone(), ..Written::default() };
+        };
+        let noted = match has_history {
+            true => history::add(call, &self.batch),
+            false => vec![true; self.batch.len()],
+        };
+        let now = clock::monotonic_seconds();
+        let mut written = Written::default();
+        for ((charge, flushed), noted) in self.batch.iter().zip(flushed).zip(noted) {
+            match flushed {
+                Flushed::Added(used) => written.added.push((taken(charge, noted), used)),
+                Flushed::NoKey if charge.key_missed.for_seconds(now) > PATIENCE => {
+                    written.obsolete.push(*charge);
                 }
+                Flushed::NoKey => {
+                    written.missing.push(*charge);
+                    written.left.push(taken(charge, noted));
+                }
+                Flushed::Locked => written.left.push(taken(charge, noted)),
             }
         }
+        written
     }
 
     /// Takes what the transaction has committed out of the memory.
-    pub fn settle(&mut self) {
-        let (Some(sets), batch) = (self.sets, core::mem::take(&mut self.batch)) else { return };
-        let Some(flushed) = self.flushed.take() else {
-            sets.forget(batch.iter());
-            return;
-        };
+    pub fn settle(&self, written: &Written) {
+        let Some(sets) = self.sets else { return };
         let now = clock::monotonic_seconds();
-        let is_obsolete = |charge: &PendingCharge| now.saturating_sub(charge.base_at) > PATIENCE;
-        // What the history does not have of a charge stays, whatever the other table has.
-        let taken = |charge: &PendingCharge, noted: bool| PendingCharge {
-            charged: if noted { charge.charged } else { 0 },
-            ..*charge
-        };
-        let (mut added, mut left) = (Vec::new(), Vec::new());
-        let (mut missing, mut obsolete) = (Vec::new(), Vec::new());
-        for ((charge, flushed), noted) in batch.iter().zip(&flushed).zip(&self.noted) {
-            match flushed {
-                Flushed::Added(used) => added.push((taken(charge, *noted), *used)),
-                Flushed::NoKey if is_obsolete(charge) => obsolete.push(*charge),
-                Flushed::NoKey => {
-                    missing.push(*charge);
-                    left.push(taken(charge, *noted));
-                }
-                Flushed::Locked => left.push(taken(charge, *noted)),
-            }
-        }
-        sets.settle(added.iter().map(|(charge, used)| (charge, *used)), now);
-        sets.miss_keys(missing.iter());
-        sets.release(left.iter());
-        sets.forget(obsolete.iter());
+        sets.settle(written.added.iter().map(|(charge, used)| (charge, *used)), now);
+        sets.miss_keys(written.missing.iter(), now);
+        sets.release(written.left.iter());
+        sets.forget(written.obsolete.iter());
     }
+}
+
+/// A charge as it is taken out of the memory: what the history does not have of it stays, whatever
+/// the other table has.
+fn taken(charge: &PendingCharge, is_noted: bool) -> PendingCharge {
+    PendingCharge { charged: if is_noted { charge.charged } else { 0 }, ..*charge }
 }

@@ -1,4 +1,4 @@
-//! The flusher: the worker that writes the pending uses of one database to its table.
+//! The flusher: the worker that writes what is pending of one database to its tables, uses first.
 
 use core::sync::atomic::Ordering::Relaxed;
 use std::collections::HashMap;
@@ -17,7 +17,7 @@ use crate::usage::{refusals, tidy};
 
 /// How long it begins transactions. Including the last one, it blocks dropping and renaming the
 /// database for less than two seconds.
-pub(super) const STAY: Duration = Duration::from_millis(700);
+const STAY: Duration = Duration::from_millis(700);
 /// How many slots one transaction flushes.
 pub(super) const BATCH: usize = 2_000;
 /// How many charges one transaction flushes. Each takes longer than a use does.
@@ -26,7 +26,7 @@ const CHARGES: usize = 500;
 /// have created and used it.
 const PATIENCE: i64 = 60_000_000;
 
-/// Flushes pending uses for as long as it may stay.
+/// Flushes what is pending for as long as it may stay.
 pub fn run(connected: Connected, database: u32) {
     let Some(ledger) = shmem::ledger() else { return };
     if !worker::claim(&ledger.header.flusher) {
@@ -44,57 +44,97 @@ pub fn run(connected: Connected, database: u32) {
     worker::reporting_errors(|| flush(connected, ledger, database, tally), record);
 }
 
-fn flush(mut connected: Connected, ledger: Ledger, database: u32, tally: Option<&Tally>) {
+/// A flush of a database that has begun.
+pub(super) struct Flush<'shared> {
+    pub(super) connected: Connected,
+    pub(super) ledger: Ledger<'shared>,
+    /// The database, by OID.
+    pub(super) database: u32,
+    pub(super) tally: Option<&'shared Tally>,
+    started: Instant,
+    /// Whether there is a history.
+    has_history: bool,
+}
+
+/// What a flush does, in this order. Each part has transactions of its own: who locks the tables of
+/// quotas delays no use.
+const PARTS: [fn(&mut Flush); 4] = [flush_uses, flush_charges, refusals::flush, tidy::tidy];
+
+impl Flush<'_> {
+    /// Whether its time is over.
+    pub(super) fn is_over(&self) -> bool {
+        self.started.elapsed() >= STAY
+    }
+
+    /// The same, and if so, has the next flush follow at once.
+    pub(super) fn has_to_stop(&self) -> bool {
+        let is_over = self.is_over();
+        if is_over {
+            self.ledger.header.wanted.store(true, Relaxed);
+        }
+        is_over
+    }
+}
+
+fn flush(connected: Connected, ledger: Ledger, database: u32, tally: Option<&Tally>) {
+    let has_history = settings::usage_history() > 0;
     let started = Instant::now();
-    let kept = settings::usage_history() > 0;
-    let rest = ledger.rest(clock::now().micros(), settings::usage_rewrite_interval());
+    let mut flush = Flush { connected, ledger, database, tally, started, has_history };
     // Of a flusher that failed.
     ledger.header.open.store(0, Relaxed);
+    // A part that had no time goes first in the next flush, unless this one fails.
+    let mut part = tally.map_or(0, |tally| tally.first_part.swap(0, Relaxed));
+    let mut left = PARTS.len();
+    while left > 0 && !flush.has_to_stop() {
+        PARTS[part % PARTS.len()](&mut flush);
+        (part, left) = (part + 1, left - 1);
+    }
+    if let Some(tally) = tally {
+        if left > 0 {
+            tally.first_part.store(part % PARTS.len(), Relaxed);
+        }
+        let took = i64::try_from(started.elapsed().as_micros()).unwrap_or(i64::MAX);
+        tally.flush_micros.store(took, Relaxed);
+        tally.flushed_at.store(clock::now().micros(), Relaxed);
+    }
+    ledger.header.flushes.fetch_add(1, Relaxed);
+}
+
+fn flush_uses(flush: &mut Flush) {
+    let Flush { ledger, database, has_history, .. } = *flush;
+    let rest = ledger.rest(clock::now().micros(), settings::usage_rewrite_interval());
     let mut next = Some(0);
     while let Some(from) = next {
-        if started.elapsed() >= STAY {
-            ledger.header.wanted.store(true, Relaxed);
-            break;
+        if flush.has_to_stop() {
+            return;
         }
         let (batch, more) = ledger.slots.collect(database, from, BATCH, rest);
         next = more;
         if batch.is_empty() {
             continue;
         }
-        let (flushed, forgotten) = connected.transaction(|call| {
-            let skipped = usage::flush(call, &batch, kept);
+        let (flushed, forgotten) = flush.connected.transaction(|call| {
+            let skipped = usage::flush(call, &batch, has_history);
             let (flushed, forgotten) = sort(&batch, skipped, clock::now().micros());
             ledger.begin(flushed.iter(), visibility::own_transaction());
             (flushed, forgotten)
         });
         ledger.end(flushed.iter(), rest);
         ledger.settle(forgotten.iter());
-        if let Some(tally) = tally {
+        if let Some(tally) = flush.tally {
             tally.flushed.fetch_add(flushed.iter().map(|pending| pending.uses).sum(), Relaxed);
         }
     }
-    // In transactions of their own, after the uses: who locks the tables of quotas delays no use.
-    let mut charges = Charges::of(database);
-    while charges.is_left() {
-        if started.elapsed() >= STAY {
-            ledger.header.wanted.store(true, Relaxed);
-            break;
+}
+
+fn flush_charges(flush: &mut Flush) {
+    let mut charges = Charges::of(flush.database);
+    while charges.is_left() && !flush.has_to_stop() {
+        if charges.collect(CHARGES) {
+            let has_history = flush.has_history;
+            let written = flush.connected.transaction(|call| charges.flush(call, has_history));
+            charges.settle(&written);
         }
-        charges.collect(CHARGES);
-        if !charges.is_empty() {
-            connected.transaction(|call| charges.flush(call, kept));
-            charges.settle();
-        }
-    }
-    refusals::flush(&mut connected, ledger, database, started);
-    if let Some(tally) = tally {
-        let took = i64::try_from(started.elapsed().as_micros()).unwrap_or(i64::MAX);
-        tally.flush_micros.store(took, Relaxed);
-        tally.flushed_at.store(clock::now().micros(), Relaxed);
-    }
-    ledger.header.flushes.fetch_add(1, Relaxed);
-    if let Some(tally) = tally {
-        tidy::tidy(&mut connected, tally, started);
     }
 }
 

@@ -1,24 +1,19 @@
 //! Flushing the refusals of keys to the history.
 
-use core::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
-
 use pure::usage::history::by_hour;
-use pure::usage::shared::Ledger;
 
-use crate::pg::background::worker::Connected;
 use crate::pg::server::{clock, settings};
 use crate::store::history;
-use crate::usage::flusher::{BATCH, STAY, sort};
+use crate::usage::flusher::{BATCH, Flush, sort};
 
 /// Writes the pending refusals of a database for as long as the flusher may stay.
-pub(super) fn flush(connected: &mut Connected, ledger: Ledger, database: u32, started: Instant) {
+pub(super) fn flush(flush: &mut Flush) {
+    let Flush { ledger, database, .. } = *flush;
     let now = clock::now().micros();
     let rest = ledger.rest_of_refusals(now, settings::usage_rewrite_interval());
     let mut next = Some(0);
     while let Some(from) = next {
-        if started.elapsed() >= STAY {
-            ledger.header.wanted.store(true, Relaxed);
+        if flush.has_to_stop() {
             return;
         }
         let (batch, more) = ledger.refusals.collect(database, from, BATCH, rest);
@@ -27,7 +22,7 @@ pub(super) fn flush(connected: &mut Connected, ledger: Ledger, database: u32, st
             continue;
         }
         let kept = settings::usage_history() > 0;
-        let (written, forgotten) = connected.transaction(|call| {
+        let (written, forgotten) = flush.connected.transaction(|call| {
             let skipped = if kept { history::add_refusals(call, &by_hour(&batch)) } else { None };
             sort(&batch, skipped, clock::now().micros())
         });

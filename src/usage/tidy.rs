@@ -1,21 +1,19 @@
 //! Tidying up the history: old rows go, and old hours become days.
 
 use core::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
 
 use pure::usage::history::{day_of, first_of_hours, hour_of};
-use pure::usage::shared::Tally;
 
-use crate::pg::background::worker::Connected;
 use crate::pg::call::Call;
 use crate::pg::server::{clock, settings};
 use crate::pg::types::Timestamp;
 use crate::store::history::{self, charges};
-use crate::usage::flusher::STAY;
+use crate::usage::flusher::Flush;
 
 /// Once an hour, removes what is older than the history, and adds hours that are older than the
 /// hours to their days, for as long as the flusher may stay. The next flush goes on.
-pub(super) fn tidy(connected: &mut Connected, tally: &Tally, started: Instant) {
+pub(super) fn tidy(flush: &mut Flush) {
+    let Some(tally) = flush.tally else { return };
     let now = clock::now().micros();
     let kept = settings::usage_history();
     // An hour and a value of the setting: another value counts at once.
@@ -30,10 +28,10 @@ pub(super) fn tidy(connected: &mut Connected, tally: &Tally, started: Instant) {
         [history::prune, charges::prune, history::fold, charges::fold];
     for (step, before) in steps.into_iter().zip([end, end, first, first]) {
         loop {
-            if started.elapsed() >= STAY {
+            if flush.is_over() {
                 return;
             }
-            let more = connected.transaction(|call| step(call, before));
+            let more = flush.connected.transaction(|call| step(call, before));
             if more != Some(true) {
                 break;
             }

@@ -5,7 +5,8 @@
 pub use core::{
     hint::spin_loop,
     sync::atomic::{
-        AtomicBool, AtomicI32, AtomicI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, fence,
+        AtomicBool, AtomicI32, AtomicI64, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize,
+        fence,
     },
 };
 #[cfg(not(all(loom, test)))]
@@ -15,7 +16,8 @@ pub use std::thread::yield_now;
 pub use loom::{
     hint::spin_loop,
     sync::atomic::{
-        AtomicBool, AtomicI32, AtomicI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, fence,
+        AtomicBool, AtomicI32, AtomicI64, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize,
+        fence,
     },
     thread::yield_now,
 };

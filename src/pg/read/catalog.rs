@@ -10,7 +10,7 @@ use core::ffi::CStr;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
 
-use pgrx::pg_sys::{self, Datum, Oid};
+use pgrx::pg_sys::{self, Datum, Oid, SysCacheIdentifier};
 
 use crate::pg::ffi::per_backend::PerBackend;
 use crate::pg::ffi::{compat, unguarded};
@@ -264,12 +264,29 @@ pub(in crate::pg) fn invalidate() {
     unsafe { KNOWN.with(|known| *known = None) }
 }
 
-/// Has the relation cache call [`forget`] when a relation changes. Called once, when the library is
-/// loaded.
+/// Has the relation cache call [`forget`] when a relation changes, and the catalog cache
+/// [`forget_schema`] when a schema does: no message about a table tells that its schema got another
+/// name. Called once, when the library is loaded.
 pub(in crate::pg) fn register_callbacks() {
-    // SAFETY: the callback has the signature of RelcacheCallbackFunction
-    // (src/include/utils/inval.h), and cannot raise an error.
-    unsafe { pg_sys::CacheRegisterRelcacheCallback(Some(forget), Datum::null()) }
+    // SAFETY: the callbacks have the signatures of RelcacheCallbackFunction and
+    // SyscacheCallbackFunction (src/include/utils/inval.h), and cannot raise an error.
+    unsafe {
+        pg_sys::CacheRegisterRelcacheCallback(Some(forget), Datum::null());
+        pg_sys::CacheRegisterSyscacheCallback(
+            SysCacheIdentifier::NAMESPACEOID as i32,
+            Some(forget_schema),
+            Datum::null(),
+        );
+    }
+}
+
+/// Forgets the relations when a schema changes.
+///
+/// # Safety
+/// As for [`forget`].
+unsafe extern "C-unwind" fn forget_schema(argument: Datum, _cache: i32, _hash: u32) {
+    // SAFETY: the caller's.
+    unsafe { forget(argument, Oid::INVALID) }
 }
 
 /// Forgets the relations when one of them changes. An invalid OID stands for every relation. Where

@@ -82,12 +82,12 @@ unsafe fn redact_tree(report: &mut ErrorData) {
 unsafe fn redact_statement(report: &mut ErrorData) {
     // SAFETY: the text is null or a null-terminated string (src/backend/tcop/postgres.c). It is
     // written to in the process of a client only, where it is a buffer of the server that holds the
-    // text that the client has sent, and after the statement has failed, so that nothing parses it
-    // again.
+    // text that the client has sent, and after the statement has failed. It may be that of a
+    // prepared statement, which is parsed again for another call.
     unsafe {
         let statement = pg_sys::debug_query_string;
         if report.elevel >= PgLogLevel::ERROR as c_int && serves_client() {
-            redact_string(statement.cast_mut(), redact::redact_keys);
+            redact_string(statement.cast_mut(), redact::redact_source);
         } else if shows_key(statement) {
             report.hide_stmt = true;
         }

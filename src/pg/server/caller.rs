@@ -6,6 +6,7 @@ use pgrx::pg_sys::{self, Datum, Oid};
 
 use crate::pg::call::Call;
 use crate::pg::ffi::guarded;
+use crate::pg::server::setting_level;
 use crate::pg::types::encoding::shown_here;
 use crate::pg::types::{FromRaw, Role, Text};
 
@@ -58,9 +59,9 @@ pub fn session_user(call: &Call) -> Text {
     name(call, unsafe { pg_sys::GetSessionUserId() })
 }
 
-/// Runs `act` as a role, the owner of a table that `act` reads or writes. `act` can do nothing that
-/// would outlast it, so code that the owner has put on the table has the privileges of the owner
-/// alone.
+/// Runs `act` as a role, the owner of a table that `act` reads or writes. Code that the owner has
+/// put on the table has the privileges of the owner alone, and can do nothing that would outlast
+/// `act`: neither in temporary objects and deferred triggers, nor in settings.
 pub fn acting_as<R>(role: Oid, act: impl FnOnce() -> R) -> R {
     let (mut own, mut context) = (Oid::INVALID, 0);
     // SAFETY: as src/backend/commands/vacuum.c (vacuum_rel) does, and for row security
@@ -72,7 +73,7 @@ pub fn acting_as<R>(role: Oid, act: impl FnOnce() -> R) -> R {
             | pg_sys::SECURITY_RESTRICTED_OPERATION
             | pg_sys::SECURITY_NOFORCE_RLS;
         guarded::SetUserIdAndSecContext(role, context | restricted as c_int);
-        let result = act();
+        let result = setting_level::in_own_level(act);
         guarded::SetUserIdAndSecContext(own, context);
         result
     }

@@ -5,6 +5,7 @@ use core::ffi::CStr;
 use pgrx::pg_sys;
 
 use crate::pg::ffi::guarded;
+use crate::pg::server::setting_level;
 
 /// Whether the server or a library that this session has loaded defines a setting. Where nobody
 /// does, the server keeps the text of its value, and does not know what it means.
@@ -25,29 +26,17 @@ pub fn is_defined(name: &CStr) -> bool {
 /// The server's parsers are not open to libraries, except by setting the value. So this session has
 /// it, until this returns.
 pub fn understood(name: &CStr, value: &CStr) -> Option<Vec<u8>> {
-    // SAFETY: both are null-terminated strings. With a level of its own for errors,
-    // set_config_option raises none for a value that it refuses, and returns 0. The text that
-    // GetConfigOption returns is copied at once. Leaving the level restores the setting, as the end
-    // of a function with a SET clause does. After an error the abort of the (sub)transaction does
-    // (src/backend/utils/misc/guc.c; src/backend/utils/fmgr/fmgr.c: fmgr_security_definer).
-    unsafe {
-        let level = guarded::NewGUCNestLevel();
-        let accepted = guarded::set_config_option(
-            name.as_ptr(),
-            value.as_ptr(),
-            pg_sys::GucContext::PGC_SUSET,
-            pg_sys::GucSource::PGC_S_SESSION,
-            pg_sys::GucAction::GUC_ACTION_SAVE,
-            true,
-            pg_sys::DEBUG5 as i32,
-            false,
-        ) > 0;
-        let text = match accepted {
-            true => guarded::GetConfigOption(name.as_ptr(), true, false),
-            false => core::ptr::null(),
-        };
-        let text = (!text.is_null()).then(|| CStr::from_ptr(text).to_bytes().to_vec());
-        guarded::AtEOXact_GUC(true, level);
-        text
-    }
+    setting_level::in_own_level(|| {
+        let context = pg_sys::GucContext::PGC_SUSET;
+        if !setting_level::set(name, value, context, pg_sys::DEBUG5 as i32) {
+            return None;
+        }
+        // SAFETY: the name is a null-terminated string. The text that is returned is null or a
+        // null-terminated string, and is copied at once (src/backend/utils/misc/guc.c:
+        // GetConfigOption).
+        unsafe {
+            let text = guarded::GetConfigOption(name.as_ptr(), true, false);
+            (!text.is_null()).then(|| CStr::from_ptr(text).to_bytes().to_vec())
+        }
+    })
 }

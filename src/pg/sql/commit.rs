@@ -14,7 +14,8 @@ use crate::pg::ffi::guard::guarded;
 use crate::pg::ffi::{compat, guarded, unguarded};
 
 /// Has the commit wait until the synchronous standbys have applied what was committed up to then,
-/// so that no answer of theirs is older. Changes nothing where there is no synchronous standby.
+/// so that no answer of theirs is older; where there is none, until it is on this server's disk, so
+/// that a crash takes nothing back.
 ///
 /// A transaction that has changed nothing waits too: the change that it found already made may have
 /// been committed by a transaction whose wait was cancelled.
@@ -25,15 +26,21 @@ pub fn until_applied() {
     // holds plain data, and cannot panic.
     unsafe {
         let names = pg_sys::SyncRepStandbyNames;
-        if names.is_null() || *names == 0 {
+        let has_standbys = !names.is_null() && *names != 0;
+        if !has_standbys && pg_sys::synchronous_commit >= LOCAL {
             return;
         }
         let numbered = pg_sys::GetTopTransactionIdIfAny() != pg_sys::TransactionId::INVALID;
         if !numbered || pg_sys::XactLastRecEnd == 0 {
             guarded(|| compat::log_empty_message_unguarded(c"vibepeak_keys"));
         }
+        match has_standbys {
+            true => {
+                raise_to(SyncCommitLevel::SYNCHRONOUS_COMMIT_REMOTE_APPLY as c_int, c"remote_apply")
+            }
+            false => until_on_disk(),
+        }
     }
-    raise_to(SyncCommitLevel::SYNCHRONOUS_COMMIT_REMOTE_APPLY as c_int, c"remote_apply");
 }
 
 /// Waits now until the synchronous standbys have applied what is committed. For a call that raises
@@ -55,8 +62,10 @@ pub fn wait_until_applied() {
 
 /// Has the commit wait until it is on disk, for a caller that discards something after the commit.
 pub fn until_on_disk() {
-    raise_to(SyncCommitLevel::SYNCHRONOUS_COMMIT_LOCAL_FLUSH as c_int, c"local");
+    raise_to(LOCAL, c"local");
 }
+
+const LOCAL: c_int = SyncCommitLevel::SYNCHRONOUS_COMMIT_LOCAL_FLUSH as c_int;
 
 /// Raises the setting to a level, which has this name, unless it is higher already.
 fn raise_to(level: c_int, name: &CStr) {

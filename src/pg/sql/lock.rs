@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use crate::pg::call::Call;
 use crate::pg::ffi::{guard, guarded};
-use crate::pg::server::database;
+use crate::pg::server::{database, setting_level};
 
 /// The kinds of locks. Users' own have 1 or 2 (src/backend/utils/adt/lockfuncs.c).
 #[derive(Clone, Copy)]
@@ -154,32 +154,15 @@ const PATIENCE: &CStr = c"10s";
 /// if that is 0. None if a wait came to that end. Then the transaction has failed, and the caller
 /// has to raise an error.
 pub fn with_patience<R>(run: impl FnOnce() -> R) -> Option<R> {
-    // SAFETY: reads a variable, and sets it by its name; both strings are null-terminated. Leaving
-    // the level restores the setting, as the end of a function with a SET clause does. After an
-    // error the abort of the (sub)transaction does (src/backend/utils/misc/guc.c:
-    // set_config_option, AtEOXact_GUC; src/backend/utils/fmgr/fmgr.c: fmgr_security_definer).
-    let level = unsafe {
-        let level = guarded::NewGUCNestLevel();
-        if pg_sys::LockTimeout == 0 {
-            guarded::set_config_option(
-                c"lock_timeout".as_ptr(),
-                PATIENCE.as_ptr(),
-                pg_sys::GucContext::PGC_USERSET,
-                pg_sys::GucSource::PGC_S_SESSION,
-                pg_sys::GucAction::GUC_ACTION_SAVE,
-                true,
-                0,
-                false,
-            );
+    let limited = || {
+        // SAFETY: reads a variable.
+        if unsafe { pg_sys::LockTimeout } == 0 {
+            setting_level::set(c"lock_timeout", PATIENCE, pg_sys::GucContext::PGC_USERSET, 0);
         }
-        level
+        run()
     };
-    match catch_unwind(AssertUnwindSafe(run)) {
-        Ok(result) => {
-            // SAFETY: as above.
-            unsafe { guarded::AtEOXact_GUC(true, level) };
-            Some(result)
-        }
+    match catch_unwind(AssertUnwindSafe(|| setting_level::in_own_level(limited))) {
+        Ok(result) => Some(result),
         Err(unwound) => {
             let waited = PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE as c_int;
             if guard::server_error_code(&unwound) != Some(waited) {

@@ -3,7 +3,7 @@
 //! pgrx's own SPI plans a statement at each call, and assigns a transaction id before each
 //! statement that may write.
 
-use core::ffi::{CStr, c_char, c_int};
+use core::ffi::{CStr, c_char};
 use core::sync::atomic::{AtomicPtr, Ordering};
 use core::{marker::PhantomData, ptr};
 use std::ffi::CString;
@@ -15,6 +15,7 @@ use crate::pg::error;
 use crate::pg::ffi::{allocator, guarded};
 use crate::pg::read::snapshot;
 use crate::pg::redaction::hash;
+use crate::pg::server::setting_level;
 use crate::pg::sql::isolation;
 use crate::pg::types::{FromRaw, Parameter, Text, TextArray, Timestamp, TypedDatum, Uuid};
 
@@ -154,7 +155,6 @@ impl Statement {
         unsafe {
             guarded::SPI_connect();
             let plan = self.plan();
-            let level = self.by_index.then(without_sequential_scans);
             let snapshot = match mode {
                 Mode::Write | Mode::ReadLatest => snapshot::latest_guarded().as_ptr(),
                 Mode::ReadCommitted => snapshot::committed_guarded().as_ptr(),
@@ -166,21 +166,26 @@ impl Statement {
                 }
                 _ => ptr::null_mut(),
             };
-            let code = guarded::SPI_execute_snapshot(
-                plan,
-                values.as_mut_ptr(),
-                nulls.as_ptr(),
-                snapshot,
-                crosscheck,
-                mode != Mode::Write,
-                true,
-                0,
-            );
+            let mut run = || {
+                guarded::SPI_execute_snapshot(
+                    plan,
+                    values.as_mut_ptr(),
+                    nulls.as_ptr(),
+                    snapshot,
+                    crosscheck,
+                    mode != Mode::Write,
+                    true,
+                    0,
+                )
+            };
+            let code = match (self.by_index, mode) {
+                (true, _) => without_sequential_scans(run),
+                // It may run triggers of foreign keys, as the owners of other tables.
+                (false, Mode::Write) => setting_level::in_own_level(run),
+                (false, _) => run(),
+            };
             if code < 0 {
                 pgrx::error!("SPI_execute_snapshot failed with code {code}");
-            }
-            if let Some(level) = level {
-                guarded::AtEOXact_GUC(true, level);
             }
             let rows = collect(call);
             guarded::SPI_finish();
@@ -217,26 +222,12 @@ impl Statement {
     }
 }
 
-/// Has the planner avoid sequential scans until the level of settings that it returns is left.
-fn without_sequential_scans() -> c_int {
-    // SAFETY: sets a variable by its name; both strings are null-terminated. Leaving the level
-    // restores the setting, as the end of a function with a SET clause does. After an error the
-    // abort of the (sub)transaction does (src/backend/utils/misc/guc.c: set_config_option,
-    // AtEOXact_GUC; src/backend/utils/fmgr/fmgr.c: fmgr_security_definer).
-    unsafe {
-        let level = guarded::NewGUCNestLevel();
-        guarded::set_config_option(
-            c"enable_seqscan".as_ptr(),
-            c"off".as_ptr(),
-            pg_sys::GucContext::PGC_USERSET,
-            pg_sys::GucSource::PGC_S_SESSION,
-            pg_sys::GucAction::GUC_ACTION_SAVE,
-            true,
-            0,
-            false,
-        );
-        level
-    }
+/// Runs `run` while the planner avoids sequential scans.
+fn without_sequential_scans<R>(run: impl FnOnce() -> R) -> R {
+    setting_level::in_own_level(|| {
+        setting_level::set(c"enable_seqscan", c"off", pg_sys::GucContext::PGC_USERSET, 0);
+        run()
+    })
 }
 
 /// Runs a query whose text is known only now, with one parameter, as part of the calling

@@ -36,41 +36,6 @@ const INDEXES: [&str; 23] = [
     "usage_history_pkey",
 ];
 
-/// Columns that no other list of the library has, with their tables.
-const COLUMNS: [(&str, &str); 31] = [
-    ("events", "actor"),
-    ("key_usage", "uses_in_hour"),
-    ("usage_history", "starts_at"),
-    ("usage_history", "key_id"),
-    ("usage_history", "status"),
-    ("usage_history", "uses"),
-    ("charge_history", "starts_at"),
-    ("charge_history", "key_id"),
-    ("charge_history", "kind"),
-    ("charge_history", "meter"),
-    ("charge_history", "amount"),
-    ("plans", "rate_limits"),
-    ("plans", "quotas"),
-    ("accounts", "rate_limits"),
-    ("accounts", "quotas"),
-    ("accounts", "quota_grants"),
-    ("keys", "rate_limits"),
-    ("keys", "quotas"),
-    ("quota_usage", "warned"),
-    ("quota_usage", "updated_at"),
-    ("charges", "account"),
-    ("charges", "kind"),
-    ("charges", "meter"),
-    ("charges", "idempotency_key"),
-    ("charges", "kept_until"),
-    ("accepted_findings", "item"),
-    ("accepted_findings", "what"),
-    ("accepted_findings", "until"),
-    ("accepted_findings", "accepted_at"),
-    ("accepted_findings", "role"),
-    ("accepted_findings", "session_role"),
-];
-
 /// Constraints that a release has made, without those that have an index.
 const CONSTRAINTS: [&str; 6] = [
     "keys_environment_check",
@@ -85,13 +50,16 @@ const CONSTRAINTS: [&str; 6] = [
 /// extension's.
 pub fn of_others(call: &Call) -> Listing {
     let by_number = Table::ALL.into_iter().flat_map(|table| {
-        let columns = columns::shape(table).columns.iter();
+        let shape = columns::shape(table);
+        let appended = shape.appended.iter().flat_map(|appended| appended.columns);
+        let columns = shape.columns.iter().chain(appended);
         columns.filter_map(move |column| Some((table.name(), column.name.to_str().ok()?)))
     });
     let by_name = columns::BY_NAME
         .iter()
+        .chain(&columns::BY_NAME_WITH_LIMITS)
         .flat_map(|relation| relation.columns.iter().map(|(column, _)| (relation.name, *column)));
-    let (relations, columns): (Vec<_>, Vec<_>) = by_number.chain(by_name).chain(COLUMNS).unzip();
+    let (relations, columns): (Vec<_>, Vec<_>) = by_number.chain(by_name).unzip();
     let parameters = [names(relations), names(columns), names(INDEXES), names(CONSTRAINTS)];
     Listing::read(call, &OF_OTHERS, &parameters)
 }

@@ -224,22 +224,24 @@ static UNREACHABLE_SCHEMAS: Statement = Statement::new(
 /// What of the tables is not as the extension has made it and reads it: for each table that lookups
 /// read, the first difference that they would find; for others, what statements would not find.
 pub fn changed_tables(call: &Call) -> Listing {
+    let has_limits = has_limits(call);
     let differences = Table::ALL.into_iter().filter_map(|table| {
         let difference = Opened::difference_guarded(call, table, columns::shape(table))
-            .filter(|found| *found != Difference::NoTable(Table::QuotaUsage) || has_quotas(call))?;
+            .filter(|found| *found != Difference::NoTable(Table::QuotaUsage) || has_limits)?;
         let detail = difference.detail().map(|detail| format!(" ({detail})"));
         Some(difference.message() + &detail.unwrap_or_default())
     });
     let mut lines: Vec<String> = differences.collect();
-    let relations = &columns::BY_NAME;
+    let with_limits = if has_limits { &columns::BY_NAME_WITH_LIMITS[..] } else { &[] };
+    let relations = || columns::BY_NAME.iter().chain(with_limits);
     let columns = || {
-        relations.iter().flat_map(|relation| {
+        relations().flat_map(|relation| {
             relation.columns.iter().map(move |(column, kind)| (relation, *column, kind.name))
         })
     };
     let parameters = [
-        names(relations.iter().map(|relation| relation.name)),
-        names(relations.iter().map(|relation| relation.kind)),
+        names(relations().map(|relation| relation.name)),
+        names(relations().map(|relation| relation.kind)),
         names(columns().map(|(relation, ..)| relation.name)),
         names(columns().map(|(_, column, _)| column)),
         names(columns().map(|(.., kind)| kind)),
@@ -250,12 +252,12 @@ pub fn changed_tables(call: &Call) -> Listing {
     Listing { lines, total }
 }
 
-/// Whether the installed SQL has quotas: that of releases before 0.10.0 does not.
-fn has_quotas(call: &Call) -> bool {
-    !HAS_QUOTAS.read(call, &[]).is_empty()
+/// Whether the installed SQL has limits: that of releases before 0.10.0 does not.
+fn has_limits(call: &Call) -> bool {
+    !HAS_LIMITS.read(call, &[]).is_empty()
 }
 
-static HAS_QUOTAS: Statement = Statement::new(
+static HAS_LIMITS: Statement = Statement::new(
     c"SELECT 1
         FROM pg_catalog.pg_class AS c
         JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace AND n.nspname = 'vpk'
@@ -269,7 +271,7 @@ static HAS_QUOTAS: Statement = Statement::new(
 static CHANGED_TABLES: Statement = Statement::new(
     listing!(
         "WITH wanted AS (
-        SELECT w.name, w.kind, c.oid, c.relkind
+        SELECT DISTINCT w.name, w.kind, c.oid, c.relkind
           FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS w (name, kind)
           LEFT JOIN (pg_catalog.pg_class AS c
                      JOIN pg_catalog.pg_namespace AS n

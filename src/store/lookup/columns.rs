@@ -180,7 +180,7 @@ pub struct Relation {
     pub columns: &'static [(&'static str, Kind)],
 }
 
-/// All tables, views and sequences that statements read or write. Columns that are also read by
+/// The tables, views and sequences that statements read or write. Columns that are also read by
 /// number are not repeated.
 pub const BY_NAME: [Relation; 9] = [
     Relation { name: "events_id_seq", kind: "S", columns: &[] },
@@ -257,6 +257,62 @@ pub const BY_NAME: [Relation; 9] = [
             ("revoke_reason", Kind::TEXT),
             ("rotated_from", Kind::UUID),
             ("state", Kind::TEXT),
+        ],
+    },
+];
+
+/// The same for tables and columns that a database without limits does not have: one that was not
+/// updated to 0.10.0.
+pub const BY_NAME_WITH_LIMITS: [Relation; 7] = [
+    Relation { name: "events", kind: "r", columns: &[("actor", Kind::TEXT)] },
+    Relation { name: "key_usage", kind: "r", columns: &[("uses_in_hour", Kind::BIGINT)] },
+    Relation {
+        name: "quota_usage",
+        kind: "r",
+        columns: &[("warned", Kind::BOOLEAN), ("updated_at", Kind::TIMESTAMPTZ)],
+    },
+    Relation {
+        name: "charges",
+        kind: "r",
+        columns: &[
+            ("account", Kind::TEXT),
+            ("kind", Kind::TEXT),
+            ("meter", Kind::TEXT),
+            ("idempotency_key", Kind::TEXT),
+            ("kept_until", Kind::TIMESTAMPTZ),
+        ],
+    },
+    Relation {
+        name: "usage_history",
+        kind: "r",
+        columns: &[
+            ("starts_at", Kind::TIMESTAMPTZ),
+            ("key_id", Kind::UUID),
+            ("status", Kind::TEXT),
+            ("uses", Kind::BIGINT),
+        ],
+    },
+    Relation {
+        name: "charge_history",
+        kind: "r",
+        columns: &[
+            ("starts_at", Kind::TIMESTAMPTZ),
+            ("key_id", Kind::UUID),
+            ("kind", Kind::TEXT),
+            ("meter", Kind::TEXT),
+            ("amount", Kind::BIGINT),
+        ],
+    },
+    Relation {
+        name: "accepted_findings",
+        kind: "r",
+        columns: &[
+            ("item", Kind::TEXT),
+            ("what", Kind::TEXT),
+            ("until", Kind::TIMESTAMPTZ),
+            ("accepted_at", Kind::TIMESTAMPTZ),
+            ("role", Kind::TEXT),
+            ("session_role", Kind::TEXT),
         ],
     },
 ];

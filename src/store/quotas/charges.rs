@@ -1,8 +1,6 @@
 //! Adding charges to what is used of quotas, in vpk.quota_usage.
 
-use pgrx::pg_sys::{
-    INT8ARRAYOID, TEXTARRAYOID, TEXTOID, TIMESTAMPTZARRAYOID, UUIDARRAYOID, UUIDOID,
-};
+use pgrx::pg_sys::{INT8ARRAYOID, TEXTARRAYOID, TEXTOID, TIMESTAMPTZARRAYOID, UUIDARRAYOID};
 
 use pure::limits::pending_charge::PendingCharge;
 
@@ -12,6 +10,7 @@ use crate::pg::call::Call;
 use crate::pg::sql::statement::Statement;
 use crate::pg::types::{self, SqlValue, TextArray, Uuid};
 use crate::store::events::{self, Caller, missed_events, record_events};
+use crate::store::keys;
 
 /// What became of a charge in a flush.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,16 +44,9 @@ pub fn add(call: &Call, charge: &PendingCharge) -> bool {
 /// Locks the account before its rows. Its deletion and its renaming do so too.
 fn lock_account(call: &Call, charge: &PendingCharge) {
     if let Some(table) = OwnTable::find(call, "keys") {
-        table.as_owner(|| LOCK_ACCOUNT.write(call, &[Some(Uuid::new(call, charge.key).datum())]));
+        table.as_owner(|| keys::lock_account(call, Uuid::new(call, charge.key)));
     }
 }
-
-static LOCK_ACCOUNT: Statement = Statement::new(
-    c"SELECT a.account FROM vpk.accounts AS a
-       WHERE a.account = (SELECT k.account FROM vpk.keys AS k WHERE k.id = $1)
-         FOR KEY SHARE",
-    &[UUIDOID],
-);
 
 fn write(call: &Call, statement: &Statement, batch: &[PendingCharge]) -> Option<Vec<Flushed>> {
     if !exists(call) {

@@ -270,6 +270,39 @@ fn changed_tables_are_not_read() {
     assert_healthy(&cluster);
 }
 
+/// G2: the doctor names each table and each column that is missing, also those that no verification
+/// reads.
+#[test]
+fn the_doctor_misses_every_table_and_column() {
+    let cluster = cluster();
+    let mut admin = cluster.client();
+    let sql = "SELECT format('%I', c.relname), quote_ident(a.attname)
+                 FROM pg_depend AS d
+                 JOIN pg_class AS c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
+                 LEFT JOIN pg_attribute AS a
+                   ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+                WHERE d.deptype = 'e' AND c.relkind = 'r' AND c.relnamespace = 'vpk'::regnamespace";
+    let columns = admin.query(sql, &[]).expect("the columns");
+    assert!(columns.len() > 80, "{}", columns.len());
+    let found = "SELECT ok || ' ' || detail FROM vpk_doctor() WHERE item = 'tables'";
+    for row in columns {
+        let (table, column): (String, String) = (row.get(0), row.get(1));
+        run(&mut admin, &format!("BEGIN; ALTER TABLE vpk.{table} RENAME COLUMN {column} TO away"));
+        let of_column = value(&mut admin, found, &[]);
+        assert!(
+            of_column.starts_with("false ") && of_column.contains(&format!("\"{column}\"")),
+            "{table}.{column}: {of_column}"
+        );
+        run(&mut admin, &format!("ROLLBACK; BEGIN; ALTER TABLE vpk.{table} RENAME TO away"));
+        let of_table = value(&mut admin, found, &[]);
+        assert!(
+            of_table.starts_with("false ") && of_table.contains(&format!("\"vpk.{table}\"")),
+            "{table}: {of_table}"
+        );
+        run(&mut admin, "ROLLBACK");
+    }
+}
+
 /// G2: an owner without further rights who makes a number of a key's id reads no memory by it, and
 /// no function reads it as an id.
 #[test]
@@ -323,6 +356,7 @@ const HARMLESS: &[[&str; 2]] = &[
 const AWAY: &[[&str; 2]] = &[
     ["ALTER TABLE {} RENAME TO away", "ALTER TABLE vpk.away RENAME TO {t}"],
     ["ALTER TABLE {} SET SCHEMA public", "ALTER TABLE public.{t} SET SCHEMA vpk"],
+    ["ALTER SCHEMA vpk RENAME TO away", "ALTER SCHEMA away RENAME TO vpk"],
     ["ALTER TABLE {} RENAME COLUMN {1} TO away", "ALTER TABLE {} RENAME COLUMN away TO {1}"],
     ["ALTER INDEX vpk.{i} RENAME TO away", "ALTER INDEX vpk.away RENAME TO {i}"],
 ];

@@ -3,6 +3,7 @@
 //! goes on.
 
 use crate::support::cluster::kill;
+use crate::support::keys::{create, revoke, verify};
 use crate::support::known::run;
 use crate::support::load::Load;
 use crate::support::process::soak;
@@ -174,4 +175,22 @@ fn nothing_acknowledged_is_lost_when_the_postmaster_is_killed() {
     });
     uses_arrive(&mut cluster.client());
     assert_only_killed(&cluster);
+}
+
+/// A revocation whose commit has returned outlives a crash, also in a session that lets its other
+/// commits return before they are on disk.
+#[test]
+fn a_revocation_without_synchronous_commit_outlives_a_crash() {
+    // Nothing but the commit writes the log.
+    let settings = [("wal_writer_delay", "10s"), ("wal_writer_flush_after", "1GB")];
+    let cluster = Cluster::start(&settings);
+    let mut client = cluster.client();
+    let (key, kept) = (create(&mut client, "revoked"), create(&mut client, "kept"));
+    run(&mut client, "SET synchronous_commit = off");
+    revoke(&mut client, &key);
+    cluster.down_at_once();
+    cluster.up();
+    let mut client = cluster.client();
+    assert_eq!(verify(&mut client, &key.token), "API_KEY_REVOKED");
+    assert_eq!(verify(&mut client, &kept.token), "VALID");
 }

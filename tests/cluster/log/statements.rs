@@ -93,6 +93,23 @@ fn a_redacted_statement_is_divided_into_the_same_words() {
     }
 }
 
+/// A prepared statement that has failed is divided again when it is planned anew.
+#[test]
+fn a_redacted_statement_that_failed_can_be_executed_again() {
+    let libraries = libraries(&LIBRARIES).join(",");
+    let cluster = crate::support::Cluster::start(&[("shared_preload_libraries", &libraries)]);
+    let mut client = cluster.client();
+    client.batch_execute("CREATE TABLE planned AS SELECT 1 AS n").expect("a table");
+    let sql = "SELECT n / $1::int FROM planned /* vpk_live_aBcDeFgH/ isn't */";
+    let statement = client.prepare(sql).expect("a statement");
+    client.query(&statement, &[&0]).expect_err("no such quotient");
+    client
+        .batch_execute("SELECT pg_stat_statements_reset(); ANALYZE planned")
+        .expect("another plan");
+    let quotient: i32 = client.query_one(&statement, &[&1]).expect("a quotient").get(0);
+    assert_eq!(quotient, 1);
+}
+
 /// Runs all of the statements, and looks at what they return.
 fn run(client: &mut Client, token: &str) {
     for (sql, expected) in STATEMENTS {

@@ -214,10 +214,14 @@ fn refusals_are_counted_by_status_and_are_no_uses() {
     let start = "SELECT status::text FROM vpk_task_start($1)";
     assert_eq!(value(&mut client, start, &[&key.token]), "VALID");
     assert_eq!(value(&mut client, start, &[&key.token]), "CONCURRENCY_LIMIT_EXCEEDED");
+    run(&mut client, "SELECT vpk_set_quota(0, 'day', account => 'acme')");
+    assert_eq!(value(&mut client, start, &[&key.token]), "QUOTA_EXCEEDED");
+    run(&mut client, "SELECT vpk_set_quota(NULL, 'day', account => 'acme')");
     let scoped = "SELECT status::text FROM vpk_authenticate('Bearer ' || $1, 'tasks:write')";
     assert_eq!(value(&mut client, scoped, &[&key.token]), "INSUFFICIENT_SCOPE");
     assert_eq!(verify(&mut client, "vpk_live_of_nobody"), "INVALID_API_KEY");
-    let of_acme = r#"{"INSUFFICIENT_SCOPE": 1, "CONCURRENCY_LIMIT_EXCEEDED": 1}"#;
+    let of_acme =
+        r#"{"QUOTA_EXCEEDED": 1, "INSUFFICIENT_SCOPE": 1, "CONCURRENCY_LIMIT_EXCEEDED": 1}"#;
     wait_for_denied(&mut client, "account => 'acme'", of_acme);
     wait_for_denied(&mut client, "account => 'default'", r#"{"API_KEY_REVOKED": 3}"#);
     wait_for_uses(&mut client, &key, 1);

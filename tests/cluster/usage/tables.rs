@@ -3,6 +3,7 @@
 use std::thread;
 
 use crate::support::keys::{Key, create, create_for, revoke, set_plan, verify};
+use crate::support::known::run;
 use crate::support::usage::{
     FLUSH_EVERY_100MS, FLUSH_EVERY_200MS, counter, flush_every, start_flushing_hourly, stats,
     use_key, uses, wait_for_flushes, wait_for_pending, wait_for_uses, wait_until_flushed,
@@ -214,6 +215,7 @@ fn give_away(client: &mut Client) {
              BEGIN
                  INSERT INTO mine.seen VALUES ('as ' || current_user),
                      ('path ' || current_setting('search_path'));
+                 PERFORM set_config('search_path', 'mine, pg_catalog', false);
                  FOREACH attempt IN ARRAY ARRAY['SET ROLE postgres', 'RESET ROLE',
                      'SET SESSION AUTHORIZATION DEFAULT', 'CREATE ROLE planted SUPERUSER',
                      'ALTER ROLE tenant SUPERUSER', 'CREATE TEMPORARY TABLE planted ()'] LOOP
@@ -225,6 +227,12 @@ fn give_away(client: &mut Client) {
                  END LOOP;
                  RETURN NEW;
              END$$;
+             CREATE FUNCTION mine.same(name, name) RETURNS boolean LANGUAGE plpgsql AS $$
+             BEGIN
+                 INSERT INTO mine.seen VALUES ('an operator as ' || current_user);
+                 RETURN $1 OPERATOR(pg_catalog.=) $2;
+             END$$;
+             CREATE OPERATOR mine.= (FUNCTION = mine.same, LEFTARG = name, RIGHTARG = name);
              RESET ROLE",
         )
         .expect("a tenant");
@@ -238,6 +246,8 @@ fn a_planted_trigger_runs_with_its_owners_privileges_alone() {
     let mut client = cluster.client();
     give_away(&mut client);
     let key = create(&mut client, "used");
+    // Its charges are flushed after the uses.
+    run(&mut client, "SELECT vpk_set_quota(1000, account => 'default')");
     let seen = "SELECT string_agg(DISTINCT what, ', ' ORDER BY what) FROM mine.seen";
     let plant = |client: &mut Client, kind: &str, when: &str| {
         let sql = format!(
@@ -265,6 +275,9 @@ fn a_planted_trigger_runs_with_its_owners_privileges_alone() {
     assert_eq!(value(&mut client, roles, &[]), "");
     client.batch_execute("DROP TRIGGER planted ON vpk.key_usage").expect("its end");
     wait_for_uses(&mut client, &key, 3);
+    let charged = "SELECT coalesce(sum(used), 0)::text FROM vpk.quota_usage";
+    wait_until("the charges are flushed", || value(&mut client, charged, &[]) == "3");
+    assert_eq!(value(&mut client, seen, &[]), "as tenant, path pg_catalog, pg_temp");
 }
 
 /// A message that is too long to be kept is cut so that it stays text.

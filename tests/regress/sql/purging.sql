@@ -33,8 +33,56 @@ CREATE POLICY planted ON refers USING (planted());
 SELECT vpk_purge(now());
 DROP TABLE refers, parts;
 DROP FUNCTION planted();
-DROP ROLE regress_vpk_app;
 SELECT vpk_purge(now());
+-- A trigger of that owner's changes no setting of the call's, and of the session's: the owner's
+-- operators are not those that the extension finds.
+CREATE SCHEMA regress_vpk_app AUTHORIZATION regress_vpk_app;
+CREATE TABLE regress_vpk_app.refers (key_id uuid REFERENCES vpk.keys ON DELETE CASCADE);
+ALTER TABLE regress_vpk_app.refers OWNER TO regress_vpk_app;
+SET ROLE regress_vpk_app;
+SET search_path = regress_vpk_app, pg_catalog;
+CREATE TABLE seen (what text);
+CREATE FUNCTION same(text, text) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO regress_vpk_app.seen VALUES ('an operator as ' || current_user);
+    RETURN $1 OPERATOR(pg_catalog.=) $2;
+END $$;
+CREATE FUNCTION same(uuid, uuid) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO regress_vpk_app.seen VALUES ('an operator as ' || current_user);
+    RETURN $1 OPERATOR(pg_catalog.=) $2;
+END $$;
+CREATE FUNCTION same(name, name) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO regress_vpk_app.seen VALUES ('an operator as ' || current_user);
+    RETURN $1 OPERATOR(pg_catalog.=) $2;
+END $$;
+CREATE OPERATOR = (FUNCTION = same, LEFTARG = text, RIGHTARG = text);
+CREATE OPERATOR = (FUNCTION = same, LEFTARG = uuid, RIGHTARG = uuid);
+CREATE OPERATOR = (FUNCTION = same, LEFTARG = name, RIGHTARG = name);
+CREATE FUNCTION planted() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO regress_vpk_app.seen VALUES ('a trigger as ' || current_user);
+    PERFORM set_config('search_path', 'regress_vpk_app, pg_catalog', false);
+    RETURN OLD;
+END $$;
+CREATE TRIGGER planted BEFORE DELETE ON refers FOR EACH ROW EXECUTE FUNCTION planted();
+RESET search_path;
+RESET ROLE;
+SHOW search_path;
+SELECT vpk_set_plan('referred to', 'Pro');
+SELECT id FROM vpk_create('Referred to', 'referred to') \gset
+INSERT INTO regress_vpk_app.refers VALUES (:'id');
+SELECT vpk_revoke(:'id') IS NOT NULL AS revoked, vpk_purge(clock_timestamp()) AS purged;
+SELECT id FROM vpk_create('Referred to', 'referred to') \gset
+INSERT INTO regress_vpk_app.refers VALUES (:'id');
+SELECT vpk_delete_account('referred to') AS deleted;
+SHOW search_path;
+SELECT DISTINCT what FROM regress_vpk_app.seen;
+SET client_min_messages = warning;
+DROP SCHEMA regress_vpk_app CASCADE;
+RESET client_min_messages;
+DROP ROLE regress_vpk_app;
 
 -- A purge of some keys reads no more than these, however many there are.
 INSERT INTO vpk.keys (id, key_hash, account, environment, name, created_at, expires_at)

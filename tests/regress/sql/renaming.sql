@@ -27,6 +27,25 @@ UPDATE vpk.accounts SET account = 'by hand' WHERE account = 'new name';
 UPDATE vpk.accounts SET plan = 'Pro' WHERE account = 'new name';
 SELECT vpk_verify(:'token');
 
+-- A foreign key that would take an application's rows along with the old row of the account.
+CREATE TABLE orders (account text REFERENCES vpk.accounts ON DELETE NO ACTION DEFERRABLE);
+INSERT INTO orders VALUES ('new name');
+SELECT vpk_rename_account('new name', 'other');
+\echo :SQLSTATE
+BEGIN;
+SET CONSTRAINTS ALL DEFERRED;
+SELECT vpk_rename_account('new name', 'other');
+UPDATE orders SET account = 'other';
+SELECT vpk_rename_account('other', 'new name');
+UPDATE orders SET account = 'new name';
+COMMIT;
+ALTER TABLE orders DROP CONSTRAINT orders_account_fkey;
+ALTER TABLE orders ADD CONSTRAINT of_account FOREIGN KEY (account) REFERENCES vpk.accounts ON DELETE CASCADE ON UPDATE CASCADE;
+SELECT vpk_rename_account('new name', 'other');
+\echo :SQLSTATE
+SELECT * FROM orders;
+DROP TABLE orders;
+
 -- The account that the extension makes: a dump says that it is gone.
 BEGIN;
 SELECT vpk_rename_account('default', 'first');

@@ -30,7 +30,34 @@ pub struct PendingCharge {
     pub base: i64,
     /// When that was, in seconds.
     pub base_at: u32,
+    /// Since when flushes do not find the key.
+    pub key_missed: KeyMissed,
 }
+
+/// Since when something is missed: the seconds of a clock that never goes back, in a circle of 18
+/// hours, from 1 on; 0 is never.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeyMissed(pub(super) u16);
+
+impl KeyMissed {
+    /// It is there, as far as anybody knows.
+    pub const NEVER: KeyMissed = KeyMissed(0);
+
+    /// Missed at a time for the first time.
+    pub(super) fn at(now: u32) -> KeyMissed {
+        KeyMissed(u16::try_from(now % CIRCLE + 1).unwrap_or(1))
+    }
+
+    /// For how many seconds it has been missed; 0 if it is not.
+    pub fn for_seconds(self, now: u32) -> u32 {
+        match self {
+            KeyMissed::NEVER => 0,
+            KeyMissed(at) => (now % CIRCLE + 1 + CIRCLE - u32::from(at)) % CIRCLE,
+        }
+    }
+}
+
+const CIRCLE: u32 = 65_535;
 
 impl PendingCharge {
     /// How many words it is.
@@ -41,7 +68,7 @@ impl PendingCharge {
         self.amount == 0 && self.charged == 0
     }
 
-    /// It as words, without its place and the age of the base.
+    /// It as words, without its place, the age of the base, and whether the key is missed.
     pub fn to_words(&self) -> [u64; PendingCharge::WORDS] {
         let Counts { holder, meter, span, period_start } = self.counts;
         let kind = u64::from(self.database) << 16 | (holder as u64) << 8 | span as u64;
@@ -80,6 +107,65 @@ impl PendingCharge {
             warn_from,
             base,
             base_at: 0,
+            key_missed: KeyMissed::NEVER,
         })
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::limits::quota_tests::{AT_1, Memory, counted};
+
+    /// The key that is noted is the first one since the table had all of it, and another one where
+    /// a flush has not found it.
+    #[test]
+    fn a_flush_is_told_a_key_that_stays() {
+        let memory = Memory::new(1);
+        let quotas = memory.quotas();
+        let charge = |key: u8| {
+            quotas.while_known(
+                [1; 2],
+                &mut [counted(1, 1, 100)],
+                AT_1,
+                |_| 0,
+                |locked, all| {
+                    assert_eq!(quotas.charge(locked, &[key; 16], all, 1), 0);
+                },
+            );
+        };
+        let noted = || {
+            let (batch, _) = quotas.collect(1, 0, 1_000);
+            assert_eq!(batch.len(), 1);
+            (batch[0].key[0], batch)
+        };
+        let unnoted = |charge: &PendingCharge| PendingCharge { charged: 0, ..*charge };
+        charge(1);
+        charge(2);
+        let (key, batch) = noted();
+        assert_eq!(key, 1);
+        charge(3);
+        quotas.miss_keys(batch.iter(), 70_000);
+        quotas.release(batch.iter().map(unnoted).collect::<Vec<_>>().iter());
+        let (key, batch) = noted();
+        assert_eq!((key, batch[0].key_missed.for_seconds(70_010)), (1, 10));
+        // From the first time on, also around the circle.
+        quotas.miss_keys(batch.iter(), 131_060);
+        let (_, batch) = noted();
+        assert_eq!(batch[0].key_missed.for_seconds(131_080), 61_080);
+        charge(4);
+        let (key, batch) = noted();
+        assert_eq!((key, batch[0].amount), (4, 4));
+        // Of the new key, no time is over.
+        assert_eq!(batch[0].key_missed.for_seconds(131_080), 0);
+        // The key was replaced meanwhile: it was not this one that is missing.
+        quotas.miss_keys([PendingCharge { key: [1; 16], ..batch[0] }].iter(), 131_080);
+        quotas.release(batch.iter().map(unnoted).collect::<Vec<_>>().iter());
+        charge(5);
+        let (key, batch) = noted();
+        assert_eq!((key, batch[0].amount), (4, 5));
+        quotas.settle(batch.iter().map(|charge| (charge, 5)), 1);
+        charge(6);
+        assert_eq!(noted().0, 6);
     }
 }

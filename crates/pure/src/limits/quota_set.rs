@@ -4,11 +4,11 @@ use crate::instant::Micros;
 use crate::limits::applicable::Holder;
 use crate::limits::bucket_set::{BucketId, from_home};
 use crate::limits::name::{MAX_NAME, Name};
-use crate::limits::pending_charge::PendingCharge;
+use crate::limits::pending_charge::{KeyMissed, PendingCharge};
 use crate::limits::quota_decision::{CountedQuota, Counts};
 use crate::limits::quota_period::Span;
 use crate::sync::Ordering::{Relaxed, Release};
-use crate::sync::{AtomicI64, AtomicU8, AtomicU32, AtomicU64};
+use crate::sync::{AtomicI64, AtomicU8, AtomicU16, AtomicU32, AtomicU64};
 
 /// How many quotas a set has room for: with the number, their tags fill a cache line.
 #[cfg(not(all(loom, test)))]
@@ -54,12 +54,12 @@ pub(super) struct Slot {
     pub(super) database: AtomicU32,
     /// When the period ends, in [`whole_seconds`].
     period_end: AtomicU32,
-    holder: AtomicU8,
-    span: AtomicU8,
+    /// The kind of the holder, and the length of the period in the lower four bits.
+    kind: AtomicU8,
     /// Whether a flush is adding it to the table: 1 or 0.
     flushing: AtomicU8,
-    /// Whether a flush did not find the key: 1 or 0. A slot is two cache lines.
-    lacks_key: AtomicU8,
+    /// Since when flushes do not find the key, as [`KeyMissed`]. A slot is two cache lines.
+    key_missed: AtomicU16,
 }
 
 /// How old a base may be, in seconds. Only other servers and people change the table otherwise.
@@ -180,8 +180,7 @@ impl QuotaSet {
         slot.flushing.store(0, Relaxed);
         slot.base_at.store(0, Relaxed);
         slot.database.store(database, Relaxed);
-        slot.holder.store(counts.holder as u8, Relaxed);
-        slot.span.store(counts.span as u8, Relaxed);
+        slot.kind.store((counts.holder as u8) << 4 | counts.span as u8, Relaxed);
         self.tags[at].store(tag(id), Relaxed);
         Some(slot)
     }
@@ -241,21 +240,27 @@ impl Slot {
     /// Notes a key that charges the quota. The one that is there stays while something is pending:
     /// a later one may be of a transaction that is rolled back. One that a flush did not find goes.
     pub(super) fn note_key(&self, key: &[u8; 16]) {
-        if !self.is_pending() || self.lacks_key.load(Relaxed) != 0 {
+        if !self.is_pending() || self.key_missed() != KeyMissed::NEVER {
             self.set_key(key);
         }
     }
 
     fn set_key(&self, key: &[u8; 16]) {
         set_words(&self.key, key);
-        self.lacks_key.store(0, Relaxed);
+        self.key_missed.store(KeyMissed::NEVER.0, Relaxed);
+    }
+
+    fn key_missed(&self) -> KeyMissed {
+        KeyMissed(self.key_missed.load(Relaxed))
     }
 
     /// Has the next charge bring another key, if this is the one that a flush did not find.
-    pub(super) fn miss_key(&self, key: &[u8; 16]) {
+    pub(super) fn miss_key(&self, key: &[u8; 16], now: u32) {
         let mut own = [0; 16];
         words(&self.key, &mut own);
-        self.lacks_key.store((own == *key).into(), Relaxed);
+        if own == *key && self.key_missed() == KeyMissed::NEVER {
+            self.key_missed.store(KeyMissed::at(now).0, Relaxed);
+        }
     }
 
     /// Marks it as being flushed, or not.
@@ -297,10 +302,11 @@ impl Slot {
         words(&self.meter, &mut padded);
         let mut key = [0; 16];
         words(&self.key, &mut key);
+        let kind = self.kind.load(Relaxed);
         let counts = Counts {
-            holder: Holder::from_number(self.holder.load(Relaxed))?,
+            holder: Holder::from_number(kind >> 4)?,
             meter: Name::from_padded(&padded)?,
-            span: Span::from_number(self.span.load(Relaxed))?,
+            span: Span::from_number(kind & 15)?,
             period_start: self.period_start.load(Relaxed),
         };
         Some(PendingCharge {
@@ -314,6 +320,7 @@ impl Slot {
             warn_from: self.warn_from.load(Relaxed),
             base: self.base.load(Relaxed),
             base_at: self.base_at.load(Relaxed),
+            key_missed: self.key_missed(),
         })
     }
 }

@@ -242,9 +242,9 @@ impl<'memory> QuotaSets<'memory> {
     }
 
     /// Has the next charge bring another key, since the key of these is not there.
-    pub fn miss_keys<'a>(self, charges: impl Iterator<Item = &'a PendingCharge>) {
+    pub fn miss_keys<'a>(self, charges: impl Iterator<Item = &'a PendingCharge>, now: u32) {
         for charge in charges {
-            self.flushed(charge, |_, slot| slot.miss_key(&charge.key));
+            self.flushed(charge, |_, slot| slot.miss_key(&charge.key, now));
         }
     }
 

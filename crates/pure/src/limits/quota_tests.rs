@@ -233,51 +233,6 @@ fn a_base_of_before_a_flush_is_not_stored() {
     assert_eq!(quotas.store_base(&quota, 1, number, AT_1), Stored::BeingFlushed);
 }
 
-/// The key that is noted is the first one since the table had all of it, and another one where a
-/// flush has not found it.
-#[test]
-fn a_flush_is_told_a_key_that_stays() {
-    let memory = Memory::new(1);
-    let quotas = memory.quotas();
-    let charge = |key: u8| {
-        quotas.while_known(
-            [1; 2],
-            &mut [counted(1, 1, 100)],
-            AT_1,
-            |_| 0,
-            |locked, all| {
-                assert_eq!(quotas.charge(locked, &[key; 16], all, 1), 0);
-            },
-        );
-    };
-    let noted = || {
-        let (batch, _) = quotas.collect(1, 0, 1_000);
-        assert_eq!(batch.len(), 1);
-        (batch[0].key[0], batch)
-    };
-    let unnoted = |charge: &PendingCharge| PendingCharge { charged: 0, ..*charge };
-    charge(1);
-    charge(2);
-    let (key, batch) = noted();
-    assert_eq!(key, 1);
-    charge(3);
-    quotas.miss_keys(batch.iter());
-    quotas.release(batch.iter().map(unnoted).collect::<Vec<_>>().iter());
-    assert_eq!(noted().0, 1);
-    charge(4);
-    let (key, batch) = noted();
-    assert_eq!((key, batch[0].amount), (4, 4));
-    // The key was replaced meanwhile: it was not this one that is missing.
-    quotas.miss_keys([PendingCharge { key: [1; 16], ..batch[0] }].iter());
-    quotas.release(batch.iter().map(unnoted).collect::<Vec<_>>().iter());
-    charge(5);
-    let (key, batch) = noted();
-    assert_eq!((key, batch[0].amount), (4, 5));
-    quotas.settle(batch.iter().map(|charge| (charge, 5)), 1);
-    charge(6);
-    assert_eq!(noted().0, 6);
-}
-
 #[test]
 fn an_old_base_is_read_again() {
     let (memory, table) = (Memory::new(1), Table::default());

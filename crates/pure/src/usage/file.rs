@@ -353,22 +353,21 @@ mod tests {
             id: BucketId { holder, policy: u64::MAX },
             bucket: Bucket::from_words([u64::MAX - 1, 999_999]).1,
         };
+        let meter = Name::parse(b"tokens_of_a_name_with_32_letters").expect("a name");
+        let (holder, span) = (Holder::Key, Span::Total);
+        let counts = Counts { holder, meter, span, period_start: i64::MIN };
         let charge = |amount| PendingCharge {
             at: (0, 0),
             id: BucketId { holder: 7, policy: u64::MAX },
             database: u32::MAX,
             key: core::array::from_fn(|at| at as u8),
-            counts: Counts {
-                holder: Holder::Key,
-                meter: Name::parse(b"tokens_of_a_name_with_32_letters").expect("a name"),
-                span: Span::Total,
-                period_start: i64::MIN,
-            },
+            counts,
             amount,
             charged: 10,
             warn_from: 9,
             base: 11,
             base_at: 0,
+            key_missed: Default::default(),
         };
         let buckets = Buckets {
             hash_key: HashKey([3; 16]),

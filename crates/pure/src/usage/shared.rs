@@ -88,6 +88,8 @@ pub struct Tally {
     pub tidied: AtomicI64,
     /// How long the last flush took, in microseconds. The flushing process writes it.
     pub flush_micros: AtomicI64,
+    /// The part that the next flush begins with, by its number. The flushing process writes it.
+    pub first_part: AtomicUsize,
     /// The last flush that failed.
     pub failure: Failure,
 }
@@ -376,6 +378,7 @@ impl Tally {
         }
         self.flushed_at.store(0, Relaxed);
         self.tidied.store(0, Relaxed);
+        self.first_part.store(0, Relaxed);
         self.flush_micros.store(0, Relaxed);
         self.failure.record(0, b"");
         self.database.store(0, Relaxed);

@@ -4,9 +4,9 @@
 use std::thread;
 
 use super::{in_table, key_with, passing, set_quotas, shown, wait_for_used};
-use crate::support::keys::{create_for, set_plan};
+use crate::support::keys::{create_for, revoke, set_plan};
 use crate::support::known::run;
-use crate::support::usage::{FLUSH_EVERY_100MS, flush_every, start_flushing_hourly};
+use crate::support::usage::{FLUSH_EVERY_100MS, flush_every, start_flushing_hourly, wait_for_rest};
 use crate::support::{Cluster, pid, value, wait_for_lock, wait_until};
 
 /// A flush finds the account by a key that has charged the quota. That key may be gone, or may have
@@ -35,6 +35,53 @@ fn a_key_that_is_gone_takes_nothing_of_what_others_have_used() {
         }
         wait_for_used(&mut client, calls);
     }
+}
+
+/// A minute has to pass in which the key is missing, however long ago its charges began: after a
+/// restart, nobody knows that.
+#[test]
+fn charges_wait_for_another_key_after_a_restart_too() {
+    let cluster = start_flushing_hourly(&[]);
+    let mut client = cluster.client();
+    let first = key_with(&mut client, "calls=1000000/month");
+    let key = create_for(&mut client, "another", "acme");
+    assert_eq!((passing(&mut client, &first, 1), passing(&mut client, &key, 2)), (1, 2));
+    revoke(&mut client, &first);
+    assert_eq!(value(&mut client, "SELECT vpk_purge(clock_timestamp())::text", &[]), "1");
+    cluster.down();
+    cluster.up();
+    let mut client = cluster.client();
+    wait_for_rest(&mut client);
+    flush_every(&mut client, "100ms");
+    let mut calls = 3;
+    wait_until("a charge is in the table", || {
+        calls += i64::try_from(passing(&mut client, &key, 1)).expect("a call");
+        in_table(&mut client) > 0
+    });
+    wait_for_used(&mut client, calls);
+}
+
+/// Uses that take all the time of a flush leave the next one to the charges.
+#[test]
+fn charges_have_their_turn_beside_slow_uses() {
+    let cluster = start_flushing_hourly(&[]);
+    let mut client = cluster.client();
+    let key = key_with(&mut client, "calls=1000000/month");
+    run(
+        &mut client,
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql
+             AS 'BEGIN PERFORM pg_sleep(0.8); RETURN NEW; END';
+         CREATE TRIGGER slow BEFORE INSERT OR UPDATE ON vpk.key_usage
+             FOR EACH ROW EXECUTE FUNCTION slow()",
+    );
+    flush_every(&mut client, "100ms");
+    let mut calls = 0;
+    wait_until("charges are in the table", || {
+        calls += i64::try_from(passing(&mut client, &key, 1)).expect("a call");
+        in_table(&mut client) > 0
+    });
+    run(&mut client, "DROP TRIGGER slow ON vpk.key_usage");
+    wait_for_used(&mut client, calls);
 }
 
 /// What a transaction has done to a quota decides on no call of others before it has committed,
