@@ -1,5 +1,5 @@
--- The tables. In normal operation, users write only to vpk.plans. The functions write accounts,
--- keys, leases and events; the background worker writes vpk.key_usage and vpk.usage_history.
+-- The tables. In normal operation, users write only to vpk.plans. The background worker writes
+-- vpk.key_usage, vpk.quota_usage and the histories; the functions write all other tables.
 --
 -- There are no foreign keys. The tables of an extension have their constraints before their rows
 -- are restored, and a parallel pg_restore loads them in any order. The functions lock the row that
@@ -67,8 +67,8 @@ CREATE INDEX keys_account_idx ON vpk.keys (account, id);
 CREATE INDEX keys_end_idx ON vpk.keys (LEAST(revoked_at, expires_at), id)
     WHERE LEAST(revoked_at, expires_at) IS NOT NULL;
 
--- Updated every few seconds for the keys in use. Free space on each page allows HOT updates, which
--- add no index entries.
+-- Updated once a minute for a key in constant use. Free space on each page allows HOT updates,
+-- which add no index entries.
 CREATE TABLE vpk.key_usage (
     key_id       uuid PRIMARY KEY,
     last_used_at timestamptz NOT NULL,

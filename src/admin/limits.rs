@@ -154,7 +154,7 @@ fn begin(call: &Call, subject: Subject, meter: Name, span: Span) {
 /// Whether the plan of an account has a quota of this kind, which counts already.
 fn is_of_plan_too(call: &Call, subject: Subject, meter: Name, span: Span) -> bool {
     let Subject::Account(account) = subject else { return false };
-    let Some(holding) = store::quotas::of_account(call, account) else { return false };
+    let Some(holding) = store::quotas::holding::of_account(call, account) else { return false };
     let all = used::current(call, &holding);
     all.iter().any(|(_, quota)| quota.meter == meter && quota.span == span)
 }

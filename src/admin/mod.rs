@@ -1,10 +1,10 @@
 //! Management of keys, accounts and roles. Each function checks its arguments, calls the store, and
 //! explains why where the store found nothing to do.
 //!
-//! A call that withdraws access waits at its commit for the synchronous standbys: a revocation, a
-//! rotation, a disabling, a deletion, another plan, and a change to a key's scopes, networks or
-//! expiry. A call that gives access does not wait. Neither does a purge, whose keys were refused
-//! before.
+//! A call that can withdraw access waits at its commit for the synchronous standbys: a revocation,
+//! a rotation, a disabling, a deletion, another plan or limit, a grant of less than 0, and a change
+//! to a key's scopes, networks or expiry. Other calls do not wait. A purge does not either: its keys
+//! were refused before.
 
 pub mod accounts;
 pub mod actor;

@@ -10,7 +10,7 @@ use pure::limits::name::Name;
 use pure::limits::quota_period::Span;
 
 use super::arguments::{self, required};
-use super::limits;
+use super::{limits, request};
 use crate::limits::used::{self, Used};
 use crate::pg::background::shmem;
 use crate::pg::call::Call;
@@ -19,7 +19,9 @@ use crate::pg::sql::commit;
 use crate::pg::types::{Text, Timestamp, Uuid};
 use crate::store::events::Caller;
 use crate::store::keys;
-use crate::store::quotas::{self, GrantDetails, Holding, Request};
+use crate::store::quotas::grants::{self as stored_grants, GrantDetails};
+use crate::store::quotas::holding::{self, Holding};
+use crate::store::quotas::requests::{self, Request};
 use crate::store::roles;
 
 /// The largest charge and the largest grant.
@@ -31,8 +33,8 @@ const A_YEAR: Micros = 366 * A_DAY;
 /// The quotas of an account, or of a key and its account, with what is used of them.
 pub fn used(call: &Call, account: Option<Text>, id: Option<Uuid>) -> Result<Vec<Used>, CallError> {
     let holding = match (account, id) {
-        (Some(account), None) => of_account(call, account, quotas::of_account)?,
-        (None, Some(id)) => quotas::of_key(call, id).ok_or_else(arguments::unknown_key)?,
+        (Some(account), None) => of_account(call, account, holding::of_account)?,
+        (None, Some(id)) => holding::of_key(call, id).ok_or_else(arguments::unknown_key)?,
         _ => {
             return Err(CallError::invalid("exactly one of account and id must be given")
                 .hint("Name whose quotas to show, such as account => 'acme'."));
@@ -66,14 +68,14 @@ pub fn grant(call: &Call, new: NewGrant) -> Result<i64, CallError> {
     let amount = checked_amount("amount", required("amount", new.amount)?)?;
     let meter = checked_meter(call, new.meter)?;
     let span = new.period.map(|period| limits::checked_span(call, period)).transpose()?;
-    let request = checked_request(call, new.idempotency_key)?;
-    let holding = of_account(call, account, quotas::lock_account)?;
+    let request = request::checked(call, new.idempotency_key)?;
+    let holding = of_account(call, account, holding::lock_account)?;
     let quota = granted_quota(call, &holding, meter, span)?;
     let remaining =
         |holding: &Holding| used::used(call, holding, Holder::Account, quota).remaining();
     let kept_until = kept_until(quota.period.end);
     let is_new =
-        |key| quotas::note_request(call, holding.account, Request::Grant, meter, key, kept_until);
+        |key| requests::note(call, holding.account, Request::Grant, meter, key, kept_until);
     if !request.is_none_or(is_new) {
         return Ok(remaining(&holding));
     }
@@ -93,7 +95,7 @@ pub fn grant(call: &Call, new: NewGrant) -> Result<i64, CallError> {
         amount,
         reason: arguments::kept_reason(call, new.reason),
     };
-    quotas::set_grants(call, holding.account, &grants, &details, Caller::of(call));
+    stored_grants::set(call, holding.account, &grants, &details, Caller::of(call));
     if amount < 0 {
         commit::until_applied();
     }
@@ -147,7 +149,7 @@ pub fn charge(call: &Call, new: NewCharge) -> Result<Option<i64>, CallError> {
         let id = required("id", new.id)?;
         let cost = checked_cost(required("cost", new.cost)?)?;
         let meter = checked_meter(call, new.meter)?;
-        let request = checked_request(call, new.idempotency_key)?;
+        let request = request::checked(call, new.idempotency_key)?;
         if cost < 0 {
             let standing = roles::standing(call, role);
             if !standing.is_admin && !standing.is_owner {
@@ -160,7 +162,7 @@ pub fn charge(call: &Call, new: NewCharge) -> Result<Option<i64>, CallError> {
             // The request is noted by the account's name, which nobody can change any more.
             keys::lock_account(call, id);
         }
-        let holding = quotas::of_key(call, id).ok_or_else(arguments::unknown_key)?;
+        let holding = holding::of_key(call, id).ok_or_else(arguments::unknown_key)?;
         let mut all = used::current(call, &holding);
         all.retain(|(_, quota)| quota.meter == meter);
         if all.is_empty() {
@@ -174,9 +176,8 @@ pub fn charge(call: &Call, new: NewCharge) -> Result<Option<i64>, CallError> {
         }
         let kept_until =
             kept_until(all.iter().map(|(_, quota)| quota.period.end).max().unwrap_or(0));
-        let is_new = |key| {
-            quotas::note_request(call, holding.account, Request::Charge, meter, key, kept_until)
-        };
+        let is_new =
+            |key| requests::note(call, holding.account, Request::Charge, meter, key, kept_until);
         let cost = if request.is_none_or(is_new) { cost } else { 0 };
         Ok(used::charge(call, &holding, id, &all, cost))
     })
@@ -199,10 +200,6 @@ fn of_account(
 fn kept_until(period_end: Micros) -> Timestamp {
     let now = clock::now().micros();
     Timestamp::from_micros(period_end.clamp(now + A_DAY, now + A_YEAR))
-}
-
-fn checked_request(call: &Call, key: Option<Text>) -> Result<Option<Text>, CallError> {
-    key.map(|key| arguments::checked_idempotency_key(call, key)).transpose()
 }
 
 fn checked_meter(call: &Call, meter: Option<Text>) -> Result<Name, CallError> {

@@ -7,7 +7,8 @@ use pure::limits::name::Name;
 use pure::limits::policies::NamedPolicy;
 
 use super::arguments;
-use crate::limits::rate_limits::{Applied, AppliedPolicy, Policies, Subject};
+use crate::limits::rate_limits::{Applied, AppliedPolicy, Policies};
+use crate::limits::subject::Subject;
 use crate::limits::{self, Left};
 use crate::pg::background::shmem;
 use crate::pg::call::Call;

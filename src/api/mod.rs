@@ -2,8 +2,8 @@
 //!
 //! Callers rely on their names, arguments and result columns. Functions on the verification path
 //! are not SECURITY DEFINER and have no SET clause (each costs about a microsecond). Functions that
-//! run SQL have both, so the caller's search_path cannot affect them; those that grant check their
-//! caller and have the latter only.
+//! run SQL have both, so the caller's search_path cannot affect them. Those that grant, and
+//! `vpk_charge`, check their caller and have the latter only.
 
 #![expect(
     clippy::type_complexity,

@@ -1,6 +1,6 @@
 //! A finding on one item, and its wording.
 
-use crate::store::doctor::Listing;
+use crate::store::listing::Listing;
 
 /// A finding on one item: a row of `vpk_doctor`.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,7 +8,8 @@ use super::finding::{Finding, enumerated};
 use crate::pg::call::Call;
 use crate::pg::redaction::Redaction;
 use crate::pg::server::setting_values;
-use crate::store::doctor::{self, Listing, Setting};
+use crate::store::doctor::{self, Setting};
+use crate::store::listing::Listing;
 
 /// What a setting makes the server write to its log.
 #[derive(Clone, Copy, PartialEq, Eq)]

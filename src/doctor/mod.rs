@@ -19,8 +19,9 @@ use crate::pg::redaction;
 use crate::pg::server::clock;
 use crate::pg::types::encoding::ServerEncoding;
 use crate::store::doctor::keys::{self, Sample};
-use crate::store::doctor::{self, Listing, accepted, additions, alike, names, replication};
+use crate::store::doctor::{self, accepted, additions, alike, names, replication};
 use crate::store::events;
+use crate::store::listing::Listing;
 use crate::usage::stats;
 
 /// All items, in their order. What was accepted is well.

@@ -1,8 +1,7 @@
 //! The decision by limits, and the charge: both under the locks of the buckets, so that of racing
 //! calls exactly as many pass as all limits allow together.
 //!
-//! Everything up to the header fields is plain data, and calls nothing of the server: see
-//! [`crate::pg::ffi::unguarded`].
+//! Everything up to the header fields is unguarded: see [`crate::pg::ffi::unguarded`].
 
 use core::iter;
 
@@ -18,7 +17,8 @@ use pure::limits::quota_decision::{CountedQuota, refusing};
 use pure::limits::rate_decision::{self, Limit, Verdict};
 use serde_json::Value;
 
-use crate::limits::rate_limits::{Applied, Hashes, Policies, Subject};
+use crate::limits::rate_limits::{Applied, Policies};
+use crate::limits::subject::{Hashes, Subject};
 use crate::limits::{invalid_keys, quotas};
 use crate::pg::background::shmem;
 use crate::pg::call::Call;

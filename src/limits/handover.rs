@@ -21,7 +21,7 @@ use crate::pg::sql::lock::{self, HandedOver};
 use crate::pg::types::{Text, Timestamp, Uuid};
 use crate::store::history::charges as history;
 use crate::store::quotas::charges;
-use crate::usage::handover::{
+use crate::usage::standby::{
     begin, begin_settling, checked_limit, in_the_past, of_standby, required, while_a_standby,
 };
 

@@ -13,12 +13,14 @@ pub mod identifier;
 pub mod invalid_keys;
 pub mod quotas;
 pub mod rate_limits;
+pub mod subject;
 pub mod used;
 
 use pure::limits::bucket_set::WAYS;
 use pure::limits::bucket_sets::Sets;
 
-use crate::limits::rate_limits::{Applied, AppliedPolicy, Policies, Subject};
+use crate::limits::rate_limits::{Applied, AppliedPolicy, Policies};
+use crate::limits::subject::Subject;
 use crate::pg::background::shmem;
 use crate::pg::server::clock;
 

@@ -9,7 +9,7 @@ use pure::limits::quota_period::{Period, Utc, containing};
 use pure::limits::quota_set::{MaxAge, Reading};
 use pure::limits::quotas::{MAX_QUOTAS, Quota};
 
-use crate::limits::rate_limits::{Hashes, Subject};
+use crate::limits::subject::{Hashes, Subject};
 use crate::pg::call::Call;
 use crate::pg::list::List;
 use crate::pg::server::kept::Kept;
@@ -45,7 +45,7 @@ impl Current {
         if texts == [None; 3] {
             return None;
         }
-        // The server is called: an array's own method would have a destructor.
+        // Not `map`: it would leave a clean-up above a call of the server.
         let mut current = Current([CurrentQuotas::NONE; 3]);
         for (quotas, text) in current.0.iter_mut().zip(&texts) {
             if let Some(text) = text {

@@ -7,63 +7,18 @@ use pure::limits::applicable::{Holder, applicable};
 use pure::limits::bucket::Bucket;
 use pure::limits::bucket_sets::Counted;
 use pure::limits::by_text::{ByText, HashedPolicies, HashedPolicy};
-use pure::limits::id::{HashKey, HolderHash, HolderName};
+use pure::limits::id::HashKey;
 use pure::limits::policies::MAX_POLICIES;
 use pure::limits::rate_decision::Limit;
 
+use crate::limits::subject::{Hashes, Subject};
 use crate::pg::background::shmem;
 use crate::pg::list::List;
 use crate::pg::server::kept::Kept;
-use crate::pg::server::{database, settings};
-use crate::store::lookup::Limits;
+use crate::pg::server::settings;
 
 /// How many policies apply to a call at most.
 pub const MAX_APPLIED: usize = 3 * MAX_POLICIES;
-
-/// Whose calls are limited.
-#[derive(Clone, Copy)]
-pub struct Subject<'call> {
-    /// The name of the account.
-    pub account: &'call [u8],
-    /// The id of the key; None stands for the account alone.
-    pub key: Option<[u8; 16]>,
-    /// What the tables say of its limits.
-    pub limits: &'call Limits<'call>,
-}
-
-/// The hashes of a subject's holders, each made when it is first needed.
-pub struct Hashes {
-    key: HashKey,
-    account: Option<HolderHash>,
-    own: Option<HolderHash>,
-}
-
-impl Hashes {
-    /// None is made yet.
-    pub const fn under(key: HashKey) -> Hashes {
-        Hashes { key, account: None, own: None }
-    }
-
-    /// The hash of the account or the key of a subject, always the same one.
-    #[inline]
-    pub fn of(&mut self, holder: Holder, subject: &Subject) -> HolderHash {
-        let hash = |name| self.key.holder(database::own(), name);
-        match (holder, &subject.key) {
-            (Holder::Key, Some(id)) => *self.own.get_or_insert_with(|| hash(HolderName::Key(id))),
-            _ => {
-                let name = HolderName::Account(subject.account);
-                *self.account.get_or_insert_with(|| hash(name))
-            }
-        }
-    }
-
-    /// The one or two holders whose hash was needed. None if none was.
-    #[inline]
-    pub fn holders(&self) -> Option<[u64; 2]> {
-        let [account, own] = [self.account, self.own].map(|hash| hash.map(HolderHash::holder));
-        Some([account.or(own)?, own.or(account)?])
-    }
-}
 
 /// The buckets of the policies that apply to a call of a subject.
 #[derive(Clone, Copy)]
@@ -83,15 +38,6 @@ pub struct AppliedPolicy {
     pub holder: Holder,
     /// The policy with its name.
     pub policy: HashedPolicy,
-}
-
-impl Subject<'_> {
-    /// The texts of the rate limits of the plan, the account and the key.
-    #[inline]
-    fn rate_limits(&self) -> [Option<&[u8]>; 3] {
-        let Limits { plan, account, key } = self.limits;
-        [plan.rate_limits, account.rate_limits, key.rate_limits]
-    }
 }
 
 impl Policies {

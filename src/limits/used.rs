@@ -12,7 +12,8 @@ use crate::pg::background::shmem;
 use crate::pg::call::Call;
 use crate::pg::server::{clock, database};
 use crate::pg::types::{Text, Uuid};
-use crate::store::quotas::{self as table, Holding};
+use crate::store::quotas as table;
+use crate::store::quotas::holding::Holding;
 use crate::usage;
 
 /// A quota of an account or a key, with what is used of it.

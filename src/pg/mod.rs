@@ -10,7 +10,6 @@
 pub mod background {
     mod control_file;
     pub mod databases;
-    pub mod own_table;
     pub mod shmem;
     pub mod usage_file;
     pub mod worker;
@@ -62,6 +61,7 @@ pub mod sql {
     pub mod commit;
     pub mod isolation;
     pub mod lock;
+    pub mod own_table;
     pub mod statement;
     pub mod visibility;
 }

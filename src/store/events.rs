@@ -9,7 +9,7 @@ use crate::pg::sql::bulk_table::Table;
 use crate::pg::sql::lock;
 use crate::pg::sql::statement::{Rows, Statement};
 use crate::pg::types::{Parameter, SqlValue, Text, Timestamp, Uuid};
-use crate::store::doctor::{Listing, listing};
+use crate::store::listing::{Listing, listing};
 
 /// The roles that an event records.
 #[derive(Clone, Copy)]
@@ -71,8 +71,8 @@ macro_rules! missed_events {
 }
 pub(super) use missed_events;
 
-/// Runs a statement with [`record_events`] that returns at most one row, whose last column is
-/// [`missed_events`], and inserts these.
+/// Runs a statement with [`record_events`] whose last column is [`missed_events`], the same in each
+/// row, and inserts these.
 pub(super) fn write<'call>(
     call: &'call Call,
     statement: &Statement,

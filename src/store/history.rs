@@ -7,8 +7,8 @@ use pgrx::pg_sys::{
 
 use pure::usage::history::HourCount;
 
-use crate::pg::background::own_table::OwnTable;
 use crate::pg::call::Call;
+use crate::pg::sql::own_table::OwnTable;
 use crate::pg::sql::statement::{Row, Statement};
 use crate::pg::types::{self, SqlValue, Text, TextArray, Timestamp, TypedDatum, Uuid};
 use crate::store::usage::Skipped;
@@ -67,7 +67,7 @@ macro_rules! prune {
 ///
 /// The row of an hour at midnight becomes that of its day. So a day is a row that begins with one,
 /// as is its first hour; the instant says which it is. Keys are taken in their order, and all of
-/// their hours at once, so that the row of a day is written once.
+/// their hours at once if the limit allows, so that the row of a day is written once.
 ///
 /// Arrays and not joins: the server then looks into the index for each hour and key, whatever it
 /// believes of the number of rows.

@@ -4,7 +4,6 @@ use core::ops::ControlFlow;
 
 use pgrx::pg_sys::{INTERVALOID, TEXTOID, TIMESTAMPTZOID, UUIDOID};
 
-use super::lookup::columns::{self, task_leases::EXPIRES_AT};
 use crate::pg::call::Call;
 use crate::pg::read::catalog::Table;
 use crate::pg::read::scan::{Opened, Wanted};
@@ -13,6 +12,7 @@ use crate::pg::server::clock;
 use crate::pg::sql::isolation;
 use crate::pg::sql::statement::Statement;
 use crate::pg::types::{Interval, SqlValue, Text, Timestamp, Uuid};
+use crate::store::columns::{self, task_leases::EXPIRES_AT};
 
 /// The end of a lease that starts now; None where the time to live is null or out of range.
 ///
@@ -44,6 +44,20 @@ pub struct Leases {
     pub first_end: Option<Timestamp>,
     /// Whether there are some that have ended.
     pub some_ended: bool,
+}
+
+/// How many leases of an account have not ended.
+pub fn running(account: Text) -> i64 {
+    let leases = Opened::open(Table::TaskLeases, columns::shape(Table::TaskLeases));
+    let now = clock::now().micros();
+    let mut running = 0;
+    leases.each_visible(Some(Wanted::text(account)), snapshot::latest(), |tuple| {
+        let end = tuple.timestamp(EXPIRES_AT);
+        running += i64::from(end.is_some_and(|end| end.micros() > now));
+        ControlFlow::Continue(())
+    });
+    leases.close();
+    running
 }
 
 /// Counts the leases of an account, on the latest snapshot, for a call that will write them.

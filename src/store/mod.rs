@@ -1,8 +1,8 @@
 //! The tables: the only module that knows them and speaks SQL.
 //!
-//! Each function runs one statement, takes typed arguments and returns typed rows. Statements are
-//! private. A column is read by its number only beside the statement that selects it. Nothing is
-//! decided here.
+//! Each function runs a statement or a few, takes typed arguments and returns typed rows.
+//! Statements are private. A column is read by its number only beside the statement that selects
+//! it. Nothing is decided here.
 
 /// The text of a statement, put together from string literals and macros that expand to literals.
 macro_rules! sql {
@@ -17,6 +17,7 @@ macro_rules! sql {
 }
 
 pub mod accounts;
+mod columns;
 pub mod create;
 pub mod doctor;
 pub mod events;
@@ -25,6 +26,7 @@ pub mod keys;
 pub mod leases;
 pub mod limits;
 pub mod list;
+pub mod listing;
 pub mod lookup;
 pub mod quotas;
 pub mod rate_limits;

@@ -7,8 +7,8 @@ use pgrx::pg_sys::{
 use pure::usage::history::{self, KeyUses};
 use pure::usage::slots::Pending;
 
-use crate::pg::background::own_table::OwnTable;
 use crate::pg::call::Call;
+use crate::pg::sql::own_table::OwnTable;
 use crate::pg::sql::statement::{Row, Statement};
 use crate::pg::types::{self, SqlValue, Timestamp, Uuid};
 use crate::store::keys::RemovedKeys;

@@ -1,9 +1,9 @@
 //! Counting uses of keys and answers, without writing to the database.
 //!
 //! A verification adds to memory that all processes share ([`crate::pg::background::shmem`]). The
-//! launcher starts a worker in each database that has pending uses, and the worker writes them to
-//! `vpk.key_usage`. If the library was not preloaded, there is no such memory, and nothing is
-//! counted.
+//! launcher starts a worker in each database where something is pending. The worker writes uses,
+//! charges of quotas and refusals to their tables, and tidies these up. If the library was not
+//! preloaded, there is no such memory, and nothing is counted.
 
 mod charges;
 pub mod current;
@@ -11,6 +11,7 @@ mod flusher;
 pub mod handover;
 mod launcher;
 mod refusals;
+pub mod standby;
 pub mod stats;
 mod tidy;
 

@@ -15,6 +15,7 @@ use crate::pg::types::encoding::ServerEncoding;
 use crate::pg::types::json::jsonb;
 use crate::pg::types::kept_json::KeptJson;
 use crate::pg::types::{Json, Text};
+use crate::store::leases;
 use crate::store::lookup::{self, Plan};
 use crate::verify::Answer;
 
@@ -50,7 +51,7 @@ pub fn facts<'call>(
         }),
         Status::ConcurrencyLimitExceeded => {
             let allowed = account.and_then(|account| lookup::tasks_allowed(call, account));
-            let running = account.map(lookup::running_tasks);
+            let running = account.map(leases::running);
             BodyFacts { tasks: allowed.zip(running), ..BodyFacts::default() }
         }
         _ => BodyFacts::default(),

@@ -20,7 +20,7 @@ use pure::white_space::is_blank;
 
 use crate::limits::decide::{self, Decision};
 use crate::limits::invalid_keys;
-use crate::limits::rate_limits::Subject;
+use crate::limits::subject::Subject;
 use crate::pg::call::Call;
 use crate::pg::server::{clock, settings};
 use crate::pg::types::{Bytes, Inet, Presented, Text};

@@ -2,11 +2,12 @@
 
 use pgrx::pg_sys::TEXTARRAYOID;
 
-use super::{Listing, listing, names};
+use super::names;
 use crate::pg::call::Call;
 use crate::pg::read::catalog::Table;
 use crate::pg::sql::statement::Statement;
-use crate::store::lookup::columns;
+use crate::store::columns;
+use crate::store::listing::{Listing, listing};
 
 /// Indexes that a release has made.
 const INDEXES: [&str; 23] = [

@@ -4,10 +4,10 @@ use pgrx::pg_sys::TEXTOID;
 
 use pure::characters::invisible_pattern;
 
-use super::{Listing, listing};
 use crate::pg::call::Call;
 use crate::pg::sql::statement::Statement;
 use crate::pg::types::{SqlValue, Text};
+use crate::store::listing::{Listing, listing};
 
 /// Pairs of accounts, and of plans, whose names differ in spelling or in characters that cannot be
 /// seen alone. The encoding of the database has to be UTF8.

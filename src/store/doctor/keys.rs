@@ -2,10 +2,10 @@
 
 use pgrx::pg_sys::INT4OID;
 
-use super::{Listing, listing};
 use crate::pg::call::Call;
 use crate::pg::sql::statement::Statement;
 use crate::pg::types::Parameter;
+use crate::store::listing::{Listing, listing};
 
 /// Active keys without a successor that expire within two weeks, earliest expiry first.
 pub fn expiring_keys(call: &Call) -> Listing {

@@ -4,10 +4,10 @@ use pgrx::pg_sys::INT4OID;
 
 use pure::encoding::widen;
 
-use super::Listing;
 use super::keys::Sample;
 use crate::pg::call::Call;
 use crate::pg::sql::statement::Statement;
+use crate::store::listing::Listing;
 
 /// Everything that has a limit: all plans and accounts, and the keys of a sample.
 macro_rules! limited {

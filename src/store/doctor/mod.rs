@@ -22,48 +22,8 @@ use crate::pg::read::scan::Opened;
 use crate::pg::read::shape::Difference;
 use crate::pg::sql::statement::{Row, Statement};
 use crate::pg::types::{Parameter, SqlValue, Text, TextArray};
-use crate::store::lookup::columns;
-
-/// The first lines of a longer list.
-pub struct Listing {
-    /// Lines to show, one character per byte of the server's text.
-    pub lines: Vec<String>,
-    /// How many lines there are in all.
-    pub total: i64,
-}
-
-impl Listing {
-    pub(in crate::store) fn read(
-        call: &Call,
-        listing: &Statement,
-        parameters: &[Parameter],
-    ) -> Listing {
-        let rows = listing.read(call, parameters);
-        Listing {
-            lines: rows
-                .iter()
-                .filter_map(|row| row.text(1))
-                .map(|line| widen(line.bytes(call)))
-                .collect(),
-            total: rows.first().and_then(|row| row.bigint(0)).unwrap_or(0),
-        }
-    }
-}
-
-/// A listing. `$lines` is a query that has the column `line`; `$order` may name other columns of
-/// it, which come first in the order.
-macro_rules! listing {
-    ($lines:literal, order: $order:literal) => {
-        sql!(
-            "SELECT pg_catalog.count(*) OVER (), l.line FROM (",
-            $lines,
-            ") AS l ORDER BY ",
-            $order,
-            "l.line COLLATE pg_catalog.\"C\" LIMIT 10"
-        )
-    };
-}
-pub(in crate::store) use listing;
+use crate::store::columns;
+use crate::store::listing::{Listing, listing};
 
 /// A text array of these names.
 pub(super) fn names(names: impl IntoIterator<Item = &'static str>) -> Parameter {

@@ -2,11 +2,12 @@
 
 use pgrx::pg_sys::TEXTARRAYOID;
 
-use super::{Listing, listing, set_for_roles};
+use super::set_for_roles;
 use crate::pg::call::Call;
 use crate::pg::sql::statement::Statement;
 use crate::pg::types::encoding::shown_here;
 use crate::pg::types::{SqlValue, Text, TextArray};
+use crate::store::listing::{Listing, listing};
 
 /// Objects of others that a call of the extension's functions can find, and ways to plant some: who
 /// may create in the schemas of the functions, functions of their names, operators and casts that

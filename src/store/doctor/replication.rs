@@ -1,8 +1,8 @@
 //! What logical replication does with the extension's tables.
 
-use super::{Listing, listing};
 use crate::pg::call::Call;
 use crate::pg::sql::statement::Statement;
+use crate::store::listing::{Listing, listing};
 
 /// Publications that include the hashes of keys: a column list can leave the hashes out. And those
 /// that lack some of the tables that a subscriber needs to verify, as after a restore: before

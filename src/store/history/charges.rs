@@ -9,9 +9,9 @@ use pure::limits::pending_charge::PendingCharge;
 use pure::usage::history::hour_of;
 
 use super::{UsageFilter, fold_table, prune_table};
-use crate::pg::background::own_table::OwnTable;
 use crate::pg::call::Call;
 use crate::pg::server::clock;
+use crate::pg::sql::own_table::OwnTable;
 use crate::pg::sql::statement::{Row, Statement};
 use crate::pg::types::{self, SqlValue, Text, TextArray, Timestamp, TypedDatum, Uuid};
 

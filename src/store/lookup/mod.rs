@@ -1,7 +1,6 @@
 //! Lookups on the way to an answer: rows of the tables, read through an index without SQL, under
 //! the latest snapshot.
 
-pub(super) mod columns;
 mod stored;
 
 use core::cell::Cell;
@@ -15,8 +14,8 @@ use crate::pg::read::scan::{Opened, Wanted};
 use crate::pg::read::snapshot::Snapshot;
 use crate::pg::read::tuple::Tuple;
 use crate::pg::read::{in_place, snapshot};
-use crate::pg::server::clock;
 use crate::pg::types::{Bytes, Text};
+use crate::store::columns;
 
 pub use self::stored::{Limits, Plan, StoredKey, Texts};
 
@@ -89,20 +88,6 @@ pub fn tasks_allowed(call: &Call, account: Text) -> Option<Option<i32>> {
         let plan = tables.plan_of(account)?.map(|plan| tables.plan(plan)).transpose()?.flatten();
         Ok(plan.map(|plan| plan.concurrent_tasks))
     })
-}
-
-/// How many leases of an account have not ended.
-pub fn running_tasks(account: Text) -> i64 {
-    let leases = Opened::open(Table::TaskLeases, columns::shape(Table::TaskLeases));
-    let now = clock::now().micros();
-    let mut running = 0;
-    leases.each_visible(Some(Wanted::text(account)), snapshot::latest(), |tuple| {
-        let end = tuple.timestamp(columns::task_leases::EXPIRES_AT);
-        running += i64::from(end.is_some_and(|end| end.micros() > now));
-        ControlFlow::Continue(())
-    });
-    leases.close();
-    running
 }
 
 impl<'call> LookUp<'call> {

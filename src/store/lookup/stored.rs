@@ -6,10 +6,10 @@ use pgrx::pg_sys::AttrNumber;
 use pure::key::environment::Environment;
 use pure::request::network::Network;
 
-use super::columns;
 use crate::pg::call::Call;
 use crate::pg::read::tuple::Tuple;
 use crate::pg::types::{Json, Text, TextArray};
+use crate::store::columns;
 
 /// What a row says of limits, as text; None where nothing is set.
 #[derive(Clone, Copy, Default)]
@@ -58,7 +58,7 @@ impl<'call> Texts<'call> {
     #[inline(never)]
     fn kept(call: &'call Call, tuple: &Tuple, columns: &[AttrNumber]) -> Option<Texts<'call>> {
         let mut texts = [None; 3];
-        // The server is called: an array's own method would have a destructor.
+        // Not `map`: it would leave a clean-up above a call of the server.
         for (text, column) in texts.iter_mut().zip(columns) {
             *text = tuple.text(*column).map(|text| text.bytes());
         }

@@ -5,8 +5,8 @@ use pgrx::pg_sys::{INT8ARRAYOID, TEXTARRAYOID, TEXTOID, TIMESTAMPTZARRAYOID, UUI
 use pure::limits::pending_charge::PendingCharge;
 
 use super::exists;
-use crate::pg::background::own_table::OwnTable;
 use crate::pg::call::Call;
+use crate::pg::sql::own_table::OwnTable;
 use crate::pg::sql::statement::Statement;
 use crate::pg::types::{self, SqlValue, TextArray, Uuid};
 use crate::store::events::{self, Caller, missed_events, record_events};

@@ -1,4 +1,4 @@
-//! A table of the extension, to which a background worker writes as the table's owner.
+//! A table of the extension that is written to as the table's owner.
 
 use core::marker::PhantomData;
 use std::ffi::CString;
