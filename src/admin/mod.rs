@@ -3,8 +3,8 @@
 //!
 //! A call that can withdraw access waits at its commit for the synchronous standbys: a revocation,
 //! a rotation, a disabling, a deletion, another plan or limit, a grant of less than 0, and a change
-//! to a key's scopes, networks or expiry. Other calls do not wait. A purge does not either: its keys
-//! were refused before.
+//! to a key's scopes, networks or expiry. Other calls do not wait, nor does a purge: its keys were
+//! refused before.
 
 pub mod accounts;
 pub mod actor;
