@@ -99,7 +99,8 @@ fn a_redacted_statement_that_failed_can_be_executed_again() {
     let libraries = libraries(&LIBRARIES).join(",");
     let cluster = crate::support::Cluster::start(&[("shared_preload_libraries", &libraries)]);
     let mut client = cluster.client();
-    client.batch_execute("CREATE TABLE planned AS SELECT 1 AS n").expect("a table");
+    let set_up = "CREATE EXTENSION pg_stat_statements; CREATE TABLE planned AS SELECT 1 AS n";
+    client.batch_execute(set_up).expect("a table");
     let sql = "SELECT n / $1::int FROM planned /* vpk_live_aBcDeFgH/ isn't */";
     let statement = client.prepare(sql).expect("a statement");
     client.query(&statement, &[&0]).expect_err("no such quotient");

@@ -30,8 +30,10 @@ SELECT vpk_verify(:'token');
 -- A foreign key that would take an application's rows along with the old row of the account.
 CREATE TABLE orders (account text REFERENCES vpk.accounts ON DELETE NO ACTION DEFERRABLE);
 INSERT INTO orders VALUES ('new name');
+\set SHOW_CONTEXT never
 SELECT vpk_rename_account('new name', 'other');
 \echo :SQLSTATE
+\set SHOW_CONTEXT errors
 BEGIN;
 SET CONSTRAINTS ALL DEFERRED;
 SELECT vpk_rename_account('new name', 'other');
