@@ -5,6 +5,7 @@ use pure::error::{CallError, quoted};
 use pure::validate;
 
 use super::arguments::{self, required};
+use super::errors;
 use crate::limits::changes;
 use crate::pg::call::Call;
 use crate::pg::sql::{commit, lock};
@@ -25,7 +26,7 @@ pub fn set_plan(call: &Call, account: Option<Text>, plan: Option<Text>) -> Resul
         commit::until_applied();
         return Ok(());
     }
-    Err(arguments::unknown_plan(call, plan))
+    Err(errors::unknown_plan(call, plan))
 }
 
 /// Gives an account with all its rows another name. Returns the number of its keys. Raises 55P03 if
@@ -46,7 +47,7 @@ pub fn rename(
     }
     check_nothing_follows(call)?;
     lock::with_patience(|| rename_locked(call, account, new_account))
-        .unwrap_or_else(|| Err(arguments::busy_account(account.bytes(call))))
+        .unwrap_or_else(|| Err(errors::busy_account(account.bytes(call))))
 }
 
 /// Refuses a rename where a foreign key would delete or change rows of an application: the account
@@ -75,7 +76,7 @@ fn rename_locked(call: &Call, account: Text, new_account: Text) -> Result<i64, C
     lock::lock_tasks(call, old.min(new));
     lock::lock_tasks(call, old.max(new));
     if !accounts::lock(call, account) {
-        return Err(arguments::unknown_account(old).hint(arguments::SEE_ACCOUNTS));
+        return Err(errors::unknown_account(old));
     }
     // The account itself may have another spelling of its new name.
     let taken = arguments::stored_account(call, new_account, accounts::lock_against_deletion);

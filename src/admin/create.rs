@@ -6,6 +6,7 @@ use pure::key::token::Token;
 use pure::validate;
 
 use super::arguments::{self, required};
+use super::errors;
 use super::request;
 use crate::pg::call::Call;
 use crate::pg::server::{clock, random};
@@ -129,6 +130,6 @@ pub fn create(call: &Call, new_key: &NewKey) -> Result<IssuedKey, CallError> {
             return Ok(issued);
         }
     }
-    Err(arguments::unknown_account(account_name)
+    Err(errors::unknown_account(account_name)
         .hint("Use vpk_set_plan(account, plan) to create an account."))
 }

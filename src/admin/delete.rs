@@ -3,6 +3,7 @@
 use pure::error::CallError;
 
 use super::arguments::{self, required};
+use super::errors;
 use crate::limits::changes;
 use crate::pg::call::Call;
 use crate::pg::server::{clock, settings};
@@ -88,7 +89,7 @@ pub fn delete_account(call: &Call, account: Option<Text>) -> Result<i64, CallErr
     let account = required("account", account)?;
     let account = arguments::spelled_as_stored(call, account);
     let deleted = lock::with_patience(|| erase(call, account))
-        .unwrap_or_else(|| Err(arguments::busy_account(account.bytes(call))))?;
+        .unwrap_or_else(|| Err(errors::busy_account(account.bytes(call))))?;
     commit::until_applied();
     Ok(deleted)
 }
@@ -99,7 +100,7 @@ fn erase(call: &Call, account: Text) -> Result<i64, CallError> {
     lock::lock_tasks(call, account.bytes(call));
     if !accounts::lock(call, account) {
         commit::wait_until_applied();
-        return Err(arguments::unknown_account(account.bytes(call)).hint(arguments::SEE_ACCOUNTS));
+        return Err(errors::unknown_account(account.bytes(call)));
     }
     let deleted = accounts::empty(call, account, clock::now(), Caller::of(call));
     let deleted = forget_uses(call, &deleted);

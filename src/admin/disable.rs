@@ -2,7 +2,8 @@
 
 use pure::error::CallError;
 
-use super::arguments::{self, required};
+use super::arguments::required;
+use super::errors;
 use crate::pg::call::Call;
 use crate::pg::sql::commit;
 use crate::pg::types::{Timestamp, Uuid};
@@ -29,5 +30,5 @@ fn set_disabled(call: &Call, id: Option<Uuid>, disabled: bool) -> Result<KeyStat
     let id = required("id", id)?;
     keys::set_disabled(call, id, disabled, Caller::of(call))
         .or_else(|| keys::state(call, id))
-        .ok_or_else(arguments::unknown_key)
+        .ok_or_else(errors::unknown_key)
 }

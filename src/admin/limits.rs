@@ -13,6 +13,7 @@ use pure::limits::quotas::{Quota, Quotas, QuotasError};
 use serde_json::json;
 
 use super::arguments::{self, required};
+use super::errors;
 use crate::limits::{changes, used};
 use crate::pg::background::shmem;
 use crate::pg::call::Call;
@@ -311,11 +312,9 @@ fn check_enforced(is_set: bool) -> Result<(), CallError> {
 /// Locks the row of a subject, and reads a column of it.
 fn locked(call: &Call, column: Column, subject: Subject) -> Result<&[u8], CallError> {
     let text = limits::lock(call, column, subject).ok_or_else(|| match subject {
-        Subject::Plan(plan) => arguments::unknown_plan(call, plan),
-        Subject::Account(account) => {
-            arguments::unknown_account(account.bytes(call)).hint(arguments::SEE_ACCOUNTS)
-        }
-        Subject::Key(_) => arguments::unknown_key(),
+        Subject::Plan(plan) => errors::unknown_plan(call, plan),
+        Subject::Account(account) => errors::unknown_account(account.bytes(call)),
+        Subject::Key(_) => errors::unknown_key(),
     })?;
     Ok(bytes(call, text))
 }

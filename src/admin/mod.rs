@@ -12,6 +12,7 @@ mod arguments;
 pub mod create;
 pub mod delete;
 pub mod disable;
+mod errors;
 pub mod limits;
 pub mod list;
 pub mod quotas;

@@ -10,6 +10,7 @@ use pure::limits::name::Name;
 use pure::limits::quota_period::Span;
 
 use super::arguments::{self, required};
+use super::errors;
 use super::{limits, request};
 use crate::limits::used::{self, Used};
 use crate::pg::background::shmem;
@@ -21,7 +22,7 @@ use crate::store::events::Caller;
 use crate::store::keys;
 use crate::store::quotas::grants::{self as stored_grants, GrantDetails};
 use crate::store::quotas::holding::{self, Holding};
-use crate::store::quotas::requests::{self, Request};
+use crate::store::quotas::idempotency_keys::{self, Request};
 use crate::store::roles;
 
 /// The largest charge and the largest grant.
@@ -34,7 +35,7 @@ const A_YEAR: Micros = 366 * A_DAY;
 pub fn used(call: &Call, account: Option<Text>, id: Option<Uuid>) -> Result<Vec<Used>, CallError> {
     let holding = match (account, id) {
         (Some(account), None) => of_account(call, account, holding::of_account)?,
-        (None, Some(id)) => holding::of_key(call, id).ok_or_else(arguments::unknown_key)?,
+        (None, Some(id)) => holding::of_key(call, id).ok_or_else(errors::unknown_key)?,
         _ => {
             return Err(CallError::invalid("exactly one of account and id must be given")
                 .hint("Name whose quotas to show, such as account => 'acme'."));
@@ -75,7 +76,7 @@ pub fn grant(call: &Call, new: NewGrant) -> Result<i64, CallError> {
         |holding: &Holding| used::used(call, holding, Holder::Account, quota).remaining();
     let kept_until = kept_until(quota.period.end);
     let is_new =
-        |key| requests::note(call, holding.account, Request::Grant, meter, key, kept_until);
+        |key| idempotency_keys::note(call, holding.account, Request::Grant, meter, key, kept_until);
     if !request.is_none_or(is_new) {
         return Ok(remaining(&holding));
     }
@@ -162,7 +163,7 @@ pub fn charge(call: &Call, new: NewCharge) -> Result<Option<i64>, CallError> {
             // The request is noted by the account's name, which nobody can change any more.
             keys::lock_account(call, id);
         }
-        let holding = holding::of_key(call, id).ok_or_else(arguments::unknown_key)?;
+        let holding = holding::of_key(call, id).ok_or_else(errors::unknown_key)?;
         let mut all = used::current(call, &holding);
         all.retain(|(_, quota)| quota.meter == meter);
         if all.is_empty() {
@@ -176,8 +177,9 @@ pub fn charge(call: &Call, new: NewCharge) -> Result<Option<i64>, CallError> {
         }
         let kept_until =
             kept_until(all.iter().map(|(_, quota)| quota.period.end).max().unwrap_or(0));
-        let is_new =
-            |key| requests::note(call, holding.account, Request::Charge, meter, key, kept_until);
+        let is_new = |key| {
+            idempotency_keys::note(call, holding.account, Request::Charge, meter, key, kept_until)
+        };
         let cost = if request.is_none_or(is_new) { cost } else { 0 };
         Ok(used::charge(call, &holding, id, &all, cost))
     })
@@ -190,9 +192,7 @@ fn of_account(
     read: impl Fn(&Call, Text) -> Option<Holding>,
 ) -> Result<Holding, CallError> {
     let account = arguments::spelled_as_stored(call, account);
-    read(call, account).ok_or_else(|| {
-        arguments::unknown_account(account.bytes(call)).hint(arguments::SEE_ACCOUNTS)
-    })
+    read(call, account).ok_or_else(|| errors::unknown_account(account.bytes(call)))
 }
 
 /// Until when an idempotency key is kept: the end of the period, in a day at least and in 366 days

@@ -7,6 +7,7 @@ use pure::limits::name::Name;
 use pure::limits::policies::NamedPolicy;
 
 use super::arguments;
+use super::errors;
 use crate::limits::rate_limits::{Applied, AppliedPolicy, Policies};
 use crate::limits::subject::Subject;
 use crate::limits::{self, Left};
@@ -91,11 +92,10 @@ fn find(call: &Call, account: Option<Text>, id: Option<Uuid>) -> Result<RateLimi
     match (account, id) {
         (Some(account), None) => {
             let account = arguments::spelled_as_stored(call, account);
-            rate_limits::of_account(call, account).ok_or_else(|| {
-                arguments::unknown_account(account.bytes(call)).hint(arguments::SEE_ACCOUNTS)
-            })
+            rate_limits::of_account(call, account)
+                .ok_or_else(|| errors::unknown_account(account.bytes(call)))
         }
-        (None, Some(id)) => rate_limits::of_key(call, id).ok_or_else(arguments::unknown_key),
+        (None, Some(id)) => rate_limits::of_key(call, id).ok_or_else(errors::unknown_key),
         _ => Err(CallError::invalid("exactly one of account and id must be given")
             .hint("Pass account => for all keys of an account, or id => for one key.")),
     }

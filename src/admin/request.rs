@@ -1,4 +1,5 @@
-//! Requests to issue a key that may be asked again, since their answer can get lost.
+//! Requests to issue a key that may be asked again, since their answer can get lost. Those of
+//! charges and grants are in [`super::quotas`].
 
 use pure::error::{CallError, quoted};
 

@@ -5,6 +5,7 @@ use pure::key::find;
 use pure::request::authorization::MAX_LENGTH;
 
 use super::arguments::{self, kept_reason, required};
+use super::errors;
 use crate::pg::call::Call;
 use crate::pg::sql::commit;
 use crate::pg::types::{Bytes, Text, Timestamp, Uuid};
@@ -20,7 +21,7 @@ pub fn revoke(call: &Call, id: Option<Uuid>, reason: Option<Text>) -> Result<Tim
     revoked
         .map(|revoked| revoked.revoked_at)
         .or_else(|| keys::state(call, id)?.revoked_at)
-        .ok_or_else(arguments::unknown_key)
+        .ok_or_else(errors::unknown_key)
 }
 
 /// Revokes the key whose token a text contains. Returns the key's id; None where there is no such
@@ -56,9 +57,8 @@ pub fn revoke_account(
 ) -> Result<i64, CallError> {
     let account = required("account", account)?;
     // Waits for transactions that are issuing keys of the account, and revokes these too.
-    let account = arguments::stored_account(call, account, accounts::lock).ok_or_else(|| {
-        arguments::unknown_account(account.bytes(call)).hint(arguments::SEE_ACCOUNTS)
-    })?;
+    let account = arguments::stored_account(call, account, accounts::lock)
+        .ok_or_else(|| errors::unknown_account(account.bytes(call)))?;
     let caller = Caller::of(call);
     let revoked = keys::revoke_account(call, account, kept_reason(call, reason), caller);
     commit::until_applied();

@@ -5,6 +5,7 @@ use pure::validate;
 
 use super::arguments::{self, required};
 use super::create::IssuedKey;
+use super::errors;
 use super::request;
 use crate::pg::call::Call;
 use crate::pg::server::clock;
@@ -31,9 +32,9 @@ pub fn rotate(
 
     // The account first, in the order of a deletion of the account.
     if !keys::lock_account(call, id) {
-        return Err(arguments::unknown_key());
+        return Err(errors::unknown_key());
     }
-    let old = store::lock_for_rotation(call, id, grace).ok_or_else(arguments::unknown_key)?;
+    let old = store::lock_for_rotation(call, id, grace).ok_or_else(errors::unknown_key)?;
     request::check_not_answered(call, old.account, idempotency_key)?;
     if old.grace_out_of_range {
         return Err(CallError::invalid("grace must be between 0 and 100 years")

@@ -3,6 +3,7 @@
 use pure::error::CallError;
 
 use super::arguments::{self, required};
+use super::errors;
 use super::list::with_current_uses;
 use crate::pg::call::Call;
 use crate::pg::error;
@@ -30,7 +31,7 @@ pub fn update(call: &Call, id: Option<Uuid>, change: &KeyChange) -> Result<Liste
     if change.expires_at.is_some() || change.scopes.is_some() || change.allowed_ips.is_some() {
         commit::until_applied();
     }
-    let mut key = list::list_after_change(call, id).ok_or_else(arguments::unknown_key)?;
+    let mut key = list::list_after_change(call, id).ok_or_else(errors::unknown_key)?;
     // A flush that has committed since then counts as seen: so none of its uses counts twice.
     with_current_uses(&mut key, visibility::latest());
     let KeyChange { name, expires_at, scopes, allowed_ips, metadata } = change;

@@ -1,6 +1,7 @@
 //! `vpk_doctor`: a check of the installation, item by item, with advice where one is not well.
 //!
-//! Texts are composed as in [`pure::encoding`]: one character per byte of the server's text.
+//! The words of most items are here; what they list is found in [`crate::store::doctor`]. Texts are
+//! composed as in [`pure::encoding`]: one character per byte of the server's text.
 
 pub mod accept;
 mod finding;
@@ -19,7 +20,7 @@ use crate::pg::redaction;
 use crate::pg::server::clock;
 use crate::pg::types::encoding::ServerEncoding;
 use crate::store::doctor::keys::{self, Sample};
-use crate::store::doctor::{self, accepted, additions, alike, names, replication};
+use crate::store::doctor::{self, accepted, additions, alike, changed_tables, names, replication};
 use crate::store::events;
 use crate::store::listing::Listing;
 use crate::usage::stats;
@@ -34,7 +35,7 @@ pub fn examine(call: &Call) -> Vec<Finding> {
 fn found(call: &Call) -> Vec<Finding> {
     let is_preloaded = stats::launcher().is_some();
     let usage = Usage::here();
-    let changed = doctor::changed_tables(call);
+    let changed = changed_tables::found(call);
     // An item whose statement reads the tables. Where they were changed, it could fail.
     let of_tables = |item, examine: &dyn Fn(&'static str) -> Finding| match changed.total {
         0 => examine(item),

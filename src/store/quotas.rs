@@ -3,7 +3,7 @@
 pub mod charges;
 pub mod grants;
 pub mod holding;
-pub mod requests;
+pub mod idempotency_keys;
 
 use core::ops::ControlFlow;
 

@@ -1,6 +1,6 @@
 //! The charges of a database in one flush.
 
-use pure::limits::pending_charge::PendingCharge;
+use pure::limits::pending_charge::{KeyMissed, PendingCharge};
 use pure::limits::quota_sets::QuotaSets;
 
 use crate::pg::background::shmem;
@@ -12,7 +12,8 @@ use crate::store::quotas::charges::{self, Flushed};
 
 /// How long charges are kept after a flush did not find their key, in seconds: an open transaction
 /// may have created and used it.
-const PATIENCE: u32 = 60;
+const KEPT_WITHOUT_KEY: u32 = 60;
+const _: () = assert!(KEPT_WITHOUT_KEY < KeyMissed::CIRCLE);
 
 /// The charges that a flush writes, some at a time.
 pub struct Charges {
@@ -81,7 +82,7 @@ impl Charges {
         for ((charge, flushed), noted) in self.batch.iter().zip(flushed).zip(noted) {
             match flushed {
                 Flushed::Added(used) => written.added.push((taken(charge, noted), used)),
-                Flushed::NoKey if charge.key_missed.for_seconds(now) > PATIENCE => {
+                Flushed::NoKey if charge.key_missed.for_seconds(now) > KEPT_WITHOUT_KEY => {
                     written.obsolete.push(*charge);
                 }
                 Flushed::NoKey => {

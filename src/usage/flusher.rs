@@ -24,7 +24,7 @@ pub(super) const BATCH: usize = 2_000;
 const CHARGES: usize = 500;
 /// How long uses of a key that does not exist are kept, in microseconds: an open transaction may
 /// have created and used it.
-const PATIENCE: i64 = 60_000_000;
+const KEPT_WITHOUT_KEY: i64 = 60_000_000;
 
 /// Flushes what is pending for as long as it may stay.
 pub fn run(connected: Connected, database: u32) {
@@ -151,7 +151,7 @@ pub(super) fn sort(
     let of = |pending: &&Pending| exists.get(&pending.key).copied();
     let flushed = batch.iter().filter(|pending| of(pending).is_none()).copied().collect();
     let obsolete = |pending: &&Pending| {
-        of(pending) == Some(false) && now.saturating_sub(pending.last_used_at) > PATIENCE
+        of(pending) == Some(false) && now.saturating_sub(pending.last_used_at) > KEPT_WITHOUT_KEY
     };
     (flushed, batch.iter().filter(obsolete).copied().collect())
 }
@@ -172,7 +172,7 @@ mod tests {
             last_used_at,
             uses: 1,
         };
-        let now = 10 * PATIENCE;
+        let now = 10 * KEPT_WITHOUT_KEY;
         let batch = [
             pending(1, 0),
             pending(2, 0),       // locked by another session

@@ -1,4 +1,5 @@
-//! The JSON of an answer: the body, with facts from the tables, and the header fields.
+//! The facts for the JSON of an answer: its body and its header fields, which
+//! [`pure::answer::response`] words.
 
 use pure::answer::response::{self, Context, HeaderFacts};
 use pure::answer::status::Status;

@@ -19,6 +19,8 @@ static MARK: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"vpk_"));
 const MARK_LENGTH: usize = 4;
 /// How many characters after the label stay readable, as in a key's hint.
 pub(super) const SHOWN: usize = 4;
+/// How many characters after the label make a text a key.
+pub(super) const TELLTALE: usize = 8;
 /// The letters and digits after the label.
 pub(super) const LETTERS: usize = LENGTH - LABEL_LENGTH;
 /// How many breaks in a row may be between two characters of a key.

@@ -8,14 +8,11 @@
 
 #![warn(clippy::indexing_slicing)]
 
+use crate::key::find::{SHOWN, TELLTALE};
 use crate::key::hash;
 
 /// The beginnings of keys.
 const LABELS: [&[u8]; 2] = [b"vpk_live_", b"vpk_test_"];
-/// How many characters after the label stay readable in a name, as in a key's hint.
-const SHOWN: usize = 4;
-/// How many characters after the label make a name a key.
-const TELLTALE: usize = 8;
 /// How many bytes of a hash are searched for.
 const SOUGHT: usize = 8;
 

@@ -1,4 +1,4 @@
-//! Redacting keys in text that is stored or shown.
+//! Redacting keys in text that is stored or shown. How much of one stays is [`super::find::SHOWN`].
 //!
 //! Hooks that must not panic call these functions: nothing here is indexed or allocated.
 //!
@@ -11,12 +11,9 @@
 use core::ops::Range;
 
 use super::find::{
-    Joined, LETTERS, Label, MAX_LABEL, MAX_LENGTH, SHOWN, end_of_run, from, is_word, joined,
-    next_label,
+    Joined, LETTERS, Label, MAX_LABEL, MAX_LENGTH, SHOWN, TELLTALE, end_of_run, from, is_word,
+    joined, next_label,
 };
-
-/// How many characters after the label make a text a key.
-const TELLTALE: usize = 8;
 
 /// Whether a text is complete, or may have lost its end.
 #[derive(Clone, Copy, PartialEq, Eq)]

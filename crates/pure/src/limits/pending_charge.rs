@@ -42,22 +42,22 @@ pub struct KeyMissed(pub(super) u16);
 impl KeyMissed {
     /// It is there, as far as anybody knows.
     pub const NEVER: KeyMissed = KeyMissed(0);
+    /// How long the circle is.
+    pub const CIRCLE: u32 = 65_535;
 
     /// Missed at a time for the first time.
     pub(super) fn at(now: u32) -> KeyMissed {
-        KeyMissed(u16::try_from(now % CIRCLE + 1).unwrap_or(1))
+        KeyMissed(u16::try_from(now % Self::CIRCLE + 1).unwrap_or(1))
     }
 
     /// For how many seconds it has been missed; 0 if it is not.
     pub fn for_seconds(self, now: u32) -> u32 {
         match self {
             KeyMissed::NEVER => 0,
-            KeyMissed(at) => (now % CIRCLE + 1 + CIRCLE - u32::from(at)) % CIRCLE,
+            KeyMissed(at) => (now % Self::CIRCLE + 1 + Self::CIRCLE - u32::from(at)) % Self::CIRCLE,
         }
     }
 }
-
-const CIRCLE: u32 = 65_535;
 
 impl PendingCharge {
     /// How many words it is.

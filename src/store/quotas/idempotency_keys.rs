@@ -1,4 +1,5 @@
-//! The requests that named an idempotency key, in vpk.charges.
+//! The idempotency keys of charges and grants, in vpk.charges. For how long one is kept is in
+//! [`crate::admin::quotas`].
 
 use pgrx::pg_sys::{TEXTOID, TIMESTAMPTZOID};
 
