@@ -45,7 +45,6 @@ pub fn rename(
     if new_account.bytes(call) == account.bytes(call) && accounts::exists(call, account) {
         return Ok(0);
     }
-    check_nothing_follows(call)?;
     lock::with_patience(|| rename_locked(call, account, new_account))
         .unwrap_or_else(|| Err(errors::busy_account(account.bytes(call))))
 }
@@ -84,6 +83,7 @@ fn rename_locked(call: &Call, account: Text, new_account: Text) -> Result<i64, C
         return Err(CallError::duplicate(format!("account {} exists already", quoted(taken)))
             .hint("Choose another name. Accounts cannot be merged."));
     }
+    check_nothing_follows(call)?;
     let keys = accounts::rename(call, account, new_account, Caller::of(call));
     changes::rename(call, account, new_account);
     Ok(keys)

@@ -12,13 +12,15 @@ use crate::store::keys::{self, KeyState};
 
 /// Disables a key. Returns since when it is disabled.
 pub fn disable(call: &Call, id: Option<Uuid>) -> Result<Timestamp, CallError> {
-    loop {
-        // Another session may enable it between the change that finds it disabled and the look.
+    // Another session may enable it between the change that finds it disabled and the look.
+    for _ in 0..3 {
         if let Some(disabled_at) = set_disabled(call, id, true)?.disabled_at {
             commit::until_applied();
             return Ok(disabled_at);
         }
     }
+    Err(CallError::out_of_place("the API key could not be disabled")
+        .hint("A trigger on vpk.keys or row security may prevent it: see vpk_doctor()."))
 }
 
 /// Enables a key, whether it is disabled or not.

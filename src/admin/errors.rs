@@ -17,8 +17,8 @@ pub(super) fn unknown_key() -> CallError {
 pub(super) fn busy_account(name: &[u8]) -> CallError {
     CallError::busy(format!("account {} is in use by another transaction", quoted(name)))
         .detail(
-            "That transaction is still open. It has changed the account or its limits, issued or \
-             changed a key of it, or started, extended or finished a task of it.",
+            "That transaction is still open. It has changed the account or its limits, charged it, \
+             issued or changed a key of it, or started, extended or finished a task of it.",
         )
         .hint(
             "Call the function again after the transaction has ended. See in pg_stat_activity which \

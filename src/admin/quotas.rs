@@ -159,13 +159,14 @@ pub fn charge(call: &Call, new: NewCharge) -> Result<Option<i64>, CallError> {
                     .hint("Have a role call it that has the privileges of vpk_grant_admin."));
             }
         }
-        if request.is_some() {
-            // The request is noted by the account's name, which nobody can change any more.
-            keys::lock_account(call, id);
+        let (mut holding, mut all) = of_meter(call, id, meter)?;
+        if request.is_some() && !all.is_empty() {
+            // The request is noted by the account's name, which nobody can change then.
+            if !keys::lock_account(call, id) {
+                return Err(errors::unknown_key());
+            }
+            (holding, all) = of_meter(call, id, meter)?;
         }
-        let holding = holding::of_key(call, id).ok_or_else(errors::unknown_key)?;
-        let mut all = used::current(call, &holding);
-        all.retain(|(_, quota)| quota.meter == meter);
         if all.is_empty() {
             return Ok(None);
         }
@@ -183,6 +184,18 @@ pub fn charge(call: &Call, new: NewCharge) -> Result<Option<i64>, CallError> {
         let cost = if request.is_none_or(is_new) { cost } else { 0 };
         Ok(used::charge(call, &holding, id, &all, cost))
     })
+}
+
+/// The quotas of a meter that a key and its account have.
+fn of_meter(
+    call: &Call,
+    id: Uuid,
+    meter: Name,
+) -> Result<(Holding, Vec<(Holder, CurrentQuota)>), CallError> {
+    let holding = holding::of_key(call, id).ok_or_else(errors::unknown_key)?;
+    let mut all = used::current(call, &holding);
+    all.retain(|(_, quota)| quota.meter == meter);
+    Ok((holding, all))
 }
 
 /// Reads the row of an account, by the name that it is stored by.

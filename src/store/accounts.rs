@@ -3,6 +3,7 @@
 use pgrx::pg_sys::{Oid, TEXTOID, TIMESTAMPTZOID};
 
 use crate::pg::call::Call;
+use crate::pg::sql::own_table::OwnTable;
 use crate::pg::sql::statement::Statement;
 use crate::pg::types::{SqlValue, Text, Timestamp};
 use crate::store::events::{self, Caller, missed_events, record_events};
@@ -59,6 +60,9 @@ static SET_PLAN: Statement = Statement::new(
     &[TEXTOID, TEXTOID, TEXTOID, TEXTOID],
 );
 
+/// How often the row of an account is looked for that another transaction has replaced.
+pub(super) const LOOKS: usize = 5;
+
 /// Whether an account exists. Nobody can delete it until the transaction ends.
 pub fn lock_against_deletion(call: &Call, account: Text) -> bool {
     !LOCK_AGAINST_DELETION.write(call, &[Some(account.datum())]).is_empty()
@@ -101,8 +105,9 @@ pub fn rename(call: &Call, account: Text, new_account: Text, caller: Caller) -> 
 }
 
 /// The tables of others with a foreign key on vpk.accounts that has a row follow when the account's
-/// row is deleted, each with its constraint.
+/// row is deleted, each with its constraint. Nobody can add one until the transaction ends.
 pub fn following(call: &Call) -> Vec<(Text, Text)> {
+    OwnTable::find(call, "accounts");
     let rows = FOLLOWING.read_latest(call, &[]);
     rows.iter().filter_map(|row| row.text(0).zip(row.text(1))).collect()
 }

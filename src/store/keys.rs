@@ -121,13 +121,12 @@ static ID_OF_HASH: Statement =
 /// Locks the account of a key; false where there is no such key. Nobody can rename or delete the
 /// account until the transaction ends.
 pub fn lock_account(call: &Call, id: Uuid) -> bool {
-    let mut account = account_of(call, id);
-    while let Some(found) = account {
-        if accounts::lock_against_deletion(call, found) {
+    // What a lock waits for may rename the account, and leave it with another row.
+    for _ in 0..accounts::LOOKS {
+        let Some(account) = account_of(call, id) else { return false };
+        if accounts::lock_against_deletion(call, account) {
             return true;
         }
-        // What the lock waited for may have renamed the account.
-        account = account_of(call, id).filter(|now| now.bytes(call) != found.bytes(call));
     }
     false
 }

@@ -54,13 +54,31 @@ pub(super) struct Flush<'shared> {
     started: Instant,
     /// Whether there is a history.
     has_history: bool,
+    /// Whether it is noted that it has succeeded.
+    is_noted: bool,
 }
 
 /// What a flush does, in this order. Each part has transactions of its own: who locks the tables of
 /// quotas delays no use.
 const PARTS: [fn(&mut Flush); 4] = [flush_uses, flush_charges, refusals::flush, tidy::tidy];
 
+/// The part that writes nothing that is pending.
+const TIDYING: usize = 3;
+
 impl Flush<'_> {
+    /// Notes a flush that has succeeded so far.
+    fn note_success(&mut self) {
+        if core::mem::replace(&mut self.is_noted, true) {
+            return;
+        }
+        if let Some(tally) = self.tally {
+            let took = i64::try_from(self.started.elapsed().as_micros()).unwrap_or(i64::MAX);
+            tally.flush_micros.store(took, Relaxed);
+            tally.flushed_at.store(clock::now().micros(), Relaxed);
+        }
+        self.ledger.header.flushes.fetch_add(1, Relaxed);
+    }
+
     /// Whether its time is over.
     pub(super) fn is_over(&self) -> bool {
         self.started.elapsed() >= STAY
@@ -79,25 +97,31 @@ impl Flush<'_> {
 fn flush(connected: Connected, ledger: Ledger, database: u32, tally: Option<&Tally>) {
     let has_history = settings::usage_history() > 0;
     let started = Instant::now();
-    let mut flush = Flush { connected, ledger, database, tally, started, has_history };
+    let is_noted = false;
+    let mut flush = Flush { connected, ledger, database, tally, started, has_history, is_noted };
     // Of a flusher that failed.
     ledger.header.open.store(0, Relaxed);
-    // A part that had no time goes first in the next flush, unless this one fails.
-    let mut part = tally.map_or(0, |tally| tally.first_part.swap(0, Relaxed));
-    let mut left = PARTS.len();
-    while left > 0 && !flush.has_to_stop() {
-        PARTS[part % PARTS.len()](&mut flush);
-        (part, left) = (part + 1, left - 1);
-    }
-    if let Some(tally) = tally {
-        if left > 0 {
-            tally.first_part.store(part % PARTS.len(), Relaxed);
+    // The next flush begins behind the part for which the time of this one ends, or that fails.
+    let first = tally.map_or(0, |tally| tally.first_part.load(Relaxed));
+    let begin_with = |part| {
+        if let Some(tally) = tally {
+            tally.first_part.store(part, Relaxed);
         }
-        let took = i64::try_from(started.elapsed().as_micros()).unwrap_or(i64::MAX);
-        tally.flush_micros.store(took, Relaxed);
-        tally.flushed_at.store(clock::now().micros(), Relaxed);
+    };
+    for part in (first..first + PARTS.len()).map(|part| part % PARTS.len()) {
+        if flush.has_to_stop() {
+            flush.note_success();
+            return;
+        }
+        if part == TIDYING && part != first {
+            // What is pending was written, whatever becomes of the rest.
+            flush.note_success();
+        }
+        begin_with((part + 1) % PARTS.len());
+        PARTS[part](&mut flush);
     }
-    ledger.header.flushes.fetch_add(1, Relaxed);
+    begin_with(0);
+    flush.note_success();
 }
 
 fn flush_uses(flush: &mut Flush) {

@@ -1,6 +1,6 @@
 //! A level of settings: what is set in it ends with it, as in a function with a SET clause.
 
-use core::ffi::CStr;
+use core::ffi::{CStr, c_int};
 
 use pgrx::pg_sys;
 
@@ -8,14 +8,44 @@ use crate::pg::ffi::guarded;
 
 /// Runs `act`, and then undoes what it, or code of others that the server runs meanwhile, has
 /// changed in settings. A trigger may set `search_path` for the session, as whoever it runs as.
+///
+/// What the commit waits for stays raised: a trigger may have revoked a key.
 pub fn in_own_level<R>(act: impl FnOnce() -> R) -> R {
     // SAFETY: as src/backend/commands/vacuum.c (vacuum_rel) does. After an error the abort of the
-    // (sub)transaction leaves the level (src/backend/utils/misc/guc.c: AtEOXact_GUC).
+    // (sub)transaction leaves the level (src/backend/utils/misc/guc.c: AtEOXact_GUC). Reads a
+    // variable.
     unsafe {
         let level = guarded::NewGUCNestLevel();
         let result = act();
+        let wait = pg_sys::synchronous_commit;
         guarded::AtEOXact_GUC(false, level);
+        raise_synchronous_commit(wait);
         result
+    }
+}
+
+/// Raises `synchronous_commit` to a level until the transaction ends, as `SET LOCAL` does, unless
+/// it is higher already.
+pub(in crate::pg) fn raise_synchronous_commit(level: c_int) {
+    // In the order of SyncCommitLevel (src/include/access/xact.h).
+    const NAMES: [&CStr; 5] = [c"off", c"local", c"remote_write", c"on", c"remote_apply"];
+    // SAFETY: reads a variable, and sets it by its name; both strings are null-terminated
+    // (src/backend/utils/misc/guc.c: set_config_option).
+    unsafe {
+        if pg_sys::synchronous_commit < level
+            && let Some(name) = usize::try_from(level).ok().and_then(|level| NAMES.get(level))
+        {
+            guarded::set_config_option(
+                c"synchronous_commit".as_ptr(),
+                name.as_ptr(),
+                pg_sys::GucContext::PGC_USERSET,
+                pg_sys::GucSource::PGC_S_SESSION,
+                pg_sys::GucAction::GUC_ACTION_LOCAL,
+                true,
+                0,
+                false,
+            );
+        }
     }
 }
 

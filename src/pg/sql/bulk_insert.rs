@@ -25,6 +25,7 @@ use crate::pg::ffi::guard::guarded;
 use crate::pg::ffi::{compat, guarded, unguarded};
 use crate::pg::read::snapshot;
 use crate::pg::redaction::hash;
+use crate::pg::server::setting_level;
 use crate::pg::sql::bulk_table::{
     KEEP_LOCK, Open, Table, is_plain, open_table, same_indexes, same_triggers,
 };
@@ -142,16 +143,17 @@ impl<'call> Bulk<'call> {
         }
         rows.iter().for_each(|row| hash::note(call, row));
         let (_, before) = command_position();
+        // SAFETY: `open_table` has set the results.
+        let triggers = unsafe { open.iter().any(|open| !(*open.result).ri_TrigDesc.is_null()) };
         // SAFETY: triggers are queued and fired as by create_edata_for_relation and finish_edata of
         // src/backend/replication/logical/worker.c. Then nothing uses the rows any more. The values
         // are of their columns' types. The closure holds plain data, and cannot panic.
-        let complete = hash::without_hashes_in_errors(|| unsafe {
+        let insert = || unsafe {
             guarded(|| {
                 let estate = (*self.state).estate;
                 // Constraints, defaults and triggers read by the snapshot of a statement of its
                 // own.
                 unguarded::PushActiveSnapshot(snapshot::latest().as_ptr());
-                let triggers = open.iter().any(|open| !(*open.result).ri_TrigDesc.is_null());
                 if triggers {
                     unguarded::AfterTriggerBeginQuery();
                 }
@@ -168,6 +170,10 @@ impl<'call> Bulk<'call> {
                 unguarded::CommandCounterIncrement();
                 complete
             })
+        };
+        let complete = hash::without_hashes_in_errors(|| match triggers {
+            true => setting_level::in_own_level(insert),
+            false => insert(),
         });
         let (_, after) = command_position();
         match complete {

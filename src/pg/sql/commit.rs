@@ -6,12 +6,13 @@
 //! last beyond a caller's function with a SET clause for this setting
 //! (src/backend/utils/misc/guc.c: AtEOXact_GUC).
 
-use core::ffi::{CStr, c_int};
+use core::ffi::c_int;
 
 use pgrx::pg_sys::{self, SyncCommitLevel};
 
 use crate::pg::ffi::guard::guarded;
-use crate::pg::ffi::{compat, guarded, unguarded};
+use crate::pg::ffi::{compat, unguarded};
+use crate::pg::server::setting_level::raise_synchronous_commit;
 
 /// Has the commit wait until the synchronous standbys have applied what was committed up to then,
 /// so that no answer of theirs is older; where there is none, until it is on this server's disk, so
@@ -35,9 +36,7 @@ pub fn until_applied() {
             guarded(|| compat::log_empty_message_unguarded(c"vibepeak_keys"));
         }
         match has_standbys {
-            true => {
-                raise_to(SyncCommitLevel::SYNCHRONOUS_COMMIT_REMOTE_APPLY as c_int, c"remote_apply")
-            }
+            true => raise_synchronous_commit(APPLIED),
             false => until_on_disk(),
         }
     }
@@ -62,27 +61,8 @@ pub fn wait_until_applied() {
 
 /// Has the commit wait until it is on disk, for a caller that discards something after the commit.
 pub fn until_on_disk() {
-    raise_to(LOCAL, c"local");
+    raise_synchronous_commit(LOCAL);
 }
 
+const APPLIED: c_int = SyncCommitLevel::SYNCHRONOUS_COMMIT_REMOTE_APPLY as c_int;
 const LOCAL: c_int = SyncCommitLevel::SYNCHRONOUS_COMMIT_LOCAL_FLUSH as c_int;
-
-/// Raises the setting to a level, which has this name, unless it is higher already.
-fn raise_to(level: c_int, name: &CStr) {
-    // SAFETY: reads a variable, and sets it by its name; both strings are null-terminated
-    // (src/backend/utils/misc/guc.c: set_config_option).
-    unsafe {
-        if pg_sys::synchronous_commit < level {
-            guarded::set_config_option(
-                c"synchronous_commit".as_ptr(),
-                name.as_ptr(),
-                pg_sys::GucContext::PGC_USERSET,
-                pg_sys::GucSource::PGC_S_SESSION,
-                pg_sys::GucAction::GUC_ACTION_LOCAL,
-                true,
-                0,
-                false,
-            );
-        }
-    }
-}

@@ -6,6 +6,7 @@ use super::exists;
 use crate::pg::call::Call;
 use crate::pg::sql::statement::{Row, Statement};
 use crate::pg::types::{SqlValue, Text, Uuid};
+use crate::store::accounts::LOOKS;
 
 /// The columns that decide which quotas an account or a key has.
 pub struct Holding {
@@ -54,8 +55,9 @@ static OF_ACCOUNT: Statement = Statement::new(
 /// Those of an account, whose row is locked until the transaction ends. They are read after the
 /// wait for the lock: a statement that locks one table reads the others as they were before.
 pub fn lock_account(call: &Call, account: Text) -> Option<Holding> {
-    LOCK_ACCOUNT.write(call, &[Some(account.datum())]);
-    of_account(call, account)
+    let lock = || !LOCK_ACCOUNT.write(call, &[Some(account.datum())]).is_empty();
+    // What it waits for may rename the account there and back, which leaves another row.
+    (0..LOOKS).any(|_| lock()).then(|| of_account(call, account)).flatten()
 }
 
 static LOCK_ACCOUNT: Statement = Statement::new(

@@ -363,6 +363,21 @@ fn the_wait_is_set_for_the_transaction_or_savepoint_alone() {
         }
     }
 
+    // Also where a trigger takes it away, in a call that does not.
+    let revoked = create(&mut servers.admin, "revoked by a trigger");
+    let sql = format!(
+        "CREATE FUNCTION planted() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN PERFORM vpk_revoke('{}'); RETURN NULL; END $$;
+         CREATE TRIGGER planted AFTER INSERT ON vpk.events
+             FOR EACH ROW WHEN (NEW.event = 'key_created') EXECUTE FUNCTION planted()",
+        revoked.id
+    );
+    servers.admin.batch_execute(&sql).expect("a trigger");
+    let script = [("SET synchronous_commit = off", "off"), ("BEGIN", "off"), (OTHERS[0], "local")];
+    settings(&mut session, &script);
+    settings(&mut session, &[("ROLLBACK", "off")]);
+    servers.admin.batch_execute("DROP TRIGGER planted ON vpk.events").expect("no trigger");
+
     servers.wait_for("FIRST 1 (one)");
     settings(&mut session, &[("SET synchronous_commit = off", "off")]);
     let raised = "remote_apply";

@@ -18,6 +18,15 @@ SELECT vpk_enable(:'id');
 SELECT vpk_disable(:'id') > :'disabled_at' AS later;
 SELECT vpk_enable(:'id');
 
+-- A trigger that keeps it from being disabled.
+CREATE FUNCTION vetoed() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+CREATE TRIGGER vetoed BEFORE UPDATE ON vpk.keys FOR EACH ROW EXECUTE FUNCTION vetoed();
+SELECT vpk_disable(:'id');
+\echo :SQLSTATE
+DROP TRIGGER vetoed ON vpk.keys;
+DROP FUNCTION vetoed();
+SELECT vpk_verify(:'token');
+
 -- What made a difference is an event, and nothing else.
 SELECT event FROM vpk.events WHERE key_id = :'id' ORDER BY id;
 

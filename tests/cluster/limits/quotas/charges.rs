@@ -71,6 +71,23 @@ fn a_request_is_charged_once() {
     assert_eq!(value(&mut client, rows, &[]), "acme charge calls one,acme charge tokens one");
 }
 
+/// An idempotency key whose time is over is removed, and no other.
+#[test]
+fn old_requests_are_removed() {
+    let cluster = Cluster::start(FLUSH_EVERY_100MS);
+    let mut client = cluster.client();
+    let key = key_with(&mut client, "tokens=100/month");
+    let sql = "INSERT INTO vpk.charges (account, kind, meter, idempotency_key, kept_until)
+               SELECT 'acme', 'charge', 'tokens', 'old ' || i, now() - interval '1 second' * i
+                 FROM generate_series(1, 2500) AS i";
+    client.batch_execute(sql).expect("old requests");
+    assert_eq!(charge(&mut client, &key.id, "5, 'tokens', 'kept'"), Some(95));
+    let kept = "SELECT coalesce(string_agg(idempotency_key, ' '), '') FROM vpk.charges";
+    assert_eq!(passing(&mut client, &key, 1), 1);
+    wait_until("old requests are gone", || value(&mut client, kept, &[]) == "kept");
+    assert_eq!(charge(&mut client, &key.id, "5, 'tokens', 'kept'"), Some(95));
+}
+
 /// Only a role that it was granted to may charge, and only an admin may refund.
 #[test]
 fn refunds_are_for_admins() {
