@@ -367,7 +367,7 @@ fn the_wait_is_set_for_the_transaction_or_savepoint_alone() {
     let revoked = create(&mut servers.admin, "revoked by a trigger");
     let sql = format!(
         "CREATE FUNCTION planted() RETURNS trigger LANGUAGE plpgsql AS
-             $$ BEGIN PERFORM vpk_revoke('{}'); RETURN NULL; END $$;
+             $$ BEGIN PERFORM public.vpk_revoke('{}'); RETURN NULL; END $$;
          CREATE TRIGGER planted AFTER INSERT ON vpk.events
              FOR EACH ROW WHEN (NEW.event = 'key_created') EXECUTE FUNCTION planted()",
         revoked.id
