@@ -27,7 +27,7 @@ pub(super) fn busy_account(name: &[u8]) -> CallError {
         )
 }
 
-/// The error where an account does not exist.
+/// The error where an account does not exist. [`super::create`] has another hint.
 pub(super) fn unknown_account(name: &[u8]) -> CallError {
     CallError::invalid(format!("account {} does not exist", quoted(name)))
         .hint("Names are case-sensitive. vpk.accounts lists them.")

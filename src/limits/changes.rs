@@ -1,5 +1,6 @@
 //! What a rename, a deletion or a new quota does to what is used in memory: at the commit, and
-//! nothing at a rollback.
+//! nothing at a rollback. Charges that come later, of keys that are gone, are left to the flush
+//! ([`crate::usage`]).
 
 use core::sync::atomic::Ordering::Relaxed;
 

@@ -1,4 +1,4 @@
-//! The uses in vpk.key_usage, and the writes of uses to vpk.usage_history.
+//! The uses in vpk.key_usage: what a flush writes there and to vpk.usage_history.
 
 use pgrx::pg_sys::{
     BOOLOID, INT8ARRAYOID, INT8OID, TIMESTAMPTZARRAYOID, TIMESTAMPTZOID, UUIDARRAYOID, UUIDOID,

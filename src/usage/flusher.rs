@@ -113,7 +113,7 @@ fn flush(connected: Connected, ledger: Ledger, database: u32, tally: Option<&Tal
             flush.note_success();
             return;
         }
-        if part == TIDYING && part != first {
+        if part == TIDYING && first == 0 {
             // What is pending was written, whatever becomes of the rest.
             flush.note_success();
         }

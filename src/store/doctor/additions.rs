@@ -1,4 +1,4 @@
-//! What others have added to the extension's tables.
+//! For the item `additions`: what others have added to the extension's tables.
 
 use pgrx::pg_sys::TEXTARRAYOID;
 

@@ -1,4 +1,4 @@
-//! What of the extension's tables is no longer as the extension made it. How a difference is worded
+//! For the item `tables`: what is no longer as the extension made it. How a difference is worded
 //! that concerns lookups is in [`crate::pg::read::shape`].
 
 use pgrx::pg_sys::TEXTARRAYOID;

@@ -58,7 +58,7 @@ static NOTE_REQUEST: Statement = Statement::new(
 /// more; None in a database without the table.
 pub fn prune(call: &Call) -> Option<bool> {
     let table = OwnTable::find_newer(call, "charges")?;
-    Some(table.as_owner(|| PRUNE.write(call, &[Some(MOST.into())]).processed() as i64 == MOST))
+    Some(table.as_owner(|| PRUNE.write(call, &[Some(MOST.into())]).processed() == MOST))
 }
 
 const MOST: i64 = 1_000;

@@ -1,6 +1,6 @@
 //! The statuses that a verification can answer: the one list from which the SQL enum, the view
 //! `vpk.status_codes` and the JSON bodies are made. The view `vpk.stats` has a column for each
-//! (sql/views.sql).
+//! (sql/views.sql). [`super::decision`] asks in their order.
 
 /// Calls `$then!` with the list of statuses, in order of precedence.
 ///

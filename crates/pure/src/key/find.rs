@@ -11,12 +11,13 @@ use std::sync::LazyLock;
 use memchr::memmem::Finder;
 
 use super::environment::{Environment, LABEL_LENGTH};
-use super::token::{LENGTH, Token};
+use super::token::{HINT_LENGTH, LENGTH, Token};
 
 /// The beginning of every label, which is searched for. A break inside it is not found.
 static MARK: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"vpk_"));
 /// The length of the mark.
 const MARK_LENGTH: usize = 4;
+const _: () = assert!(LABEL_LENGTH + SHOWN == HINT_LENGTH);
 /// How many characters after the label stay readable, as in a key's hint.
 pub(super) const SHOWN: usize = 4;
 /// How many characters after the label make a text a key.

@@ -6,7 +6,9 @@ use std::thread;
 use super::{in_table, key_with, passing, set_quotas, shown, wait_for_used};
 use crate::support::keys::{create_for, revoke, set_plan};
 use crate::support::known::run;
-use crate::support::usage::{FLUSH_EVERY_100MS, flush_every, start_flushing_hourly, wait_for_rest};
+use crate::support::usage::{
+    FLUSH_EVERY_100MS, flush_every, start_flushing_hourly, stats, wait_for_rest, wait_for_uses,
+};
 use crate::support::{Cluster, pid, value, wait_for_lock, wait_until};
 
 /// A flush finds the account by a key that has charged the quota. That key may be gone, or may have
@@ -82,6 +84,35 @@ fn charges_have_their_turn_beside_slow_uses() {
     });
     run(&mut client, "DROP TRIGGER slow ON vpk.key_usage");
     wait_for_used(&mut client, calls);
+}
+
+/// Where uses cannot be written, charges are, and no flush counts as one that has succeeded.
+#[test]
+fn charges_are_written_where_uses_cannot_be() {
+    let cluster = start_flushing_hourly(&[]);
+    let mut client = cluster.client();
+    let key = key_with(&mut client, "calls=1000000/month");
+    run(
+        &mut client,
+        "CREATE FUNCTION refused() RETURNS trigger LANGUAGE plpgsql
+             AS $$ BEGIN RAISE 'refused'; END $$;
+         CREATE TRIGGER refused BEFORE INSERT OR UPDATE ON vpk.key_usage
+             FOR EACH ROW EXECUTE FUNCTION refused()",
+    );
+    let before = stats(&mut client)["last_flush_at"].clone();
+    assert_eq!(passing(&mut client, &key, 3), 3);
+    flush_every(&mut client, "100ms");
+    wait_for_used(&mut client, 3);
+    let mut failed = stats(&mut client)["last_error_at"].clone();
+    for _ in 0..4 {
+        wait_until("another flush has failed", || {
+            let now = stats(&mut client)["last_error_at"].clone();
+            now != std::mem::replace(&mut failed, now.clone())
+        });
+        assert_eq!(stats(&mut client)["last_flush_at"], before);
+    }
+    run(&mut client, "DROP TRIGGER refused ON vpk.key_usage");
+    wait_for_uses(&mut client, &key, 3);
 }
 
 /// What a transaction has done to a quota decides on no call of others before it has committed,
