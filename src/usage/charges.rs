@@ -106,8 +106,8 @@ impl Charges {
     }
 }
 
-/// A charge as it is taken out of the memory: what the history does not have of it stays, whatever
-/// the other table has.
+/// What is taken of a charge out of the memory. The part for the history stays if the history does
+/// not have it.
 fn taken(charge: &PendingCharge, is_noted: bool) -> PendingCharge {
     PendingCharge { charged: if is_noted { charge.charged } else { 0 }, ..*charge }
 }

@@ -1,4 +1,5 @@
-//! The flusher: the worker that writes what is pending of one database to its tables, uses first.
+//! The flusher: the worker that writes the pending uses, charges and refusals of one database to
+//! its tables.
 
 use core::sync::atomic::Ordering::Relaxed;
 use std::collections::HashMap;
@@ -26,7 +27,7 @@ const CHARGES: usize = 500;
 /// have created and used it.
 const KEPT_WITHOUT_KEY: i64 = 60_000_000;
 
-/// Flushes what is pending for as long as it may stay.
+/// Flushes the pending uses, charges and refusals, for as long as it may stay.
 pub fn run(connected: Connected, database: u32) {
     let Some(ledger) = shmem::ledger() else { return };
     if !worker::claim(&ledger.header.flusher) {
@@ -58,8 +59,8 @@ pub(super) struct Flush<'shared> {
     is_noted: bool,
 }
 
-/// What a flush does, in this order. Each part has transactions of its own: who locks the tables of
-/// quotas delays no use.
+/// The parts of a flush, in order. Each has transactions of its own, so that a lock on the tables
+/// of quotas delays no use.
 const PARTS: [fn(&mut Flush); 4] = [flush_uses, flush_charges, refusals::flush, tidy::tidy];
 
 /// The part that writes nothing that is pending.
@@ -114,7 +115,7 @@ fn flush(connected: Connected, ledger: Ledger, database: u32, tally: Option<&Tal
             return;
         }
         if part == TIDYING && first == 0 {
-            // What is pending was written, whatever becomes of the rest.
+            // All that was pending is written. An error in tidying up changes nothing of that.
             flush.note_success();
         }
         begin_with((part + 1) % PARTS.len());

@@ -6,8 +6,8 @@ use pgrx::pg_sys;
 
 use crate::pg::ffi::guarded;
 
-/// Runs `act`, and then undoes what it, or code of others that the server runs meanwhile, has
-/// changed in settings. A trigger may set `search_path` for the session, as whoever it runs as.
+/// Runs `act`, and then restores the settings as they were before. A trigger of another role may
+/// have set `search_path` for the session.
 ///
 /// What the commit waits for stays raised: a trigger may have revoked a key.
 pub fn in_own_level<R>(act: impl FnOnce() -> R) -> R {
@@ -29,23 +29,13 @@ pub fn in_own_level<R>(act: impl FnOnce() -> R) -> R {
 pub(in crate::pg) fn raise_synchronous_commit(level: c_int) {
     // In the order of SyncCommitLevel (src/include/access/xact.h).
     const NAMES: [&CStr; 5] = [c"off", c"local", c"remote_write", c"on", c"remote_apply"];
-    // SAFETY: reads a variable, and sets it by its name; both strings are null-terminated
-    // (src/backend/utils/misc/guc.c: set_config_option).
-    unsafe {
-        if pg_sys::synchronous_commit < level
-            && let Some(name) = usize::try_from(level).ok().and_then(|level| NAMES.get(level))
-        {
-            guarded::set_config_option(
-                c"synchronous_commit".as_ptr(),
-                name.as_ptr(),
-                pg_sys::GucContext::PGC_USERSET,
-                pg_sys::GucSource::PGC_S_SESSION,
-                pg_sys::GucAction::GUC_ACTION_LOCAL,
-                true,
-                0,
-                false,
-            );
-        }
+    // SAFETY: reads a variable.
+    if unsafe { pg_sys::synchronous_commit } < level
+        && let Some(name) = usize::try_from(level).ok().and_then(|level| NAMES.get(level))
+    {
+        let (context, action) =
+            (pg_sys::GucContext::PGC_USERSET, pg_sys::GucAction::GUC_ACTION_LOCAL);
+        set_as(c"synchronous_commit", name, context, action, 0);
     }
 }
 
@@ -57,6 +47,16 @@ pub(in crate::pg) fn set(
     context: pg_sys::GucContext::Type,
     elevel: i32,
 ) -> bool {
+    set_as(name, value, context, pg_sys::GucAction::GUC_ACTION_SAVE, elevel)
+}
+
+fn set_as(
+    name: &CStr,
+    value: &CStr,
+    context: pg_sys::GucContext::Type,
+    action: pg_sys::GucAction::Type,
+    elevel: i32,
+) -> bool {
     // SAFETY: sets a variable by its name; both strings are null-terminated
     // (src/backend/utils/misc/guc.c: set_config_option).
     unsafe {
@@ -65,7 +65,7 @@ pub(in crate::pg) fn set(
             value.as_ptr(),
             context,
             pg_sys::GucSource::PGC_S_SESSION,
-            pg_sys::GucAction::GUC_ACTION_SAVE,
+            action,
             true,
             elevel,
             false,

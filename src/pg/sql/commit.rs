@@ -15,8 +15,8 @@ use crate::pg::ffi::{compat, unguarded};
 use crate::pg::server::setting_level::raise_synchronous_commit;
 
 /// Has the commit wait until the synchronous standbys have applied what was committed up to then,
-/// so that no answer of theirs is older; where there is none, until it is on this server's disk, so
-/// that a crash takes nothing back.
+/// so that no answer of theirs is older. If there is no such standby, it waits for this server's
+/// disk: a crash then takes nothing back.
 ///
 /// A transaction that has changed nothing waits too: the change that it found already made may have
 /// been committed by a transaction whose wait was cancelled.
